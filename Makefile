@@ -1,0 +1,57 @@
+# `make demo` and `make test` do all set-up themselves; see README.md.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# CI adds torch, whose tests are skipped where it is not installed.
+EXTRAS ?= embedded,dev
+
+# opencv-python loads libraries of X11, which a machine without a screen may not have. Its headless twin is the same
+# program without windows; both put their files into one folder, so only one may be installed.
+HEADLESS_OPENCV = echo 'no X11 libraries here: taking opencv-python-headless' \
+	&& $(BIN)/python -m pip uninstall --quiet --yes opencv-python \
+	&& $(BIN)/python -m pip install --quiet --constraint constraints.txt opencv-python-headless
+
+.PHONY: demo test check lint format docs install-gpu install-service uninstall-service clean
+
+# setuptools warns that an editable install finds our folders first, which is what it is for: hence PYTHONWARNINGS.
+# One stamp per set of extras, so that a changed lock or pyproject reinstalls.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { $(HEADLESS_OPENCV); }
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/dfld demo
+
+test: $(VENV)/.installed lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Example configuration, its JSON Schema, and the tables of keys and metrics; tests compare them with the code.
+docs: $(VENV)/.installed
+	$(BIN)/python -m daemon.config_docs
+	$(BIN)/python monitoring/dashboard.py
+
+# insightface depends on onnxruntime; onnxruntime-gpu ships the same module under another name. With both
+# installed the one unpacked last wins, silently. So: install, remove both, put the GPU one back alone.
+install-gpu: $(VENV)/.installed
+	$(BIN)/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'onnxruntime-gpu[cuda,cudnn]'
+	$(BIN)/dfld backends
+
+# As root: program in /opt/dfld, config in /etc/dfld, state in /var/lib/dfld. Again = upgrade; both keep your data.
+install-service uninstall-service:
+	PYTHON='$(PYTHON)' DESTDIR='$(DESTDIR)' systemd/install.sh $(@:-service=)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
