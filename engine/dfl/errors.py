@@ -1,0 +1,54 @@
+"""Errors of dfld, and of its format code.
+
+`DfldError` stands here because `engine.dfl` is the one package that every other may import. Each package
+grows its own tree from it (engine.errors, sync.errors, daemon.errors):
+
+    DfldError
+    ├── FormatError            bytes that are not what a DeepFaceLab format says (here)
+    ├── EngineError            engine.errors
+    ├── SyncError              sync.errors
+    └── DaemonError            daemon.errors
+"""
+
+from __future__ import annotations
+
+_SHOWN_CHARACTERS = 60
+"""Enough of a foreign text to know it again."""
+
+
+class DfldError(Exception):
+    """A failure that is told to a person as one sentence, never as a traceback.
+
+    The message says what was tried, on what, what was found and what was expected. `hint` names the remedy
+    where one exists. `retryable` says whether the same work may succeed later without anyone's help.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class FormatError(DfldError):
+    """Bytes that break the rules of a DeepFaceLab format, or ask for more than the format allows."""
+
+
+def shown(value: object) -> str:
+    """Given an untrusted value, return a few words for a message: its type and length, or its beginning.
+
+    Never its whole text: a small pickle can hold a list that takes hours to print.
+    """
+    if value is None or isinstance(value, (bool, float)):
+        return repr(value)
+    if isinstance(value, int):
+        return repr(value) if abs(value) < 1 << 128 else f"an integer of {value.bit_length()} bits"
+    if isinstance(value, (str, bytes)):
+        return repr(value[:_SHOWN_CHARACTERS]) + ("..." if len(value) > _SHOWN_CHARACTERS else "")
+    if isinstance(value, (list, tuple, dict)):
+        return f"a {type(value).__name__} of {len(value)}"
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and dtype is not None:
+        return f"an array {shape} of {dtype}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,61 @@
+"""The rows of a pickled loss history, read as a table instead of opcode by opcode.
+
+data.dat keeps one list of floats per iteration, for ever: a million rows are ten million opcodes. Every row has
+the same bytes apart from its memo number and its floats,
+
+    ]  put  (  G <8 bytes big-endian>  …  e        put: q n | r nnnn | MEMOIZE
+
+so a run of rows is one table with a fixed stride. A help for pickle_index; what the rows mean is training_state's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.dfl.byte_source import ByteCursor
+from engine.dfl.pickle_values import FloatRows
+
+MAX_ROW_COLUMNS = 16
+"""Losses per iteration; DeepFaceLab writes 1 or 2."""
+FLOAT_BYTES = 9
+"""BINFLOAT and its 8 bytes."""
+_PUT_BYTES = {0x71: 2, 0x72: 5, 0x94: 1}
+"""BINPUT, LONG_BINPUT, MEMOIZE with their arguments."""
+
+
+@dataclass(frozen=True)
+class RowRun:
+    """Rows that were taken off the stream, and how many MEMOIZE opcodes were among them."""
+
+    value: FloatRows
+    memoized: int
+
+
+def take_rows(cursor: ByteCursor) -> RowRun | None:
+    """Take the run of at least two rows whose EMPTY_LIST opcode was just taken; None, and nothing taken, if none."""
+    put = _PUT_BYTES.get(cursor.peek(1)[0] if cursor.peek(1) else 0)
+    if put is None or cursor.peek(put + 2)[put:] != b"(G":
+        return None
+    floats_at = put + 1
+    head = cursor.peek(floats_at + FLOAT_BYTES * (MAX_ROW_COLUMNS + 1))
+    columns = 0
+    while head[floats_at + FLOAT_BYTES * columns :][:1] == b"G":
+        columns += 1
+    if columns > MAX_ROW_COLUMNS:
+        return None
+    stride = 1 + floats_at + FLOAT_BYTES * columns + 1
+    opening = cursor.at - 1
+    count = (len(cursor.buffer) - opening) // stride
+    table = np.frombuffer(cursor.buffer, np.uint8, count * stride, opening).reshape(count, stride)
+    fits = (table[:, 0] == 0x5D) & (table[:, 1] == cursor.buffer[cursor.at]) & (table[:, floats_at] == 0x28)
+    fits &= (table[:, 1 + floats_at : -1 : FLOAT_BYTES] == 0x47).all(axis=1) & (table[:, -1] == 0x65)
+    run = count if fits.all() else int(fits.argmin())
+    if run < 2:
+        return None
+    cells = [table[:run, 2 + floats_at + FLOAT_BYTES * column :][:, :8] for column in range(columns)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = np.stack(cells, axis=1).view(">f8")[:, :, 0].astype(np.float32)
+    cursor.take(run * stride - 1)
+    return RowRun(FloatRows(rows), run if put == 1 else 0)
