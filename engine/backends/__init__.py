@@ -1,0 +1,17 @@
+"""Sets of models that find faces, mark 68 points and tell people apart.
+
+backend          the contract of all of them
+catalog          the backends by name: open one, or describe them all
+
+insightface      any InsightFace pack on ONNX Runtime, GPU or CPU (the recommended one)
+landmarks_3d68   its 68-point model
+packs            packs on disk: where they lie, how they get there, what is allowed
+accelerators     where ONNX Runtime really runs
+
+dlib             offline, from PyPI packages alone
+dlib_models      its predictor and descriptor
+opencv_cascade   Haar detection with dlib's landmarks and descriptor
+
+warps            upright crops for recognition; pure
+model_files      hashes and licences of files of weights
+"""

@@ -1,0 +1,254 @@
+"""The insightface backend: any InsightFace pack on ONNX Runtime, on the GPU or the CPU (the recommended one).
+
+SCRFD finds faces with five points, an ArcFace-style network tells them apart (any embedding size), and the pack's
+1k3d68 marks 68 points; packs without one use dlib's 68-point predictor. The detector looks at the image scaled to
+fit `det_size` (640 px by default), once: the library's own default looks twice. Its scores are 0..1 as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.backends.accelerators import (
+    accelerator_report,
+    available_providers,
+    check_device,
+    choose_providers,
+    naming,
+    open_session,
+    runtime_version,
+    session_options,
+)
+from engine.backends.backend import BackendInfo
+from engine.backends.dlib import landmarks_of, library_versions
+from engine.backends.dlib_models import DlibLandmarks
+from engine.backends.landmarks_3d68 import Landmarks3d68
+from engine.backends.model_files import LICENCE_300W, LICENCE_UNKNOWN, describe_model_file, sha256_of
+from engine.backends.packs import Pack, open_pack, quiet
+from engine.backends.warps import cut, fit_warp, five_of_68, roll_deg
+from engine.errors import ModelError, SettingsError
+from engine.types import Face, Image
+
+DEFAULT_PACK = "buffalo_l"
+DEFAULT_DET_SIZE = 640
+STRIDE_PX = 32  # SCRFD's coarsest grid: sides of its input are multiples of it
+
+# Where ArcFace-style networks expect the five points in a 112 px crop (insightface.utils.face_align.arcface_dst).
+ARCFACE_POINTS_112 = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+# Largest number of crops in one run: bounds memory; a GPU is saturated well below.
+BATCH = 64
+
+# SCRFD places its five points badly on a rolled head. Beyond this roll they are taken from the 68 points instead, which
+# are predicted upright: median similarity of a dark, rolling head to its references 0.32 -> 0.49, of others unchanged.
+ROLL_TO_REFINE_DEG = 12.0
+
+# Raw cosine from which two faces are one person. For w600k_r50 insightface's own evaluation (ICCV21-MFR, all pairs)
+# puts a false accept rate of 1e-6 at 0.4078, with 91 % of true pairs above; its GUI and server use 0.40 for every pack.
+# That is the rule for recognisers that are not in the table, with a warning to calibrate.
+DEFAULT_THRESHOLD = 0.40
+THRESHOLDS = MappingProxyType(
+    {
+        "w600k_r50": 0.40,  # buffalo_l, buffalo_m
+        "w600k_mbf": 0.40,  # buffalo_s, buffalo_sc: insightface's value, not measured here
+        "glintr100": 0.40,  # antelopev2: likewise
+        # A 128-d MobileFaceNet, by its hash since its name says little. benchmarks/match_pairs.py: 35 same-person pairs
+        # from 0.59 up, 70 different pairs up to 0.21; the most alike two of six actors in another photo reach 0.42 as a
+        # single pair, while blurred faces of the right person lie at 0.39.
+        "e72a5710cce378dc46472b6b845cb90647634f2738d8c3e581735cf195b9866f": 0.40,
+    }
+)
+
+
+class InsightFaceBackend:
+    """Detect, mark and tell apart with an InsightFace pack; see the module."""
+
+    def __init__(
+        self,
+        *,
+        model_root: Path | None = None,
+        model_pack: str = DEFAULT_PACK,
+        device: str = "auto",
+        det_size: int | None = None,
+        threads: int | None = None,
+        allow_download: bool = True,
+    ) -> None:
+        """Load a pack, downloading it when it is a known one and missing. `threads`: per run; None = the runtime's.
+
+        Raise ModelError when a file is missing or damaged, or when `device` is "cuda" and CUDA cannot be used.
+        """
+        side = DEFAULT_DET_SIZE if det_size is None else det_size
+        if not STRIDE_PX <= side <= 4096 or side % STRIDE_PX:
+            raise SettingsError(f"det_size is {side}, expected a multiple of {STRIDE_PX} from {STRIDE_PX} to 4096 px")
+        self._det_size = side
+        providers = choose_providers(device, available_providers())
+        pack = open_pack(model_root, model_pack, allow_download=allow_download)
+        self._detector = _load(pack.detection, providers, threads)
+        self._recogniser = _load(pack.recognition, providers, threads)
+        sessions = [self._detector.session, self._recogniser.session]
+        self._marker: Landmarks3d68 | None = None
+        self._dlib_marker: DlibLandmarks | None = None
+        if pack.landmarks_68 is not None:
+            sessions.append(open_session(pack.landmarks_68, providers, threads))
+            self._marker = Landmarks3d68(pack.landmarks_68, sessions[-1])
+        else:
+            self._dlib_marker = DlibLandmarks()
+        used = [provider for provider in providers if all(provider in session.get_providers() for session in sessions)]
+        warnings = check_device(device, providers, used, problem=accelerator_report().problem)
+        self._info = self._describe(pack, used[0], warnings, embedding_size=self._try_out(pack))
+
+    @property
+    def info(self) -> BackendInfo:
+        return self._info
+
+    def detect(self, image: Image, *, min_confidence: float = 0.5, side_px: int | None = None) -> list[Face]:
+        """Given an image, find faces scored at least `min_confidence` (0..1), largest bbox first; see the contract."""
+        canvas, scale = _fit_canvas(image, self._detector.static_input_size, side_px or self._det_size)
+        size = (canvas.shape[1], canvas.shape[0])
+        boxes, points = self._detector.detect(canvas, input_size=size, det_thresh=max(min_confidence, 0.01))
+        faces = [
+            Face(
+                bbox=row[:4] / scale,
+                detection_score=min(1.0, float(row[4])),
+                landmarks_5=None if points is None else points[index] / scale,
+            )
+            for index, row in enumerate(boxes)
+        ]
+        return sorted(faces, key=lambda face: -face.width_px * face.height_px)
+
+    def landmarks_68(self, image: Image, faces: Sequence[Face]) -> NDArray[np.float32]:
+        """Given faces of this image, return their 68 iBUG points: (len(faces), 68, 2) px."""
+        if self._marker is not None:
+            return self._marker.mark(image, faces)
+        assert self._dlib_marker is not None
+        return landmarks_of(image, faces, self._dlib_marker)
+
+    def recognition_crop(self, image: Image, face: Face) -> Image:
+        """Cut the square crop (112 px for ArcFace) that the recogniser reads, turned upright by the five points."""
+        size = int(self._recogniser.input_size[0])
+        five = face.landmarks_5
+        if five is None or abs(roll_deg(five)) > ROLL_TO_REFINE_DEG:
+            five = five_of_68(self.landmarks_68(image, [face])[0])
+        return cut(image, fit_warp(five, arcface_points(size)), size)
+
+    def embed(self, crops: Sequence[Image]) -> NDArray[np.float32]:
+        """Given recognition crops, return (len(crops), D), unit length, in as few runs as the graph allows."""
+        if not crops:
+            return np.zeros((0, self._info.embedding_size), dtype=np.float32)
+        fixed = self._recogniser.input_shape[0]
+        step = fixed if isinstance(fixed, int) else BATCH
+        rows = []
+        for start in range(0, len(crops), step):
+            batch = list(crops[start : start + step])
+            missing = step - len(batch) if isinstance(fixed, int) else 0
+            rows.append(self._recogniser.get_feat(batch + batch[-1:] * missing)[: len(batch)])
+        embeddings = np.concatenate(rows).astype(np.float32)
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        return np.asarray(embeddings / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+    def _try_out(self, pack: Pack) -> int:
+        """Run every model once, so that one that does not fit is named now; return the size of an embedding."""
+        blank = np.zeros((STRIDE_PX, STRIDE_PX, 3), dtype=np.uint8)
+        with naming(pack.detection):
+            self.detect(blank)
+        if pack.landmarks_68 is not None:
+            with naming(pack.landmarks_68):
+                self.landmarks_68(blank, [Face(np.array([0, 0, STRIDE_PX, STRIDE_PX]), 1.0)])
+        with naming(pack.recognition):
+            embedding = self._recogniser.get_feat(_blank(self._recogniser))
+            if embedding.ndim != 2:
+                raise ValueError(f"it answers with an array of shape {embedding.shape}, expected (batch, size)")
+        return int(embedding.shape[1])
+
+    def _describe(self, pack: Pack, provider: str, warnings: tuple[str, ...], *, embedding_size: int) -> BackendInfo:
+        threshold = threshold_of(pack.recognition)
+        if threshold is None:
+            warnings += (
+                f"recogniser {pack.recognition.name} is not a known one: its threshold is taken as "
+                f"{DEFAULT_THRESHOLD:.2f}; check it with `dfld match` on photos of your own",
+            )
+        models = [describe_model_file(pack.detection, task="detection", licence=pack.licence)]
+        if self._dlib_marker is None:
+            assert pack.landmarks_68 is not None
+            models.append(describe_model_file(pack.landmarks_68, task="landmarks_68", licence=_with_300w(pack.licence)))
+        else:
+            models.append(self._dlib_marker.model_file)
+        models.append(describe_model_file(pack.recognition, task="recognition", licence=pack.licence))
+        return BackendInfo(
+            name="insightface",
+            models=tuple(models),
+            recognition_model=f"{pack.recognition.stem}-{sha256_of(pack.recognition)[:8]}",
+            embedding_size=embedding_size,
+            metric="cosine",
+            default_threshold=DEFAULT_THRESHOLD if threshold is None else threshold,
+            device=provider,
+            detection_side_px=self._det_size,
+            versions=library_versions(
+                {"insightface": metadata.version("insightface"), "onnxruntime": runtime_version()}
+            ),
+            warnings=warnings,
+        )
+
+
+def threshold_of(recogniser: Path) -> float | None:
+    """Return the calibrated raw cosine from which two faces are one person; None for an unknown recogniser."""
+    return THRESHOLDS.get(recogniser.stem, THRESHOLDS.get(sha256_of(recogniser)))
+
+
+def arcface_points(size_px: int) -> NDArray[np.float64]:
+    """Return where the five points go in a crop of `size_px`: 112 px scaled, or 128 px with 8 px at each side."""
+    if size_px % 112 == 0:
+        return ARCFACE_POINTS_112 * (size_px / 112)
+    ratio = size_px / 128
+    return ARCFACE_POINTS_112 * ratio + [8.0 * ratio, 0.0]
+
+
+def _fit_canvas(image: Image, static: tuple[int, int] | None, side: int) -> tuple[Image, float]:
+    """Scale an image into the detector's input, top left, and return it with the scale.
+
+    A graph with free sides gets a canvas no longer than the image needs (640 x 384 for a 16:9 frame, not 640 x 640):
+    the same faces for 0.6 of the work.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    room_w, room_h = static or (side, side)
+    scale = min(room_w / width, room_h / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if static is None:
+        room_w, room_h = (-(-value // STRIDE_PX) * STRIDE_PX for value in size)
+    canvas = np.zeros((room_h, room_w, 3), dtype=np.uint8)
+    flags = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+    canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=flags)
+    return canvas, scale
+
+
+def _load(path: Path, providers: list[str], threads: int | None) -> Any:
+    """Open a detector or recogniser with insightface's model zoo. Raise ModelError, naming the file, when it fails."""
+    from insightface.model_zoo import model_zoo
+
+    with quiet(), naming(path):
+        model = model_zoo.get_model(
+            str(path), providers=providers, sess_options=session_options(threads), static_shape_sessions=False
+        )
+    if model is None:
+        raise ModelError(f"model file {path} is not a model that insightface knows")
+    return model
+
+
+def _blank(recogniser: Any) -> list[Image]:
+    width, height = recogniser.input_size
+    fixed = recogniser.input_shape[0]
+    return [np.zeros((height, width, 3), dtype=np.uint8)] * (fixed if isinstance(fixed, int) else 1)
+
+
+def _with_300w(licence: str) -> str:
+    return LICENCE_300W if licence == LICENCE_UNKNOWN else f"{licence}; {LICENCE_300W}"

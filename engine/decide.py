@@ -1,0 +1,138 @@
+"""A scouted window -> who is who: split tracks that changed their person, ask doubtful ones again, judge them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from engine.backends.backend import Backend
+from engine.follow import SEARCH_REACH, Follower
+from engine.footage import DecodedFrame, region_round
+from engine.match import (
+    ACCEPTED,
+    NEGATIVE,
+    Gallery,
+    Rule,
+    TrackVerdict,
+    is_settled,
+    judge_together,
+    judge_track,
+    learn,
+)
+from engine.scout import Scout
+from engine.tracking import Track, add_sample, split, split_frame
+from engine.types import Identity
+
+DOUBT_WIDTH = 0.15
+"""Tracks so little below the threshold are asked in more frames before they are judged."""
+DOUBT_SAMPLES = 16
+"""Frames of a doubtful track that are asked: its best 40 % are then six."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What became of a window's tracks."""
+
+    tracks: tuple[Track, ...]
+    verdicts: Mapping[int, TrackVerdict]
+    """By track id."""
+    gallery: Gallery
+    accepted: frozenset[int]
+    """Tracks that go on and were accepted."""
+    first_frame: int
+    """Sightings before this one were recorded with an earlier window."""
+
+    def with_outcome(self, *outcomes: str) -> dict[int, Track]:
+        return {track.id: track for track in self.tracks if self.verdicts[track.id].outcome in outcomes}
+
+
+def decide(
+    scout: Scout,
+    backend: Backend,
+    identity: Identity,
+    rule: Rule,
+    *,
+    gallery: Gallery,
+    accepted: frozenset[int],
+    first_frame: int,
+    examined: int,
+    frames: Callable[[], AbstractContextManager[Iterable[DecodedFrame]]],
+) -> Decision:
+    """Given a scouted window, judge its tracks, each by itself and then together.
+
+    `accepted`: tracks that go on from an earlier window and were accepted there. `first_frame`: where the window
+    begins; `examined`: how many frames it has; `frames` gives them once more, for asking doubtful tracks again.
+    """
+    _split_switches(scout, identity, backend.info.default_threshold)
+    verdicts = _judge(scout, identity, rule, gallery)
+    doubtful = [number for number, verdict in verdicts.items() if _doubtful(verdict)]
+    if doubtful:
+        with frames() as again:
+            _ask_again(scout, backend, doubtful, again, every=-(-examined // DOUBT_SAMPLES))
+        verdicts = _judge(scout, identity, rule, gallery)
+    verdicts = {number: _persisting(number, verdict, accepted, rule) for number, verdict in verdicts.items()}
+    tracks = tuple(scout.tracks.values())
+    beside = {number: frozenset(others) for number, others in scout.beside.items()}
+    verdicts = judge_together(tracks, verdicts, beside)
+    live = {track.id for track in scout.state.live}
+    return Decision(
+        tracks=tracks,
+        verdicts=verdicts,
+        gallery=learn(gallery, tracks, verdicts, beside, identity),
+        accepted=frozenset(number for number in live & verdicts.keys() if verdicts[number].outcome == "accepted")
+        | frozenset(number for number in live - verdicts.keys() if number in accepted),
+        first_frame=first_frame,
+    )
+
+
+def _judge(scout: Scout, identity: Identity, rule: Rule, gallery: Gallery) -> dict[int, TrackVerdict]:
+    return {number: judge_track(track, identity, rule, gallery) for number, track in scout.tracks.items()}
+
+
+def _split_switches(scout: Scout, identity: Identity, same: float) -> None:
+    """Split every track where its clear samples stop agreeing; parts are looked at again."""
+    waiting = list(scout.tracks)
+    while waiting:
+        track = scout.tracks[waiting.pop()]
+        frame = split_frame(track, identity.metric, same)
+        if frame is None or track.last.frame < frame:
+            continue
+        first, second = split(track, frame, scout.state.next_track)
+        scout.replace_track(track.id, first, second)
+        waiting.append(second.id)
+
+
+def _doubtful(verdict: TrackVerdict) -> bool:
+    if verdict.samples == 0 or verdict.outcome == "accepted" or is_settled(verdict):
+        return False
+    return verdict.similarity >= verdict.threshold - DOUBT_WIDTH
+
+
+def _ask_again(
+    scout: Scout, backend: Backend, doubtful: Sequence[int], frames: Iterable[DecodedFrame], *, every: int
+) -> None:
+    """Follow doubtful tracks through the window and sample each in every `every`-th frame that shows it."""
+    wanted = {number: scout.tracks[number] for number in doubtful}
+    others = [track for number, track in scout.tracks.items() if number not in wanted]
+    follower = Follower(backend, scout.min_confidence, wanted, others, coast=False)
+    shown = dict.fromkeys(wanted, 0)
+    for decoded in frames:
+        expected = follower.expect(decoded.index)
+        if not expected:
+            continue
+        region = region_round([place.box for place in expected], SEARCH_REACH)
+        for found in follower.fill(decoded.index, decoded.to_frame(region).pixels, expected):
+            track = scout.tracks[found.track]
+            shown[track.id] += 1
+            if shown[track.id] % every == 0 and all(one.frame != found.frame for one in track.samples):
+                (sample,) = scout.sample(decoded, [found.face])
+                scout.update_track(replace(track, samples=add_sample(track.samples, sample)))
+
+
+def _persisting(number: int, verdict: TrackVerdict, accepted: frozenset[int], rule: Rule) -> TrackVerdict:
+    """Keep a track that was accepted before through a weak stretch: hysteresis of one review band."""
+    weak = verdict.outcome == "review" or verdict.similarity >= verdict.threshold - rule.review_width
+    if number in accepted and verdict.outcome != "accepted" and weak and verdict.reason != NEGATIVE:
+        return replace(verdict, outcome="accepted", reason=ACCEPTED)
+    return verdict

@@ -1,0 +1,263 @@
+"""The pipeline from a video to a workspace; the one seam of the engine that the daemon and the CLI call.
+
+Work goes window by window (engine.windows): read and scouted, its tracks judged, the wanted ones filled in and
+written, then committed. Whoever stores the commits can go on after any crash and gets the same files as an
+undisturbed run: what one window hands to the next goes through the commit's `carry` in every run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from engine.backends.backend import Backend
+from engine.carry import Carry, carry_from_json, carry_to_json
+from engine.closing import accept_known, drop_near_duplicates, still_waiting
+from engine.decide import decide
+from engine.errors import InputError, SettingsError
+from engine.extract_report import Subject, finish, make_report, write_log
+from engine.face_writer import FaceWriter
+from engine.footage import DecodedFrame, FrameReader
+from engine.match import Rule
+from engine.prefetch import Prefetch
+from engine.scout import Scout
+from engine.stopwatch import Stopwatch
+from engine.stretch import StretchReader
+from engine.timed_backend import TimedBackend
+from engine.types import (
+    Commit,
+    Counts,
+    Cursor,
+    ExtractReport,
+    ExtractSettings,
+    FaceRecord,
+    Identity,
+    Progress,
+    Resume,
+)
+from engine.video import open_frames
+from engine.window_faces import write_window
+from engine.windows import Window, WindowReader, window_frames
+from engine.workspace import Layout, prepare_workspace, sync_folders
+
+PROGRESS_EVERY_S = 0.2
+USUAL_RATE = 25.0
+"""Frames a second for which intervals are written; folders of images count as such."""
+
+
+def _ignore(told: object) -> None:
+    """Stand in for a callback nobody gave."""
+    del told
+
+
+def _nothing() -> None:
+    """Stand in for the window before the first."""
+
+
+def extract(
+    source: Path,
+    layout: Layout,
+    *,
+    identity: Identity,
+    backend: Backend,
+    settings: ExtractSettings,
+    stop: threading.Event,
+    on_progress: Callable[[Progress], None] = _ignore,
+    on_commit: Callable[[Commit], None] = _ignore,
+    resume: Resume | None = None,
+    notes: Mapping[str, str] | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> ExtractReport:
+    """Find the identity's faces in a video or image folder and write them as a DeepFaceLab workspace.
+
+    Call `on_commit` after each finished piece; `resume` takes up where such commits ended. When `stop` is set, leave
+    the piece that is being read to the next run and return with `completed=False`. Frames outside start_s to end_s
+    are left out. Raise InputError for what cannot
+    be read, OutputError for what cannot be written, SettingsError when identity and backend do not fit.
+    """
+    require_same_recogniser(identity, backend)
+    threshold = settings.similarity_threshold or backend.info.default_threshold
+    subject = Subject(source, layout, identity, backend.info, settings, threshold, notes or {})
+    run = _Run(subject, backend, stop, on_progress, on_commit, resume, clock)
+    after = resume.cursor if resume else None
+    with StretchReader(open_frames(source, after=after), start_s=start_s, end_s=end_s) as reader:
+        prepare_workspace(layout)
+        run.total = reader.info.frames_estimate
+        if resume is None:
+            write_log(run.report((), completed=False), (), subject)
+        rate = float(reader.info.average_rate or USUAL_RATE)
+        run.work(reader, rate=min(max(rate, 1.0), 240.0), after=after)
+        if not stop.is_set():
+            run.close()
+        notices = (*backend.info.warnings, *reader.warnings)
+    completed = not stop.is_set()
+    if completed and not run.counts.frames_decoded:
+        raise InputError(f"{source}: not one frame could be decoded", hint="the file is damaged or empty")
+    return finish(run.report(notices, completed=completed), run.records, subject)
+
+
+class _Run:
+    """One call of `extract`: what changes while it works; the caller's thread alone touches it."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        backend: Backend,
+        stop: threading.Event,
+        on_progress: Callable[[Progress], None],
+        on_commit: Callable[[Commit], None],
+        resume: Resume | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.subject = subject
+        self.watch = Stopwatch()
+        self.writing = Stopwatch()
+        self.backend = TimedBackend(backend, self.watch)
+        self.rule = Rule(subject.threshold, backend.info.default_threshold)
+        self.records = list(resume.records) if resume else []
+        self.counts = resume.counts if resume else Counts()
+        self.total: int | None = None
+        self._carry = resume.carry if resume else ""
+        self._damaged_before = self.counts.packets_damaged
+        self._stop = stop
+        self._on_progress = on_progress
+        self._on_commit = on_commit
+        self._clock = clock
+        self._told = clock()
+        self._kept = sum(record.kept for record in self.records)
+
+    def work(self, reader: FrameReader, *, rate: float, after: Cursor | None) -> None:
+        """Take window after window until the footage ends or `stop` is set."""
+        with (
+            Prefetch(reader) as frames,
+            FaceWriter(self.subject.layout, self.subject.settings, self.writing) as writer,
+            ThreadPoolExecutor(1, thread_name_prefix="fill") as filler,
+        ):
+            scout = Scout(
+                self.backend,
+                self.subject.identity,
+                self.rule,
+                self.subject.settings.min_confidence,
+                rate_scale=rate / USUAL_RATE,
+            )
+            carry = carry_from_json(self._carry)
+            written: Callable[[], None] = _nothing
+            windows = WindowReader(
+                self.watch.each("decode", frames),
+                scout,
+                frame_skip=self.subject.settings.frame_skip,
+                frames_per_second=rate,
+                each=lambda decoded: self._take(decoded, writer),
+                stop=self._stop,
+            )
+            while True:
+                scout.state = carry.scout
+                window = windows.next_window(carry.shot)
+                if window is None:
+                    written()
+                    return
+                decision = decide(
+                    scout,
+                    self.backend,
+                    self.subject.identity,
+                    self.rule,
+                    gallery=carry.gallery,
+                    accepted=carry.accepted,
+                    first_frame=window.first,
+                    examined=window.examined,
+                    frames=partial(
+                        window_frames,
+                        window,
+                        self.subject.source,
+                        after,
+                        frame_skip=self.subject.settings.frame_skip,
+                    ),
+                )
+                written()
+                looks = tuple(scout.full_looks)
+                faces = filler.submit(
+                    write_window, window, decision, looks, self.subject, self.backend, writer, after=after
+                )
+                scout.end_window()
+                after = Cursor(window.last.index + 1, window.last.pts)
+                # Through text and back, so that this run goes on from what a resumed one would find.
+                metric = self.subject.identity.metric
+                waiting = still_waiting(carry.waiting, decision.tracks, decision.verdicts, metric)
+                state = Carry(scout.state, window.shot, decision.gallery, waiting, decision.accepted)
+                text = carry_to_json(state)
+                carry = carry_from_json(text)
+                # The next window is scouted while this one is filled in; commits keep their order.
+                written = partial(self._commit, window, faces, after, text, writer)
+
+    def close(self) -> None:
+        """Do what only the whole clip can tell: see engine.closing."""
+        carry, layout = carry_from_json(self._carry), self.subject.layout
+        with self.watch.stage("close"):
+            metric = self.subject.identity.metric
+            self.records = accept_known(self.records, carry.waiting, carry.gallery, metric, layout)
+            if self.subject.settings.keep == "varied":
+                self.records = drop_near_duplicates(self.records, layout)
+            sync_folders(layout.folders)
+
+    def report(self, notices: tuple[str, ...], *, completed: bool) -> ExtractReport:
+        stages = Stopwatch()
+        stages.add(self.watch.seconds)
+        stages.add(self.writing.seconds)
+        return make_report(
+            self.subject,
+            self.records,
+            self.counts,
+            total=self.total,
+            notices=notices,
+            stage_seconds=stages.seconds,
+            completed=completed,
+        )
+
+    def _commit(
+        self, window: Window, faces: Future[tuple[FaceRecord, ...]], cursor: Cursor, carry: str, writer: FaceWriter
+    ) -> None:
+        with self.watch.stage("wait for faces"):
+            fresh = faces.result()
+            writer.wait()
+            sync_folders(self.subject.layout.folders)
+        self.records.extend(fresh)
+        self._kept += sum(record.kept for record in fresh)
+        self.counts = Counts(
+            frames_decoded=self.counts.frames_decoded + window.frames,
+            frames_examined=self.counts.frames_examined + window.examined,
+            packets_damaged=self._damaged_before + window.last.packets_damaged,
+        )
+        self._carry = carry
+        self._on_commit(Commit(cursor, fresh, self.counts, carry))
+        self._tell(cursor.next_frame)
+
+    def _take(self, decoded: DecodedFrame, writer: FaceWriter) -> None:
+        """Do what every frame asks for: write it for the merger, tell progress."""
+        if self.subject.layout.frames is not None:
+            with self.watch.stage("convert"):
+                frame = decoded.to_frame()
+            writer.write_frame(frame)
+        if self._clock() - self._told >= PROGRESS_EVERY_S:
+            self._tell(decoded.index + 1)
+
+    def _tell(self, done: int) -> None:
+        self._told = self._clock()
+        rejected = len(self.records) - self._kept
+        self._on_progress(Progress(done, self.total, self._kept, rejected, self.watch.seconds))
+
+
+def require_same_recogniser(identity: Identity, backend: Backend) -> None:
+    """Raise SettingsError where the embeddings of `identity` and `backend` cannot be compared."""
+    info = backend.info
+    if (identity.model, identity.embeddings.shape[1]) != (info.recognition_model, info.embedding_size):
+        raise SettingsError(
+            f"the identity {identity.name!r} was made with {identity.backend} ({identity.model}), "
+            f"this run uses {info.name} ({info.recognition_model}); their embeddings cannot be compared",
+            hint="make the identity again with the backend and model pack of this run",
+        )

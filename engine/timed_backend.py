@@ -1,0 +1,42 @@
+"""A backend that several threads may use, one at a time, and that adds up how long each of its tasks takes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.backends.backend import Backend, BackendInfo
+from engine.stopwatch import Stopwatch
+from engine.types import Face, Image
+
+
+class TimedBackend:
+    """Passes everything on to `backend`; same contract, but any thread may call: they wait for each other."""
+
+    def __init__(self, backend: Backend, watch: Stopwatch) -> None:
+        self._backend = backend
+        self._watch = watch
+        self._lock = threading.Lock()
+
+    @property
+    def info(self) -> BackendInfo:
+        return self._backend.info
+
+    def detect(self, image: Image, *, min_confidence: float = 0.5, side_px: int | None = None) -> list[Face]:
+        with self._lock, self._watch.stage("detect" if side_px is None else "follow"):
+            return self._backend.detect(image, min_confidence=min_confidence, side_px=side_px)
+
+    def landmarks_68(self, image: Image, faces: Sequence[Face]) -> NDArray[np.float32]:
+        with self._lock, self._watch.stage("landmarks"):
+            return self._backend.landmarks_68(image, faces)
+
+    def recognition_crop(self, image: Image, face: Face) -> Image:
+        with self._lock, self._watch.stage("recognise"):
+            return self._backend.recognition_crop(image, face)
+
+    def embed(self, crops: Sequence[Image]) -> NDArray[np.float32]:
+        with self._lock, self._watch.stage("recognise"):
+            return self._backend.embed(crops)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from engine.carry import Carry, carry_from_json, carry_to_json
+from engine.closing import ReviewTrack
+from engine.errors import InputError
+from engine.match import Gallery
+from engine.quality import FaceQuality
+from engine.scout import ScoutState
+from engine.shots import ShotState
+from engine.tracking import Sample, Sighting, Track
+from engine.types import Face
+
+
+def full_carry() -> Carry:
+    rng = np.random.default_rng(1)
+    quality = FaceQuality(101.25, 0.871, 0.0312, 90.0, 180.5, 12.5, -3.25, 0.0)
+    sightings = (
+        Sighting(7, Face(rng.normal(size=4), 0.7, rng.normal(size=(5, 2))), 700),
+        Sighting(9, Face(rng.normal(size=4), 0.1 + 0.2), None),
+    )
+    track = Track(3, 2, sightings, (Sample(7, rng.normal(size=128).astype(np.float32), 1 / 3, quality),))
+    thumbnail = rng.integers(0, 255, (36, 64), dtype=np.uint8)
+    rows = tuple(rng.normal(size=(3, 128)).astype(np.float32))
+    return Carry(
+        ScoutState(4, 2, (track,), 8, 9, thumbnail, 5, 1),
+        ShotState(thumbnail, 0.1 + 0.2),
+        Gallery(rows[:2], rows[2:]),
+        (ReviewTrack(3, rows[0], 0.35, 0.4),),
+        frozenset({3}),
+    )
+
+
+def test_a_carry_comes_back_bit_for_bit() -> None:
+    text = carry_to_json(full_carry())
+    again = carry_from_json(text)
+    assert carry_to_json(again) == text
+    before, after = full_carry().scout.live[0], again.scout.live[0]
+    np.testing.assert_array_equal(after.samples[0].embedding, before.samples[0].embedding)
+    assert after.samples[0].embedding.dtype == np.float32
+    np.testing.assert_array_equal(after.sightings[0].face.bbox, before.sightings[0].face.bbox)
+    assert after.sightings[1].face.landmarks_5 is None
+    assert (after.sightings[0].pts, after.sightings[1].pts) == (700, None)
+    assert after.sightings[1].face.detection_score == 0.1 + 0.2
+
+
+def test_the_start_of_a_video_carries_nothing() -> None:
+    start = carry_from_json("")
+    assert start.shot is None
+    assert start.scout.live == ()
+    assert carry_to_json(carry_from_json(carry_to_json(start))) == carry_to_json(start)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 99}', "null", '{"format": 1}'])
+def test_a_damaged_carry_is_refused_in_words(text: str) -> None:
+    with pytest.raises(InputError, match="saved state of an interrupted extraction"):
+        carry_from_json(text)
+
+
+def test_an_array_of_objects_is_refused() -> None:
+    data = json.loads(carry_to_json(full_carry()))
+    data["thumbnail"][0] = "object"
+    with pytest.raises(InputError, match="object"):
+        carry_from_json(json.dumps(data))

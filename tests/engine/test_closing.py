@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from engine.closing import WAITING_MAX, ReviewTrack, accept_known, drop_near_duplicates, still_waiting
+from engine.match import ACCEPTED, ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW, Gallery, TrackVerdict
+from engine.quality import FaceQuality
+from engine.tracking import Sample, Sighting, Track
+from engine.types import Face, FaceRecord
+from engine.workspace import Layout, output_layout, prepare_workspace
+
+ALICE, BOB = np.eye(2, 16, dtype=np.float32)
+
+
+def layout_in(folder: Path) -> Layout:
+    layout = output_layout(folder)
+    prepare_workspace(layout)
+    return layout
+
+
+def record(frame: int, track: int, reason: str, *, sharpness: float = 0.1) -> FaceRecord:
+    return FaceRecord(
+        frame,
+        None,
+        0,
+        (0, 0, 9, 9),
+        0.9,
+        0.3,
+        reason == ACCEPTED,
+        reason,
+        f"{frame:08d}_0.jpg",
+        track,
+        0.3,
+        0.0,
+        sharpness,
+    )
+
+
+def write(layout: Layout, one: FaceRecord, *, seed: int = 0) -> None:
+    folder = layout.review if one.reason == REVIEW else layout.aligned
+    pixels = np.kron(np.random.default_rng(seed).integers(0, 255, (16, 16)), np.ones((8, 8))).astype(np.uint8)
+    cv2.imwrite(str(folder / str(one.file)), pixels)
+    (layout.masks / f"{one.frame:08d}_0_mask.png").write_bytes(b"mask")
+
+
+def test_a_review_track_that_later_shots_know_is_moved_to_aligned_and_twice_is_as_once(tmp_path: Path) -> None:
+    layout = layout_in(tmp_path)
+    records = [record(1, 1, REVIEW), record(2, 1, REVIEW), record(3, 2, REVIEW), record(9, 3, ACCEPTED)]
+    for one in records:
+        write(layout, one)
+    waiting = [ReviewTrack(1, ALICE, 0.35, 0.4), ReviewTrack(2, BOB, 0.35, 0.4)]
+    for _ in range(2):
+        after = accept_known(records, waiting, Gallery(positives=(ALICE,)), "cosine", layout)
+        assert [one.reason for one in after] == [ACCEPTED_IN_VIDEO, ACCEPTED_IN_VIDEO, REVIEW, ACCEPTED]
+        assert [one.kept for one in after] == [True, True, False, True]
+        assert sorted(path.name for path in layout.review.iterdir()) == ["00000003_0.jpg"]
+        assert len(list(layout.aligned.iterdir())) == 3
+
+
+def test_a_track_as_like_somebody_seen_beside_the_person_stays_in_review(tmp_path: Path) -> None:
+    layout = layout_in(tmp_path)
+    records = [record(1, 1, REVIEW)]
+    write(layout, records[0])
+    gallery = Gallery(positives=(ALICE,), negatives=(ALICE,))
+    assert accept_known(records, [ReviewTrack(1, ALICE, 0.35, 0.4)], gallery, "cosine", layout) == records
+
+
+def test_the_review_part_of_a_track_that_was_accepted_later_is_accepted(tmp_path: Path) -> None:
+    layout = layout_in(tmp_path)
+    records = [record(1, 1, REVIEW), record(2, 1, ACCEPTED)]
+    for one in records:
+        write(layout, one)
+    assert all(one.kept for one in accept_known(records, (), Gallery(), "cosine", layout))
+
+
+def test_near_duplicates_are_dropped_with_their_masks_and_stay_in_the_records(tmp_path: Path) -> None:
+    layout = layout_in(tmp_path)
+    records = [record(n, 1, ACCEPTED, sharpness=n / 10) for n in range(4)]
+    for one, seed in zip(records, (1, 1, 2, 1), strict=True):
+        write(layout, one, seed=seed)
+    after = drop_near_duplicates(records, layout)
+    assert [one.reason for one in after] == [NOT_VARIED, NOT_VARIED, ACCEPTED, ACCEPTED]
+    assert [one.file for one in after] == [None, None, "00000002_0.jpg", "00000003_0.jpg"]
+    assert len(list(layout.aligned.iterdir())) == len(list(layout.masks.iterdir())) == 2
+    assert drop_near_duplicates(records, layout) == after, "a killed run comes to the same end"
+
+
+def test_only_the_likeliest_review_tracks_wait() -> None:
+    sample = Sample(0, ALICE, 1.0, FaceQuality(100, 0.9, 0.05, 120, 200, 0, 0, 0))
+    sightings = (Sighting(0, Face(np.array([0, 0, 9, 9]), 0.9)),)
+    tracks = [Track(n, 0, sightings, (sample,)) for n in range(WAITING_MAX + 9)]
+    verdicts = {n: TrackVerdict("review", REVIEW, 0.3 + n / 1000, 1, 0.4) for n in range(len(tracks))}
+    waiting = still_waiting((), tracks, verdicts, "cosine")
+    assert [one.track for one in waiting] == list(range(9, WAITING_MAX + 9))
+    assert still_waiting(waiting, (), {}, "cosine") == waiting

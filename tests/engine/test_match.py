@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.errors import ModelError
+from engine.match import (
+    ACCEPTED,
+    ACCEPTED_IN_VIDEO,
+    ANOTHER_IN_FRAME,
+    NEGATIVE,
+    NO_MATCH,
+    REVIEW,
+    REVIEW_OTHER_AGE,
+    REVIEW_UNCLEAR,
+    Gallery,
+    Rule,
+    blankness,
+    corrected_threshold,
+    is_settled,
+    judge_together,
+    judge_track,
+    learn,
+    similarity,
+)
+from engine.quality import FaceQuality
+from engine.tracking import Sample, Sighting, Track
+from engine.types import Embedding, Face, Identity, Metric
+
+
+def identity_of(rows: list[list[float]], mean: list[float], metric: Metric) -> Identity:
+    return Identity("alice", "test", "model", metric, np.array(rows), np.array(mean), tuple(map(str, range(len(rows)))))
+
+
+def test_cosine_similarity_is_one_along_the_mean_and_minus_one_against_it() -> None:
+    person = identity_of([[1.0, 0.0]], [1.0, 0.0], "cosine")
+    found = similarity(np.array([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0], [1.0, 1.0]]), person)
+    np.testing.assert_allclose(found, [1.0, 0.0, -1.0, np.sqrt(0.5)], atol=1e-12)
+
+
+def test_similarity_by_distance_is_one_minus_the_distance() -> None:
+    person = identity_of([[0.3, 0.4]], [0.3, 0.4], "one_minus_distance")
+    np.testing.assert_allclose(similarity(np.array([[0.3, 0.4], [0.0, 0.0]]), person), [1.0, 0.5], atol=1e-7)
+
+
+def test_similarity_blends_the_best_centre_with_the_three_most_similar_photos() -> None:
+    rows = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
+    person = replace(identity_of(rows, [0.6, 0.8], "cosine"), centres=np.array([[1.0, 0.0], [0.0, 1.0]]))
+    # Best centre 1; photos 1, 1, 0.
+    np.testing.assert_allclose(similarity(np.array([[1.0, 0.0]]), person), [(1 + 2 / 3) / 2], atol=1e-7)
+
+
+def test_no_faces_have_no_similarities() -> None:
+    person = identity_of([[1.0, 0.0]], [1.0, 0.0], "cosine")
+    assert similarity(np.zeros((0, 2)), person).shape == (0,)
+
+
+def test_embeddings_of_another_size_are_refused_by_name() -> None:
+    person = identity_of([[1.0, 0.0]], [1.0, 0.0], "cosine")
+    with pytest.raises(ModelError, match="cannot be compared with the identity alice"):
+        similarity(np.zeros((4, 512)), person)
+
+
+QUALITY = FaceQuality(100, 0.9, 0.05, 120, 200, 0, 0, 0)
+RULE = Rule(threshold=0.40, same_person=0.40)
+DIMENSIONS = 64
+ALICE, BOB, CAROL = np.eye(3, DIMENSIONS, dtype=np.float32)
+
+
+def person(**more: object) -> Identity:
+    return replace(Identity("alice", "test", "model", "cosine", ALICE[None], ALICE, ("a.jpg",)), **more)  # type: ignore[arg-type]
+
+
+def like(
+    value: float, seed: int, who: Embedding = ALICE, *, also: Embedding | None = None, by: float = 0.0
+) -> Embedding:
+    """An embedding whose similarity to `who` is `value` and to `also` is `by`, elsewhere noise of its own."""
+    rest = np.random.default_rng(seed).normal(size=DIMENSIONS)
+    rest[:3] = 0
+    rest *= np.sqrt(max(0.0, 1 - value**2 - by**2)) / np.linalg.norm(rest)
+    return np.asarray(value * who + (by * also if also is not None else 0.0) + rest, np.float32)
+
+
+def track(number: int, *embeddings: Embedding, clarity: float = 1.0) -> Track:
+    face = Face(np.array([0, 0, 100, 100]), 0.9)
+    sightings = tuple(Sighting(frame * 8, face) for frame in range(max(1, len(embeddings))))
+    return Track(number, 0, sightings, tuple(Sample(i * 8, e, clarity, QUALITY) for i, e in enumerate(embeddings)))
+
+
+def steady(number: int, value: float, **more: object) -> Track:
+    return track(number, *(like(value, number * 100 + i) for i in range(8)), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome", "reason"),
+    [
+        (0.70, "accepted", ACCEPTED),
+        (0.41, "accepted", ACCEPTED),
+        (0.38, "review", REVIEW),
+        (0.31, "review", REVIEW),
+        (0.25, "rejected", NO_MATCH),
+    ],
+)
+def test_a_track_is_accepted_reviewed_or_rejected_by_its_similarity(value: float, outcome: str, reason: str) -> None:
+    verdict = judge_track(steady(1, value), person(), RULE, Gallery())
+    assert (verdict.outcome, verdict.reason) == (outcome, reason)
+    assert verdict.similarity == pytest.approx(value, abs=1e-6)
+
+
+def test_the_best_views_decide_and_weak_ones_do_not_hurt() -> None:
+    views = [like(0.6, i) for i in range(4)] + [like(0.1, 50 + i) for i in range(6)]
+    assert judge_track(track(1, *views), person(), RULE, Gallery()).outcome == "accepted"
+
+
+def test_one_lucky_view_of_a_stranger_does_not_decide() -> None:
+    views = [like(0.55, 1)] + [like(0.15, 50 + i) for i in range(9)]
+    assert judge_track(track(1, *views), person(), RULE, Gallery()).outcome != "accepted"
+
+
+def test_clear_views_weigh_more_than_unclear_ones() -> None:
+    blurred = track(1, *(like(0.8, i) for i in range(6)), clarity=0.1)
+    clear = track(1, *(like(0.2, 50 + i) for i in range(6)))
+    both = replace(clear, samples=(*blurred.samples, *clear.samples))
+    assert judge_track(both, person(), RULE, Gallery()).outcome == "rejected"
+
+
+def test_without_a_clear_view_a_person_must_look() -> None:
+    verdict = judge_track(steady(1, 0.7, clarity=0.1), person(), RULE, Gallery())
+    assert (verdict.outcome, verdict.reason) == ("review", REVIEW_UNCLEAR)
+
+
+def test_a_track_that_was_never_asked_is_rejected() -> None:
+    verdict = judge_track(track(1), person(), RULE, Gallery())
+    assert (verdict.outcome, verdict.samples) == ("rejected", 0)
+
+
+def test_a_single_view_needs_more_than_many() -> None:
+    assert judge_track(track(1, like(0.41, 1)), person(), RULE, Gallery()).outcome == "review"
+    assert judge_track(track(1, like(0.44, 1)), person(), RULE, Gallery()).outcome == "accepted"
+
+
+def test_more_clusters_of_references_cost_threshold() -> None:
+    limits = [corrected_threshold(0.4, clusters) for clusters in (1, 2, 3, 4)]
+    assert limits[0] == 0.4
+    assert limits == sorted(limits)
+    assert limits[-1] < 0.42
+
+
+def test_somebody_as_like_a_negative_is_rejected() -> None:
+    views = [like(0.5, i, also=BOB, by=0.47) for i in range(8)]
+    verdict = judge_track(track(1, *views), person(negatives=BOB[None]), RULE, Gallery())
+    assert (verdict.outcome, verdict.reason) == ("rejected", NEGATIVE)
+    kept = judge_track(track(1, *views), person(negatives=CAROL[None]), RULE, Gallery())
+    assert kept.outcome == "accepted"
+
+
+def test_the_person_at_the_other_age_goes_to_review() -> None:
+    views = [like(0.5, i, also=BOB, by=0.6) for i in range(8)]
+    verdict = judge_track(track(1, *views), person(other_age=BOB[None]), RULE, Gallery())
+    assert (verdict.outcome, verdict.reason) == ("review", REVIEW_OTHER_AGE)
+
+
+def test_two_faces_in_one_frame_are_two_people() -> None:
+    tracks = [steady(1, 0.7), steady(2, 0.36), steady(3, 0.45), steady(4, 0.36)]
+    verdicts = {one.id: judge_track(one, person(), RULE, Gallery()) for one in tracks}
+    beside = {1: frozenset({2, 3}), 2: frozenset({1}), 3: frozenset({1}), 4: frozenset[int]()}
+    final = judge_together(tracks, verdicts, beside)
+    assert final[1].outcome == "accepted"
+    assert (final[2].outcome, final[2].reason) == ("rejected", ANOTHER_IN_FRAME)
+    assert (final[3].outcome, final[3].reason) == ("review", ANOTHER_IN_FRAME), "a mirror, a poster or a mistake"
+    assert final[4].outcome == "review", "nobody was beside it"
+
+
+def learned_from(sure: Track, stranger: Track) -> Gallery:
+    verdicts = {one.id: judge_track(one, person(), RULE, Gallery()) for one in (sure, stranger)}
+    return learn(Gallery(), [sure, stranger], verdicts, {sure.id: frozenset({stranger.id})}, person())
+
+
+def test_a_track_short_of_the_threshold_is_accepted_when_the_video_knows_it() -> None:
+    scene = np.eye(DIMENSIONS, dtype=np.float32)[10]
+    sure = track(1, *(like(0.6, i, also=scene, by=0.6) for i in range(6)))
+    gallery = learned_from(sure, track(2, *(like(0.0, i, BOB) for i in range(6))))
+    short = track(3, *(like(0.36, 60 + i, also=scene, by=0.65) for i in range(6)))
+    verdict = judge_track(short, person(), RULE, gallery)
+    assert (verdict.outcome, verdict.reason) == ("accepted", ACCEPTED_IN_VIDEO)
+    assert judge_track(short, person(), RULE, Gallery()).outcome == "review"
+    stranger = track(4, *(like(0.15, 80 + i, also=scene, by=0.8) for i in range(6)))
+    assert judge_track(stranger, person(), RULE, gallery).outcome == "rejected", "light and clothes are no identity"
+
+
+def test_somebody_seen_beside_the_person_is_a_negative_afterwards() -> None:
+    neighbour = track(2, *(like(0.2, i, also=BOB, by=0.9) for i in range(6)))
+    gallery = learned_from(steady(1, 0.7), neighbour)
+    assert len(gallery.negatives) == 1
+    again = track(3, *(like(0.41, 60 + i, also=BOB, by=0.8) for i in range(6)))
+    verdict = judge_track(again, person(), RULE, gallery)
+    assert (verdict.outcome, verdict.reason) == ("rejected", NEGATIVE)
+
+
+def test_a_mirror_image_does_not_become_a_negative() -> None:
+    assert learned_from(steady(1, 0.7), steady(2, 0.65)).negatives == ()
+
+
+def test_a_verdict_is_settled_only_far_from_the_threshold_and_on_enough_views() -> None:
+    def settled(value: float, views: int) -> bool:
+        one = track(1, *(like(value, i) for i in range(views)))
+        return is_settled(judge_track(one, person(), RULE, Gallery()))
+
+    assert settled(0.7, 8)
+    assert settled(0.05, 8)
+    assert not settled(0.7, 3)
+    assert not settled(0.36, 8)
+
+
+def test_blankness_runs_from_the_clear_photos_to_unrecognisable_faces() -> None:
+    asked = person(blank=BOB, blank_range=(0.1, 0.9))
+    assert blankness(like(0.1, 1, BOB), asked) == pytest.approx(0.0, abs=1e-6)
+    assert blankness(like(0.9, 1, BOB), asked) == pytest.approx(1.0, abs=1e-6)
+    assert blankness(ALICE, person()) == 0.0
