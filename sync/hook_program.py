@@ -1,0 +1,77 @@
+# What runs inside a DeepFaceLab trainer with control = "cooperative"; `dfld sync hook` puts it on the machine.
+#
+# Never imported by dfld: the trainer executes it every few seconds between two iterations (its --execute-program),
+# with the names model, model_save and program (the path of this file). It saves when asked to, and puts staged
+# weights in place and loads them: in the training thread, so that no save of the trainer's can come in between.
+# The last thing that happens is always the answer, so an answer means that all before it is done.
+#
+# Python 3.6, standard library only, and it must never raise: that would end the training.
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+LOSS_ROWS = 500  # what a judgement about a jump of the loss needs; more would only make the file larger
+
+
+def tick(model: Any, save: Any, folder: Path) -> None:
+    request = read_json(folder / "request.json")
+    if request.get("token") and request["token"] != read_json(folder / "answer.json").get("token"):
+        answer = {"token": request["token"]}
+        try:
+            if request.get("do") == "save":
+                save()
+            elif request.get("do") == "load":
+                answer.update(load(model, folder, request))
+        except Exception as error:
+            answer["error"] = f"{type(error).__name__}: {error}"
+        answer["iteration"] = iteration_of(model)
+        write_json(folder / "answer.json", answer)
+    losses = [[float(part) for part in row] for row in model.loss_history[-LOSS_ROWS:]]
+    write_json(folder / "alive.json", {"iteration": iteration_of(model), "losses": losses})
+
+
+def load(model: Any, folder: Path, request: Any) -> Any:
+    wanted = set(request["files"])
+    # A name with a folder in it would reach outside the model's folder.
+    if any(Path(name).name != name for name in [request["folder"], *wanted]):
+        return {"error": "a name in the request holds a folder"}
+    staged = folder / request["folder"]
+    live = folder.parent.parent
+    for name in sorted(wanted):
+        if (staged / name).exists():
+            (staged / name).replace(live / name)
+    outcome = {"loaded": [], "refused": []}  # type: Any
+    for item, filename in model.get_model_filename_list():
+        path = Path(model.get_strpath_storage_for_file(filename))
+        if path.name in wanted:
+            outcome["loaded" if item.load_weights(str(path)) else "refused"].append(path.name)
+    return outcome
+
+
+def iteration_of(model: Any) -> int:
+    return int(model.get_iter() if hasattr(model, "get_iter") else model.iter)
+
+
+def read_json(path: Path) -> Any:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_json(path: Path, content: Any) -> None:
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(json.dumps(content), encoding="utf-8")
+    beside.replace(path)
+
+
+try:
+    names = globals()
+    if "program" in names:
+        tick(names["model"], names["model_save"], Path(names["program"]).parent)
+except Exception as problem:
+    with contextlib.suppress(Exception):  # the training must go on, whatever is wrong with the disk
+        Path(globals()["program"] + ".error").write_text(repr(problem), encoding="utf-8")

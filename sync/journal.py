@@ -1,0 +1,159 @@
+"""What a round has done so far, on disk before anything builds on it.
+
+The journal is the law after a crash: a round without a `decided` line has changed nothing that counts and is undone;
+one with it is finished, whatever it takes. Not for metrics or for people (`dfld rounds` reads it, rounds write it).
+
+File form: `<folder>/000123/journal.jsonl`, one JSON object per line, each line written and synced before `append`
+returns. A last line without its end was never acknowledged to anybody and does not count.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from sync.errors import JournalError
+
+Step = Literal[
+    "planned",  # what kind of round, which machines, which trainers run
+    "settling",  # a machine's trainer is about to be stopped or asked to save
+    "pulled",  # a machine's snapshot is here
+    "excluded",  # a machine is left out of the average, with the reason
+    "accepted",  # whose weights are averaged
+    "averaged",  # the new weights are here, with hashes
+    "staging",  # a machine is about to be sent files
+    "staged",  # all files lie on a machine, beside the live ones
+    "decided",  # from here on forward only
+    "swapped",  # a machine has the new weights in place
+    "resumed",  # a machine's trainer runs again
+    "released",  # a machine has nothing left of a round that was given up
+    "verified",  # a machine's trainer proved that it took them, or why that is not known
+    "doubted",  # a machine's trainer did not take them, or got worse
+    "aborted",  # given up before the decision
+    "closed",  # finished
+]
+MAX_JOURNAL_BYTES = 16 * 2**20
+"""A round of 20 machines writes about 100 lines."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a journal."""
+
+    step: Step
+    machine: str = ""
+    """Empty for what concerns the whole round."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Plain JSON values."""
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+class Journal(Protocol):
+    """The journal of all rounds of one model. May be called from several threads."""
+
+    def numbers(self) -> Sequence[int]:
+        """Return the numbers of all rounds, oldest first."""
+
+    def begin(self) -> int:
+        """Return the number of a new round: never used before, also not by one that left nothing else behind."""
+
+    def append(self, number: int, entry: Entry) -> None:
+        """Write an entry; it survives kill -9 and power loss from the moment this returns."""
+
+    def read(self, number: int) -> Sequence[Entry]:
+        """Return the entries of a round, oldest first. Raise JournalError for a damaged one."""
+
+
+class FileJournal:
+    """A journal of files; see `Journal` for the methods."""
+
+    def __init__(self, folder: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """`folder` is made at the first round."""
+        self.folder = folder
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def numbers(self) -> list[int]:
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+
+    def begin(self) -> int:
+        with self._lock:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            number = max(self.numbers(), default=0) + 1
+            (self.folder / f"{number:06d}").mkdir()
+            _sync_folder(self.folder)
+            return number
+
+    def append(self, number: int, entry: Entry) -> None:
+        line = {"step": entry.step, "machine": entry.machine, "at": self._clock().isoformat(), "facts": entry.facts}
+        content = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        path = self._path(number)
+        with self._lock:
+            try:
+                is_new = not path.exists()
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                try:
+                    end = _end_of_whole_lines(descriptor)
+                    os.ftruncate(descriptor, end)
+                    _write_all(descriptor, content, end)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                if is_new:
+                    _sync_folder(path.parent)
+            except OSError as error:
+                raise JournalError(f"cannot write {path}: {error.strerror}") from error
+
+    def read(self, number: int) -> list[Entry]:
+        path = self._path(number)
+        try:
+            if path.exists() and path.stat().st_size > MAX_JOURNAL_BYTES:
+                raise JournalError(f"{path} is larger than {MAX_JOURNAL_BYTES} bytes")
+            content = path.read_bytes() if path.exists() else b""
+        except OSError as error:
+            raise JournalError(f"cannot read {path}: {error.strerror}") from error
+        whole = content[: content.rfind(b"\n") + 1]
+        return [_entry(line, path, place) for place, line in enumerate(whole.splitlines(), 1)]
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}" / "journal.jsonl"
+
+
+def _entry(line: bytes, path: Path, place: int) -> Entry:
+    try:
+        found = json.loads(line)
+        return Entry(found["step"], found["machine"], found["facts"], datetime.fromisoformat(found["at"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise JournalError(
+            f"{path} line {place} is damaged",
+            hint="the round cannot be finished by itself; compare the machines' given.json, then move the folder away",
+        ) from error
+
+
+def _end_of_whole_lines(descriptor: int) -> int:
+    """Return the offset behind the last whole line: half a line is what a crash left of one."""
+    size = os.fstat(descriptor).st_size
+    content = os.pread(descriptor, min(size, MAX_JOURNAL_BYTES), 0)
+    return content.rfind(b"\n") + 1
+
+
+def _write_all(descriptor: int, content: bytes, offset: int) -> None:
+    done = 0
+    while done < len(content):
+        done += os.pwrite(descriptor, content[done:], offset + done)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,248 @@
+"""What dfld keeps on this computer for one model: journals, pulled sets, files to push, the last averages.
+
+    <folder>/rounds/000123/journal.jsonl       what round 123 did
+    <folder>/incoming/000123/<machine>/        its snapshots, until it is over: what an undo puts back
+    <folder>/outgoing/000123/                  what it pushes, until every machine has it
+    <folder>/averages/000123/ + manifest.json  the last K averages, with hashes
+    <folder>/momentum/, <folder>/deploy/000123 the outer step's memory; the exponential average to use
+    <folder>/lock                              one dfld at a time
+
+Not for deciding anything. Sets appear whole: written beside, synced, renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sync.errors import RoundError
+
+MANIFEST = "manifest.json"
+LOCK_WAIT_S = 2.0
+"""A child that a killed dfld had just forked holds the lock until it has become its own program."""
+LOCK_LOOK_S = 0.02
+
+
+@dataclass(frozen=True)
+class KeptAverage:
+    """One average on this computer."""
+
+    number: int
+    files: Mapping[str, Path]
+    """By part."""
+    sha256: Mapping[str, str]
+    """By part."""
+    iteration: int
+    """The highest iteration among its machines."""
+
+
+@dataclass(frozen=True)
+class KeptSet:
+    """A set of weights on this computer."""
+
+    number: int
+    """Of the last round that is in it."""
+    files: Mapping[str, Path]
+    """By part."""
+
+
+class Store:
+    """The folders of one model; see the module."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def rounds(self) -> Path:
+        return self.folder / "rounds"
+
+    def incoming(self, number: int, machine: str) -> Path:
+        return self.folder / "incoming" / f"{number:06d}" / machine
+
+    def outgoing(self, number: int, machine: str = "") -> Path:
+        """Make and return the folder for what a round pushes, for all or for one machine."""
+        folder = self.folder / "outgoing" / f"{number:06d}" / machine
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def scratch(self, name: str) -> Path:
+        """Make and return an empty folder for files that are not finished."""
+        folder = self.folder / "scratch" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the model for this process. Raise RoundError when another dfld holds it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as file:
+            ends_at = time.monotonic() + LOCK_WAIT_S
+            while not _try_lock(file.fileno()):
+                if time.monotonic() > ends_at:
+                    raise RoundError(f"another dfld is at work on {self.folder}", hint="wait for its round to end")
+                time.sleep(LOCK_LOOK_S)
+            yield
+
+    def keep_average(self, number: int, files: Mapping[str, Path], iteration: int) -> KeptAverage:
+        """Keep a set as the average of round `number`; the files stay where they are too (same disk: links)."""
+        kept = self.folder / "averages" / f"{number:06d}"
+        if not kept.exists():
+            beside = kept.with_name(kept.name + ".new")
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            for part, path in files.items():
+                _link_or_copy(path, beside / part)
+            digests = {part: sha256_of(beside / part) for part in files}
+            manifest = {"iteration": iteration, "sha256": digests}
+            (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            _sync(beside / MANIFEST)
+            _sync(beside)
+            beside.rename(kept)
+            _sync(kept.parent)
+        return self.average(number)
+
+    def averages(self) -> list[int]:
+        """Return the numbers of the kept averages, oldest first."""
+        return _numbers_in(self.folder / "averages")
+
+    def average(self, number: int) -> KeptAverage:
+        """Return a kept average. Raise RoundError when it is not kept (any more)."""
+        kept = self.folder / "averages" / f"{number:06d}"
+        try:
+            manifest = json.loads((kept / MANIFEST).read_text(encoding="utf-8"))
+            digests = dict(manifest["sha256"])
+            iteration = int(manifest["iteration"])
+        except (OSError, ValueError, KeyError) as error:
+            have = ", ".join(map(str, self.averages())) or "none"
+            raise RoundError(f"the average of round {number} is not kept here; kept are: {have}") from error
+        return KeptAverage(number, {part: kept / part for part in digests}, digests, iteration)
+
+    def check_average(self, kept: KeptAverage) -> None:
+        """Raise RoundError unless every file still has the hash it was kept with."""
+        for part, path in kept.files.items():
+            if not path.is_file() or sha256_of(path) != kept.sha256[part]:
+                raise RoundError(f"{part} of the kept average {kept.number} is damaged: its hash is another one")
+
+    def prune(self, keep: int, needed: set[int]) -> None:
+        """Remove all but the newest `keep` averages; those in `needed` stay."""
+        for number in self.averages()[:-keep]:
+            if number not in needed:
+                shutil.rmtree(self.folder / "averages" / f"{number:06d}")
+
+    def forget_incoming(self, number: int) -> None:
+        shutil.rmtree(self.folder / "incoming" / f"{number:06d}", ignore_errors=True)
+
+    def forget_outgoing(self, number: int) -> None:
+        shutil.rmtree(self.folder / "outgoing" / f"{number:06d}", ignore_errors=True)
+
+    def read_note(self, name: str, default: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a small remembered value; `default` where there is none, or one with other fields."""
+        try:
+            found = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return dict(default)
+        return found if isinstance(found, dict) and found.keys() == default.keys() else dict(default)
+
+    def write_note(self, name: str, value: Mapping[str, Any]) -> None:
+        """Remember a small value."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / f"{name}.json.new"
+        beside.write_text(json.dumps(value), encoding="utf-8")
+        _sync(beside)
+        beside.replace(self.folder / f"{name}.json")
+
+    def momentum_files(self) -> dict[str, Path] | None:
+        """Return the outer step's memory by part; None before the first outer step."""
+        return _files_of(self.folder / "momentum")
+
+    def keep_momentum(self, number: int, parts: list[str]) -> None:
+        """Take over the outer step's memory from what a round wrote; nothing where it took no such step."""
+        made = {part: self.outgoing(number) / f"momentum_{part}" for part in parts}
+        if made and all(path.exists() for path in made.values()):
+            self._replace_set(self.folder / "momentum", made)
+
+    def deployed(self) -> KeptSet | None:
+        """Return the exponential average of rounds; None before there is one."""
+        numbers = _numbers_in(self.folder / "deploy")
+        return KeptSet(numbers[-1], _files_of(self.folder / "deploy" / f"{numbers[-1]:06d}") or {}) if numbers else None
+
+    def keep_deployed(self, number: int, files: Mapping[str, Path]) -> None:
+        """Take over a new exponential average, which round `number` has joined; the one before goes."""
+        folder = self.folder / "deploy"
+        beside = folder / f"{number:06d}.new"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for part, path in files.items():
+            path.rename(beside / part)
+        _sync(beside)
+        beside.rename(folder / f"{number:06d}")
+        for earlier in _numbers_in(folder):
+            if earlier != number:
+                shutil.rmtree(folder / f"{earlier:06d}")
+
+    def _replace_set(self, folder: Path, files: Mapping[str, Path]) -> None:
+        """Make `folder` hold exactly `files` (by part), in one step as far as a reader can see one file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for part, path in files.items():
+            beside = folder / f"{part}.new"
+            beside.unlink(missing_ok=True)
+            _link_or_copy(path, beside)
+            beside.replace(folder / part)
+        for path in folder.iterdir():
+            if path.name not in files:
+                path.unlink()
+        _sync(folder)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file on this computer."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def set_digest(digests: Mapping[str, str]) -> str:
+    """Return one sha256 for a set of files, from theirs."""
+    return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
+
+
+def _numbers_in(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
+
+
+def _files_of(folder: Path) -> dict[str, Path] | None:
+    found = {path.name: path for path in folder.iterdir() if not path.name.endswith(".new")} if folder.is_dir() else {}
+    return found or None
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        _sync(target)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

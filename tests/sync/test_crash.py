@@ -1,0 +1,143 @@
+"""kill -9 of dfld at every line of the journal, on every machine: old everywhere or new everywhere, never a mixture."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sync.rounds import Rounds
+from tests.sync.crash_program import CrashCase
+from tests.sync.fleet import Fleet, make_fleet, weights_value
+from tests.sync.sshd import SshMachine
+from tests.sync.test_rounds_ssh import history, lay_out, loaded_sets, put_under_control, start_all
+from tests.sync.training import MODEL
+
+ROOT = Path(__file__).parents[2]
+OF_THE_ROUND = ["planned", "accepted", "averaged", "decided", "closed"]
+OF_A_MACHINE = ["settling", "pulled", "staging", "staged", "swapped", "resumed", "verified"]
+MACHINES = ["gpu1", "gpu2", "gpu3"]
+POINTS = [(step, "") for step in OF_THE_ROUND] + [(step, name) for step in OF_A_MACHINE for name in MACHINES]
+
+
+def run_and_die(fleet: Fleet, case: CrashCase, folder: Path) -> None:
+    """Run a round in a process of its own that kills itself at the chosen point."""
+    path = folder / "case.pickle"
+    path.write_bytes(pickle.dumps(case))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.sync.crash_program", str(path)],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == -9, f"the round never came to {case.step} {case.machine}: {done.stderr[-2000:]}"
+
+
+# Machines without trainers: every point, before and after the line, and every single rename.
+
+
+@pytest.fixture(scope="module")
+def resting(memory_folder: Path) -> Fleet:
+    made = make_fleet(memory_folder / "resting")
+    assert Rounds(made.settings()).start_from("gpu1").outcome == "initialised"
+    return made
+
+
+def check_all_or_nothing(fleet: Fleet, case: CrashCase, folder: Path) -> None:
+    fleet.train_by_hand()
+    old = fleet.sets()
+
+    run_and_die(fleet, case, folder)
+
+    rounds = Rounds(fleet.settings())
+    assert rounds.recover() == {}
+    record = rounds.records()[-1]
+    new = fleet.sets()
+    if record.decided:
+        assert len(set(new.values())) == 1, "the same average everywhere"
+        assert not set(new.values()) & set(old.values())
+        assert record.outcome == "averaged"
+    else:
+        assert new == old
+    for one in fleet.machines:
+        left = {path.name for path in (one.folder / ".dfld" / MODEL.prefix).iterdir()}
+        assert left <= {"given.json", ".dfld-clock"}
+    fleet.train_by_hand()
+    assert rounds.average().outcome == "averaged", "and the next round goes on"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("step", "machine"), POINTS)
+def test_killed_at_a_line_of_the_journal(resting: Fleet, tmp_path: Path, step: str, machine: str, when: str) -> None:
+    check_all_or_nothing(resting, CrashCase(resting.settings(), step, machine, when), tmp_path)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+@pytest.mark.parametrize("machine", MACHINES)
+def test_killed_at_a_rename(resting: Fleet, tmp_path: Path, machine: str, nth: int, when: str) -> None:
+    check_all_or_nothing(resting, CrashCase(resting.settings(), "rename", machine, when, nth), tmp_path)
+
+
+# Real sshd and trainers that run: what they read when they start is what counts.
+
+
+@pytest.fixture(scope="module", params=["command", "cooperative"])
+def training(request: pytest.FixtureRequest, ssh_machines: list[SshMachine], memory_folder: Path) -> Iterator[Fleet]:
+    made = lay_out(ssh_machines, memory_folder / f"training {request.param}", "auto")
+    put_under_control(made, request.param)
+    start_all(made)
+    rounds = Rounds(made.settings())
+    assert rounds.start_from("gpu1").outcome == "initialised"
+    rounds.close()
+    yield made
+    for one in made.machines:
+        one.kill()
+
+
+@pytest.mark.parametrize(("step", "machine"), POINTS)
+def test_killed_while_trainers_run(training: Fleet, tmp_path: Path, step: str, machine: str) -> None:
+    run_and_die(training, CrashCase(training.settings(), step, machine, "after"), tmp_path)
+
+    rounds = Rounds(training.settings())
+    assert rounds.recover() == {}
+    record = rounds.records()[-1]
+    for one in training.machines:
+        assert one.runs(), f"{one.machine.name} trains again"
+        staged = {part: file.sha256 for part, file in record.staged.get(one.machine.name, {}).items()}
+        if record.decided:
+            assert loaded_sets(one)[-1] == staged
+        else:
+            assert staged not in loaded_sets(one)
+        check_no_mixed_set(rounds, one)
+    rounds.close()
+
+
+def check_no_mixed_set(rounds: Rounds, one) -> None:  # type: ignore[no-untyped-def]
+    """Every set that the trainer ever read is one that it saved, or one that a decided round gave it, as a whole."""
+    whole = [line["saved"] for line in history(one) if "saved" in line]
+    for record in rounds.records():
+        staged = record.staged.get(one.machine.name, {})
+        if record.decided and staged:
+            whole.append({part: file.sha256 for part, file in staged.items() if not part.endswith("_opt.npy")})
+    first, *later = loaded_sets(one)
+    assert all(loaded in whole or loaded == first for loaded in later)
+
+
+def test_the_set_that_tells_a_mixture_apart_from_a_whole_one_can_fail(training: Fleet) -> None:
+    one = training.machines[0]
+    path = one.folder.parent / "history.jsonl"
+    before = path.read_text(encoding="utf-8")
+    mixed = {**loaded_sets(one)[-1], "inter.npy": "0" * 64}
+    import json
+
+    path.write_text(before + json.dumps({"loaded": mixed}) + "\n", encoding="utf-8")
+    try:
+        with pytest.raises(AssertionError):
+            check_no_mixed_set(Rounds(training.settings()), one)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert weights_value(one)

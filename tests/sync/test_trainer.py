@@ -1,0 +1,314 @@
+"""Trainers in all ways of control, against a stand-in that lives as DeepFaceLab's does."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sync.errors import SyncError, TrainerError
+from sync.places import places_of
+from sync.push import note_given, put_in_place, stage
+from sync.trainer import trainer_of
+from sync.trainer_contract import Exchange, Trainer, TrainerSettings, read_state
+from sync.trainer_hook import hook_line, hook_source, install_hook
+from sync.transport import LocalTransport
+from sync.types import Machine, ModelName
+from tests.sync.training import MODEL, QUICK, TrainingMachine, until
+
+
+@pytest.fixture
+def gpu1(tmp_path: Path) -> Iterator[TrainingMachine]:
+    folder = tmp_path / "work space" / "model"
+    folder.mkdir(parents=True)
+    made = TrainingMachine(Machine(name="gpu1", address="", model_dir=str(folder), transfer="local"))
+    made.write_model()
+    yield made
+    made.kill()
+
+
+def control(gpu1: TrainingMachine, settings: TrainerSettings = QUICK) -> Trainer:
+    return trainer_of(LocalTransport(gpu1.machine), gpu1.places, settings, threading.Event())
+
+
+def new_weights(gpu1: TrainingMachine, folder: Path) -> dict[str, Path]:
+    """Whole other weights, in files of their own."""
+    folder.mkdir()
+    other = TrainingMachine(replace(gpu1.machine, model_dir=str(folder)))
+    other.write_model(seed=7)
+    return {part: folder / MODEL.file_name(part) for part in gpu1.weights()}
+
+
+def exchange_for(gpu1: TrainingMachine, files: dict[str, Path], number: int = 5) -> Exchange:
+    transport = LocalTransport(gpu1.machine)
+    staged = stage(transport, gpu1.places, number, files)
+    return Exchange(
+        number,
+        tuple(MODEL.file_name(part) for part in files),
+        lambda: put_in_place(transport, gpu1.places, number, staged, files),
+    )
+
+
+# Commands.
+
+
+def test_a_commanded_trainer_is_stopped_with_all_it_learned_on_disk(gpu1: TrainingMachine) -> None:
+    gpu1.commanded().start()
+    trainer = control(gpu1)
+    before = gpu1.state()["iter"]
+    until(lambda: gpu1.state()["iter"] > before, "a save")
+    assert trainer.is_running()
+
+    trainer.settle()
+
+    assert not trainer.is_running()
+    assert not gpu1.runs()
+
+
+def test_a_commanded_trainer_starts_again_and_its_progress_is_seen(gpu1: TrainingMachine) -> None:
+    gpu1.commanded()
+    trainer = control(gpu1)
+    iteration = gpu1.state()["iter"]
+    assert trainer.progress(iteration) is None
+
+    trainer.resume()
+
+    assert trainer.is_running()
+    progress = until(lambda: trainer.progress(iteration), "the first save")
+    assert progress.iteration > iteration
+    assert len(progress.losses) == min(500, progress.iteration - iteration)
+
+
+def test_new_weights_are_trained_on_after_the_restart(gpu1: TrainingMachine, tmp_path: Path) -> None:
+    gpu1.commanded().start()
+    trainer = control(gpu1)
+    trainer.settle()
+
+    trainer.take(exchange_for(gpu1, new_weights(gpu1, tmp_path / "new")))
+
+    pushed = gpu1.weights()
+    trainer.resume()
+    iteration = gpu1.state()["iter"]
+    until(lambda: trainer.progress(iteration), "the first save")
+    trainer.settle()
+    moved = abs(gpu1.weights()["inter.npy"]["dense1/weight:0"] - pushed["inter.npy"]["dense1/weight:0"]).max()
+    assert 0 < moved < 0.5, "trained on from what was pushed"
+
+
+def test_a_trainer_that_ignores_sigint_is_found_out_at_once(gpu1: TrainingMachine) -> None:
+    gpu1.commanded()
+    gpu1.machine = replace(gpu1.machine, stop="")
+    # What a script does with `trainer &`: no job control, so the program starts with SIGINT ignored.
+    command = f"{gpu1.command_line()} </dev/null >/dev/null 2>&1 &"
+    subprocess.run(["sh", "-c", command], check=True, start_new_session=True)
+    until(lambda: gpu1.pid(), "the trainer's pid")
+
+    with pytest.raises(TrainerError, match="ignores SIGINT") as error:
+        control(gpu1).settle()
+
+    assert "systemd" in error.value.hint
+    assert gpu1.runs(), "it was left alone"
+
+
+def test_dfld_sends_sigint_itself_where_only_the_pid_is_known(gpu1: TrainingMachine) -> None:
+    gpu1.commanded().start()
+    gpu1.machine = replace(gpu1.machine, stop="")
+    control(gpu1).settle()
+    assert not gpu1.runs()
+    assert gpu1.state()["iter"] >= 20_000
+
+
+def test_a_trainer_that_was_killed_instead_of_interrupted_is_told_as_unsaved(gpu1: TrainingMachine) -> None:
+    gpu1.commanded()
+    pid = shlex.quote(str(gpu1.pid_file))
+    gpu1.options = ["--save-every", "1000"]
+    gpu1.commanded()
+    gpu1.machine = replace(gpu1.machine, stop=f"kill -KILL $(cat {pid}); rm {pid}", pid="")
+    os.utime(gpu1.folder / MODEL.file_name("data.dat"), (time.time() - 100,) * 2)
+    gpu1.start()
+
+    with pytest.raises(TrainerError, match="ended without saving"):
+        control(gpu1).settle()
+
+
+def test_a_trainer_at_its_goal_needs_no_last_save(gpu1: TrainingMachine) -> None:
+    gpu1.write_model(iteration=500, target_iter=500)
+    gpu1.commanded()
+    pid = shlex.quote(str(gpu1.pid_file))
+    gpu1.machine = replace(gpu1.machine, stop=f"kill -KILL $(cat {pid}); rm {pid}", pid="")
+    os.utime(gpu1.folder / MODEL.file_name("data.dat"), (time.time() - 100,) * 2)
+    gpu1.options = ["--save-every", "1000"]
+    gpu1.start()
+    control(gpu1).settle()
+
+
+def test_a_trainer_that_does_not_stop_is_given_up_with_a_hint(gpu1: TrainingMachine) -> None:
+    gpu1.commanded().start()
+    gpu1.machine = replace(gpu1.machine, stop="true")
+    with pytest.raises(TrainerError, match="still runs 1 s after `true`"):
+        control(gpu1, replace(QUICK, stop_s=1)).settle()
+
+
+def test_a_stop_command_that_fails_is_told_with_its_words(gpu1: TrainingMachine) -> None:
+    gpu1.commanded().start()
+    gpu1.machine = replace(gpu1.machine, stop="echo no such unit; exit 4")
+    with pytest.raises(TrainerError, match="status 4: no such unit"):
+        control(gpu1).settle()
+
+
+def test_weights_are_not_put_under_a_trainer_that_somebody_restarted(gpu1: TrainingMachine, tmp_path: Path) -> None:
+    exchange = exchange_for(gpu1, new_weights(gpu1, tmp_path / "new"))
+    gpu1.commanded().start()
+    with pytest.raises(TrainerError, match="runs although dfld stopped it"):
+        control(gpu1).take(exchange)
+
+
+# The hook.
+
+
+def cooperating(gpu1: TrainingMachine) -> TrainingMachine:
+    gpu1.machine = replace(gpu1.machine, control="cooperative")
+    install_hook(LocalTransport(gpu1.machine), gpu1.places)
+    flag, seconds, code = shlex.split(hook_line(gpu1.places))
+    assert (flag, seconds) == ("--execute-program", "-5")
+    gpu1.options = [flag, "-0.02", code, "--save-every", "1000"]
+    return gpu1
+
+
+def test_a_cooperating_trainer_saves_when_asked(gpu1: TrainingMachine) -> None:
+    cooperating(gpu1).start()
+    trainer = control(gpu1)
+    until(trainer.is_running, "the first sign of life")
+    until(lambda: (p := trainer.progress(20_000)) and p.iteration > 20_010, "some training")
+
+    trainer.settle()
+
+    assert gpu1.runs()
+    assert gpu1.state()["iter"] > 20_010
+
+
+def test_a_cooperating_trainer_loads_what_was_pushed_without_a_restart(gpu1: TrainingMachine, tmp_path: Path) -> None:
+    cooperating(gpu1).start()
+    trainer = control(gpu1)
+    until(trainer.is_running, "the first sign of life")
+    pid = gpu1.pid()
+    files = new_weights(gpu1, tmp_path / "new")
+
+    trainer.take(exchange_for(gpu1, files))
+    pushed = {part: (gpu1.folder / MODEL.file_name(part)).read_bytes() for part in files}
+    trainer.settle()
+
+    assert pushed == {part: path.read_bytes() for part, path in files.items()}
+    assert gpu1.pid() == pid
+    import pickle
+
+    new = pickle.loads(pushed["inter.npy"])["dense1/weight:0"]
+    assert abs(gpu1.weights()["inter.npy"]["dense1/weight:0"] - new).max() < 0.5, "trained on from what was pushed"
+
+
+def test_a_request_is_done_once_however_often_it_is_made(gpu1: TrainingMachine, tmp_path: Path) -> None:
+    cooperating(gpu1).start()
+    trainer = control(gpu1)
+    until(trainer.is_running, "the first sign of life")
+    exchange = exchange_for(gpu1, new_weights(gpu1, tmp_path / "new"))
+    trainer.take(exchange)
+    answer = (gpu1.folder / ".dfld" / MODEL.prefix / "answer.json").read_text(encoding="utf-8")
+    trainer.take(exchange)
+    assert (gpu1.folder / ".dfld" / MODEL.prefix / "answer.json").read_text(encoding="utf-8") == answer
+
+
+def test_weights_that_the_trainer_cannot_load_are_told(gpu1: TrainingMachine, tmp_path: Path) -> None:
+    cooperating(gpu1).start()
+    trainer = control(gpu1)
+    until(trainer.is_running, "the first sign of life")
+    import pickle
+
+    files = new_weights(gpu1, tmp_path / "new")
+    files["inter.npy"].write_bytes(pickle.dumps({"dense1/weight:0": 1, "dense1/bias:0": 2}, 4))
+    with pytest.raises(TrainerError, match="could not load"):
+        trainer.take(exchange_for(gpu1, files))
+    assert gpu1.runs(), "the hook never ends the training"
+
+
+def test_a_trainer_without_the_hook_is_not_waited_for(gpu1: TrainingMachine) -> None:
+    gpu1.machine = replace(gpu1.machine, control="cooperative")
+    trainer = control(gpu1)
+    assert not trainer.is_running()
+    trainer.settle()
+
+
+def test_a_request_that_reaches_outside_the_model_folder_is_refused(gpu1: TrainingMachine) -> None:
+    cooperating(gpu1).start()
+    trainer = control(gpu1)
+    until(trainer.is_running, "the first sign of life")
+    own = gpu1.folder / ".dfld" / MODEL.prefix
+    (own / "x").write_bytes(b"x")
+    request = {"do": "load", "token": "evil", "folder": "..", "files": ["../../x"]}
+    (own / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    answer = until(lambda: json.loads((own / "answer.json").read_text()) if (own / "answer.json").exists() else {}, "")
+    assert "holds a folder" in answer["error"]
+
+
+def test_the_hook_is_python_3_6() -> None:
+    ast.parse(hook_source(), feature_version=(3, 6))
+
+
+def test_a_model_folder_that_no_line_can_name_is_refused() -> None:
+    with pytest.raises(SyncError, match="no line can name it"):
+        hook_line(places_of("/home/o'brien/model", ModelName("alice", "SAEHD")))
+
+
+# Without control.
+
+
+def test_without_control_files_are_changed_only_while_nothing_trains(gpu1: TrainingMachine, tmp_path: Path) -> None:
+    exchange = exchange_for(gpu1, new_weights(gpu1, tmp_path / "new"))
+    gpu1.machine = replace(gpu1.machine, status=f"test -e {shlex.quote(str(gpu1.pid_file))}")
+    gpu1.start()
+    trainer = control(gpu1)
+    with pytest.raises(TrainerError, match="dfld may not stop it"):
+        trainer.take(exchange)
+    gpu1.interrupt()
+
+    trainer.take(exchange)
+
+    assert not trainer.is_running()
+
+
+def test_without_control_and_status_a_model_that_was_just_saved_counts_as_trained(gpu1: TrainingMachine) -> None:
+    trainer = control(gpu1, replace(QUICK, save_period_s=1000))
+    assert trainer.is_running()
+    for path in gpu1.folder.glob("alice*"):
+        os.utime(path, (time.time() - 2000,) * 2)
+    assert not trainer.is_running()
+
+
+def test_what_dfld_itself_wrote_does_not_count_as_training(gpu1: TrainingMachine, tmp_path: Path) -> None:
+    transport = LocalTransport(gpu1.machine)
+    files = new_weights(gpu1, tmp_path / "new")
+    staged = stage(transport, gpu1.places, 1, files)
+    put_in_place(transport, gpu1.places, 1, staged, files)
+    note_given(transport, gpu1.places, 1, staged)
+    assert not control(gpu1, replace(QUICK, save_period_s=1000)).is_running()
+
+
+def test_a_forks_lock_file_counts_as_a_running_trainer(gpu1: TrainingMachine) -> None:
+    for path in gpu1.folder.glob("alice*"):
+        os.utime(path, (time.time() - 2000,) * 2)
+    (gpu1.folder / f"{MODEL.prefix}.lock").write_bytes(b"")
+    assert control(gpu1).is_running()
+
+
+def test_data_dat_is_read_without_its_pictures(gpu1: TrainingMachine) -> None:
+    state = read_state(LocalTransport(gpu1.machine), gpu1.places)
+    assert state.iteration == 20_000
+    assert state.options["archi"] == "df-ud"
