@@ -1,0 +1,217 @@
+"""The job of one model: look whether a round is due, do it, and tell what came of it.
+
+One `Averaging` for the service. Each model is polled by the scheduler over kept connections; a due round runs in a
+thread of its own, and while it runs the model is not polled. What a round does is `sync.rounds`; here it becomes
+events and metrics. A round that a killed dfld left unfinished is finished at the first poll.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from daemon.config_schema import Config
+from daemon.config_sync import SyncConfig
+from daemon.events import Event, Level, Tell
+from daemon.machines import round_settings_of, stage_table_of
+from daemon.metrics import LabelValues, Metrics, Reading
+from daemon.scheduler import Scheduler
+from engine.dfl.errors import DfldError
+from sync.errors import HostKeyError, RoundError
+from sync.rounds import Rounds
+from sync.types import Round
+from sync.watch import Outlook, Watch
+
+STOP_WAIT_S = 60.0
+"""A round before its decision is given up within seconds, after it finished within a minute; a later start goes on."""
+SUCCESSES = ("averaged", "initialised", "rolled_back")
+
+
+class Averaging:
+    """All models of the configuration. `configure` and `stop` from one thread; polls come from the scheduler's."""
+
+    def __init__(self, tell: Tell, metrics: Metrics, scheduler: Scheduler) -> None:
+        self._tell = tell
+        self._metrics = metrics
+        self._scheduler = scheduler
+        self._models: dict[str, _Model] = {}
+        self._tables: dict[str, tuple[SyncConfig, object]] = {}
+
+    def configure(self, config: Config) -> None:
+        """Take the models of a configuration: new ones are polled at once, gone and changed ones end their round."""
+        wanted = {f"{sync.name} {sync.model_class}": sync for sync in config.syncs}
+        for key in list(self._models):
+            if key not in wanted or self._tables[key] != (wanted[key], config.machines):
+                self._scheduler.forget(f"poll {key}")
+                self._models.pop(key).ask_to_stop()  # not waited for: a reload must not take a minute
+        for key, sync in wanted.items():
+            if key in self._models:
+                continue
+            model = _Model(config, sync, self._tell, self._metrics)
+            self._models[key], self._tables[key] = model, (sync, config.machines)
+            self._metrics.set("dfld_round_quorum", float(sync.quorum), model=sync.name)
+            self._scheduler.every(sync.poll_every_s, f"poll {key}", model.poll, at_once=True)
+
+    def stop(self) -> None:
+        """End every round where it can be taken up again, and give connections back."""
+        for model in self._models.values():
+            model.ask_to_stop()
+        for model in self._models.values():
+            model.stop()
+
+    def reading(self) -> Reading:
+        """Return the numbers that outlive restarts, from the journals."""
+        totals: Counter[LabelValues] = Counter()
+        last: dict[LabelValues, float] = {}
+        contributors: dict[LabelValues, float] = {}
+        for model in self._models.values():
+            for record in model.rounds.records():
+                if record.outcome:
+                    totals[model.name, record.outcome] += 1
+                if record.outcome == "averaged" and record.ended_at:
+                    last[model.name,] = record.ended_at.timestamp()
+                    contributors[model.name,] = len(record.contributors)
+        return {
+            "dfld_rounds_total": dict(totals),
+            "dfld_round_last_success_timestamp_seconds": last,
+            "dfld_round_contributors": contributors,
+        }
+
+
+class _Model:
+    """One model: its rounds, its watch, and the thread of a round under way."""
+
+    def __init__(self, config: Config, sync: SyncConfig, tell: Tell, metrics: Metrics) -> None:
+        self.name = sync.name
+        self._tell = tell
+        self._metrics = metrics
+        self._stop = threading.Event()
+        self.rounds = Rounds(round_settings_of(config, sync), stop=self._stop, on_progress=self._progress)
+        self._watch = Watch(self.rounds, stage_table_of(sync))
+        self._thread: threading.Thread | None = None
+        self._polling = threading.Lock()
+        self._unfinished = True
+        """Whether an earlier dfld may have left a round open: until the first recovery."""
+        self._down: set[str] = set()
+
+    def poll(self) -> None:
+        """Look once and start what is due. Called by the scheduler; returns without waiting for a round."""
+        if self._stop.is_set() or (self._thread and self._thread.is_alive()) or not self._polling.acquire(False):
+            return
+        try:
+            if self._unfinished:
+                self._start(self._recover)
+                return
+            outlook = self._watch.look()
+            self._tell_outlook(outlook)
+            if outlook.owing:
+                self._start(self._recover)
+            elif outlook.due:
+                self._start(self._average)
+        except DfldError as error:
+            self._metrics.add("dfld_round_polls_failed_total", model=self.name)
+            self._say("round.poll_failed", f"model {self.name}: {error.message}", "warning")
+        finally:
+            self._polling.release()
+
+    def ask_to_stop(self) -> None:
+        self._stop.set()
+
+    def stop(self) -> None:
+        """End the round under way, as far as that is safe in a minute, and give connections back."""
+        self._stop.set()
+        if self._thread and self._thread.is_alive():
+            self._thread.join(STOP_WAIT_S)
+        else:
+            self.rounds.close()
+
+    def _start(self, work: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=self._guarded, args=(work,), name=f"round-{self.name}", daemon=True)
+        self._thread.start()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """The boundary of the job: whatever goes wrong in a round is told, and the service goes on."""
+        try:
+            work()
+        except RoundError as error:
+            self._say("round.waits", f"model {self.name}: {error.message}", "warning")
+        except Exception as error:
+            # One of the two places where everything is caught: a thread that died unseen would end all averaging.
+            told = error.message if isinstance(error, DfldError) else repr(error)
+            self._say("round.failed", f"model {self.name}: a round could not be done: {told}", "error")
+        finally:
+            if self._stop.is_set():
+                self.rounds.close()
+
+    def _recover(self) -> None:
+        left = self.rounds.recover()
+        self._unfinished = False
+        for machine, reason in left.items():
+            self._say("round.waits", f"model {self.name}: {machine} still owes a round: {reason}", "warning")
+
+    def _average(self) -> None:
+        self._tell_round(self.rounds.average())
+
+    def _tell_round(self, done: Round) -> None:
+        good = done.outcome in SUCCESSES
+        seconds = (done.ended_at - done.started_at).total_seconds()
+        told = f"model {self.name}: round {done.number} {done.outcome.replace('_', ' ')}: {done.reason}"
+        facts: dict[str, object] = {
+            "model": self.name,
+            "round": done.number,
+            "outcome": done.outcome,
+            "contributors": list(done.contributors),
+            "receivers": list(done.receivers),
+            "excluded": dict(done.excluded),
+            "fenced": dict(done.fenced),
+            "seconds": seconds,
+        }
+        self._tell(Event("round.ok" if good else "round.failed", told, "info" if good else "error", facts=facts))
+        self._measure(done, seconds)
+
+    def _measure(self, done: Round, seconds: float) -> None:
+        metrics = self._metrics
+        metrics.observe("dfld_round_duration_seconds", seconds, model=self.name)
+        for machine, measures in done.divergences.items():
+            if "drift_rel" in measures:
+                metrics.set("dfld_machine_drift_ratio", measures["drift_rel"], model=self.name, machine=machine)
+        if done.spread_rel is not None:
+            metrics.set("dfld_round_spread_ratio", done.spread_rel, model=self.name)
+        for machine, paused_s in done.paused_s.items():
+            metrics.add("dfld_trainer_paused_seconds_total", paused_s, machine=machine)
+        for direction, moved in (("pull", done.bytes_pulled), ("push", done.bytes_pushed)):
+            for machine, count in moved.items():
+                metrics.add("dfld_transfer_bytes_total", count, machine=machine, direction=direction)
+                took_s = done.transfer_s.get(machine, {}).get(direction, 0.0)
+                metrics.add("dfld_transfer_seconds_total", took_s, machine=machine, direction=direction)
+
+    def _tell_outlook(self, outlook: Outlook) -> None:
+        for machine, seen in outlook.looks.items():
+            self._metrics.set("dfld_machine_up", 1.0, machine=machine)
+            self._metrics.add("dfld_machine_connections_total", machine=machine, result="ok")
+            for metric, value in (
+                ("dfld_machine_iterations", float(seen.history.iteration)),
+                ("dfld_machine_saved_timestamp_seconds", float(seen.saved_s)),
+            ):
+                self._metrics.set(metric, value, model=self.name, machine=machine)
+        for machine, error in outlook.failed.items():
+            result = "host_key" if isinstance(error, HostKeyError) else "failed"
+            self._metrics.set("dfld_machine_up", 0.0, machine=machine)
+            self._metrics.add("dfld_machine_connections_total", machine=machine, result=result)
+            if machine not in self._down:
+                self._say("machine.down", f"model {self.name}: {error.message}", "warning", machine=machine)
+        for machine in self._down & outlook.looks.keys():
+            self._say("machine.up", f"model {self.name}: machine {machine} answers again", machine=machine)
+        self._down = set(outlook.failed)
+
+    def _progress(self, step: str, machine: str, facts: Mapping[str, object]) -> None:
+        if step in ("excluded", "doubted"):
+            self._say(
+                f"round.{step}", f"model {self.name}: {machine} {step}: {facts['reason']}", "warning", machine=machine
+            )
+        elif step == "decided":
+            self._say("round.decided", f"model {self.name}: new weights are decided")
+
+    def _say(self, kind: str, message: str, level: Level = "info", **facts: object) -> None:
+        self._tell(Event(kind, message, level, facts={"model": self.name, **facts}))

@@ -1,0 +1,124 @@
+"""The words and tables of `dfld status` and `dfld jobs`: plain text, the same on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from daemon.log import escaped
+
+BAR_WIDTH = 24
+NAME_WIDTH_MAX = 48
+COUNTED = ("queued", "running", "waiting", "done", "failed", "quarantined", "cancelled")
+
+
+def status_text(status: Mapping[str, Any]) -> str:
+    """Return the daemon's answer to "status" as text of several lines."""
+    lines = [_headline(status)]
+    lines += [f"  NOT READY  {check['name']}: {check['detail']}" for check in status["checks"] if not check["ok"]]
+    lines += [
+        f"  paused     {'all inboxes' if inbox == '*' else inbox} ({mode})" for inbox, mode in status["pauses"].items()
+    ]
+    lines += ["", *_inbox_table(status["inboxes"])]
+    for inbox in status["inboxes"]:
+        if inbox["held"] and inbox["held"]["kind"] not in ("operator", "drain"):
+            lines.append(f"  {inbox['name']} waits: {inbox['held']['message']}")
+    if status["running"]:
+        lines += ["", *(line for job in status["running"] for line in _running_lines(job))]
+    return "\n".join(lines)
+
+
+def _headline(status: Mapping[str, Any]) -> str:
+    jobs = status["jobs"]
+    work = f"{len(status['running'])} running, {jobs.get('queued', 0)} queued" if jobs else "no jobs"
+    age = duration(status["now_s"] - status["started_s"])
+    return f"daemon {status['state']}, process {status['pid']}, up {age}: {work}"
+
+
+def _inbox_table(inboxes: Sequence[Mapping[str, Any]]) -> list[str]:
+    counted = [state for state in COUNTED if state in (inboxes[0]["jobs"] if inboxes else {})]
+    rows = [["inbox", "settling", *counted]]
+    rows += [
+        [inbox["name"], str(inbox["settling"]), *(str(inbox["jobs"][state]) for state in counted)] for inbox in inboxes
+    ]
+    return table(rows)
+
+
+def _running_lines(job: Mapping[str, Any]) -> list[str]:
+    done, total = job["frames_done"], job["frames_total"]
+    lines = [f"job {job['job']}  {job['inbox']}  {_short(job['path'])}  {job['phase']}"]
+    if total:
+        part = min(1.0, done / total)
+        bar = "█" * round(part * BAR_WIDTH)
+        progress = f"{bar:·<{BAR_WIDTH}} {part:4.0%}  {done}/{total} frames"
+    else:
+        progress = f"{done} frames"
+    speed = f"  {job['frames_per_s']:.1f} frames/s" if job["frames_per_s"] else ""
+    faces = f"  {job['faces_per_s']:.1f} faces/s" if job["faces_per_s"] else ""
+    left = f"  {duration(job['eta_s'])} left" if job["eta_s"] is not None else ""
+    lines.append(f"  {progress}{speed}{faces}{left}")
+    lines.append(f"  {job['faces_kept']} faces kept, {job['faces_rejected']} rejected")
+    if job["held"]:
+        lines.append(f"  waits: {job['held']}")
+    return lines
+
+
+def jobs_text(jobs: Sequence[Mapping[str, Any]]) -> str:
+    """Return jobs as a table, one a line, newest last."""
+    if not jobs:
+        return "there are no jobs"
+    rows = [["id", "inbox", "state", "arrived", "frames", "file", "reason"]]
+    for job in jobs:
+        total = f"/{job['frames_total']}" if job["frames_total"] else ""
+        reason = f"{job['reason']}: {escaped(job['message'])}" if job["message"] else job["reason"]
+        rows.append(
+            [str(job["id"]), job["inbox"], job["state"], moment(job["arrived_s"]), f"{job['next_frame']}{total}",
+             _short(job["path"]), reason]
+        )  # fmt: skip
+    return "\n".join(table(rows))
+
+
+def job_text(job: Mapping[str, Any]) -> str:
+    """Return all that is known of one job."""
+    times = {"arrived_s", "started_s", "finished_s"}
+    lines = []
+    for key, value in job.items():
+        if value in (None, "", {}, 0.0) or key in ("rank", "basis"):
+            continue
+        name = key.removesuffix("_s") if key in times else key
+        shown = moment(value) if key in times else value
+        if isinstance(shown, dict):
+            lines += [f"{name}", *(f"  {inner}: {escaped(str(part))}" for inner, part in shown.items())]
+        else:
+            lines.append(f"{name}: {escaped(str(shown))}")
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines with their columns below each other; the last column runs free."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as a person says it: 45 s, 3 min, 2 h 5 min, 3 d 4 h."""
+    whole = max(0, round(seconds))
+    if whole < 90:
+        return f"{whole} s"
+    minutes = whole // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 60 * 24:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def moment(seconds: float) -> str:
+    """Return a Unix time as local date and time."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _short(path: str) -> str:
+    text = escaped(path)
+    return text if len(text) <= NAME_WIDTH_MAX else f"…{text[-NAME_WIDTH_MAX + 1 :]}"

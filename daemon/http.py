@@ -1,0 +1,201 @@
+"""/metrics, /livez and /readyz over HTTP, for loopback.
+
+    /livez     200 while the daemon's loops turn, else 503: restart it
+    /readyz    200 while it can do its work, else 503: look why (?verbose names each check)
+    /metrics   what the registry holds
+
+Own application, since prometheus_client's server answers any path with 200. There is no password, so there is
+nothing to change here and no path or file name to read; keep it on loopback. Threads: one that accepts, one for
+each of at most MAX_CONNECTIONS; a slow or silent client is cut off and cannot keep the others waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from daemon.errors import ServiceError
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+MAX_CONNECTIONS = 16
+"""Prometheus and a few probes; more than that is a mistake or an attack."""
+READ_TIMEOUT_S = 5.0
+"""For each read; a scraper on loopback sends its request at once."""
+REQUEST_DEADLINE_S = 15.0
+"""For a whole request, so that a byte every few seconds does not hold a thread; Prometheus gives up after 10 s."""
+METHODS = ("GET", "HEAD")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at for health."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+    """Why it is not; one line."""
+
+
+Checks = Callable[[], Sequence[Check]]
+
+
+def make_application(registry: CollectorRegistry, live: Checks, ready: Checks) -> Application:
+    """Given where to ask, return the WSGI application of all three paths. The checks run in a server thread."""
+    metrics_app: Application = make_wsgi_app(registry)
+
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD", "")
+        if path not in ("/metrics", "/livez", "/readyz"):
+            return _answer(environ, start_response, "404 Not Found", "not found: try /metrics, /livez or /readyz\n")
+        if method not in METHODS:
+            allow = [("Allow", ", ".join(METHODS))]
+            return _answer(environ, start_response, "405 Method Not Allowed", "only GET and HEAD\n", allow)
+        try:
+            if path == "/metrics":
+                body = b"".join(metrics_app({**environ, "REQUEST_METHOD": "GET"}, start_response))
+                return [] if method == "HEAD" else [body]
+            return _health(environ, start_response, live if path == "/livez" else ready)
+        except Exception:  # a request must get an answer, whatever a check or collector raised
+            log.exception("answering an HTTP request failed", extra={"fields": {"path": path}})
+            return _answer(environ, start_response, "500 Internal Server Error", "failed; the log says why\n")
+
+    return application
+
+
+class HttpServer:
+    """Serves an application from threads of its own until `close`."""
+
+    def __init__(self, host: str, port: int, application: Application) -> None:
+        """Listen on `host`:`port` (0 = any free port). Raise ServiceError when that cannot be had."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        server_class = type("_Server", (_ThreadingServer,), {"address_family": family})
+        try:
+            self._server: _ThreadingServer = server_class((host, port), _Handler)
+        except OSError as error:
+            raise ServiceError(
+                f"cannot listen on {host}:{port} for metrics and health: {error.strerror or error}",
+                hint="another dfld may be running; or choose another [http] listen",
+            ) from error
+        self._server.set_app(application)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port it really has."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Take no more requests, cut off those that run, and return once every thread has ended."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.cut_off_all()
+        self._server.server_close()
+
+
+class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = False  # server_close joins them
+    request_queue_size = 32
+
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        self._open: set[socket.socket] = set()
+        self._open_lock = threading.Lock()
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        # Not HTTPServer's: that asks DNS for the host's name, which can hang at start.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._open_lock:
+            full = len(self._open) >= MAX_CONNECTIONS
+            if not full:
+                self._open.add(request)
+        if full:
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._open_lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
+        log.debug("an HTTP connection broke", exc_info=True)
+
+    def cut_off_all(self) -> None:
+        with self._open_lock:
+            connections = list(self._open)
+        for connection in connections:
+            cut_off(connection)
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = READ_TIMEOUT_S
+
+    def handle(self) -> None:
+        deadline = threading.Timer(REQUEST_DEADLINE_S, cut_off, [self.connection])
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().handle()
+        except OSError:  # the client went away or was too slow
+            self.close_connection = True
+        finally:
+            deadline.cancel()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug("HTTP request", extra={"fields": {"request": format % args}})
+
+
+def cut_off(connection: socket.socket) -> None:
+    """End a connection whose thread may be waiting for it."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # closed already
+
+
+def _health(environ: Environ, start_response: StartResponse, checks: Checks) -> Iterable[bytes]:
+    found = checks()
+    ok = all(check.ok for check in found)
+    lines = ["ok" if ok else "not ok"]
+    if "verbose" in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True):
+        lines = [f"[{'+' if check.ok else '-'}] {check.name}{_behind(check)}" for check in found] + lines
+    return _answer(environ, start_response, "200 OK" if ok else "503 Service Unavailable", "\n".join(lines) + "\n")
+
+
+def _behind(check: Check) -> str:
+    """Why a check failed; a good one needs no reason, though it may carry the one that it would have."""
+    detail = check.detail.replace("\n", " ")
+    return f": {detail}" if detail and not check.ok else ""
+
+
+def _answer(
+    environ: Environ,
+    start_response: StartResponse,
+    status: str,
+    text: str,
+    headers: Sequence[tuple[str, str]] = (),
+) -> Iterable[bytes]:
+    body = text.encode()
+    kind = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    start_response(status, [*kind, ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), *headers])
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]

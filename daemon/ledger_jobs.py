@@ -1,0 +1,283 @@
+"""Jobs in the ledger: choosing the next, committing faces, ending. Functions of a connection.
+
+A job is one content (by hash) in one inbox, for ever: the same content met again finds its job. Every function
+that changes something runs inside one transaction of `Ledger.write`. Nothing here looks at the disk or a clock.
+
+    queued ─→ running ─→ done | failed | quarantined | skipped
+      ↑          │  └──→ waiting (may pass; not before a time) ─→ running
+      └──────────┘ stop, kill, pause: at the cursor
+    gone: the file left before it was done      cancelled: by an operator
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from engine.types import Commit, Counts, Cursor, FaceRecord, Resume
+
+Kind = Literal["video", "folder"]
+
+
+UNFINISHED = ("queued", "running", "waiting")
+UNSUCCESSFUL = ("failed", "quarantined", "cancelled", "gone", "skipped")
+STATES = (*UNFINISHED, "done", *UNSUCCESSFUL)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of `jobs`."""
+
+    id: int
+    inbox: str
+    path: bytes
+    kind: Kind
+    sha256: str
+    size_bytes: int
+    identity: str
+    workspace: str
+    role: Literal["src", "dst"]
+    slug: str
+    sidecar: str
+    priority: int
+    rank: float
+    state: str
+    reason: str
+    message: str
+    hint: str
+    attempts: int
+    deaths: int
+    death_frame: int | None
+    not_before_s: float
+    arrived_s: float
+    started_s: float | None
+    finished_s: float | None
+    basis: str
+    next_frame: int
+    last_pts: int | None
+    counts: str
+    carry: str
+    frames_total: int | None
+    report: str
+    original: str
+    original_path: bytes | None
+
+
+def job_by_id(connection: sqlite3.Connection, job_id: int) -> Job | None:
+    row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return _job(row) if row else None
+
+
+def job_of_content(connection: sqlite3.Connection, inbox: str, sha256: str) -> Job | None:
+    row = connection.execute("SELECT * FROM jobs WHERE inbox = ? AND sha256 = ?", (inbox, sha256)).fetchone()
+    return _job(row) if row else None
+
+
+def jobs(connection: sqlite3.Connection, states: Collection[str] = STATES, limit: int = -1) -> Iterator[Job]:
+    """Return jobs in these states, first in the queue first."""
+    marks = ", ".join("?" * len(states))
+    rows = connection.execute(
+        f"SELECT * FROM jobs WHERE state IN ({marks}) ORDER BY rank, id LIMIT ?", (*states, limit)
+    )
+    return map(_job, rows)
+
+
+def start_next(connection: sqlite3.Connection, *, now_s: float, inboxes: Collection[str]) -> Job | None:
+    """Take the job that is next among these inboxes and mark it running; None when none may start now."""
+    marks = ", ".join("?" * len(inboxes))
+    row = connection.execute(
+        "SELECT id FROM jobs WHERE state IN ('queued', 'waiting') AND not_before_s <= ?"
+        f" AND inbox IN ({marks}) ORDER BY rank, id LIMIT 1",
+        (now_s, *inboxes),
+    ).fetchone()
+    if row is None:
+        return None
+    connection.execute(
+        "UPDATE jobs SET state = 'running', started_s = coalesce(started_s, ?), reason = '', message = '', hint = ''"
+        " WHERE id = ?",
+        (now_s, row[0]),
+    )
+    return _fetched(connection, row[0])
+
+
+def any_ready(connection: sqlite3.Connection, *, now_s: float, inboxes: Collection[str]) -> bool:
+    """Say whether `start_next` would find a job: a look that writes nothing."""
+    marks = ", ".join("?" * len(inboxes))
+    row = connection.execute(
+        f"SELECT 1 FROM jobs WHERE state IN ('queued', 'waiting') AND not_before_s <= ? AND inbox IN ({marks}) LIMIT 1",
+        (now_s, *inboxes),
+    ).fetchone()
+    return row is not None
+
+
+def give_back(connection: sqlite3.Connection, job_id: int) -> None:
+    """Put a job that nobody runs any more back into the queue, if it still stands as running."""
+    connection.execute("UPDATE jobs SET state = 'queued' WHERE id = ? AND state = 'running'", (job_id,))
+
+
+def resume_of(connection: sqlite3.Connection, job: Job) -> Resume | None:
+    """Return what earlier commits of this job left; None when there were none."""
+    if not job.next_frame:
+        return None
+    rows = connection.execute("SELECT record FROM faces WHERE job = ? ORDER BY place", (job.id,))
+    records = tuple(face_record(json.loads(row[0])) for row in rows)
+    return Resume(Cursor(job.next_frame, job.last_pts), records, Counts(**json.loads(job.counts)), job.carry)
+
+
+def store_commit(connection: sqlite3.Connection, job_id: int, commit: Commit) -> None:
+    """Add the faces of one finished piece and move the cursor, together; deaths before it count no more."""
+    row = connection.execute("SELECT coalesce(max(place) + 1, 0) FROM faces WHERE job = ?", (job_id,)).fetchone()
+    connection.executemany(
+        "INSERT INTO faces (job, place, frame, kept, reason, file, record) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (job_id, place, face.frame, face.kept, face.reason, face.file, json.dumps(asdict(face)))
+            for place, face in enumerate(commit.records, int(row[0]))
+        ],
+    )
+    inbox, counts = connection.execute("SELECT inbox, counts FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    before = Counts(**json.loads(counts))
+    amounts = Counter(f"faces_{face.reason}" for face in commit.records)
+    amounts["frames_decoded"] = commit.counts.frames_decoded - before.frames_decoded
+    amounts["packets_damaged"] = commit.counts.packets_damaged - before.packets_damaged
+    amounts["faces_written"] = sum(face.kept for face in commit.records)
+    add_totals(connection, inbox, amounts)
+    connection.execute(
+        "UPDATE jobs SET next_frame = ?, last_pts = ?, counts = ?, carry = ?, deaths = 0, death_frame = NULL"
+        " WHERE id = ?",
+        (commit.cursor.next_frame, commit.cursor.last_pts, json.dumps(asdict(commit.counts)), commit.carry, job_id),
+    )
+
+
+def start_over(connection: sqlite3.Connection, job_id: int, basis: str) -> None:
+    """Forget the cursor and faces of a job, because what made them (`basis`) is not what runs now."""
+    connection.execute("DELETE FROM faces WHERE job = ?", (job_id,))
+    connection.execute(
+        "UPDATE jobs SET next_frame = 0, last_pts = NULL, counts = '{}', carry = '', basis = ? WHERE id = ?",
+        (basis, job_id),
+    )
+
+
+def update(connection: sqlite3.Connection, job_id: int, **values: Any) -> None:
+    """Set columns of one job. Text may hold file names that are no text: SQLite takes them escaped."""
+    columns = ", ".join(f"{name} = ?" for name in values)
+    kept = [_as_utf_8(value) if isinstance(value, str) else value for value in values.values()]
+    connection.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*kept, job_id))
+
+
+def _as_utf_8(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def requeue(connection: sqlite3.Connection, job_id: int) -> None:
+    """Put a job back into the queue with a clean slate of failures; its cursor and faces stay."""
+    update(
+        connection,
+        job_id,
+        state="queued",
+        reason="",
+        message="",
+        hint="",
+        attempts=0,
+        deaths=0,
+        death_frame=None,
+        not_before_s=0.0,
+        finished_s=None,
+    )
+
+
+def interrupted_to_queue(connection: sqlite3.Connection) -> int:
+    """Put jobs that a dead service left running back into the queue; return how many. Jobs that wait wait no longer."""
+    connection.execute("UPDATE jobs SET not_before_s = 0 WHERE state = 'waiting'")
+    return connection.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'").rowcount
+
+
+def requeue_failed(connection: sqlite3.Connection, reasons: Collection[str]) -> int:
+    """Put jobs that failed for these reasons back into the queue; return how many."""
+    marks = ", ".join("?" * len(reasons))
+    rows = connection.execute(f"SELECT id FROM jobs WHERE state = 'failed' AND reason IN ({marks})", (*reasons,))
+    found = [row[0] for row in rows]
+    for job_id in found:
+        requeue(connection, job_id)
+    return len(found)
+
+
+def kept_files(connection: sqlite3.Connection, job_id: int) -> list[str]:
+    rows = connection.execute("SELECT file FROM faces WHERE job = ? AND file IS NOT NULL ORDER BY place", (job_id,))
+    return [row[0] for row in rows]
+
+
+def jobs_to_tidy(connection: sqlite3.Connection) -> list[Job]:
+    """Return ended jobs whose original still has to be moved, deleted or quarantined."""
+    return [
+        _job(row)
+        for row in connection.execute("SELECT * FROM jobs WHERE original IN ('to_finish', 'to_quarantine') ORDER BY id")
+    ]
+
+
+def state_counts(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    """Return (inbox, state) → number of jobs."""
+    return {
+        (row[0], row[1]): row[2]
+        for row in connection.execute("SELECT inbox, state, count(*) FROM jobs GROUP BY inbox, state")
+    }
+
+
+def oldest_queued_s(connection: sqlite3.Connection) -> dict[str, float]:
+    """Return inbox → arrival of its oldest job that waits."""
+    rows = connection.execute(
+        "SELECT inbox, min(arrived_s) FROM jobs WHERE state IN ('queued', 'waiting') GROUP BY inbox"
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def last_done_s(connection: sqlite3.Connection) -> dict[str, float]:
+    """Return inbox → when its last job was done."""
+    rows = connection.execute("SELECT inbox, max(finished_s) FROM jobs WHERE state = 'done' GROUP BY inbox")
+    return {row[0]: row[1] for row in rows}
+
+
+def add_totals(connection: sqlite3.Connection, inbox: str, amounts: Mapping[str, float]) -> None:
+    """Add to counters that outlive restarts."""
+    connection.executemany(
+        "INSERT INTO totals (inbox, name, value) VALUES (?, ?, ?)"
+        " ON CONFLICT (inbox, name) DO UPDATE SET value = value + excluded.value",
+        [(inbox, name, amount) for name, amount in amounts.items() if amount],
+    )
+
+
+def totals(connection: sqlite3.Connection) -> dict[tuple[str, str], float]:
+    return {(row[0], row[1]): row[2] for row in connection.execute("SELECT inbox, name, value FROM totals")}
+
+
+def pauses(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return scope → mode of what an operator paused; the scope `*` is everything."""
+    return {row[0]: row[1] for row in connection.execute("SELECT scope, mode FROM pauses")}
+
+
+def set_pause(connection: sqlite3.Connection, scope: str, mode: str | None, now_s: float) -> None:
+    """Pause or drain a scope; None lifts it."""
+    if mode is None:
+        connection.execute("DELETE FROM pauses WHERE scope = ?", (scope,))
+    else:
+        connection.execute(
+            "INSERT OR REPLACE INTO pauses (scope, mode, since_s) VALUES (?, ?, ?)", (scope, mode, now_s)
+        )
+
+
+def face_record(values: dict[str, Any]) -> FaceRecord:
+    """Make a record of its JSON form."""
+    return FaceRecord(**{**values, "bbox": tuple(values["bbox"])})
+
+
+def _fetched(connection: sqlite3.Connection, job_id: int) -> Job:
+    job = job_by_id(connection, job_id)
+    assert job is not None, "a row of this transaction"
+    return job
+
+
+def _job(row: sqlite3.Row) -> Job:
+    return Job(**dict(row))

@@ -1,0 +1,171 @@
+"""How log lines look and what stands on each: one event, one line, facts as fields.
+
+    log = logging.getLogger(__name__)
+    with log_context(job=12, inbox="alice"):
+        log.info("extraction finished", extra=fields(faces=310, seconds=41.2))
+
+    2026-11-21T03:45:35.120Z INFO extraction finished job=12 inbox=alice faces=310 seconds=41.2
+
+Text for people and journald, JSON on request. The context is per thread (a contextvar): a thread that works on a job
+enters its own. File names come from strangers: control characters are escaped, so that a name can neither forge a
+line nor steer a terminal. Not for what a command prints as its result.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Literal, TextIO
+
+LogFormat = Literal["auto", "text", "json"]
+
+SYSLOG_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+"""Level → priority of sd-daemon(3); anything below INFO is 7, debug."""
+LEVELS = ("debug", "info", "warning", "error", "critical")
+_NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
+_context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=_NO_FIELDS)
+# C0, DEL and C1 controls, line separators, marks that turn the writing direction, lone surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_NEEDS_QUOTES = re.compile(r'[\s="]')
+
+
+def fields(**facts: Any) -> dict[str, Any]:
+    """Return `extra=` for a logging call: these facts stand on its line behind those of the context."""
+    return {"fields": facts}
+
+
+@contextmanager
+def log_context(**facts: Any) -> Iterator[None]:
+    """Put these facts on every line that this thread logs inside the block."""
+    token = _context.set({**_context.get(), **facts})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def start_logging(stream: TextIO, *, log_format: LogFormat = "auto", level: str = "info") -> None:
+    """Send every log line of the process to `stream`, and nothing anywhere else.
+
+    auto: text; with journald's priorities in front where systemd says that it reads this very stream.
+    """
+    handler = logging.StreamHandler(stream)
+    if log_format == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(TextFormatter(for_journal=stream_is_journal(stream, os.environ)))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    set_level(level)
+    # Below these, libraries tell of every job run and every packet.
+    for noisy, least in (("apscheduler", logging.WARNING), ("paramiko", logging.WARNING), ("libav", logging.ERROR)):
+        logging.getLogger(noisy).setLevel(least)
+
+
+def set_level(level: str) -> None:
+    """Write lines from this level on; debug, info, warning or error."""
+    logging.getLogger().setLevel(level.upper())
+
+
+def stream_is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Say whether journald reads `stream`: $JOURNAL_STREAM holds its device and inode (systemd.exec(5))."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def escaped(text: str) -> str:
+    """Return `text` with every character that could break a line or steer a terminal written out as \\x.. or \\u...."""
+    return _UNSAFE.sub(_escape, text)
+
+
+class TextFormatter(logging.Formatter):
+    """One line a record: time, level, message, key=value. Tracebacks follow on lines of their own."""
+
+    def __init__(self, *, for_journal: bool) -> None:
+        super().__init__()
+        self._for_journal = for_journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        parts = [escaped(record.getMessage())]
+        parts += [f"{key}={_value_text(value)}" for key, value in record_fields(record).items()]
+        lines = [" ".join(parts), *(escaped(line) for line in _traceback_lines(record))]
+        if self._for_journal:
+            priority = next((number for least, number in SYSLOG_PRIORITIES if record.levelno >= least), 7)
+            return "\n".join(f"<{priority}>{line}" for line in lines)
+        lines[0] = f"{_time_text(record)} {record.levelname} {lines[0]}"
+        return "\n".join(lines)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, message, logger, the fields, and exception where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _time_text(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            "logger": record.name,
+        }
+        for key, value in record_fields(record).items():
+            line[f"{key}_" if key in line else key] = value
+        trace = _traceback_lines(record)
+        if trace:
+            line["exception"] = "\n".join(trace)
+        return json.dumps(line, default=str)
+
+
+class LevelCounter(logging.Handler):
+    """Tells `count` the level of every record: the source of dfld_log_messages_total."""
+
+    def __init__(self, count: Callable[[str], None]) -> None:
+        super().__init__()
+        self._count = count
+
+    def emit(self, record: logging.LogRecord) -> None:
+        name = record.levelname.lower()
+        self._count(name if name in LEVELS else "info")
+
+
+def record_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the facts on a record: those of the thread's context, then its own; None is left out."""
+    own = getattr(record, "fields", _NO_FIELDS)
+    return {key: value for key, value in {**_context.get(), **own}.items() if value is not None}
+
+
+def _traceback_lines(record: logging.LogRecord) -> list[str]:
+    if not record.exc_info or record.exc_info[0] is None:
+        return []
+    return "".join(traceback.format_exception(*record.exc_info)).rstrip("\n").split("\n")
+
+
+def _time_text(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(record.msecs):03d}Z"
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = escaped(str(value))
+    if text and not _NEEDS_QUOTES.search(text):
+        return text
+    quoted = text.replace('"', '\\"')
+    return f'"{quoted}"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"

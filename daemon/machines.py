@@ -1,0 +1,61 @@
+"""From the tables [[machine]] and [[sync]] to the values that `sync` works with."""
+
+from __future__ import annotations
+
+from daemon.config_schema import Config
+from daemon.config_sync import MachineConfig, SyncConfig
+from sync.average import AverageSettings
+from sync.gates import GateSettings
+from sync.round_settings import SyncSettings
+from sync.stages import StageSettings, StageTable
+from sync.types import Machine, ModelName
+
+
+def machine_of(settings: MachineConfig) -> Machine:
+    """Return the machine that a [[machine]] table describes."""
+    return Machine(
+        name=settings.name,
+        address=settings.address,
+        model_dir=settings.model_dir,
+        port=settings.port,
+        user=settings.user,
+        key=settings.key,
+        known_hosts=settings.known_hosts,
+        control=settings.control,
+        stop=settings.stop,
+        start=settings.start,
+        status=settings.status,
+        pid=settings.pid,
+        share=settings.share,
+        transfer=settings.transfer,
+        deadline_s=settings.deadline_s,
+    )
+
+
+def model_of(settings: SyncConfig) -> ModelName:
+    """Return the model that a [[sync]] table names."""
+    return ModelName(settings.name, settings.model_class)
+
+
+def round_settings_of(config: Config, settings: SyncConfig) -> SyncSettings:
+    """Return what a [[sync]] table says about rounds. Its folder lies in the state folder."""
+    by_name = {machine.name: machine for machine in config.machines}
+    model = model_of(settings)
+    return SyncSettings(
+        model=model,
+        machines=tuple(machine_of(by_name[name]) for name in settings.machines),
+        folder=config.service.state_dir / "sync" / model.prefix,
+        quorum=settings.quorum,
+        keep_rounds=settings.keep_rounds,
+        average=AverageSettings(rule=settings.rule, share_rule=settings.shares, outer=settings.outer),
+        gates=GateSettings(warm_up_iterations=settings.warm_up_iterations),
+    )
+
+
+def stage_table_of(settings: SyncConfig) -> StageTable:
+    """Return the stages of a [[sync]] table."""
+    stages = tuple(
+        StageSettings(stage.name, stage.every_iterations, stage.from_iteration, stage.below_loss)
+        for stage in settings.stages
+    )
+    return StageTable(stages, settings.target_loss)

@@ -1,0 +1,78 @@
+"""APScheduler for what recurs: heartbeat, tidying up, and whatever else the service adds.
+
+Memory store, an explicit time zone, no missed run dropped, one run of a job at a time. APScheduler waits on a
+monotonic clock and does not notice a suspend or a step of the wall clock; the heartbeat wakes it and tells. A job
+that raises is told and runs again next time: the library itself would only log it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from daemon.events import Event, Tell
+
+HEARTBEAT_S = 30.0
+CLOCK_JUMP_S = 60.0
+"""A wall clock that moved so much more or less than the monotonic one was set, or the machine slept."""
+
+
+class Scheduler:
+    """Runs functions again and again in threads of its own."""
+
+    def __init__(
+        self,
+        tell: Tell,
+        *,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tell = tell
+        self._wall = wall
+        self._monotonic = monotonic
+        self._beat_wall, self._beat_monotonic = wall(), monotonic()
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        )
+        self._scheduler.add_listener(self._heard, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        self.every(HEARTBEAT_S, "heartbeat", self._heartbeat)
+
+    def every(self, seconds: float, name: str, work: Callable[[], None], *, at_once: bool = False) -> None:
+        """Run `work` every so many seconds; a job of the same name is replaced."""
+        first = {"next_run_time": datetime.now(UTC)} if at_once else {}
+        self._scheduler.add_job(work, "interval", seconds=seconds, id=name, name=name, replace_existing=True, **first)
+
+    def forget(self, name: str) -> None:
+        """End a recurring job."""
+        if self._scheduler.get_job(name) is not None:
+            self._scheduler.remove_job(name)
+
+    def start(self) -> None:
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Start nothing more. What runs is not waited for: APScheduler's own wait has no limit."""
+        if self._scheduler.running:  # not after a start that failed before it
+            self._scheduler.shutdown(wait=False)
+
+    def _heartbeat(self) -> None:
+        wall, monotonic = self._wall(), self._monotonic()
+        jump = (wall - self._beat_wall) - (monotonic - self._beat_monotonic)
+        self._beat_wall, self._beat_monotonic = wall, monotonic
+        if abs(jump) > CLOCK_JUMP_S:
+            message = f"the clock jumped by {jump:+.0f} s: the machine slept, or its time was set"
+            self._tell(Event("clock.jumped", message, "warning", facts={"seconds": jump}))
+        self._scheduler.wakeup()
+
+    def _heard(self, event: JobEvent) -> None:
+        if event.code == EVENT_JOB_ERROR:
+            message = f"the recurring job {event.job_id} failed: {event.exception!r}"
+        elif event.code == EVENT_JOB_MISSED:
+            message = f"the recurring job {event.job_id} was missed"
+        else:
+            message = f"the recurring job {event.job_id} still runs; this turn is left out"
+        self._tell(Event("schedule.trouble", message, "error", facts={"schedule": event.job_id}))

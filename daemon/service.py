@@ -1,0 +1,373 @@
+"""The composition root: builds every part of the daemon, starts it, watches over it, and ends it in order.
+
+    run_service(config, config_path=…)        until SIGTERM (drain), a second one (at once), or a part that died
+
+Only this file and the command line know all parts. Signals are taken only where the caller runs in the main
+thread, so that `dfld demo` and tests can run a service inside their own process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+
+from daemon import ledger_jobs as table
+from daemon.averaging import Averaging
+from daemon.config import read_config
+from daemon.config_schema import Config, InboxConfig
+from daemon.control import ControlServer
+from daemon.control_answers import Answers
+from daemon.disk import DiskGuard
+from daemon.dispatch import Board, Slot
+from daemon.errors import DaemonError, ExitCode, ServiceError
+from daemon.events import Event, Tell
+from daemon.health import Health
+from daemon.hearing import Hearing
+from daemon.hooks import HookRunner
+from daemon.http import HttpServer, make_application
+from daemon.inboxes import Inboxes
+from daemon.ingest import Runner
+from daemon.ledger import Ledger
+from daemon.ledger_claims import Claim
+from daemon.log import LevelCounter, set_level
+from daemon.metrics import Metrics, Names, new_registry
+from daemon.notify import Notifier
+from daemon.readings import disk_reading, ledger_reading, progress_reading
+from daemon.reload import changes, needs_restart
+from daemon.scheduler import Scheduler
+from daemon.state_folder import LEDGER_NAME, StateLock, prepare_state_folder
+from daemon.tidying import Tidier
+from daemon.worker_link import WORKER_COMMAND, WorkerLink
+
+TICK_S = 1.0
+"""The main loop looks round this often; nobody waits for it but systemd."""
+TIDY_EVERY_S = 15.0
+SETUP_RETRY_S = 1800.0
+SETUP_REASONS = ("reference", "model", "settings", "output", "workspace_taken")
+"""Jobs that failed for these get another chance when the service or its configuration starts anew, and every
+`SETUP_RETRY_S`: the share with the reference photos may be mounted by then."""
+
+log = logging.getLogger("dfld")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a caller learns once the service takes files."""
+
+    http_port: int | None
+    ledger_path: Path
+
+
+class Service:
+    """All parts of a running daemon. Made, run and ended by one thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        config_path: Path | None = None,
+        worker_command: Sequence[str] = WORKER_COMMAND,
+        notifier: Notifier | None = None,
+    ) -> None:
+        """Build every part. Raise DaemonError when one cannot be had; those built before are ended."""
+        self.config = config
+        self.config_path = config_path
+        self._worker_command = worker_command
+        self._notifier = notifier or Notifier(None)
+        prepare_state_folder(config.service.state_dir)
+        self.lock = StateLock(config.service.state_dir, on_wait=log.warning)
+        try:
+            self.ledger = Ledger(config.service.state_dir / LEDGER_NAME)
+        except BaseException:
+            self.lock.release()
+            raise
+        self.registry = new_registry()
+        self.metrics = Metrics(self.registry, names_of(config))
+        self.hooks = HookRunner(config.hooks, lambda result: self.metrics.add("dfld_hook_calls_total", result=result))
+        self.tell: Tell = Hearing(self.metrics, self.hooks)
+        self.guard = DiskGuard(config.disk)
+        self.inboxes = Inboxes(self.ledger, self.tell, self._claimed)
+        self.tidier = Tidier(self.ledger, self.tell, self.inboxes.forget)
+        self.board = Board(config, self.ledger, self.guard, self.inboxes.trouble)
+        self.slots: list[Slot] = []
+        self.health = Health(self.ledger, self.board, self.inboxes, self.slots)
+        self.scheduler = Scheduler(self.tell)
+        self.averaging = Averaging(self.tell, self.metrics, self.scheduler)
+        self.started_s = time.time()
+        self._http: HttpServer | None = None
+        self._control: ControlServer | None = None
+        self._reloading = threading.Lock()
+        self._level_counter = LevelCounter(lambda level: self.metrics.add("dfld_log_messages_total", level=level))
+
+    # -- the life of a service
+
+    def start(self) -> Ready:
+        """Take up what was left, arm the inboxes, start the slots. Raise DaemonError when a part cannot start."""
+        logging.getLogger().addHandler(self._level_counter)
+        self._take_up()
+        self._declare()
+        address = self.config.http.address
+        if address is not None:
+            self._http = HttpServer(*address, make_application(self.registry, self.health.live, self.health.ready))
+        self.inboxes.configure(self.config)
+        self._fit_slots()
+        self._control = ControlServer(self.config.service.state_dir, Answers(self))
+        self.scheduler.every(TIDY_EVERY_S, "tidy", self._tidy_up, at_once=True)
+        self.averaging.configure(self.config)
+        self.scheduler.every(SETUP_RETRY_S, "retry-setup", self._retry_setup)
+        self.scheduler.start()
+        count = len(self.config.inboxes)
+        port = self._http.port if self._http else None
+        self.tell(Event("service.started", f"dfld runs with {count} inboxes", facts={"pid": os.getpid(), "port": port}))
+        return Ready(port, self.ledger.path)
+
+    def watch_over(self) -> str:
+        """Look round once; return what cannot be lived with, "" when all is well."""
+        dead = self.health.dead_threads()
+        self.health.move_gauges(self.metrics)
+        self._notifier.status(self.health.status_line())
+        if self.health.turns():
+            self._notifier.watchdog()
+        return f"these threads died: {', '.join(dead)}" if dead else ""
+
+    def stop(self, *, at_once: Callable[[], bool] = lambda: False) -> None:
+        """Drain and end every part that was started, in the order that loses nothing, whatever one of them raises."""
+        self._notifier.stopping("draining")
+        self.tell(Event("service.stopping", "draining: the work in hand is committed, nothing new is started"))
+        self.board.stopping.set()
+        self.board.poke()
+        with ExitStack() as rest:  # runs from its end
+            rest.callback(self.lock.release)
+            rest.callback(logging.getLogger().removeHandler, self._level_counter)
+            rest.callback(self.tell, Event("service.stopped", "dfld stopped"))
+            rest.callback(self.hooks.close)
+            rest.callback(self.ledger.close)
+            if self._http is not None:
+                rest.callback(self._http.close)
+            if self._control is not None:
+                rest.callback(self._control.close)
+            rest.callback(self.averaging.stop)
+            rest.callback(self.scheduler.stop)
+            rest.callback(self._join_slots, at_once)
+            rest.callback(self.inboxes.stop)
+
+    def _join_slots(self, at_once: Callable[[], bool]) -> None:
+        for slot in self.slots:
+            while slot.thread.is_alive() and not at_once():
+                slot.thread.join(0.1)
+            if slot.thread.is_alive():
+                slot.runner.abandon()
+                slot.thread.join()
+
+    def _take_up(self) -> None:
+        """Put what a killed service left running back into the queue, and give failures of the set-up a chance."""
+
+        def step(writer: object) -> tuple[int, int]:
+            return table.interrupted_to_queue(writer), table.requeue_failed(writer, SETUP_REASONS)  # type: ignore[arg-type]
+
+        interrupted, again = self.ledger.write(step)
+        if interrupted or again:
+            message = f"{interrupted} jobs go on where they were, {again} that failed for the set-up are tried again"
+            self.tell(Event("service.resumed", message))
+
+    def _declare(self) -> None:
+        self.metrics.set_build_info(
+            version=installed("dfld") or "unknown",
+            python=platform.python_version(),
+            onnxruntime=installed("onnxruntime-gpu", "onnxruntime"),
+        )
+        self.metrics.add_reader(
+            "ledger", lambda: {**ledger_reading(self.ledger, self.inboxes.settling()), **self.averaging.reading()}
+        )
+        self.metrics.add_reader("disk", lambda: disk_reading(self.config, self.guard, self.ledger))
+        self.metrics.add_reader("progress", lambda: progress_reading(self.health.running()))
+        self.metrics.set("dfld_config_last_reload_success", 1.0)
+        self.metrics.set("dfld_config_last_reload_timestamp_seconds", time.time())
+
+    def _fit_slots(self) -> None:
+        """Have as many slots as the configuration asks for."""
+        self.slots[:] = [slot for slot in self.slots if slot.thread.is_alive()]
+        for slot in self.slots[self.config.limits.workers :]:
+            slot.retired.set()
+        for number in range(len(self.slots), self.config.limits.workers):
+            runner = Runner(
+                ledger=self.ledger,
+                guard=self.guard,
+                tell=self.tell,
+                tidier=self.tidier,
+                start_worker=self._start_worker,
+                on_originals_gone=self.inboxes.forget,
+            )
+            slot = Slot(number, self.board, runner, self.ledger, self.tell)
+            slot.thread.start()
+            self.slots.append(slot)
+        self.board.poke()
+
+    def _start_worker(self, config: Config) -> WorkerLink:
+        return WorkerLink(
+            command=self._worker_command,
+            memory_bytes=config.limits.worker_memory_bytes,
+            keep_open=(self.lock.descriptor,),
+            on_error_line=lambda line: log.debug("worker: %s", line),
+        )
+
+    def _claimed(self, inbox: InboxConfig, claim: Claim) -> None:
+        """A file was claimed, or turned out to be known."""
+        if claim.outcome == "known":
+            return
+        name = os.fsdecode(claim.job.path)
+        message = f"job {claim.job.id}: {name} is {claim.outcome}" + (f": {claim.message}" if claim.message else "")
+        level = "warning" if claim.outcome in ("refused", "duplicate") else "info"
+        facts = {"outcome": claim.outcome, "file": name, "sha256": claim.job.sha256}
+        self.tell(Event("file.claimed", message, level, inbox.name, claim.job.id, facts))  # type: ignore[arg-type]
+        self.board.poke()
+
+    def _retry_setup(self) -> None:
+        if self.ledger.write(lambda writer: table.requeue_failed(writer, SETUP_REASONS)):
+            self.board.poke()
+
+    def _tidy_up(self) -> None:
+        self.tidier.tidy_all(self.config, lambda name: not self.inboxes.trouble(name))
+
+    def recycle_workers(self) -> None:
+        """Replace every worker before its next job: people that were forgotten are in its memory."""
+        for slot in self.slots:
+            slot.runner.recycle.set()
+        self.board.poke()
+
+    def reload(self) -> list[str]:
+        """Read the configuration anew beside the one that runs; apply it whole, or keep the old one and say why.
+
+        Return what changed. Raise ConfigError or ServiceError, with nothing changed.
+        """
+        with self._reloading:
+            self._notifier.reloading()
+            try:
+                return self._reload()
+            except DaemonError as problem:
+                message = f"the configuration was not taken, the old one goes on: {problem.message}"
+                self.tell(Event("config.reloaded", message, "error", facts={"result": "refused"}))
+                raise
+            finally:
+                self._notifier.ready(self.health.status_line())
+
+    def _reload(self) -> list[str]:
+        if self.config_path is None:
+            raise ServiceError("this service was started without a configuration file; there is nothing to read")
+        loaded = read_config(self.config_path, missing_files="warn")
+        new = loaded.config
+        fixed = needs_restart(self.config, new)
+        if fixed:
+            raise ServiceError(f"{'; '.join(fixed)} cannot change while dfld runs", hint="systemctl restart dfld")
+        for text in loaded.warnings:
+            self.tell(Event("config.warning", text, "warning"))
+        changed = changes(self.config, new)
+        if new.service.log_level != self.config.service.log_level:
+            set_level(new.service.log_level)
+        self.config = new
+        self.metrics.rename(names_of(new))
+        self.inboxes.configure(new)
+        self.board.configure(new)
+        self.hooks.configure(new.hooks)
+        self.averaging.configure(new)
+        self._fit_slots()
+        self.ledger.write(lambda writer: table.requeue_failed(writer, SETUP_REASONS))
+        self.board.poke()
+        message = "the configuration was taken: " + ("; ".join(changed) if changed else "nothing changed")
+        self.tell(Event("config.reloaded", message, facts={"result": "applied"}))
+        return changed
+
+
+def installed(*packages: str) -> str:
+    """Return the version of the first of these packages that is installed, with its name where there is a choice."""
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            return f"{package} {version(package)}" if len(packages) > 1 else version(package)
+    return ""
+
+
+def names_of(config: Config) -> Names:
+    """Return the names of the configuration that may stand in labels."""
+    return Names(
+        inboxes=tuple(inbox.name for inbox in config.inboxes),
+        machines=tuple(machine.name for machine in config.machines),
+        models=tuple(sync.name for sync in config.syncs),
+        machines_of={sync.name: sync.machines for sync in config.syncs},
+    )
+
+
+def run_service(
+    config: Config,
+    *,
+    config_path: Path | None = None,
+    stop: threading.Event | None = None,
+    on_ready: Callable[[Ready], None] | None = None,
+    worker_command: Sequence[str] = WORKER_COMMAND,
+) -> ExitCode:
+    """Run the daemon until `stop` is set or a signal ends it; return its exit code. Raise DaemonError at start.
+
+    config_path: what SIGHUP reads anew; None = SIGHUP does nothing. `on_ready` is called once files are taken.
+    """
+    wishes = _Wishes(stop or threading.Event())
+    notifier = Notifier.from_environment(os.environ)
+    service = Service(config, config_path=config_path, worker_command=worker_command, notifier=notifier)
+    trouble = ""
+    with _signals(wishes):
+        try:
+            ready = service.start()
+            notifier.ready(service.health.status_line())
+            if on_ready is not None:
+                on_ready(ready)
+            while not trouble and not wishes.stop.wait(TICK_S):
+                if wishes.reload.is_set():
+                    wishes.reload.clear()
+                    with suppress(DaemonError):  # told, and the old configuration goes on
+                        service.reload()
+                trouble = service.watch_over()
+        finally:
+            service.stop(at_once=wishes.at_once.is_set)
+    if trouble:
+        raise ServiceError(f"the service ended itself: {trouble}", hint="the log has a traceback of what went wrong")
+    return ExitCode.OK
+
+
+class _Wishes:
+    """What signals ask for. Handlers only set events; the main loop acts."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.stop = stop
+        self.at_once = threading.Event()
+        self.reload = threading.Event()
+
+    def on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        if self.stop.is_set():
+            self.at_once.set()
+        self.stop.set()
+
+    def on_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self.reload.set()
+
+
+@contextmanager
+def _signals(wishes: _Wishes) -> Iterator[None]:
+    """Take the signals for as long as the service runs, where Python allows it: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {signal.SIGTERM: wishes.on_stop, signal.SIGINT: wishes.on_stop, signal.SIGHUP: wishes.on_reload}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

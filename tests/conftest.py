@@ -1,0 +1,46 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from tests import clips
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The measured facts, golden files and real footage beside the project; skips where they are not."""
+    folder = Path(os.environ.get("DFLD_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"golden files and footage are not at {folder} (set DFLD_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_clip() -> Callable[..., Path]:
+    """The clip maker of tests/clips.py: `make_clip(path, frames=30, codec=..., rotation=..., ...) -> path`."""
+    return clips.make_clip
+
+
+@pytest.fixture(scope="session")
+def frame_number() -> Callable[[clips.Image], int]:
+    """Reads back the number that `make_clip` drew into a frame."""
+    return clips.frame_number
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where everything is installed (CI sets DFLD_NO_SKIP), a skipped test is a failed one."""
+    report = yield
+    if report.skipped and os.environ.get("DFLD_NO_SKIP") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but nothing may skip here: {report.longrepr}"
+    return report

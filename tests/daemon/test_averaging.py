@@ -1,0 +1,156 @@
+"""The service does rounds by itself: a due one is done, told and counted; a broken one is told and ends nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from daemon.averaging import Averaging
+from daemon.config import read_config
+from daemon.config_schema import Config
+from daemon.events import Event
+from daemon.metrics import Metrics, new_registry
+from daemon.scheduler import Scheduler
+from daemon.service import Service, names_of
+from tests.sync.fleet import Fleet, make_fleet
+from tests.sync.training import MODEL, until
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    return make_fleet(tmp_path, ("gpu1", "gpu2"))
+
+
+@pytest.fixture
+def config(fleet: Fleet, tmp_path: Path) -> Config:
+    machines = "".join(
+        f'[[machine]]\nname = "{one.machine.name}"\naddress = "localhost"\ntransfer = "local"\n'
+        f'status = "false"\nmodel_dir = {json.dumps(str(one.folder))}\n'
+        for one in fleet.machines
+    )
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f'[service]\nstate_dir = "{tmp_path / "state"}"\n[http]\nlisten = "127.0.0.1:0"\n{machines}'
+        f'[[sync]]\nname = "{MODEL.name}"\nmachines = ["gpu1", "gpu2"]\npoll_every = "1s"\n'
+        '[[sync.stage]]\nname = "early"\nevery_iterations = 50\n',
+        encoding="utf-8",
+    )
+    return read_config(path).config
+
+
+class Told:
+    """Everything that was told, by kind."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    def of(self, kind: str) -> list[Event]:
+        return [event for event in self.events if event.kind == kind]
+
+
+@pytest.fixture
+def averaging(config: Config) -> tuple[Averaging, Told, Metrics, Callable[[], None]]:
+    told = Told()
+    metrics = Metrics(new_registry(), names_of(config))
+    scheduler = Scheduler(told)
+    made = Averaging(told, metrics, scheduler)
+
+    def poll() -> None:
+        for model in made._models.values():
+            model.poll()
+
+    made.configure(config)
+    return made, told, metrics, poll
+
+
+def test_a_due_round_is_done_told_and_counted(
+    fleet: Fleet, averaging: tuple[Averaging, Told, Metrics, Callable[[], None]]
+) -> None:
+    made, told, _, poll = averaging
+    (model,) = made._models.values()
+    model.rounds.start_from("gpu1")
+    fleet.train_by_hand(iterations=100)
+
+    def polled() -> bool:
+        poll()
+        return bool(told.of("round.ok"))
+
+    until(polled, "a round")
+
+    (event,) = told.of("round.ok")
+    assert event.facts["outcome"] == "averaged"
+    assert len(set(fleet.sets().values())) == 1
+    assert made.reading()["dfld_rounds_total"] == {
+        (MODEL.name, "initialised"): 1,
+        (MODEL.name, "averaged"): 1,
+    }
+    poll()
+    assert len(told.of("round.ok")) == 1, "the next one is not due yet"
+    made.stop()
+
+
+def test_without_a_common_start_nothing_is_started(
+    fleet: Fleet, averaging: tuple[Averaging, Told, Metrics, Callable[[], None]]
+) -> None:
+    made, told, _, poll = averaging
+    before = fleet.sets()
+    for _ in range(3):
+        poll()
+        until(lambda: not (made._models and next(iter(made._models.values()))._thread.is_alive()), "the recovery")  # type: ignore[union-attr]
+    assert not told.of("round.ok")
+    assert fleet.sets() == before
+    made.stop()
+
+
+def test_a_machine_that_is_down_is_told_once_and_again_when_it_is_back(
+    fleet: Fleet, averaging: tuple[Averaging, Told, Metrics, Callable[[], None]]
+) -> None:
+    made, told, _, poll = averaging
+    (model,) = made._models.values()
+    poll()
+    until(lambda: not model._unfinished, "the recovery")
+    until(lambda: not model._thread.is_alive(), "the recovery's end")  # type: ignore[union-attr]
+    data = fleet["gpu2"].folder / MODEL.file_name("data.dat")
+    content = data.read_bytes()
+    data.unlink()
+    poll()
+    poll()
+    assert [event.facts["machine"] for event in told.of("machine.down")] == ["gpu2"]
+    data.write_bytes(content)
+    poll()
+    assert [event.facts["machine"] for event in told.of("machine.up")] == ["gpu2"]
+    made.stop()
+
+
+def test_the_service_itself_does_the_round_and_serves_its_numbers(fleet: Fleet, config: Config) -> None:
+    service = Service(config)
+    (sync,) = config.syncs
+    ready = service.start()
+    try:
+        (model,) = service.averaging._models.values()
+        until(lambda: not model._unfinished, "the first poll")
+        until(lambda: not model._thread.is_alive(), "its end")  # type: ignore[union-attr]
+        model.rounds.start_from("gpu1")
+        fleet.train_by_hand(iterations=100)
+        wanted = f'dfld_rounds_total{{model="{sync.name}",outcome="averaged"}} 1.0'
+
+        def served() -> str:
+            with urllib.request.urlopen(f"http://127.0.0.1:{ready.http_port}/metrics", timeout=10) as answer:
+                return str(answer.read(), "utf-8")
+
+        until(lambda: wanted in served(), "the round in /metrics")
+        page = served()
+        assert 'dfld_machine_up{machine="gpu1"} 1.0' in page
+        assert f'dfld_round_contributors{{model="{sync.name}"}} 2.0' in page
+        last = next(line for line in page.splitlines() if line.startswith("dfld_round_last_success_timestamp_seconds{"))
+        assert time.time() - 600 < float(last.rpartition(" ")[2])
+    finally:
+        service.stop()

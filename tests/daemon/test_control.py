@@ -1,0 +1,187 @@
+"""What operators ask a running service: status, jobs, pauses, the quarantine, a reload, forgetting."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from daemon.control import ask
+from daemon.errors import ControlError
+from tests.daemon_rig import InProcess, Rig, wait_until
+from tests.fake_worker import fake_video
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path, inboxes=("alice", "bob"))
+
+
+@pytest.fixture
+def state(rig: Rig) -> Path:
+    return rig.base / "state"
+
+
+def test_nobody_answers_where_no_service_runs(state: Path) -> None:
+    with pytest.raises(ControlError, match="no daemon answers"):
+        ask(state, "status")
+
+
+def test_status_tells_the_work_in_hand_and_what_waits(rig: Rig, state: Path) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=400, pause_s=0.02))
+    with InProcess(rig):
+        running = wait_until(lambda: [one for one in ask(state, "status")["running"] if one["eta_s"]], "nothing runs")
+        status = ask(state, "status")
+        assert running[0]["frames_total"] == 400
+        assert running[0]["faces_per_s"] > 0
+        assert [inbox["up"] for inbox in status["inboxes"]] == [True, True]
+        assert status["jobs"]["running"] == 1
+        assert (state / "control.sock").stat().st_mode & 0o777 == 0o660
+        assert ask(state, "jobs", states=["running"])[0]["path"] == "a.mp4"
+        assert ask(state, "job", id=1)["sidecar"] == {}
+
+
+@pytest.mark.parametrize(
+    ("request_text", "error"),
+    [
+        (b"nonsense\n", "not a request"),
+        (b"[1]\n", "not a request"),
+        (b'{"do": "dance"}\n', "asked for 'dance', expected one of status"),
+        (b'{"do": "job", "id": "x"}\n', "there is no job 'x'"),
+        (b'{"do": "pause", "inbox": "carol"}\n', "there is no inbox 'carol'"),
+        (b'{"do": "jobs", "states": ["odd"]}\n', "no job is ever 'odd'"),
+        (b"x" * 70_000 + b"\n", "not a request"),
+    ],
+)
+def test_a_request_that_makes_no_sense_gets_a_sentence(rig: Rig, state: Path, request_text: bytes, error: str) -> None:
+    with InProcess(rig), socket.socket(socket.AF_UNIX) as connection:
+        folder = Path("/proc/self/cwd")  # a socket's address is short
+        connection.connect(str(folder / _relative(state / "control.sock")))
+        connection.sendall(request_text)
+        reply = json.loads(connection.makefile("rb").readline())
+    assert not reply["ok"]
+    assert error in reply["error"]
+
+
+def _relative(path: Path) -> Path:
+    return Path("..") / Path(*[".."] * (len(Path.cwd().parts) - 2)) / path.relative_to("/")
+
+
+def test_a_pause_stops_at_the_cursor_lasts_over_a_restart_and_leaves_others_alone(rig: Rig, state: Path) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=100, pause_s=0.02))
+    with InProcess(rig):
+        wait_until(lambda: rig.jobs() and rig.jobs()[0]["next_frame"] >= 10, "no progress")
+        ask(state, "pause", inbox="alice")
+        wait_until(lambda: rig.states() == ["queued"], "not paused")
+        (rig.base / "bob" / "b.mp4").write_bytes(fake_video(frames=5))
+        rig.wait_for_states("queued", "done")
+    with InProcess(rig):
+        held = ask(state, "status")["inboxes"][0]["held"]
+        assert held["kind"] == "operator"
+        assert rig.states() == ["queued", "done"]
+        assert ask(state, "resume", inbox="alice") == {}
+        rig.wait_for_states("done", "done")
+
+
+def test_draining_ends_what_runs_and_starts_nothing(rig: Rig, state: Path) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=60, pause_s=0.02, name="a"))
+    with InProcess(rig):
+        wait_until(lambda: rig.states() == ["running"], "does not run")
+        ask(state, "drain")
+        (rig.inbox / "b.mp4").write_bytes(fake_video(frames=5, name="b"))
+        rig.wait_for_states("done", "queued")
+        ask(state, "resume")
+        rig.wait_for_states("done", "done")
+
+
+def test_a_running_job_can_be_cancelled_and_tried_again(rig: Rig, state: Path) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=100, pause_s=0.02))
+    with InProcess(rig):
+        wait_until(lambda: rig.states() == ["running"], "does not run")
+        ask(state, "cancel", id=1)
+        rig.wait_for_states("cancelled")
+        with pytest.raises(ControlError, match="nothing to cancel"):
+            ask(state, "cancel", id=1)
+        ask(state, "retry", id=1)
+        rig.wait_for_states("done")
+    assert len(rig.faces()) == 100
+
+
+def test_a_done_job_can_be_done_again_from_the_beginning(rig: Rig, state: Path) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=20))
+    with InProcess(rig):
+        rig.wait_for_states("done")
+        before = rig.faces()
+        shutil.rmtree(rig.workspace / "data_src" / "aligned")
+        ask(state, "retry", id=1)
+        wait_until(lambda: rig.faces() == before and rig.states() == ["done"], "not done again")
+
+
+def test_a_quarantined_file_can_be_put_back(rig: Rig, state: Path) -> None:
+    flag = rig.base / "fixed"
+    clip = fake_video(frames=20, fail_at=5, fail="memory", until=str(flag))
+    rig.tables["retry"]["attempts"] = 1
+    (rig.inbox / "a.mp4").write_bytes(clip)
+    with InProcess(rig):
+        wait_until(lambda: [job["original"] for job in rig.jobs()] == ["quarantined"], "not quarantined")
+        assert [job["path"] for job in ask(state, "quarantine")] == ["a.mp4"]
+        flag.touch()
+        ask(state, "release", id=1)
+        rig.wait_for_states("done")
+    assert (rig.inbox / "a.mp4").read_bytes() == clip
+    assert list((rig.inbox / ".quarantine").iterdir()) == []
+
+
+def test_a_dry_scan_says_what_becomes_of_each_file_and_changes_nothing(rig: Rig, state: Path) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=5))
+    with InProcess(rig):
+        rig.wait_for_states("done")
+        ask(state, "pause")
+        (rig.inbox / "b.mp4").write_bytes(b"")
+        (rig.inbox / "c.mp4.part").write_bytes(b"half")
+        plan = {one["path"]: (one["outcome"], one["detail"]) for one in ask(state, "scan", inbox="alice", dry_run=True)}
+    assert plan == {
+        "a.mp4": ("known", "job 1 is done"),
+        "b.mp4": ("waits", "empty"),
+        "c.mp4.part": ("passed_over", "ignored_name"),
+    }
+
+
+def test_a_reload_takes_new_inboxes_and_refuses_what_is_wrong_or_needs_a_restart(rig: Rig, state: Path) -> None:
+    with InProcess(rig) as service:
+        rig.add_inbox("carol")
+        (rig.base / "carol" / "a.mp4").write_bytes(fake_video(frames=5))
+        service.rig.config_path.touch()
+        assert ask(state, "reload")["changes"] == ["inbox carol is new"]
+        rig.wait_for_states("done")
+        rig.tables["watch"]["stable_for"] = "soon"
+        assert rig.config_path
+        with pytest.raises(ControlError, match="watch.stable_for"):
+            ask(state, "reload")
+        rig.tables["watch"]["stable_for"] = "300ms"
+        rig.tables["service"]["state_dir"] = str(rig.base / "elsewhere")
+        assert rig.config_path
+        with pytest.raises(ControlError, match=r"service.state_dir .* cannot change while dfld runs"):
+            ask(state, "reload")
+        (rig.inbox / "b.mp4").write_bytes(fake_video(frames=6))
+        rig.wait_for_states("done", "done")
+
+
+def test_forgetting_a_person_removes_faces_logs_and_rows_and_names_what_is_left(rig: Rig, state: Path) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=12))
+    (rig.base / "bob" / "b.mp4").write_bytes(fake_video(frames=5))
+    with InProcess(rig):
+        wait_until(lambda: rig.states() == ["done", "done"], "not done")
+        answer = ask(state, "forget", name="alice")
+        assert {Path(path).suffix for path in answer["removed"]} == {".jpg", ".json"}
+        assert len(answer["removed"]) == 13
+        assert str(rig.inbox / "a.mp4") in answer["left"]
+        assert answer["paused"]
+        assert [job["inbox"] for job in rig.jobs()] == ["bob"]
+        with pytest.raises(ControlError, match="neither the ledger nor the configuration"):
+            ask(state, "forget", name="nobody")
+    assert all("bob" in name for name in rig.faces())
+    assert b"a-0000" not in b"".join(path.read_bytes() for path in state.iterdir() if "ledger" in path.name)

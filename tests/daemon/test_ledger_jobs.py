@@ -1,0 +1,209 @@
+"""Content becomes a job, jobs run in order, faces and cursor move together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon import ledger_jobs as table
+from daemon.errors import LedgerError
+from daemon.ledger import Ledger
+from daemon.ledger_claims import AGEING_S, Arrival, Claim, claim, forget_files, known_files, rank
+from daemon.ledger_jobs import Job
+from engine.types import Commit, Counts, Cursor, FaceRecord
+
+NOW = 1_000_000.0
+CLIP = Arrival(
+    inbox="alice",
+    path=b"clip.mp4",
+    kind="video",
+    identity="i1",
+    sha256="c" * 64,
+    size_bytes=5,
+    arrived_s=NOW - 60,
+    workspace="/ws",
+    role="src",
+    slugs=("clip", "clip-2"),
+    priority=5,
+)
+Policy = Literal["skip", "reprocess", "quarantine"]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    one = Ledger(tmp_path / "ledger.db")
+    yield one
+    one.close()
+
+
+def arrive(ledger: Ledger, arrival: Arrival, policy: Policy = "skip", *, earlier_is_there: bool = True) -> Claim:
+    return ledger.write(
+        lambda writer: claim(writer, arrival, now_s=NOW, on_duplicate=policy, earlier_is_there=earlier_is_there)
+    )
+
+
+def set_job(ledger: Ledger, job: Job, **values: Any) -> None:
+    ledger.write(lambda writer: table.update(writer, job.id, **values))
+
+
+def next_job(ledger: Ledger, now_s: float = NOW, inboxes: tuple[str, ...] = ("alice", "bob")) -> Job | None:
+    return ledger.write(lambda writer: table.start_next(writer, now_s=now_s, inboxes=inboxes))
+
+
+def face(frame: int, file: str | None = None) -> FaceRecord:
+    return FaceRecord(frame, frame * 40, 0, (0.1, 1 / 3, 2.5, 7.0), 0.9, 1 / 7, file is not None, "accepted", file)
+
+
+def test_new_content_becomes_a_job(ledger: Ledger) -> None:
+    made = arrive(ledger, CLIP)
+    assert (made.outcome, made.job.state, made.job.slug) == ("queued", "queued", "clip")
+    assert ledger.read(lambda reader: known_files(reader, "alice")) == {b"clip.mp4": "i1"}
+
+
+def test_a_touched_file_is_known(ledger: Ledger) -> None:
+    arrive(ledger, CLIP)
+    assert arrive(ledger, replace(CLIP, identity="i2")).outcome == "known"
+    assert ledger.read(lambda reader: known_files(reader, "alice")) == {b"clip.mp4": "i2"}
+
+
+def test_the_same_content_is_another_job_in_another_inbox(ledger: Ledger) -> None:
+    arrive(ledger, CLIP)
+    assert arrive(ledger, replace(CLIP, inbox="bob", workspace="/ws2")).outcome == "queued"
+
+
+def test_other_content_of_the_same_name_gets_a_slug_of_its_own(ledger: Ledger) -> None:
+    arrive(ledger, CLIP)
+    second = arrive(ledger, replace(CLIP, identity="i2", sha256="d" * 64))
+    third = arrive(ledger, replace(CLIP, identity="i3", sha256="e" * 64))
+    assert (second.job.slug, third.job.slug) == ("clip-2", "clip-eeeeeeeeeeee")
+
+
+def test_a_second_copy_is_a_duplicate_that_names_the_earlier_job(ledger: Ledger) -> None:
+    first = arrive(ledger, CLIP)
+    second = arrive(ledger, replace(CLIP, path=b"copy.mp4", identity="i2"))
+    assert (second.outcome, second.job.id) == ("duplicate", first.job.id)
+    assert f"job {first.job.id}" in second.message
+
+
+def test_a_job_follows_its_file_to_a_new_name(ledger: Ledger) -> None:
+    arrive(ledger, CLIP)
+    moved = arrive(ledger, replace(CLIP, path=b"renamed.mp4"), earlier_is_there=False)
+    assert (moved.outcome, moved.job.path) == ("moved", b"renamed.mp4")
+
+
+@pytest.mark.parametrize("state", ["failed", "quarantined", "cancelled", "gone"])
+def test_content_that_had_no_success_is_tried_again_when_it_comes_back(ledger: Ledger, state: str) -> None:
+    first = arrive(ledger, CLIP)
+    set_job(ledger, first.job, state=state, deaths=3, attempts=8)
+    ledger.write(lambda writer: forget_files(writer, "alice", [b"clip.mp4"]))
+    again = arrive(ledger, CLIP)
+    assert (again.outcome, again.job.id, again.job.state) == ("again", first.job.id, "queued")
+    assert (again.job.deaths, again.job.attempts) == (0, 0)
+
+
+def test_done_content_is_done_once_more_only_where_that_is_wanted(ledger: Ledger) -> None:
+    first = arrive(ledger, CLIP)
+    set_job(ledger, first.job, state="done", basis="b")
+    copy = replace(CLIP, path=b"copy.mp4", identity="i2")
+    assert arrive(ledger, copy, "quarantine").outcome == "duplicate"
+    ledger.write(lambda writer: forget_files(writer, "alice", [b"copy.mp4"]))
+    again = arrive(ledger, copy, "reprocess")
+    assert (again.outcome, again.job.state, again.job.path) == ("reprocess", "queued", b"copy.mp4")
+    assert again.job.basis != "b", "it begins at the beginning"
+
+
+def test_a_dst_workspace_takes_one_clip_until_that_is_given_up(ledger: Ledger) -> None:
+    first = arrive(ledger, replace(CLIP, role="dst"))
+    second = arrive(ledger, replace(CLIP, role="dst", sha256="d" * 64, path=b"b.mp4", slugs=("b",)))
+    assert (second.outcome, second.job.state, second.job.reason) == ("refused", "failed", "workspace_taken")
+    set_job(ledger, first.job, state="cancelled")
+    third = arrive(ledger, replace(CLIP, role="dst", sha256="e" * 64, path=b"c.mp4", slugs=("c",)))
+    assert third.outcome == "queued"
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e5), st.integers(0, 100)), min_size=2, max_size=8), st.floats(2e5, 3e5))
+def test_the_order_is_priority_plus_one_for_each_spell_of_waiting(
+    waiting: list[tuple[float, int]], now_s: float
+) -> None:
+    def effective(one: tuple[float, int]) -> float:
+        return one[1] + (now_s - one[0]) / AGEING_S
+
+    by_rank = sorted(waiting, key=lambda one: rank(*one))
+    assert all(effective(a) >= effective(b) - 1e-6 for a, b in pairwise(by_rank))
+
+
+def test_high_priority_goes_first_oldest_first_within_and_nothing_starves(ledger: Ledger) -> None:
+    day = 86_400.0
+    made = [("low, a day old", 0, NOW - day), ("high", 9, NOW), ("high, older", 9, NOW - 1), ("normal", 5, NOW - 2)]
+    for number, (name, priority, arrived_s) in enumerate(made):
+        arrive(
+            ledger,
+            replace(CLIP, path=name.encode(), sha256=f"{number}", slugs=(f"s{number}",), priority=priority,
+                    arrived_s=arrived_s),
+        )  # fmt: skip
+    order = []
+    while (job := next_job(ledger)) is not None:
+        order.append(job.path.decode())
+    assert order == ["low, a day old", "high, older", "high", "normal"]
+
+
+def test_a_job_that_waits_starts_when_its_time_has_come_and_only_for_inboxes_that_may(ledger: Ledger) -> None:
+    job = arrive(ledger, CLIP).job
+    set_job(ledger, job, state="waiting", not_before_s=NOW + 30)
+    assert next_job(ledger) is None
+    assert next_job(ledger, NOW + 30, inboxes=("bob",)) is None
+    started = next_job(ledger, NOW + 30)
+    assert started is not None
+    assert (started.id, started.state, started.started_s) == (job.id, "running", NOW + 30)
+    assert ledger.write(table.interrupted_to_queue) == 1
+    assert next_job(ledger, NOW + 31) is not None
+
+
+def test_commits_are_handed_back_exactly_and_in_order(ledger: Ledger) -> None:
+    job = arrive(ledger, CLIP).job
+    assert ledger.read(lambda reader: table.resume_of(reader, job)) is None
+    commits = [
+        Commit(Cursor(64, 2520), (face(3, "clip-00000003_0.jpg"), face(5)), Counts(64, 64, 1), "carry 1"),
+        Commit(Cursor(128, None), (face(70, "clip-00000070_0.jpg"),), Counts(128, 120, 1), "carry 2"),
+    ]
+    for one in commits:
+        ledger.write(lambda writer, one=one: table.store_commit(writer, job.id, one))  # type: ignore[misc]
+    stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
+    assert stored is not None
+    resume = ledger.read(lambda reader: table.resume_of(reader, stored))
+    assert resume is not None
+    assert (resume.cursor, resume.counts, resume.carry) == (Cursor(128, None), Counts(128, 120, 1), "carry 2")
+    assert resume.records == (*commits[0].records, *commits[1].records)
+    totals = ledger.read(table.totals)
+    assert totals["alice", "frames_decoded"] == 128
+    assert totals["alice", "packets_damaged"] == 1
+    assert totals["alice", "faces_accepted"] == 3
+
+
+def test_a_commit_that_fails_moves_neither_faces_nor_cursor(ledger: Ledger) -> None:
+    job = arrive(ledger, CLIP).job
+    twice = Commit(Cursor(64, 2520), (face(3, "a.jpg"), face(3, "a.jpg")), Counts(64, 64, 0), "")
+    with pytest.raises(LedgerError, match="UNIQUE"):
+        ledger.write(lambda writer: table.store_commit(writer, job.id, twice))
+    stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
+    assert stored is not None
+    assert stored.next_frame == 0
+    assert ledger.read(lambda reader: table.kept_files(reader, job.id)) == []
+
+
+def test_starting_over_forgets_faces_and_cursor(ledger: Ledger) -> None:
+    job = arrive(ledger, CLIP).job
+    one = Commit(Cursor(64, 2520), (face(3, "a.jpg"),), Counts(64, 64, 0), "carry")
+    ledger.write(lambda writer: table.store_commit(writer, job.id, one))
+    ledger.write(lambda writer: table.start_over(writer, job.id, "new basis"))
+    stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
+    assert stored is not None
+    assert (stored.next_frame, stored.carry, stored.basis) == (0, "", "new basis")
+    assert ledger.read(lambda reader: table.resume_of(reader, stored)) is None

@@ -1,0 +1,100 @@
+"""One event, one line, facts as fields; nothing in a file name breaks that."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from daemon.log import LevelCounter, escaped, fields, log_context, start_logging, stream_is_journal
+
+log = logging.getLogger("daemon.story")
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers, root.level = handlers, level
+
+
+def test_a_line_holds_time_level_message_and_fields_of_the_context() -> None:
+    stream = io.StringIO()
+    start_logging(stream)
+    with log_context(job=12, inbox="alice"):
+        log.info("extraction finished", extra=fields(faces=310, seconds=41.25, person="Ann B"))
+    log.info("idle")
+    first, second = stream.getvalue().splitlines()
+    assert first.endswith(' INFO extraction finished job=12 inbox=alice faces=310 seconds=41.25 person="Ann B"')
+    assert second.endswith("INFO idle")
+
+
+def test_a_hostile_file_name_cannot_forge_a_line_or_steer_a_terminal() -> None:
+    stream = io.StringIO()
+    start_logging(stream)
+    name = "clip\n2026-01-01 ERROR gone\x1b[2J\u202e\u2028\udcff.mp4"
+    log.info("found %s", name, extra=fields(file=name))
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable()
+    assert "\\x0a" in line
+    assert "\\x1b" in line
+
+
+def test_json_lines_can_be_read_back() -> None:
+    stream = io.StringIO()
+    start_logging(stream, log_format="json")
+    with log_context(job=3):
+        try:
+            raise OSError("no space\nleft")
+        except OSError:
+            log.exception("writing failed", extra=fields(level="odd", file="a\nb"))
+    line = json.loads(stream.getvalue())
+    assert stream.getvalue().count("\n") == 1
+    assert (line["message"], line["level"], line["job"], line["file"]) == ("writing failed", "error", 3, "a\nb")
+    assert line["level_"] == "odd"
+    assert "no space" in line["exception"]
+
+
+def test_journald_gets_a_priority_on_every_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_end, write_end = os.pipe()
+    status = os.fstat(write_end)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    with os.fdopen(write_end, "w") as stream:
+        start_logging(stream, level="debug")
+        log.debug("looking")
+        log.warning("slow")
+        try:
+            raise OSError("broken")
+        except OSError:
+            log.exception("failed")
+    with os.fdopen(read_end) as lines:
+        text = lines.read().splitlines()
+    assert text[:2] == ["<7>looking", "<4>slow"]
+    assert all(line.startswith("<3>") for line in text[2:])
+    assert len(text) > 3
+
+
+def test_another_stream_than_the_journals_gets_no_priorities() -> None:
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "w") as stream, os.fdopen(read_end):
+        assert not stream_is_journal(stream, {"JOURNAL_STREAM": "1:2"})
+        assert not stream_is_journal(stream, {})
+    assert not stream_is_journal(io.StringIO(), {"JOURNAL_STREAM": "1:2"})
+
+
+def test_levels_are_counted() -> None:
+    counted: list[str] = []
+    counter = LevelCounter(counted.append)
+    logging.getLogger().addHandler(counter)
+    log.error("one")
+    log.warning("two")
+    assert counted == ["error", "warning"]
+
+
+def test_plain_text_is_left_alone() -> None:
+    assert escaped("Ärger – 日本.mp4") == "Ärger – 日本.mp4"

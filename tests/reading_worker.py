@@ -1,0 +1,62 @@
+"""A worker that opens and decodes videos as the real one does, and looks for no faces: for many hostile files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from daemon.worker import main
+from daemon.worker_engine import try_file
+from daemon.worker_messages import Order
+from engine.types import Commit, Counts, Cursor, ExtractReport, Progress, Resume
+from engine.video import open_frames
+from tests.fake_worker import FakeExtractor, layout_of
+
+PIECE_FRAMES = 8
+
+
+class ReadingExtractor(FakeExtractor):
+    def try_file(self, order: Order) -> None:
+        try_file(order)
+
+    def extract(
+        self,
+        order: Order,
+        *,
+        stop: threading.Event,
+        on_progress: Callable[[Progress], None],
+        on_commit: Callable[[Commit], None],
+        resume: Resume | None,
+    ) -> ExtractReport:
+        frames = 0
+        with open_frames(Path(order.source), after=resume.cursor if resume else None) as reader:
+            for decoded in reader:
+                if stop.is_set():
+                    break
+                decoded.to_frame()
+                frames += 1
+                on_progress(Progress(decoded.index + 1, None, 0, 0, {}))
+                if frames % PIECE_FRAMES == 0:
+                    on_commit(Commit(Cursor(decoded.index + 1, decoded.pts), (), Counts(frames, frames, 0)))
+        layout = layout_of(order)
+        return ExtractReport(
+            source=Path(order.source),
+            workspace=layout.root,
+            frames_total=frames,
+            frames_decoded=frames,
+            frames_examined=frames,
+            packets_damaged=reader.packets_damaged,
+            faces_found=0,
+            faces_kept=0,
+            reasons={},
+            stage_seconds={},
+            log_path=layout.log,
+            preview_path=None,
+            warnings=reader.warnings,
+            completed=not stop.is_set(),
+        )
+
+
+if __name__ == "__main__":
+    main(ReadingExtractor())

@@ -1,0 +1,142 @@
+"""The tree keeps its promises: imports go in the allowed directions, without cycles, in files one can read."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("daemon", "engine", "sync")
+LINES_MAX = 400
+
+ALLOWED = {
+    "daemon": ("daemon", "engine", "sync"),
+    "engine": ("engine",),
+    "sync": ("sync", "engine.dfl"),
+    "engine.dfl": ("engine.dfl",),
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """Every module of ours that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            base = node.module or ""
+            names = [f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in node.names]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] in PACKAGES)
+
+
+def at_import_time(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """Modules of ours imported when the file itself is imported (not for types alone, not inside functions)."""
+    tree = ast.parse(path.read_text())
+    for node in list(ast.walk(tree)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = []
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in known else (node.module or "")
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_go_only_in_the_allowed_directions(name: str) -> None:
+    known = modules()
+    rule = "engine.dfl" if name.startswith("engine.dfl") else name.split(".")[0]
+    for other in imported(known[name], known):
+        assert any(other == place or other.startswith(f"{place}.") for place in ALLOWED[rule]), (
+            f"{name} imports {other}; {rule} may import {', '.join(ALLOWED[rule])}"
+        )
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    known = modules()
+    graph = {name: {other for other in at_import_time(path, known) if other in known} for name, path in known.items()}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("folder", [*PACKAGES, "tests", "benchmarks"])
+def test_no_file_is_longer_than_a_reader_can_hold(folder: str) -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    assert {str(path.relative_to(ROOT)): n for path, n in lengths.items() if n > LINES_MAX} == {}
+
+
+def test_only_ssh_imports_paramiko() -> None:
+    users = {
+        name for name, path in modules().items() if re.search(r"^\s*(from|import) paramiko", path.read_text(), re.M)
+    }
+    assert users <= {"sync.ssh"}
+
+
+def test_nothing_unpickles_without_a_closed_list() -> None:
+    pattern = re.compile(
+        r"pickle\.loads?\(|allow_pickle\s*=\s*True|weights_only\s*=\s*False|AutoAddPolicy|WarningPolicy"
+    )
+    assert [name for name, path in modules().items() if pattern.search(path.read_text())] == []
+
+
+def test_library_packages_never_print_or_exit() -> None:
+    pattern = re.compile(r"(?<![\w.])print\(|sys\.exit\(")
+    found = [n for n, p in modules().items() if pattern.search(p.read_text()) and n.split(".")[0] != "daemon"]
+    assert found == []
+
+
+def test_every_package_that_pyproject_lists_exists_and_none_is_forgotten() -> None:
+    listed = re.search(r"^packages = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.M)
+    assert listed
+    named = set(re.findall(r'"([\w.]+)"', listed.group(1)))
+    folders = {".".join(p.parent.relative_to(ROOT).parts) for k in PACKAGES for p in (ROOT / k).rglob("*.py")}
+    assert named == folders
+
+
+def test_help_imports_no_heavy_library() -> None:
+    code = (
+        "import sys; from daemon.cli import build_parser; build_parser().format_help(); "
+        "heavy = {'numpy', 'cv2', 'av', 'paramiko', 'pydantic', 'onnxruntime', 'rich', 'torch'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", ["daemon", "engine", "engine.backends", "engine.dfl", "sync"])
+def test_a_package_names_each_of_its_modules_in_its_map(package: str) -> None:
+    folder = ROOT / package.replace(".", "/")
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    named = re.findall(r"^(\w+) +\S", text.partition("\n")[2], re.M)
+    there = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert sorted(named) == sorted(there - {"__init__", "__main__"})

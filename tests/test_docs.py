@@ -1,0 +1,124 @@
+"""The pages of docs/ keep to the program: commands exist, links lead somewhere, quoted sentences are really printed."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from daemon.cli import build_parser
+from daemon.command_tree import command_tree
+from daemon.config import read_config, read_sidecar
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PACKAGES = ("daemon", "engine", "sync")
+NAMES = [page.name for page in PAGES]
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
+COMMAND = re.compile(r"(?:^|\$\(|<\(|\| *)\s*(?:sudo (?:-u \w+ )?)?(?:\.venv/bin/)?dfld ([^)|>#]*)")
+
+
+@pytest.fixture(params=PAGES, ids=NAMES)
+def page(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def fenced(page: Path, *languages: str) -> Iterator[str]:
+    for language, text in FENCE.findall(page.read_text()):
+        if language in languages:
+            yield text
+
+
+def test_every_command_in_a_block_is_taken_by_the_parser(page: Path) -> None:
+    parser = build_parser()
+    for line in "\n".join(fenced(page, "")).replace("\\\n", " ").splitlines():
+        for arguments in COMMAND.findall(line):
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                try:
+                    parser.parse_args(shlex.split(arguments))
+                except SystemExit:
+                    pytest.fail(f"{page.name}: dfld {arguments}: {said.getvalue()}")
+
+
+def test_every_command_named_in_a_sentence_exists(page: Path) -> None:
+    known = {command.name for command in command_tree(build_parser()).commands}
+    named = set(re.findall(r"`(?:\.venv/bin/)?dfld ([a-z]+)", page.read_text()))
+    assert named - known == set()
+
+
+def test_every_command_in_a_message_or_hint_exists() -> None:
+    known = {command.name for command in command_tree(build_parser()).commands}
+    told = {(name, word) for name, text in printed() for word in re.findall(r"(?:`|: |then )dfld ([a-z]+)", text)}
+    # What is not a command but a sentence about dfld.
+    verbs = {"is", "was", "runs", "has", "needs", "may", "does"}
+    assert {(name, word) for name, word in told if word not in known | verbs} == set()
+
+
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path) if path else page
+        assert there.exists(), f"{page.name} links to {target}"
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", there.read_text(), re.M)
+            anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert anchor in anchors, f"{page.name} links to {target}"
+
+
+def test_every_piece_of_configuration_is_valid(page: Path, tmp_path: Path) -> None:
+    for text in fenced(page, "toml"):
+        path = tmp_path / "config.toml"
+        path.write_text(text.replace("\n   ", "\n"))
+        if ".dfld.toml" in text.partition("\n")[0]:
+            read_sidecar(path)
+        else:
+            read_config(path, missing_files="warn")
+
+
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    named = set(
+        re.findall(r"`((?:daemon|engine|sync|systemd|monitoring|docs|tests)/[\w./@-]+\.\w+)`", page.read_text())
+    )
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def sentences() -> list[str]:
+    return re.findall(r"^### `(.+)`$", (ROOT / "docs" / "troubleshooting.md").read_text(), re.M)
+
+
+def test_troubleshooting_goes_by_sentences() -> None:
+    assert len(sentences()) > 40
+
+
+@pytest.mark.parametrize("sentence", sentences())
+def test_a_sentence_of_troubleshooting_is_really_printed(sentence: str) -> None:
+    parts = [re.escape(part.strip()) for part in sentence.split("…") if part.strip()]
+    pattern = re.compile(".*".join(parts), re.S)
+    assert any(pattern.search(text) for _, text in printed()), sentence
+
+
+@cache
+def printed() -> tuple[tuple[str, str], ...]:
+    """Every text in the source but docstrings, with … for what an f-string fills in: adjacent pieces are one."""
+    return tuple(found for package in PACKAGES for path in (ROOT / package).rglob("*.py") for found in texts_of(path))
+
+
+def texts_of(path: Path) -> Iterator[tuple[str, str]]:
+    tree = ast.parse(path.read_text())
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            pieces = [str(v.value) if isinstance(v, ast.Constant) else "…" for v in node.values]
+            yield path.name, "".join(pieces)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield path.name, node.value
