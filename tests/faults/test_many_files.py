@@ -1,0 +1,57 @@
+"""Many files at once: dropped while the service was down, and more than the kernel's event queue holds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from daemon.control import ask
+from tests.daemon_rig import InProcess, Killable, Rig, wait_until
+from tests.fake_worker import fake_video
+
+DROPPED = int(os.environ.get("DFLD_DROPPED", "1000"))
+OVERFLOWING = int(os.environ.get("DFLD_OVERFLOWING", "20000"))
+"""The kernel's queue holds fs.inotify.max_queued_events, 16 384 by default."""
+
+
+def test_a_thousand_files_dropped_while_the_service_was_down_are_done_once_each(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    with InProcess(rig):
+        pass
+    for number in range(DROPPED):
+        (rig.inbox / f"{number:04d}.mp4").write_bytes(fake_video(frames=1, name=str(number)))
+    with InProcess(rig):
+        wait_until(
+            lambda: counted(rig, "SELECT count(*) FROM jobs WHERE state = 'done'") == DROPPED,
+            "not done",
+            180 + DROPPED / 5,
+        )
+    assert counted(rig, "SELECT count(*) FROM jobs") == DROPPED
+    assert len(rig.faces()) == DROPPED
+
+
+def test_files_that_the_event_queue_could_not_hold_are_all_seen_after_one_rescan(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.tables["watch"]["rescan_every"] = "1h"  # the overflow alone must cause the scan
+    with Killable(rig) as service:
+        wait_until(lambda: "dfld runs with" in service.said(), "not started")
+        ask(tmp_path / "state", "pause")
+        service.process.send_signal(signal.SIGSTOP)
+        for number in range(OVERFLOWING):
+            (rig.inbox / f"{number:05d}.mp4").write_bytes(b"%05d" % number)
+        service.process.send_signal(signal.SIGCONT)
+        wait_until(
+            lambda: counted(rig, "SELECT count(*) FROM files") == OVERFLOWING, "not all seen", 120 + OVERFLOWING / 200
+        )
+        said = service.said()
+    assert said.count("the kernel dropped file events") == 1
+    assert said.count("trigger=overflow") == 1
+
+
+def counted(rig: Rig, query: str) -> int:
+    path = rig.base / "state" / "ledger.db"
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reader:
+        return int(reader.execute(query).fetchone()[0])
