@@ -1,0 +1,67 @@
+"""The fault list of ingestion in its long form: more of each, and real footage where the tests pretend.
+
+    python benchmarks/faults.py [NAME…]        all of them take about an hour
+
+The same tests as tests/faults/, with larger numbers, one after another, each on a quiet machine; a table at the end.
+Mounting small filesystems needs root.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+FAULTS: dict[str, tuple[str, dict[str, str]]] = {
+    "service-kills": ("tests/faults/test_kills.py -k service", {"DFLD_SERVICE_KILLS": "500"}),
+    "worker-kills": ("tests/faults/test_kills.py -k worker", {"DFLD_WORKER_KILLS": "200"}),
+    "real-kills": ("tests/journeys/test_daemon.py -k killed", {"DFLD_REAL_KILLS": "50", "DFLD_REAL_SHOTS": "20"}),
+    "arrivals": ("tests/faults/test_arrivals.py", {"DFLD_FILES_A_WAY": "50"}),
+    "many-files": ("tests/faults/test_many_files.py", {"DFLD_DROPPED": "10000", "DFLD_OVERFLOWING": "100000"}),
+    "places": ("tests/faults/test_places.py", {}),
+    "hostile-videos": ("tests/faults/test_hostile_videos.py", {"DFLD_MUTANTS": "2000"}),
+    "reloads": ("tests/faults/test_reloads.py", {"DFLD_RELOADS": "1000"}),
+    "config": ("tests/faults/test_config_mutations.py", {}),
+}
+
+
+def run(name: str) -> tuple[bool, float, str]:
+    """Run one fault; return whether it passed, how long it took, and the last line of pytest."""
+    selection, numbers = FAULTS[name]
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *selection.split()],
+        cwd=ROOT,
+        env={**os.environ, **numbers},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
+    lines = done.stdout.strip().splitlines()
+    return done.returncode == 0, time.monotonic() - begun, lines[-1] if lines else done.stderr.strip()
+
+
+def main() -> int:
+    names = sys.argv[1:] or list(FAULTS)
+    unknown = [name for name in names if name not in FAULTS]
+    if unknown:
+        print(f"no fault is called {unknown[0]}; there are {', '.join(FAULTS)}", file=sys.stderr)
+        return 2
+    passed = True
+    print(f"{'fault':16} {'numbers':52} {'seconds':>8}  outcome")
+    for name in names:
+        ok, seconds, told = run(name)
+        passed = passed and ok
+        numbers = " ".join(f"{key.removeprefix('DFLD_').lower()}={value}" for key, value in FAULTS[name][1].items())
+        print(f"{name:16} {numbers or 'as in the tests':52} {seconds:8.0f}  {told}", flush=True)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
