@@ -67,7 +67,7 @@ def test_created_moved_linked_and_renamed_files_are_hints(watcher: Watcher, hint
 def test_reading_a_file_is_no_hint(watcher: Watcher, hints: Hints, tmp_path: Path) -> None:
     path = tmp_path / "inbox" / "a.mp4"
     path.write_bytes(b"x")
-    # Events come in order: once this one's is here, all that writing the first gave (created, modified, closed) are too.
+    # Events come in order: once this one is here, all that writing the first gave is here too.
     (tmp_path / "inbox" / "between.mp4").write_bytes(b"x")
     expect(hints, "between.mp4")
     path.read_bytes()
