@@ -39,7 +39,7 @@ format: $(VENV)/.installed
 
 # Example configuration, its JSON Schema, and the tables of keys and metrics; tests compare them with the code.
 docs: $(VENV)/.installed
-	$(BIN)/python -m daemon.config_docs
+	$(BIN)/python -m daemon.config.docs
 	$(BIN)/python monitoring/dashboard.py
 
 # insightface depends on onnxruntime; onnxruntime-gpu ships the same module under another name. With both

@@ -55,7 +55,7 @@ def main() -> int:
 def _tasks(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     common = {"plain_frames": options.plain_frames, "shared": str(options.shared)}
     if not options.shared.is_dir():
-        from daemon.demo_clip import camera_move, group_photo, write_clip, write_reference
+        from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
         from engine.backends.catalog import open_backend
 
         photo = group_photo()
@@ -87,7 +87,7 @@ def _write_empty_clip(path: Path, shared: Path) -> None:
     import cv2
     import numpy as np
 
-    from daemon.demo_clip import write_clip
+    from daemon.commands.demo_clip import write_clip
 
     picture = cv2.imread(str(shared / "media" / "photos" / "others" / "no_face_landscape.jpg"))
     assert picture is not None

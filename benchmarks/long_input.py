@@ -42,7 +42,7 @@ def main() -> int:
     if options.one:
         print(json.dumps(_extract(json.loads(options.one))))
         return 0
-    from daemon.demo_clip import group_photo, write_clip, write_reference
+    from daemon.commands.demo_clip import group_photo, write_clip, write_reference
     from engine.backends.catalog import open_backend
 
     with tempfile.TemporaryDirectory() as folder:

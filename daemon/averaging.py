@@ -11,11 +11,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from daemon.config_schema import Config
-from daemon.config_sync import SyncConfig
-from daemon.events import Event, Level, Tell
+from daemon.config.schema import Config
+from daemon.config.sync_tables import SyncConfig
+from daemon.events.event import Event, Level, Tell
 from daemon.machines import round_settings_of, stage_table_of
-from daemon.metrics import LabelValues, Metrics, Reading
+from daemon.metrics.registry import LabelValues, Metrics, Reading
 from daemon.scheduler import Scheduler
 from engine.dfl.errors import DfldError
 from sync.errors import HostKeyError, RoundError

@@ -1,7 +1,7 @@
 """The `dfld` command: arguments, exit codes, and what a person sees when something fails.
 
-Each command lives in a `cli_*` file that adds its own arguments here; heavy imports happen inside the command
-that needs them, so that `dfld --help` is instant.
+Each command lives in a file of `daemon.commands` that adds its own arguments here; heavy imports happen inside the
+command that needs them, so that `dfld --help` is instant.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from daemon import (
-    cli_average,
-    cli_completion,
-    cli_control,
-    cli_demo,
-    cli_doctor,
-    cli_extract,
-    cli_photos,
-    cli_service,
-    cli_sync,
-    cli_tune,
+from daemon.commands import (
+    average,
+    completion,
+    control,
+    demo,
+    doctor,
+    extract,
+    photos,
+    service,
+    sync,
+    tune,
 )
-from daemon.cli_output import prepare_streams, tell_error
+from daemon.commands.output import prepare_streams, tell_error
 from daemon.errors import ExitCode, UsageError
 from engine.dfl.errors import DfldError
 
@@ -70,8 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for module in (
-        cli_demo, cli_extract, cli_tune, cli_photos, cli_service, cli_average, cli_sync, cli_control, cli_doctor,
-        cli_completion,
+        demo, extract, tune, photos, service, average, sync, control, doctor, completion,
     ):  # fmt: skip
         module.add_commands(commands)
     return parser

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from daemon.dispatch import Board, Slot
-from daemon.http import Check
-from daemon.inboxes import Inboxes
-from daemon.ingest import Running
-from daemon.ledger import Ledger
-from daemon.metrics import Metrics
+from daemon.inboxes.running import Inboxes
+from daemon.jobs.dispatch import Board, Slot
+from daemon.jobs.ingest import Running
+from daemon.ledger.ledger import Ledger
+from daemon.metrics.http import Check
+from daemon.metrics.registry import Metrics
 
 LEDGER_ANSWER_S = 15.0
 """A ledger that takes longer than SQLite's own patience is stuck."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from daemon.config_schema import Config
-from daemon.config_sync import MachineConfig, SyncConfig
+from daemon.config.schema import Config
+from daemon.config.sync_tables import MachineConfig, SyncConfig
 from sync.average import AverageSettings
 from sync.gates import GateSettings
 from sync.round_settings import SyncSettings

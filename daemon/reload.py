@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.config_schema import Config
+from daemon.config.schema import Config
 
 
 def needs_restart(old: Config, new: Config) -> list[str]:

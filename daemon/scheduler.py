@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from daemon.events import Event, Tell
+from daemon.events.event import Event, Tell
 
 HEARTBEAT_S = 30.0
 CLOCK_JUMP_S = 60.0

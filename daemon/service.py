@@ -21,33 +21,33 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 
-from daemon import ledger_jobs as table
 from daemon.averaging import Averaging
-from daemon.config import read_config
-from daemon.config_schema import Config, InboxConfig
-from daemon.control import ControlServer
-from daemon.control_answers import Answers
-from daemon.disk import DiskGuard
-from daemon.dispatch import Board, Slot
+from daemon.config.load import read_config
+from daemon.config.schema import Config, InboxConfig
+from daemon.control.answers import Answers
+from daemon.control.server import ControlServer
 from daemon.errors import DaemonError, ExitCode, ServiceError
-from daemon.events import Event, Tell
+from daemon.events.event import Event, Tell
+from daemon.events.hearing import Hearing
+from daemon.events.hooks import HookRunner
 from daemon.health import Health
-from daemon.hearing import Hearing
-from daemon.hooks import HookRunner
-from daemon.http import HttpServer, make_application
-from daemon.inboxes import Inboxes
-from daemon.ingest import Runner
-from daemon.ledger import Ledger
-from daemon.ledger_claims import Claim
+from daemon.inboxes.running import Inboxes
+from daemon.jobs.disk import DiskGuard
+from daemon.jobs.dispatch import Board, Slot
+from daemon.jobs.ingest import Runner
+from daemon.jobs.tidying import Tidier
+from daemon.ledger import jobs as table
+from daemon.ledger.claims import Claim
+from daemon.ledger.ledger import Ledger
 from daemon.log import LevelCounter, set_level
-from daemon.metrics import Metrics, Names, new_registry
+from daemon.metrics.http import HttpServer, make_application
+from daemon.metrics.readings import disk_reading, ledger_reading, progress_reading
+from daemon.metrics.registry import Metrics, Names, new_registry
 from daemon.notify import Notifier
-from daemon.readings import disk_reading, ledger_reading, progress_reading
 from daemon.reload import changes, needs_restart
 from daemon.scheduler import Scheduler
 from daemon.state_folder import LEDGER_NAME, StateLock, prepare_state_folder
-from daemon.tidying import Tidier
-from daemon.worker_link import WORKER_COMMAND, WorkerLink
+from daemon.worker.link import WORKER_COMMAND, WorkerLink
 
 TICK_S = 1.0
 """The main loop looks round this often; nobody waits for it but systemd."""

@@ -15,7 +15,7 @@ from sync.types import Machine, ModelName
 
 @dataclass(frozen=True)
 class SyncSettings:
-    """One model that several machines train. `daemon.config` fills this from `[[sync]]`."""
+    """One model that several machines train. `daemon.config.load` fills this from `[[sync]]`."""
 
     model: ModelName
     machines: tuple[Machine, ...]

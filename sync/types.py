@@ -23,7 +23,7 @@ Transfer = Literal["auto", "openssh", "paramiko", "local"]
 
 @dataclass(frozen=True)
 class Machine:
-    """One computer that trains, and how to reach it. `daemon.config` fills this from `[[machine]]`."""
+    """One computer that trains, and how to reach it. `daemon.config.load` fills this from `[[machine]]`."""
 
     name: str
     address: str

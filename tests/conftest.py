@@ -11,6 +11,8 @@ import pytest
 from tests import clips
 
 ROOT = Path(__file__).parents[1]
+# Programs that tests start are of this tree too, whichever tree the environment was installed from.
+os.environ["PYTHONPATH"] = str(ROOT)
 
 
 @pytest.fixture(scope="session")

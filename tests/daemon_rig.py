@@ -15,8 +15,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from daemon.config import read_config
-from daemon.config_schema import Config
+from daemon.config.load import read_config
+from daemon.config.schema import Config
 from daemon.service import Ready, run_service
 
 ROOT = Path(__file__).parents[1]

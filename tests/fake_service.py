@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from daemon.config import read_config
+from daemon.config.load import read_config
 from daemon.log import start_logging
 from daemon.service import run_service
 from tests.daemon_rig import FAKE_WORKER

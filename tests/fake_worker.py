@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from daemon.outputs import discard_outputs
-from daemon.worker import IncompleteError, main
-from daemon.worker_messages import Order
+from daemon.jobs.outputs import discard_outputs
+from daemon.worker.messages import Order
+from daemon.worker.process import IncompleteError, main
 from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoError
 from engine.types import Commit, Counts, Cursor, ExtractReport, FaceRecord, Progress, Resume
 from engine.workspace import Layout, inbox_layout, prepare_workspace, sync_folders, write_file

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon.worker import main
-from daemon.worker_engine import try_file
-from daemon.worker_messages import Order
+from daemon.worker.extractor import try_file
+from daemon.worker.messages import Order
+from daemon.worker.process import main
 from engine.types import Commit, Counts, Cursor, ExtractReport, Progress, Resume
 from engine.video import open_frames
 from tests.fake_worker import FakeExtractor, layout_of

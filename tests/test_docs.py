@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import build_parser
-from daemon.command_tree import command_tree
-from daemon.config import read_config, read_sidecar
+from daemon.commands.tree import command_tree
+from daemon.config.load import read_config, read_sidecar
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from daemon.averaging import Averaging
-from daemon.config import read_config
-from daemon.config_schema import Config
-from daemon.events import Event
-from daemon.metrics import Metrics, new_registry
+from daemon.config.load import read_config
+from daemon.config.schema import Config
+from daemon.events.event import Event
+from daemon.metrics.registry import Metrics, new_registry
 from daemon.scheduler import Scheduler
 from daemon.service import Service, names_of
 from tests.sync.fleet import Fleet, make_fleet

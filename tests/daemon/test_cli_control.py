@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import main
-from daemon.cli_control import state_dir_of
-from daemon.cli_status import duration
+from daemon.commands.control import state_dir_of
+from daemon.commands.status import duration
 from tests.daemon_rig import InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import build_parser
-from daemon.command_tree import Command, command_tree
-from daemon.completion import SCRIPTS
-from daemon.man_page import man_page
+from daemon.commands.completion_scripts import SCRIPTS
+from daemon.commands.man_page import man_page
+from daemon.commands.tree import Command, command_tree
 
 DEADLINE_S = 30.0
 TREE = command_tree(build_parser())

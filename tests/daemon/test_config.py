@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import load_config, read_config, read_sidecar
-from daemon.config_schema import Config
+from daemon.config.load import load_config, read_config, read_sidecar
+from daemon.config.schema import Config
 from daemon.errors import ConfigError, ConfigProblem, ExitCode
 
 GOOD = """

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from daemon.config import config_adapter, read_config
-from daemon.config_docs import GENERATED, json_schema, write_generated
-from daemon.config_nodes import every_key
-from daemon.config_schema import Config
-from daemon.config_values import format_duration, format_size, parse_duration, parse_size
+from daemon.config.docs import GENERATED, json_schema, write_generated
+from daemon.config.load import config_adapter, read_config
+from daemon.config.schema import Config
+from daemon.config.schema_nodes import every_key
+from daemon.config.values import format_duration, format_size, parse_duration, parse_size
 from engine.types import ExtractSettings
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.config_lines import KeyPath, key_lines, line_of
+from daemon.config.lines import KeyPath, key_lines, line_of
 
 TEXT = '''# comment with [brackets] = "and quotes
 top = 1

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config_schema import DiskConfig
-from daemon.disk import DiskGuard, Space, ask_space, has_room, reserve_of
+from daemon.config.schema import DiskConfig
+from daemon.jobs.disk import DiskGuard, Space, ask_space, has_room, reserve_of
 
 GIB = 2**30
 SETTINGS = DiskConfig(reserve_bytes=10 * GIB, reserve_percent=5.0, resume_margin_bytes=2 * GIB)

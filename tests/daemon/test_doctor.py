@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from daemon import doctor_folders, doctor_system
-from daemon.config import load_config
-from daemon.config_schema import Config, HttpConfig
-from daemon.diagnosis import Diagnosis, ok, problem, warning, worst
-from daemon.doctor import examine
-from daemon.doctor_folders import examine_disks, examine_folders, examine_watches, judge_space, judge_watches
-from daemon.doctor_ledger import examine_ledger, judge_sqlite
-from daemon.doctor_models import examine_models, judge_runtime
-from daemon.doctor_system import judge_clock, judge_unit
-from daemon.http import HttpServer, make_application
-from daemon.ledger import Ledger
-from daemon.metrics import new_registry
+from daemon.config.load import load_config
+from daemon.config.schema import Config, HttpConfig
+from daemon.doctor import folders as doctor_folders
+from daemon.doctor import system as doctor_system
+from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning, worst
+from daemon.doctor.examination import examine
+from daemon.doctor.folders import examine_disks, examine_folders, examine_watches, judge_space, judge_watches
+from daemon.doctor.ledger_file import examine_ledger, judge_sqlite
+from daemon.doctor.models import examine_models, judge_runtime
+from daemon.doctor.system import judge_clock, judge_unit
+from daemon.ledger.ledger import Ledger
+from daemon.metrics.http import HttpServer, make_application
+from daemon.metrics.registry import new_registry
 from engine.backends.accelerators import AcceleratorReport
 
 ROOT = Path(__file__).parents[2]

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from daemon.config_sync import HookConfig
-from daemon.events import Event
-from daemon.hearing import Hearing
-from daemon.hooks import WAITING_MAX, HookResult, HookRunner, call_body
-from daemon.metrics import Metrics, Names, new_registry
+from daemon.config.sync_tables import HookConfig
+from daemon.events.event import Event
+from daemon.events.hearing import Hearing
+from daemon.events.hooks import WAITING_MAX, HookResult, HookRunner, call_body
+from daemon.metrics.registry import Metrics, Names, new_registry
 from tests.daemon_rig import InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from daemon.errors import ServiceError
-from daemon.http import MAX_CONNECTIONS, Check, HttpServer, make_application
-from daemon.metrics import Metrics, Names, Reading, new_registry
+from daemon.metrics.http import MAX_CONNECTIONS, Check, HttpServer, make_application
+from daemon.metrics.registry import Metrics, Names, Reading, new_registry
 
 
 class Health:

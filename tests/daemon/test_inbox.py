@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.inbox import FileIdentity, GateRules, Sighting, Unit, is_ignored_name, judge, sighted
+from daemon.inboxes.settling import FileIdentity, GateRules, Sighting, Unit, is_ignored_name, judge, sighted
 
 WHOLE = FileIdentity(device=1, inode=2, size_bytes=1_000_000, mtime_ns=5, blocks=1954, regular=True)
 CLIP = Unit("clip.mp4", "video", (("", WHOLE),))

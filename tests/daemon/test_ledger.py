@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon import ledger_schema
 from daemon.errors import ExitCode, LedgerError
-from daemon.ledger import Ledger, LedgerFullError
+from daemon.ledger import schema as ledger_schema
+from daemon.ledger.ledger import Ledger, LedgerFullError
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon import ledger_jobs as table
 from daemon.errors import LedgerError
-from daemon.ledger import Ledger
-from daemon.ledger_claims import AGEING_S, Arrival, Claim, claim, forget_files, known_files, rank
-from daemon.ledger_jobs import Job
+from daemon.ledger import jobs as table
+from daemon.ledger.claims import AGEING_S, Arrival, Claim, claim, forget_files, known_files, rank
+from daemon.ledger.jobs import Job
+from daemon.ledger.ledger import Ledger
 from engine.types import Commit, Counts, Cursor, FaceRecord
 
 NOW = 1_000_000.0

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from daemon.metrics import Metrics, Names, Reading, new_registry
-from daemon.metrics_catalogue import CATALOGUE, catalogue_table
+from daemon.metrics.catalogue import CATALOGUE, catalogue_table
+from daemon.metrics.registry import Metrics, Names, Reading, new_registry
 
 SERIES_BUDGET = 400
 FIVE = Names(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.originals import REASON_ENDING, companions, delete, move_to, put_back, write_reason
+from daemon.jobs.originals import REASON_ENDING, companions, delete, move_to, put_back, write_reason
 
 
 @pytest.fixture

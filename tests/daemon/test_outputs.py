@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daemon.outputs import clip_files, discard_outputs
+from daemon.jobs.outputs import clip_files, discard_outputs
 from engine.workspace import inbox_layout, prepare_workspace
 
 OWN = (

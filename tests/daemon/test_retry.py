@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from daemon.retry import SAME_PLACE_FRAMES, deaths_after, delay_s
+from daemon.jobs.retry import SAME_PLACE_FRAMES, deaths_after, delay_s
 
 
 def test_the_wait_doubles_up_to_a_limit() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.inbox import GateRules, Unit, obstacle_of
-from daemon.scan import PassedOver, ScanRules, look_at, scan, unit_of_path
+from daemon.inboxes.scan import PassedOver, ScanRules, look_at, scan, unit_of_path
+from daemon.inboxes.settling import GateRules, Unit, obstacle_of
 
 RULES = ScanRules()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from daemon.events import Event
+from daemon.events.event import Event
 from daemon.scheduler import CLOCK_JUMP_S, Scheduler
 from tests.daemon_rig import wait_until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.truncation import missing_bytes
+from daemon.inboxes.truncation import missing_bytes
 
 
 @pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}, {"movflags": "frag_keyframe+empty_moov"}])

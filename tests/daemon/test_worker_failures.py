@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from daemon.worker_failures import REASONS, failure_from
+from daemon.worker.failures import REASONS, failure_from
 from engine.errors import (
     DiskFullError,
     InputError,

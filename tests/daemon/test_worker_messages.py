@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon import worker_messages
 from daemon.errors import WorkerError
-from daemon.worker_messages import (
+from daemon.worker import messages as worker_messages
+from daemon.worker.messages import (
     Failure,
     Order,
     begin_messages,

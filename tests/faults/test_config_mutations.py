@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.config import read_config
+from daemon.config.load import read_config
 from daemon.errors import ConfigError, ConfigProblem
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"

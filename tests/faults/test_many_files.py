@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from daemon.control import ask
+from daemon.control.server import ask
 from tests.daemon_rig import InProcess, Killable, Rig, wait_until
 from tests.fake_worker import fake_video
 

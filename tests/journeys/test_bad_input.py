@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from daemon.demo_clip import camera_move, group_photo, write_clip, write_reference
+from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
 from engine.backends.catalog import open_backend
 
 ROOT = Path(__file__).parents[2]

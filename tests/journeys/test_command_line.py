@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import build_parser
-from daemon.cli_stop import stop_on_signals
-from daemon.command_tree import command_tree
-from daemon.demo_clip import camera_move, group_photo, write_clip, write_reference
+from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
+from daemon.commands.stop import stop_on_signals
+from daemon.commands.tree import command_tree
 from daemon.errors import ExitCode
 from engine.backends.catalog import open_backend
 
@@ -130,9 +130,9 @@ def test_what_may_not_be_read_or_written_is_a_sentence_and_its_own_exit_code(
     script = "import sys; from daemon.__main__ import start; start()"
     if os.geteuid() == 0:  # root may read everything: give its rights up, once everything is imported from its folders
         script = (
-            "import os, sys, daemon.cli, daemon.cli_extract, engine.extract, engine.backends.dlib;"
+            "import os, sys, daemon.cli, daemon.commands.extract, engine.extract, engine.backends.dlib;"
             "import engine.identity_file, engine.earlier_run, engine.sole_writer;"
-            "import engine.backends.catalog, daemon.config, dlib, cv2, av;"
+            "import engine.backends.catalog, daemon.config.load, dlib, cv2, av;"
             "from engine.backends.catalog import open_backend; open_backend('dlib');"
             "[os.chmod(p, 0o755) for p in sys.argv.pop(1).split(':')]; os.setgroups([]); os.setgid(65534);"
             "os.setuid(65534); from daemon.__main__ import start; start()"
@@ -182,7 +182,7 @@ def test_ctrl_c_while_the_program_is_still_loading_is_no_traceback(tmp_path: Pat
         "import os, signal, sys\n"
         "class AtImport:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'daemon.cli_extract':\n"
+        "        if name == 'daemon.commands.extract':\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, AtImport())\n"
         "from daemon.__main__ import start\n"
@@ -201,7 +201,7 @@ def test_every_command_that_a_message_names_exists() -> None:
         for command in tree.commands
     }
     named: dict[str, set[str]] = {}
-    for path in [*(ROOT / "daemon").glob("*.py"), *(ROOT / "engine").rglob("*.py"), *(ROOT / "sync").glob("*.py")]:
+    for path in [*(ROOT / "daemon").rglob("*.py"), *(ROOT / "engine").rglob("*.py"), *(ROOT / "sync").glob("*.py")]:
         text = path.read_text()
         in_prose = re.findall(r"""hint=f?"dfld ([a-z]+)""", text)
         for found in re.findall(r"`dfld ([a-z]+(?: [a-z]+)?)", text) + [one for one in in_prose if one != "needs"]:

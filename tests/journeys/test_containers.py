@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from daemon.demo_clip import CLIP_SIZE, camera_move, group_photo, write_reference
+from daemon.commands.demo_clip import CLIP_SIZE, camera_move, group_photo, write_reference
 from engine.backends.catalog import open_backend
 from engine.dfl.image import read_metadata
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from daemon.demo_clip import camera_move, group_photo, write_clip, write_reference
+from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
 from engine.backends.catalog import open_backend
 from engine.dfl.image import read_metadata
 

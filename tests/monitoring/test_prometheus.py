@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from daemon.demo_clip import camera_move, group_photo, write_clip, write_reference
-from daemon.http import Check, HttpServer, make_application
-from daemon.metrics import Metrics, Names, Reading, new_registry
+from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
+from daemon.metrics.http import Check, HttpServer, make_application
+from daemon.metrics.registry import Metrics, Names, Reading, new_registry
 from engine.backends.catalog import open_backend
 from monitoring import dashboard
 

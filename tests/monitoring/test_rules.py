@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import build_parser
-from daemon.command_tree import command_tree
-from daemon.metrics_catalogue import BUILD_INFO, CATALOGUE, COLLECTOR_SUCCESS
+from daemon.commands.tree import command_tree
+from daemon.metrics.catalogue import BUILD_INFO, CATALOGUE, COLLECTOR_SUCCESS
 from monitoring import dashboard
 
 MONITORING = Path(__file__).parents[2] / "monitoring"

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config_values import format_duration
-from daemon.demo_clip import camera_move, group_photo, write_clip, write_reference
+from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
+from daemon.config.values import format_duration
 from daemon.errors import ExitCode
 
 ROOT = Path(__file__).parents[2]

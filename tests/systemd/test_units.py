@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config_schema import ServiceConfig
+from daemon.config.schema import ServiceConfig
 from daemon.errors import ExitCode
 
 ROOT = Path(__file__).parents[2]

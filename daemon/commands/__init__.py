@@ -1,0 +1,21 @@
+"""The commands of `dfld`: arguments, and what a person sees. Heavy imports stand inside the functions that run them.
+
+average             dfld average
+completion          dfld completion, man
+control             dfld status, jobs, quarantine, pause, resume, drain, scan, reload, forget
+demo                dfld demo
+doctor              dfld doctor
+extract             dfld extract
+options             options that several commands share
+output              what a command prints: results, JSON and errors
+photos              dfld match, reference, backends
+service             dfld run, check
+status              the words and tables of dfld status and jobs
+stop                Ctrl-C and SIGTERM while a command works
+sync                dfld sync, rounds, rollback, machines
+tune                dfld tune
+tree                the command line as plain values
+completion_scripts  completion scripts made from it
+man_page            dfld(1) made from it
+demo_clip           footage for the demo and the tests
+"""

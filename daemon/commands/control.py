@@ -1,0 +1,240 @@
+"""`dfld status`, `jobs`, `quarantine`, `pause`, `resume`, `drain`, `scan`, `reload`, `forget`: talking to the daemon.
+
+Each is one request on the control socket (`daemon.control.server`), found through the configuration's state folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daemon.commands.options import add_json_option
+from daemon.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    Commands = _SubParsersAction[argparse.ArgumentParser]
+
+DEFAULT_STATE_DIR = Path("/var/lib/dfld")
+CONFIG_PLACES = (Path("config.toml"), Path("/etc/dfld/config.toml"))
+WATCH_EVERY_S = 1.0
+
+
+def add_commands(commands: Commands) -> None:
+    status = _add(commands, "status", "what the daemon is doing", run_status)
+    status.add_argument("--watch", action="store_true", help="go on until Ctrl-C, once a second")
+
+    jobs = _add(commands, "jobs", "list jobs, show one, try one again, cancel one", run_jobs)
+    jobs.add_argument("what", nargs="?", choices=("list", "show", "retry", "cancel"), default="list")
+    jobs.add_argument("id", nargs="?", type=int, metavar="ID", help="number of the job; not for list")
+    jobs.add_argument("--state", action="append", metavar="STATE", help="only jobs in this state; may repeat")
+
+    quarantine = _add(commands, "quarantine", "list files that could not be used; put one back", run_quarantine)
+    quarantine.add_argument("what", nargs="?", choices=("list", "release"), default="list")
+    quarantine.add_argument("id", nargs="?", type=int, metavar="ID", help="number of the job, for release")
+
+    for verb, text in (
+        ("pause", "stop working, at once, keeping what is done"),
+        ("drain", "finish what runs, then pause"),
+        ("resume", "work again after pause or drain"),
+    ):
+        parser = _add(commands, verb, text, run_pause)
+        parser.add_argument("inbox", nargs="?", metavar="INBOX", help="only this inbox (default: all)")
+
+    scan = _add(commands, "scan", "look through the inboxes now", run_scan)
+    scan.add_argument("inbox", nargs="?", metavar="INBOX", help="only this inbox (default: all)")
+    scan.add_argument("--dry-run", action="store_true", help="say what would become of each file; change nothing")
+
+    _add(commands, "reload", "read the configuration again, as SIGHUP does", run_reload)
+
+    forget = _add(commands, "forget", "remove everything that was made of a person", run_forget)
+    forget.add_argument("name", metavar="NAME", help="the inbox whose faces, logs and ledger rows are removed")
+    forget.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _add(commands: Commands, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE",
+        help=f"configuration of the daemon (default: {' or '.join(str(place) for place in CONFIG_PLACES)})",
+    )  # fmt: skip
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def state_dir_of(config: Path | None) -> Path:
+    """Return the state folder a configuration names, without checking the rest of it: that would take its time."""
+    import tomllib
+
+    path = config or next((place for place in CONFIG_PLACES if place.is_file()), None)
+    if path is None:
+        return DEFAULT_STATE_DIR
+    try:
+        document = tomllib.loads(path.read_text())
+        named = document.get("service", {}).get("state_dir")
+    except (OSError, ValueError, AttributeError) as problem:
+        raise UsageError(f"{path} cannot be read: {problem}", hint=f"dfld check {path}") from problem
+    if not isinstance(named, str):
+        return DEFAULT_STATE_DIR
+    return (path.absolute().parent / Path(named).expanduser()).absolute()
+
+
+def _ask(options: argparse.Namespace, do: str, **details: Any) -> Any:
+    from daemon.control.server import ask
+
+    return ask(state_dir_of(options.config), do, **{key: value for key, value in details.items() if value is not None})
+
+
+def _print_json(values: Any) -> int:
+    print(json.dumps(values, indent=2, ensure_ascii=True))
+    return ExitCode.OK
+
+
+def run_status(options: argparse.Namespace) -> int:
+    """Show the daemon's state once, or once a second; exit 5 when it is not ready."""
+    from daemon.commands.status import status_text
+
+    if not options.watch:
+        status = _ask(options, "status")
+        if options.json:
+            _print_json(status)
+        else:
+            print(status_text(status))
+        return ExitCode.OK if all(check["ok"] for check in status["checks"]) else ExitCode.NOT_READY
+    return _watch(options)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    """Show the state once a second until Ctrl-C: in place on a terminal, one after the other elsewhere."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from daemon.commands.status import status_text
+
+    in_place = sys.stdout.isatty() and not options.json
+    try:
+        with Live(console=Console(), refresh_per_second=4) if in_place else nullcontext() as live:
+            while True:
+                status = _ask(options, "status")
+                if live is not None:
+                    live.update(Text(status_text(status)))
+                else:
+                    print(json.dumps(status) if options.json else status_text(status), flush=True)
+                time.sleep(WATCH_EVERY_S)
+    except KeyboardInterrupt:
+        return ExitCode.OK
+
+
+def run_jobs(options: argparse.Namespace) -> int:
+    """List jobs, or do something with one."""
+    from daemon.commands.status import job_text, jobs_text
+
+    if options.what == "list":
+        found = _ask(options, "jobs", states=options.state)
+        if options.json:
+            return _print_json(found)
+        print(jobs_text(found))
+        return ExitCode.OK
+    number = _number(options)
+    job = _ask(options, {"show": "job"}.get(options.what, options.what), id=number)
+    if options.json:
+        return _print_json(job)
+    print(job_text(job) if options.what == "show" else jobs_text([job]))
+    return ExitCode.OK
+
+
+def run_quarantine(options: argparse.Namespace) -> int:
+    """List quarantined files with their reasons, or put one back into its inbox."""
+    from daemon.commands.status import jobs_text
+
+    if options.what == "list":
+        found = _ask(options, "quarantine")
+        if options.json:
+            return _print_json(found)
+        print(jobs_text(found) if found else "nothing is quarantined")
+        return ExitCode.OK
+    released = _ask(options, "release", id=_number(options))
+    if options.json:
+        return _print_json(released)
+    print(f"job {released['id']}: {released['path']} is back in inbox {released['inbox']} and will be looked at again")
+    return ExitCode.OK
+
+
+def _number(options: argparse.Namespace) -> int:
+    if options.id is None:
+        raise UsageError(f"{options.command} {options.what} needs the number of a job", hint="`dfld jobs` lists them")
+    return int(options.id)
+
+
+def run_pause(options: argparse.Namespace) -> int:
+    """Pause, drain or resume; print what is paused now."""
+    pauses = _ask(options, options.command, inbox=options.inbox)
+    if options.json:
+        return _print_json(pauses)
+    for inbox, mode in pauses.items():
+        print(f"{'all inboxes' if inbox == '*' else f'inbox {inbox}'}: {'paused' if mode == 'pause' else 'draining'}")
+    if not pauses:
+        print("nothing is paused")
+    return ExitCode.OK
+
+
+def run_scan(options: argparse.Namespace) -> int:
+    """Look now, or say what a look would find."""
+    found = _ask(options, "scan", inbox=options.inbox, dry_run=options.dry_run)
+    if options.json:
+        return _print_json(found)
+    if not options.dry_run:
+        print(f"looking through {', '.join(found['inboxes'])}")
+        return ExitCode.OK
+    for one in found:
+        print(f"{one['inbox']}  {one['outcome']:<12}  {_shown(one['path'])}: {one['detail']}")
+    if not found:
+        print("there is nothing in the inboxes")
+    return ExitCode.OK
+
+
+def run_reload(options: argparse.Namespace) -> int:
+    """Have the configuration read again; an error in it leaves the old one in force."""
+    changes = _ask(options, "reload")["changes"]
+    if options.json:
+        return _print_json(changes)
+    print("\n".join(changes) if changes else "nothing has changed")
+    return ExitCode.OK
+
+
+def run_forget(options: argparse.Namespace) -> int:
+    """Remove what was made of a person, after asking; say what was removed and what is left to the operator."""
+    if not options.yes and not _confirmed(options.name):
+        raise UsageError("nothing was removed", hint="answer with the name, or give --yes")
+    gone = _ask(options, "forget", name=options.name)
+    if options.json:
+        return _print_json(gone)
+    for path in gone["removed"]:
+        print(f"removed  {_shown(path)}")
+    print(f"removed  {gone['ledger_rows']} rows of the ledger, embeddings among them")
+    for path in gone["left"]:
+        print(f"LEFT     {_shown(path)} (yours: remove it yourself if it must go)")
+    if gone["paused"]:
+        print(f"inbox {gone['name']} is paused, or its files would be taken again: take it out of the configuration")
+    return ExitCode.OK
+
+
+def _confirmed(name: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    print(f"This removes every face, mask, log and ledger row of {name}. Type the name to go on: ", end="", flush=True)
+    return sys.stdin.readline().strip() == name
+
+
+def _shown(text: str) -> str:
+    from daemon.log import escaped
+
+    return escaped(text)

@@ -1,0 +1,373 @@
+"""`dfld sync`, `rounds`, `rollback`, `machines`: averaging by hand, looking at rounds, trusting machines.
+
+These work without the daemon, and beside it: a model is held by one process at a time for the length of a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daemon.commands.options import add_json_option
+from daemon.commands.output import print_json
+from daemon.commands.service import CONFIG_PLACES
+from daemon.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from daemon.config.schema import Config
+    from daemon.config.sync_tables import MachineConfig, SyncConfig
+    from sync.rounds import Rounds
+    from sync.standing import RoundRecord
+    from sync.types import Round
+
+WATCH_TEXT = "watch the machines and do every round that is due, until interrupted"
+OUTCOME_EXIT = {"held": ExitCode.TEMPORARY, "aborted": ExitCode.TEMPORARY, "undone": ExitCode.FAILED}
+
+
+def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands of synchronisation."""
+    sync = commands.add_parser(
+        "sync",
+        help="average a model between machines, now",
+        description="dfld sync NAME: do one round for the [[sync]] of that name. "
+        "dfld sync init NAME --from MACHINE: give every machine the weights of one. "
+        "dfld sync hook NAME: print what to add to the command line of cooperating trainers.",
+    )
+    sync.add_argument("words", nargs="+", metavar="[init|hook] NAME", help="what to do, and the model")
+    what = sync.add_mutually_exclusive_group()
+    what.add_argument("--once", action="store_true", help="one round now, due or not (default)")
+    what.add_argument("--dry-run", action="store_true", help="up to the verdict; stop, write and push nothing")
+    what.add_argument("--watch", action="store_true", help=WATCH_TEXT)
+    sync.add_argument("--from", dest="source", metavar="MACHINE", help="with init: whose weights all are given")
+    _add_shared(sync, run_sync)
+
+    rounds = commands.add_parser("rounds", help="list rounds, or tell one", description="What rounds did, and why.")
+    rounds.add_argument("what", nargs="?", choices=("list", "show"), default="list", help="list (default) or show")
+    rounds.add_argument(
+        "number", nargs="?", type=int, metavar="ROUND", help="with show: its number (default: the last)"
+    )
+    rounds.add_argument("--name", metavar="NAME", help="the model, where the configuration has several")
+    _add_shared(rounds, run_rounds)
+
+    rollback = commands.add_parser(
+        "rollback", help="give machines an earlier average",
+        description="Push the kept average of an earlier round to every machine, as a round of its own.",
+    )  # fmt: skip
+    rollback.add_argument("name", metavar="NAME", help="the model")
+    rollback.add_argument("number", nargs="?", type=int, metavar="ROUND", help="default: the one before the newest")
+    _add_shared(rollback, run_rollback)
+
+    machines = commands.add_parser(
+        "machines", help="list training machines, or trust one",
+        description="dfld machines: list them and try each. dfld machines trust NAME: show the fingerprint of its "
+        "host key, ask, and write it to known_hosts.",
+    )  # fmt: skip
+    machines.add_argument("what", nargs="?", choices=("list", "trust"), default="list", help="list (default) or trust")
+    machines.add_argument("name", nargs="?", metavar="MACHINE", help="with trust: which one")
+    machines.add_argument(
+        "--fingerprint", metavar="SHA256:...", help="with trust: trust without asking if this is what it shows"
+    )
+    _add_shared(machines, run_machines)
+
+
+def _add_shared(parser: argparse.ArgumentParser, run: Any) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE",
+        help=f"configuration (default: {' or '.join(str(place) for place in CONFIG_PLACES)})",
+    )  # fmt: skip
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+# The commands.
+
+
+def run_sync(options: argparse.Namespace) -> int:
+    """Do what the words ask for."""
+    what, name = ("round", options.words[0]) if len(options.words) == 1 else options.words[:2]
+    if len(options.words) > 2 or what not in ("round", "init", "hook"):
+        raise UsageError(
+            f"dfld sync {' '.join(options.words)}: expected NAME, init NAME or hook NAME",
+            hint="quote a name that has spaces",
+        )
+    config = _config(options)
+    settings = _model(config, name)
+    if what == "hook":
+        return _print_hooks(config, settings)
+    with _rounds(config, settings, quiet=options.json) as rounds:
+        if what == "init":
+            if not options.source:
+                raise UsageError("dfld sync init needs --from MACHINE: whose weights all are given")
+            return _tell_round(rounds.start_from(options.source), options)
+        if options.dry_run:
+            return _tell_round(rounds.try_average(), options)
+        if options.watch:
+            return _watch(rounds, settings, options)
+        return _tell_round(rounds.average(), options)
+
+
+def run_rounds(options: argparse.Namespace) -> int:
+    """List the rounds of a model, or tell all about one."""
+    config = _config(options)
+    with _rounds(config, _model(config, options.name), quiet=True) as rounds:
+        records = rounds.records()
+        if options.what == "list":
+            _print_list([rounds.told(record.number) for record in records], records, options)
+            return ExitCode.OK
+        number = options.number or (records[-1].number if records else 0)
+        if number not in [record.number for record in records]:
+            raise UsageError(f"there is no round {number}", hint="dfld rounds lists them")
+        _print_round(rounds.told(number), options)
+        return ExitCode.OK
+
+
+def run_rollback(options: argparse.Namespace) -> int:
+    """Give every machine an earlier average."""
+    config = _config(options)
+    with _rounds(config, _model(config, options.name), quiet=options.json) as rounds:
+        return _tell_round(rounds.roll_back(options.number), options)
+
+
+def run_machines(options: argparse.Namespace) -> int:
+    """List machines, or take the host key of one."""
+    config = _config(options)
+    if options.what == "trust":
+        chosen = next((machine for machine in config.machines if machine.name == options.name), None)
+        if chosen is None:
+            have = ", ".join(machine.name for machine in config.machines) or "none"
+            raise UsageError(f"there is no [[machine]] named {options.name!r}; there are: {have}")
+        return _trust(chosen, options)
+    return _list_machines(config, options)
+
+
+# What they share.
+
+
+def _config(options: argparse.Namespace) -> Config:
+    from daemon.config.load import read_config
+
+    path = options.config or next((place for place in CONFIG_PLACES if place.is_file()), None)
+    if path is None:
+        raise UsageError(
+            f"there is no configuration at {' or '.join(str(place) for place in CONFIG_PLACES)}",
+            hint="name one with --config FILE",
+        )
+    # Reference photos of inboxes have nothing to do with averaging.
+    return read_config(path, missing_files="warn").config
+
+
+def _model(config: Config, name: str | None) -> SyncConfig:
+    """Return the [[sync]] of that name, or the only one."""
+    fitting = [sync for sync in config.syncs if name in (None, sync.name, f"{sync.name}_{sync.model_class}")]
+    if len(fitting) == 1:
+        return fitting[0]
+    have = ", ".join(repr(f"{sync.name}_{sync.model_class}") for sync in config.syncs) or "none"
+    raise UsageError(f"{name or 'no name'!r} does not name one [[sync]]; there are: {have}")
+
+
+@contextmanager
+def _rounds(config: Config, settings: SyncConfig, *, quiet: bool) -> Iterator[Rounds]:
+    """The rounds of a model; the first interrupt ends a round where it is safe, the second at once."""
+    from daemon.machines import round_settings_of
+    from daemon.state_folder import prepare_state_folder
+    from sync.rounds import Rounds
+
+    prepare_state_folder(config.service.state_dir)  # weights are a likeness: not for others to read
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt(number)
+        stop.set()
+        print("dfld: ending the round where it is safe; once more to end at once", file=sys.stderr)
+
+    made = Rounds(round_settings_of(config, settings), stop=stop, on_progress=_say_nothing if quiet else _say)
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield made
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        made.close()
+
+
+def _say(step: str, machine: str, facts: Mapping[str, Any]) -> None:
+    told = f"{machine}: {step}" if machine else step
+    detail = facts.get("reason") or (f"iteration {facts['iteration']}" if step == "pulled" else "")
+    print(f"  {told}{f' ({detail})' if detail else ''}", file=sys.stderr)
+
+
+def _say_nothing(_step: str, _machine: str, _facts: Mapping[str, Any]) -> None:
+    """For --json: nothing but the answer."""
+
+
+def _tell_round(done: Round, options: argparse.Namespace) -> int:
+    _print_round(done, options)
+    return OUTCOME_EXIT.get(done.outcome, ExitCode.OK)
+
+
+def _watch(rounds: Rounds, settings: SyncConfig, options: argparse.Namespace) -> int:
+    from daemon.machines import stage_table_of
+    from sync.watch import Watch
+
+    watch = Watch(rounds, stage_table_of(settings))
+    rounds.recover()
+    told = ""
+    while not rounds.stop.is_set():
+        outlook = watch.look()
+        if outlook.reason != told and not options.json:
+            told = outlook.reason
+            print(f"stage {outlook.stage}, every {outlook.interval} iterations: {outlook.reason}", file=sys.stderr)
+        if outlook.finished:
+            return ExitCode.OK
+        if outlook.due or outlook.owing:
+            _print_round(rounds.average(), options) if outlook.due else rounds.recover()
+        rounds.stop.wait(settings.poll_every_s)
+    return ExitCode.OK
+
+
+def _print_hooks(config: Config, settings: SyncConfig) -> int:
+    """Put the hook on every cooperating machine and print the line for its trainer."""
+    from daemon.machines import machine_of, model_of
+    from sync.places import places_of
+    from sync.ssh_files import connect
+    from sync.trainer_hook import hook_line, install_hook
+
+    chosen = [machine for machine in config.machines if machine.name in settings.machines]
+    cooperating = [machine for machine in chosen if machine.control == "cooperative"]
+    if not cooperating:
+        raise UsageError(f'no machine of {settings.name} has control = "cooperative"', hint="set it in its [[machine]]")
+    for machine in cooperating:
+        places = places_of(machine.model_dir, model_of(settings))
+        transport = connect(machine_of(machine))
+        try:
+            install_hook(transport, places)
+        finally:
+            transport.close()
+        print(f"# {machine.name}: add this to the trainer's command line")
+        print(hook_line(places))
+    return ExitCode.OK
+
+
+def _trust(settings: MachineConfig, options: argparse.Namespace) -> int:
+    from daemon.machines import machine_of
+    from sync.ssh import fetch_host_key, known_host_keys, trust_host_key
+
+    machine = machine_of(settings)
+    if machine.transfer == "local" or machine.known_hosts is None:
+        raise UsageError(f"machine {machine.name} is a folder on this computer; there is no key to trust")
+    key = fetch_host_key(machine)
+    known = known_host_keys(machine)
+    if key.base64 in known.values():
+        print(f"{machine.name}: {key.kind} {key.fingerprint} is trusted already ({machine.known_hosts})")
+        return ExitCode.OK
+    if known:
+        raise UsageError(
+            f"{machine.known_hosts} holds another key for {machine.name} than {key.kind} {key.fingerprint}",
+            hint="if the machine was reinstalled: ssh-keygen -R "
+            f"'{key.known_hosts_name}' -f {machine.known_hosts}, then try again",
+        )
+    print(f"{machine.name} ({machine.address} port {machine.port}) shows the {key.kind} key\n  {key.fingerprint}")
+    print("Compare it with the machine's own: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
+    if options.fingerprint is not None:
+        agreed = options.fingerprint == key.fingerprint
+    else:
+        agreed = sys.stdin.isatty() and input("Trust it? [yes/no] ").strip().lower() == "yes"
+    if not agreed:
+        print("not trusted; nothing was written")
+        return ExitCode.FAILED
+    trust_host_key(key, machine.known_hosts)
+    print(f"written to {machine.known_hosts}")
+    return ExitCode.OK
+
+
+def _list_machines(config: Config, options: argparse.Namespace) -> int:
+    """Try every machine of every model, and print how far each is."""
+    from daemon.machines import stage_table_of
+    from sync.watch import Watch
+
+    found: list[dict[str, Any]] = []
+    for settings in config.syncs:
+        with _rounds(config, settings, quiet=True) as rounds:
+            outlook = Watch(rounds, stage_table_of(settings)).look()
+            for name in settings.machines:
+                seen, error = outlook.looks.get(name), outlook.failed.get(name)
+                found.append(
+                    {
+                        "machine": name,
+                        "model": settings.name,
+                        "iteration": seen.history.iteration if seen else None,
+                        "saved_s": seen.saved_s if seen else None,
+                        "owes": name in outlook.owing,
+                        "error": error.message if error else "",
+                        "hint": error.hint if error else "",
+                    }
+                )
+    if options.json:
+        print_json(found)
+    for row in [] if options.json else found:
+        told = row["error"] or f"iteration {row['iteration']}" + (", owes a round" if row["owes"] else "")
+        print(f"{row['machine']:16} {row['model']:20} {told}")
+        if row["hint"]:
+            print(f"  → {row['hint']}")
+    return ExitCode.PARTLY_FAILED if any(row["error"] for row in found) else ExitCode.OK
+
+
+def _print_list(told: list[Round], records: list[RoundRecord], options: argparse.Namespace) -> None:
+    if options.json:
+        print_json([_round_values(one) for one in told])
+        return
+    if not told:
+        print("no rounds yet; dfld sync init NAME --from MACHINE is the first")
+    for one, record in zip(told, records, strict=True):
+        when = one.started_at.astimezone().strftime("%Y-%m-%d %H:%M")
+        print(f"{one.number:5d}  {when}  {record.kind:8} {one.outcome:12} {', '.join(one.contributors)}  {one.reason}")
+
+
+def _print_round(done: Round, options: argparse.Namespace) -> None:
+    if options.json:
+        print_json(_round_values(done))
+        return
+    print(f"round {done.number} of {done.model.prefix}: {done.outcome}: {done.reason}")
+    for name, measures in done.divergences.items():
+        numbers = ", ".join(f"{measure} {value:.4g}" for measure, value in measures.items())
+        print(f"  {name}: iteration {done.iterations.get(name, 0)}, {numbers}")
+    for title, reasons in (("left out", done.excluded), ("owes", done.fenced), ("doubted", done.doubted)):
+        for name, reason in reasons.items():
+            print(f"  {title}: {name}: {reason}")
+    for warning in done.warnings:
+        print(f"  note: {warning}")
+    if done.seconds:
+        print("  " + ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in done.seconds.items()))
+    for name, seconds in done.paused_s.items():
+        print(f"  {name} stood still for {seconds:.1f} s")
+
+
+def _round_values(done: Round) -> dict[str, Any]:
+    return {
+        "round": done.number,
+        "model": done.model.prefix,
+        "outcome": done.outcome,
+        "reason": done.reason,
+        "started_at": done.started_at.isoformat(),
+        "ended_at": done.ended_at.isoformat(),
+        "contributors": list(done.contributors),
+        "receivers": list(done.receivers),
+        "excluded": dict(done.excluded),
+        "fenced": dict(done.fenced),
+        "doubted": dict(done.doubted),
+        "iterations": dict(done.iterations),
+        "divergences": {name: dict(measures) for name, measures in done.divergences.items()},
+        "spread_rel": done.spread_rel,
+        "seconds": dict(done.seconds),
+        "paused_s": dict(done.paused_s),
+        "warnings": list(done.warnings),
+    }

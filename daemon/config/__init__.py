@@ -1,0 +1,13 @@
+"""config.toml as frozen values, every key said once, every problem told at once.
+
+load           config.toml -> Config, or every problem at once
+schema         every table and key, said once
+sync_tables    the tables of machines, models and hooks
+extract_table  the table of extraction settings
+values         durations, sizes, names, paths
+checks         what must hold between keys
+lines          on which line each key stands
+schema_nodes   finding one's way in the JSON Schema
+words          what is wrong, in words
+docs           writes the files that are generated from schema and catalogue
+"""

@@ -1,0 +1,253 @@
+"""What the control socket can be asked, and the answers as plain values.
+
+    status · jobs [states, limit] · job id · retry id · cancel id · quarantine · release id
+    pause [inbox] · drain [inbox] · resume [inbox] · scan [inbox, dry_run] · reload · forget name
+
+Times are Unix seconds, file names text with undecodable bytes as surrogates. How it looks to a person is the
+command line's business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from daemon.config.schema import InboxConfig
+from daemon.control.forget import forget
+from daemon.errors import ControlError
+from daemon.inboxes.plan import plan_inbox
+from daemon.jobs import originals
+from daemon.jobs.dispatch import EVERYTHING
+from daemon.jobs.ingest import Running
+from daemon.ledger import claims
+from daemon.ledger import jobs as table
+from daemon.ledger.jobs import Job
+
+if TYPE_CHECKING:
+    from daemon.service import Service
+
+JOBS_MAX = 1000
+CANCEL_WAIT_S = 15.0
+"""A running job of a person to forget gets so long to stop."""
+
+
+class Answers:
+    """Answers requests about one service. Called from the socket's threads."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._asked: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+            "status": self._status,
+            "jobs": self._jobs,
+            "job": lambda request: job_values(self._job(request), full=True),
+            "retry": self._retry,
+            "cancel": self._cancel,
+            "quarantine": self._quarantine,
+            "release": self._release,
+            "pause": lambda request: self._pause(request, "pause"),
+            "drain": lambda request: self._pause(request, "drain"),
+            "resume": lambda request: self._pause(request, None),
+            "scan": self._scan,
+            "reload": lambda _request: {"changes": list(self._service.reload())},
+            "forget": self._forget,
+        }
+
+    def __call__(self, request: Mapping[str, Any]) -> Any:
+        """Answer one request. Raise DfldError for what is refused."""
+        do = request.get("do")
+        if not isinstance(do, str) or do not in self._asked:
+            raise ControlError(f"asked for {do!r}, expected one of {', '.join(self._asked)}")
+        return self._asked[do](request)
+
+    # -- looking
+
+    def _status(self, _request: Mapping[str, Any]) -> dict[str, Any]:
+        service, now_s = self._service, time.time()
+        holds, settling = service.board.holds(), service.inboxes.settling()
+        counts = service.ledger.read(table.state_counts)
+        statuses = service.inboxes.statuses()
+        inboxes = []
+        for inbox in service.config.inboxes:
+            status, hold = statuses.get(inbox.name), holds.get(inbox.name)
+            inboxes.append(
+                {
+                    "name": inbox.name,
+                    "path": str(inbox.path),
+                    "workspace": str(inbox.workspace),
+                    **({} if status is None else asdict(status)),
+                    "settling": settling.get(inbox.name, 0),
+                    "held": None if hold is None else asdict(hold),
+                    "jobs": {state: counts.get((inbox.name, state), 0) for state in table.STATES},
+                }
+            )
+        states: Counter[str] = Counter()
+        for (_, state), count in counts.items():
+            states[state] += count
+        return {
+            "pid": os.getpid(),
+            "started_s": service.started_s,
+            "now_s": now_s,
+            "state": "draining" if service.board.stopping.is_set() else "running",
+            "pauses": dict(service.board.pauses()),
+            "running": [running_values(one, now_s) for one in service.health.running()],
+            "inboxes": inboxes,
+            "jobs": {state: states[state] for state in table.STATES},
+            "checks": [asdict(check) for check in service.health.ready()],
+        }
+
+    def _jobs(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        states = request.get("states") or table.STATES
+        wrong = [state for state in states if state not in table.STATES]
+        if wrong:
+            raise ControlError(f"no job is ever {wrong[0]!r}, expected one of {', '.join(table.STATES)}")
+        limit = min(int(request.get("limit") or JOBS_MAX), JOBS_MAX)
+        found = self._service.ledger.read(lambda reader: list(table.jobs(reader, states, limit)))
+        return [job_values(job) for job in found]
+
+    def _quarantine(self, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return self._jobs({"states": ["quarantined"]})
+
+    def _scan(self, request: Mapping[str, Any]) -> Any:
+        names = [inbox.name for inbox in self._inboxes(request)]
+        if not request.get("dry_run"):
+            for name in names:
+                self._service.inboxes.scan_now(name)
+            return {"inboxes": names}
+        config, ledger = self._service.config, self._service.ledger
+        return [asdict(one) for inbox in self._inboxes(request) for one in plan_inbox(inbox, config.watch, ledger)]
+
+    # -- changing
+
+    def _retry(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        job = self._job(request)
+        if job.state == "running":
+            raise ControlError(f"job {job.id} runs already")
+        if job.state == "quarantined":
+            return self._release(request)
+        source = self._inbox(job.inbox).path / os.fsdecode(job.path)
+        if not source.exists():
+            raise ControlError(
+                f"job {job.id}: {source} is not there any more; nothing was changed",
+                hint="put the file back into the inbox: its content is recognised under any name",
+            )
+
+        def again(writer: Any) -> None:
+            table.requeue(writer, job.id)
+            if job.state == "done":  # on purpose once more: from the beginning, whatever it was made with
+                table.update(writer, job.id, basis="again", report="", original="in_inbox")
+
+        self._service.ledger.write(again)
+        self._service.board.poke()
+        return job_values(self._job(request))
+
+    def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        job = self._job(request)
+        if job.state == "running":
+            self._service.board.cancel(job.id)
+        elif job.state in table.UNFINISHED:
+            self._service.ledger.write(
+                lambda writer: table.update(
+                    writer,
+                    job.id,
+                    state="cancelled",
+                    reason="cancelled",
+                    message="cancelled by the operator",
+                    finished_s=time.time(),
+                )
+            )
+        else:
+            raise ControlError(f"job {job.id} is {job.state}: there is nothing to cancel")
+        return job_values(self._job(request))
+
+    def _release(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Put a quarantined file back into its inbox, where it goes through the gate again."""
+        job = self._job(request)
+        if job.state != "quarantined":
+            raise ControlError(f"job {job.id} is {job.state}, not quarantined")
+        inbox = self._inbox(job.inbox)
+        place = Path(os.fsdecode(job.original_path)) if job.original_path is not None else None
+        if job.original == "quarantined" and place is not None:
+            originals.put_back(place, inbox.path / os.fsdecode(job.path))
+
+        def back(writer: Any) -> None:
+            table.requeue(writer, job.id)
+            table.update(writer, job.id, state="gone", original="in_inbox", original_path=None)
+            claims.forget_files(writer, job.inbox, [job.path])
+
+        self._service.ledger.write(back)
+        self._service.inboxes.forget(job.inbox, [job.path])
+        return job_values(self._job(request))
+
+    def _pause(self, request: Mapping[str, Any], mode: Literal["pause", "drain"] | None) -> dict[str, str]:
+        name = request.get("inbox")
+        if name is not None:
+            self._inbox(str(name))
+        self._service.board.set_pause(EVERYTHING if name is None else str(name), mode)
+        return dict(self._service.board.pauses())
+
+    def _forget(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        name = str(request.get("name"))
+        inbox = next((one for one in self._service.config.inboxes if one.name == name), None)
+        if inbox is not None:  # or its files would be taken again at once
+            self._service.board.set_pause(name, "pause")
+        end = time.monotonic() + CANCEL_WAIT_S
+        while any(one.inbox == name for one in self._service.health.running()) and time.monotonic() < end:
+            self._service.board.stopping.wait(0.1)
+        forgotten = forget(self._service.ledger, name, inbox)
+        self._service.recycle_workers()
+        return {**forgotten.as_dict(), "paused": inbox is not None}
+
+    # -- finding
+
+    def _job(self, request: Mapping[str, Any]) -> Job:
+        number = request.get("id")
+        job = None
+        if isinstance(number, int):
+            job = self._service.ledger.read(lambda reader: table.job_by_id(reader, number))
+        if job is None:
+            raise ControlError(f"there is no job {number!r}", hint="`dfld jobs` lists them")
+        return job
+
+    def _inbox(self, name: str) -> InboxConfig:
+        names = [inbox.name for inbox in self._service.config.inboxes]
+        for inbox in self._service.config.inboxes:
+            if inbox.name == name:
+                return inbox
+        raise ControlError(f"there is no inbox {name!r}, expected one of {', '.join(names)}")
+
+    def _inboxes(self, request: Mapping[str, Any]) -> list[InboxConfig]:
+        name = request.get("inbox")
+        return list(self._service.config.inboxes) if name is None else [self._inbox(str(name))]
+
+
+def running_values(one: Running, now_s: float) -> dict[str, Any]:
+    """Return the job in hand with its speed and the time that is left; None where that cannot be said yet."""
+    spent_s = now_s - one.working_since_s if one.working_since_s else 0.0
+    frames = one.frames_done - one.frames_at_start
+    rate = frames / spent_s if spent_s > 0 and frames > 0 else None
+    left = None if one.frames_total is None else max(0, one.frames_total - one.frames_done)
+    return {
+        **asdict(one),
+        "frames_per_s": rate,
+        "faces_per_s": one.faces_kept / one.frames_done * rate if rate and one.frames_done else None,
+        "eta_s": left / rate if rate and left is not None else None,
+    }
+
+
+def job_values(job: Job, *, full: bool = False) -> dict[str, Any]:
+    """Return a job as plain values; `full` adds the report and all that was set for it."""
+    values = asdict(job)
+    values["path"] = os.fsdecode(job.path)
+    values["original_path"] = None if job.original_path is None else os.fsdecode(job.original_path)
+    values["counts"] = json.loads(job.counts)
+    del values["carry"], values["report"], values["sidecar"]  # large, or not for a list
+    if full:
+        values["report"] = json.loads(job.report) if job.report else None
+        values["sidecar"] = json.loads(job.sidecar) if job.sidecar else {}
+    return values

@@ -1,0 +1,196 @@
+"""dfld doctor: the training machines. Key, host key, login, SFTP, trainer, and the model files.
+
+All machines are asked at once; each has its deadline, so that one that is off costs no more than half a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Protocol
+
+from daemon.config.schema import Config
+from daemon.config.sync_tables import MachineConfig, SyncConfig
+from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
+from daemon.machines import machine_of, model_of
+from sync.errors import CommandError, RemoteFileMissingError, SyncError
+from sync.places import places_of
+from sync.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, SftpClient
+from sync.ssh import SshConnection
+from sync.transport import CommandResult, LocalTransport
+from sync.types import FileStat, Machine, ModelName
+
+STALL_S = 15.0
+STATUS_LIMIT_S = 30.0
+ASKED_AT_ONCE = 16
+EXTENSIONS = {
+    POSIX_RENAME: "without it a file is replaced in two steps",
+    FSYNC: "without it a power loss on the machine may damage what was just pushed",
+    HARD_LINK: "without it a snapshot is pulled between two saves of the trainer, and again when one comes in between",
+    LIMITS: "without it transfers go in small pieces",
+    STATVFS: "without it a full disk is noticed only while pushing",
+}
+"""What OpenSSH's server offers, and what is lost without it."""
+
+
+def examine_machines(config: Config) -> Iterator[Diagnosis]:
+    """Ask every machine of the configuration, all at once; yield in the order of the configuration."""
+    if not config.machines:
+        return
+    with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="doctor") as pool:
+        for found in pool.map(lambda one: list(examine_machine(one, config.syncs)), config.machines):
+            yield from found
+
+
+def examine_machine(settings: MachineConfig, syncs: Sequence[SyncConfig]) -> Iterator[Diagnosis]:
+    """Look at one machine; stop at the first thing without which the rest cannot work."""
+    subject, machine = f"machine {settings.name}", machine_of(settings)
+    models = [sync for sync in syncs if settings.name in sync.machines]
+    if machine.transfer == "local":
+        yield from _files_and_trainer(subject, machine, models, LocalTransport(machine))
+        return
+    key_trouble = look_at_key(subject, machine.key)
+    if key_trouble:
+        yield key_trouble
+    if key_trouble and key_trouble.verdict == "problem":
+        return
+    try:
+        with closing(SshConnection(machine, stall_s=STALL_S)) as connection:
+            yield ok(subject, f"host key and login of {machine.user}@{machine.address} are good")
+            sftp = SftpClient(connection.open_sftp(), machine.name)
+            yield judge_extensions(subject, sftp.extensions)
+            yield from _files_and_trainer(subject, machine, models, _Connected(connection, sftp))
+    except SyncError as error:
+        yield problem(subject, error.message, error.hint or "test by hand: " + _by_hand(machine))
+
+
+def look_at_key(subject: str, key: Path | None) -> Diagnosis | None:
+    """Say what is wrong with a private key file; None when nothing is."""
+    if key is None:
+        return problem(subject, "no key is configured", "set `key` of its [[machine]]")
+    if str(key).startswith("/run/credentials/") and not key.exists():
+        return warning(
+            subject,
+            f"the key {key} is a systemd credential, which the service alone can see",
+            "to examine the login too: systemd-run --pipe -p LoadCredential=ssh_key dfld doctor",
+        )
+    try:
+        mode = stat.S_IMODE(key.stat().st_mode)
+    except OSError as error:
+        return problem(subject, f"the key {key} cannot be read: {error.strerror}", "ssh-keygen -t ed25519 -N '' -f KEY")
+    if not os.access(key, os.R_OK):
+        return problem(subject, f"the key {key} cannot be read by this user", f"chown dfld: {key}")
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return problem(
+            subject, f"the key {key} is open to other users (mode {mode:04o}); ssh refuses it", f"chmod 600 {key}"
+        )
+    return None
+
+
+def judge_extensions(subject: str, offered: Collection[str]) -> Diagnosis:
+    """Given what the SFTP server offers, say what will be missed. Pure."""
+    missing = [name for name in EXTENSIONS if name not in offered]
+    if not missing:
+        return ok(subject, "its SFTP server offers all that dfld uses")
+    told = "; ".join(f"{name}: {EXTENSIONS[name]}" for name in missing)
+    return warning(
+        subject, f"its SFTP server does not offer {told}", "OpenSSH 9 or newer offers it; dfld works without"
+    )
+
+
+def judge_files(subject: str, model: str, prefix: str, folder: str, files: Sequence[FileStat]) -> Diagnosis:
+    """Given the files of a model folder, say whether the model is there. Pure."""
+    own = [file.name for file in files if file.name.startswith(f"{prefix}_")]
+    weights = [name for name in own if name.endswith(".npy")]
+    if f"{prefix}_data.dat" in own and weights:
+        return ok(subject, f"model {model}: {len(weights)} weight files in {folder}")
+    others = sorted({file.name.removesuffix("_data.dat") for file in files if file.name.endswith("_data.dat")})
+    told = f"; there are {', '.join(others[:5])}" if others else "; there is no model at all"
+    return problem(
+        subject,
+        f"model {model}: {folder} has no {prefix}_data.dat with weights{told}",
+        "check model_dir, name and model_class; a model that is to be given one: dfld sync init",
+    )
+
+
+class _Asked(Protocol):
+    """What is asked of a machine, over SSH or in a folder of this computer."""
+
+    def list_files(self, folder: str) -> list[FileStat]: ...
+
+    def run(self, command: str, *, timeout_s: float) -> CommandResult: ...
+
+
+class _Connected:
+    """The same on the one connection that is already open."""
+
+    def __init__(self, connection: SshConnection, sftp: SftpClient) -> None:
+        self.list_files = sftp.list_files
+        self.run = connection.run
+
+
+def _files_and_trainer(
+    subject: str, machine: Machine, models: Sequence[SyncConfig], there: _Asked
+) -> Iterator[Diagnosis]:
+    folder = places_of(machine.model_dir, ModelName("", "")).model_dir  # as people write it on Windows
+    try:
+        files = there.list_files(folder)
+    except SyncError as error:
+        yield problem(
+            subject, error.message, error.hint or "model_dir must be the folder with DeepFaceLab's model files"
+        )
+    else:
+        for sync in models:
+            yield judge_files(subject, sync.name, model_of(sync).prefix, folder, files)
+    if not models:
+        yield warning(subject, "no [[sync]] names it", "name it in the machines of a [[sync]], or leave its table out")
+    yield from _trainer(subject, machine, models, there)
+
+
+def _trainer(subject: str, machine: Machine, models: Sequence[SyncConfig], there: _Asked) -> Iterator[Diagnosis]:
+    if machine.control == "cooperative":
+        for sync in models:
+            yield _cooperation(subject, machine, sync, there)
+    if machine.control == "none":
+        yield ok(subject, 'control = "none": averages are pushed only while no trainer runs')
+    if not machine.status:
+        return
+    try:
+        exit_status = there.run(machine.status, timeout_s=STATUS_LIMIT_S).exit_status
+    except CommandError as error:
+        yield problem(subject, error.message, "the status command must return at once")
+        return
+    if exit_status in (126, 127):
+        yield problem(
+            subject,
+            f"`{machine.status}` cannot be run there (exit status {exit_status})",
+            "correct `status`, `start` and `stop` of its [[machine]]",
+        )
+    else:
+        yield ok(subject, f"its trainer {'runs' if exit_status == 0 else 'does not run'} (`{machine.status}`)")
+
+
+def _cooperation(subject: str, machine: Machine, sync: SyncConfig, there: _Asked) -> Diagnosis:
+    """Has the line inside the trainer ever spoken? It writes how far it is every few seconds."""
+    places = places_of(machine.model_dir, model_of(sync))
+    try:
+        notes = [file.name for file in there.list_files(places.own)]
+    except RemoteFileMissingError:
+        notes = []
+    except SyncError as error:
+        return problem(subject, error.message, error.hint or "look at the model folder by hand")
+    if places.alive.rpartition("/")[2] in notes:
+        return ok(subject, f"model {sync.name}: its trainer was started with dfld's line")
+    return warning(
+        subject,
+        f"model {sync.name}: its trainer never gave a sign, though control is cooperative",
+        f"start it with what `dfld sync hook {sync.name}` prints",
+    )
+
+
+def _by_hand(machine: Machine) -> str:
+    return f"ssh -i {machine.key} -p {machine.port} {machine.user}@{machine.address}"

@@ -1,0 +1,15 @@
+"""From a file that arrives to a claimed one: the scan is the truth, file events are hints.
+
+running     the inboxes of a running service
+settling    pure: which files are complete
+intake      one inbox from arrival to claim
+watcher     file events: hints that make a scan come sooner
+scan        what lies in an inbox now; the truth
+roots       is the folder still the one that is watched?
+mounts      which filesystem a path lies on
+writers     who has a file open for writing
+truncation  does a file promise more than is there?
+hashing     content hashes
+claims      from settled to claimed
+plan        dfld scan --dry-run
+"""

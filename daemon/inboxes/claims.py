@@ -1,0 +1,278 @@
+"""From settled to claimed: hash what came through the gate, and find or make its job in the ledger.
+
+One thread an inbox. Small files are hashed in batches and claimed in one transaction, since each commit waits for
+the disk; a large one goes alone. A file that changed while it was hashed goes back to the gate. A ledger that
+cannot be written is waited for: nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.config.load import read_sidecar
+from daemon.config.schema import InboxConfig, SidecarConfig
+from daemon.errors import ConfigError
+from daemon.events.event import Event, Tell
+from daemon.inboxes.hashing import HashingStoppedError, content_hash
+from daemon.inboxes.scan import ScanRules, look_at
+from daemon.inboxes.settling import SIDECAR_ENDING, Unit
+from daemon.jobs.originals import move_to, write_reason
+from daemon.ledger.claims import Arrival, Claim, claim, forget_files, known_files
+from daemon.ledger.jobs import job_of_content
+from daemon.ledger.ledger import Ledger, LedgerFullError
+from engine.workspace import SLUG_LENGTH_MAX, inbox_layout, slug_of
+
+BATCH_FILES = 256
+BATCH_BYTES = 256 << 20
+"""A batch is hashed in a second or so; a stop never waits longer."""
+LEDGER_RETRY_S = 2.0
+SLUGS_MAX = 99
+SLUG_ENDING_LENGTH = 13
+"""Room for `-2`, or for a hyphen and twelve digits of the hash, within the length of a slug."""
+
+
+@dataclass(frozen=True)
+class _Settled:
+    unit: Unit
+    arrived_s: float
+    """When it was first seen, Unix seconds."""
+
+
+class Claimer:
+    """The claiming thread of one inbox. `has`, `take` and `forget_gone` are called by the looking thread."""
+
+    def __init__(
+        self,
+        inbox: InboxConfig,
+        rules: ScanRules,
+        ledger: Ledger,
+        tell: Tell,
+        *,
+        on_claim: Callable[[Claim], None],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.inbox = inbox
+        self._rules = rules
+        self._ledger = ledger
+        self._tell = tell
+        self._on_claim = on_claim
+        self._wall = wall
+        self._lock = threading.Lock()
+        self._known: dict[bytes, str] = ledger.read(lambda reader: known_files(reader, inbox.name))
+        self._in_hand: dict[bytes, str] = {}
+        self._queue: list[_Settled] = []
+        self._wake = threading.Event()
+        self.look_sooner: Callable[[str], None] = _ignore
+        """Set by the owner: called with a path that must go through the gate again."""
+
+    def has(self, unit: Unit) -> bool:
+        """Say whether this unit, as it is, was dealt with or is being claimed."""
+        path = os.fsencode(unit.path)
+        with self._lock:
+            return unit.fingerprint in (self._known.get(path), self._in_hand.get(path))
+
+    def take(self, settled: Sequence[tuple[Unit, float]]) -> None:
+        """Hash and claim these units (with when they were first seen), oldest first."""
+        ordered = sorted(settled, key=lambda one: (one[1], one[0].mtime_ns))
+        with self._lock:
+            for unit, arrived_s in ordered:
+                self._in_hand[os.fsencode(unit.path)] = unit.fingerprint
+                self._queue.append(_Settled(unit, arrived_s))
+        if settled:
+            self._wake.set()
+
+    def forget_gone(self, found: Collection[str], root: Path) -> None:
+        """Forget files that a full scan did not find and that are truly gone: their names may arrive anew."""
+        there = {os.fsencode(path) for path in found}
+        with self._lock:
+            missing = [path for path in self._known if path not in there]
+        gone = [path for path in missing if not os.path.lexists(root / os.fsdecode(path))]
+        if gone:
+            try:
+                self._ledger.write(lambda writer: forget_files(writer, self.inbox.name, gone))
+            except LedgerFullError:
+                return  # the next scan finds them gone again
+            self.forget(gone)
+
+    def forget(self, paths: Collection[bytes]) -> None:
+        """Forget files that were moved, deleted or have to go through the gate again. Any thread."""
+        with self._lock:
+            for path in paths:
+                self._known.pop(path, None)
+
+    def waiting(self) -> int:
+        """Return how many settled units are not claimed yet."""
+        with self._lock:
+            return len(self._in_hand)
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set and `wake` was called after it."""
+        while not stop.is_set():
+            batch = self._next_batch()
+            if not batch:
+                self._wake.wait()
+                self._wake.clear()
+                continue
+            try:
+                arrivals = [(one, arrival) for one in batch if (arrival := self._arrival(one, stop)) is not None]
+            except HashingStoppedError:
+                return
+            except LedgerFullError as problem:
+                self._tell(Event("ledger.full", problem.message, "error", self.inbox.name))
+                with self._lock:
+                    self._queue[:0] = batch
+                stop.wait(LEDGER_RETRY_S)
+                continue
+            self._claim(arrivals, stop)
+
+    def _next_batch(self) -> list[_Settled]:
+        with self._lock:
+            count = size = 0
+            for one in self._queue[:BATCH_FILES]:
+                size += one.unit.size_bytes
+                if count and size > BATCH_BYTES:
+                    break
+                count += 1
+            batch, self._queue = self._queue[:count], self._queue[count:]
+        return batch
+
+    def _arrival(self, one: _Settled, stop: threading.Event) -> Arrival | None:
+        """Hash a unit; None when it changed or vanished meanwhile, and goes through the gate again."""
+        unit, root = one.unit, self.inbox.path
+        try:
+            sha256 = content_hash(root, unit, stop.is_set)
+            now = look_at(root, unit.path, self._rules, unit.kind)
+        except OSError as problem:
+            self._let_go(unit, look_sooner=isinstance(problem, FileNotFoundError))
+            if not isinstance(problem, FileNotFoundError):
+                message = f"{root / unit.path} cannot be read: {problem.strerror}; it is tried again with the next scan"
+                facts = {"file": unit.path, "reason": "unreadable"}
+                self._tell(Event("file.unreadable", message, "warning", self.inbox.name, facts=facts))
+            return None
+        if now is None or now.members != unit.members:
+            self._let_go(unit, look_sooner=True)
+            return None
+        sidecar, overrides = self._sidecar(unit)
+        priority = self.inbox.priority if sidecar is None or sidecar.priority is None else sidecar.priority
+        return Arrival(
+            inbox=self.inbox.name,
+            path=os.fsencode(unit.path),
+            kind=unit.kind,
+            identity=unit.fingerprint,
+            sha256=sha256,
+            size_bytes=unit.size_bytes,
+            arrived_s=one.arrived_s,
+            workspace=str(self.inbox.workspace),
+            role=self.inbox.role,
+            slugs=self._slugs(unit),
+            priority=priority,
+            sidecar=overrides,
+            skip=sidecar is not None and sidecar.skip,
+        )
+
+    def _sidecar(self, unit: Unit) -> tuple[SidecarConfig | None, str]:
+        """Read the sidecar; return it and what the job keeps of it as JSON. A wrong one fails the job, later."""
+        if unit.sidecar is None:
+            return None, ""
+        try:
+            sidecar = read_sidecar(self.inbox.path / (unit.path + SIDECAR_ENDING))
+        except ConfigError as problem:
+            return None, json.dumps({"problem": problem.message})
+        kept: dict[str, Any] = {
+            "references": [str(path) for path in sidecar.references],
+            "start_s": sidecar.start_s,
+            "end_s": sidecar.end_s,
+        }
+        return sidecar, json.dumps({key: value for key, value in kept.items() if value})
+
+    def _slugs(self, unit: Unit) -> list[str]:
+        """Return names for the clip, best first, leaving out those that faces of unknown origin use already."""
+        name = unit.path.rpartition("/")[2]
+        whole = slug_of(name.rpartition(".")[0] if unit.kind == "video" and "." in name else name)
+        stem = slug_of(whole[: SLUG_LENGTH_MAX - SLUG_ENDING_LENGTH])
+        names = [stem, *(f"{stem}-{number}" for number in range(2, SLUGS_MAX))]
+        if not _is_there(self._log_of(stem)):
+            return names
+        known = self._ledger.read(lambda reader: _slugs_in(reader, str(self.inbox.workspace), self.inbox.role))
+        return [name for name in names if name in known or not _is_there(self._log_of(name))]
+
+    def _log_of(self, slug: str) -> Path:
+        return inbox_layout(self.inbox.workspace, self.inbox.role, slug).log
+
+    def _claim(self, arrivals: Sequence[tuple[_Settled, Arrival]], stop: threading.Event) -> None:
+        """Claim a batch in one transaction; while the ledger cannot be written, wait with it."""
+        while arrivals and not stop.is_set():
+            try:
+                claims = self._claim_all(arrivals)
+            except LedgerFullError as problem:
+                self._tell(Event("ledger.full", problem.message, "error", self.inbox.name))
+                stop.wait(LEDGER_RETRY_S)
+                continue
+            with self._lock:
+                for one, arrival in arrivals:
+                    self._known[arrival.path] = arrival.identity
+                    self._in_hand.pop(os.fsencode(one.unit.path), None)
+            for (_, arrival), made in zip(arrivals, claims, strict=True):
+                self._on_claim(made)
+                if made.outcome == "duplicate" and self.inbox.on_duplicate == "quarantine":
+                    self._quarantine(arrival, made)
+            return
+
+    def _quarantine(self, arrival: Arrival, made: Claim) -> None:
+        """Move a file whose content was done before to the quarantine, with the earlier job in its reason."""
+        path = self.inbox.path / os.fsdecode(arrival.path)
+        reason = {"file": str(path), "inbox": self.inbox.name, "job": made.job.id, "sha256": arrival.sha256}
+        try:
+            target = move_to(path, self.inbox.quarantine_folder, below=self.inbox.path)
+            write_reason(target, reason | {"reason": "duplicate", "message": made.message})
+            self._ledger.write(lambda writer: forget_files(writer, self.inbox.name, [arrival.path]))
+        except (OSError, LedgerFullError) as problem:
+            message = f"{path}: {made.message}; it stays where it is: {problem}"
+            self._tell(Event("original.waits", message, "warning", self.inbox.name, made.job.id))
+        else:
+            self.forget([arrival.path])
+
+    def _claim_all(self, arrivals: Sequence[tuple[_Settled, Arrival]]) -> list[Claim]:
+        now_s, policy = self._wall(), self.inbox.on_duplicate
+        there = {arrival.sha256: self._earlier_is_there(arrival) for _, arrival in arrivals}
+        return self._ledger.write(
+            lambda writer: [
+                claim(writer, arrival, now_s=now_s, on_duplicate=policy, earlier_is_there=there[arrival.sha256])
+                for _, arrival in arrivals
+            ]
+        )
+
+    def _earlier_is_there(self, arrival: Arrival) -> bool:
+        """Say whether the file that this content was claimed from before is in place still, under another name."""
+        job = self._ledger.read(lambda reader: job_of_content(reader, self.inbox.name, arrival.sha256))
+        return job is None or job.path == arrival.path or _is_there(self.inbox.path / os.fsdecode(job.path))
+
+    def _let_go(self, unit: Unit, *, look_sooner: bool) -> None:
+        with self._lock:
+            self._in_hand.pop(os.fsencode(unit.path), None)
+        if look_sooner:
+            self.look_sooner(unit.path)
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 -- Path.exists raises where a folder is closed to us
+
+
+def _ignore(_path: str) -> None:
+    pass
+
+
+def _slugs_in(reader: sqlite3.Connection, workspace: str, role: str) -> set[str]:
+    rows = reader.execute("SELECT slug FROM jobs WHERE workspace = ? AND role = ?", (workspace, role))
+    return {row[0] for row in rows}

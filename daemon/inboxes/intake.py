@@ -1,0 +1,324 @@
+"""One inbox from arrival to claim: look, settle, hash, claim. Two threads an inbox, so none waits for another's disk.
+
+The looking thread owns what is pending and the watch; the claiming thread hashes what settled and claims it in the
+ledger. Every path that is dealt with stands in `_known` with its identity, as in the ledger; a scan that finds
+another identity there starts at the beginning.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from daemon.config.schema import InboxConfig, WatchConfig
+from daemon.events.event import Event, Level, Tell
+from daemon.inboxes.claims import Claimer
+from daemon.inboxes.mounts import network_filesystem
+from daemon.inboxes.roots import COMPRESSING_FILESYSTEMS, Root, Trouble, look_at_root, trouble_with
+from daemon.inboxes.scan import PassedOver, ScanRules, look_at, scan, unit_of_path
+from daemon.inboxes.settling import SPARSE_RATIO, GateRules, Kind, Sighting, Unit, judge, sighted
+from daemon.inboxes.watcher import Hints, Watcher
+from daemon.inboxes.writers import open_for_writing
+
+ROOT_CHECK_S = 5.0
+"""The folder's identity and the watch's threads are looked at this often: trouble is seen well within 30 s."""
+POLL_S = 15.0
+"""Between two scans where events do not come: network filesystems."""
+WRITER_LOOK_S = 1.0
+"""Between two looks at what only an open writer holds back."""
+HINT_PAUSE_S = 0.2
+"""Events come in bursts; so long they are gathered before the next look."""
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class IntakeStatus:
+    """What the looking thread last knew; replaced whole, so any thread may read it."""
+
+    up: bool = False
+    trouble: Trouble = ""
+    read_only: bool = False
+    mode: str = ""
+    """events or poll."""
+    pending: int = 0
+    """Units that have not settled yet."""
+    waiting_for: tuple[tuple[str, str], ...] = ()
+    """(path, obstacle) of the first few of them."""
+    last_scan_s: float | None = None
+    """When the last full scan ended, Unix seconds."""
+    scan_seconds: float = 0.0
+
+
+class Intake:
+    """The looking thread of one inbox."""
+
+    def __init__(
+        self,
+        inbox: InboxConfig,
+        watch: WatchConfig,
+        claimer: Claimer,
+        tell: Tell,
+        *,
+        monotonic: Clock = time.monotonic,
+        wall: Clock = time.time,
+    ) -> None:
+        self.inbox = inbox
+        self.hints = Hints()
+        self.status = IntakeStatus()
+        self._watch = watch
+        self._claimer = claimer
+        self._tell = tell
+        self._monotonic = monotonic
+        self._wall = wall
+        self._rules = scan_rules(inbox, watch)
+        self._pending: dict[str, Sighting] = {}
+        self._due: dict[str, float] = {}
+        self._armed: Root | None = None
+        self._last_trouble: Trouble = ""
+        self._watcher: Watcher | None = None
+        self._next_root_check = self._next_scan = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set and `hints.wake` was set after it."""
+        try:
+            while not stop.is_set():
+                self._step()
+                self.hints.wake.wait(self._pause())
+                if self.hints.wake.is_set() and not stop.is_set():
+                    stop.wait(HINT_PAUSE_S)
+                self.hints.wake.clear()
+        finally:
+            self._disarm()
+
+    def is_up(self) -> bool:
+        return self.status.up
+
+    def _step(self) -> None:
+        if self._monotonic() >= self._next_root_check and not self._check_root():
+            return
+        if self._armed is None or not self.status.up:
+            return
+        paths, trigger = self.hints.take()
+        if paths:
+            self._tell(Event("inbox.hinted", "", "debug", self.inbox.name, facts={"files": len(paths)}))
+        if not trigger and self._monotonic() >= self._next_scan:
+            trigger = "schedule"
+        try:
+            if trigger:
+                self._scan_all(trigger)
+            else:
+                self._look_at_hints(paths)
+            self._settle()
+        except OSError:  # the folder itself went away under the walk; its check says how
+            self._next_root_check = 0.0
+        self._publish()
+
+    # -- the folder itself
+
+    def _check_root(self) -> bool:
+        """Look at the folder; suspend or arm. Return whether it can be used."""
+        self._next_root_check = self._monotonic() + ROOT_CHECK_S
+        now = look_at_root(self.inbox.path)
+        trouble = trouble_with(self._armed, now, require_mount=self.inbox.require_mount)
+        if self._armed is not None and not trouble and self._watcher is not None and not self._watcher.is_healthy():
+            self._tell_restart("watch_died", "the watch on the folder died; it is armed again")
+            self._rearm(self._armed)
+        if trouble:
+            self._suspend(trouble)
+            if trouble == "replaced":  # flagged now, taken as it is with the next look
+                self._armed, self._next_root_check = None, self._monotonic() + min(ROOT_CHECK_S, 1.0)
+            return False
+        assert isinstance(now, Root), "no trouble means a root"
+        if self._watcher is None and not self.status.up:
+            self._rearm(now)
+            message = f"inbox {self.inbox.name}: {self.inbox.path} is watched ({self.status.mode})"
+            self._tell(Event("inbox.up", message, inbox=self.inbox.name, facts={"after": self._last_trouble}))
+        if now.read_only != self.status.read_only:
+            state = "read-only: originals stay in it" if now.read_only else "writable again"
+            level: Level = "warning" if now.read_only else "info"
+            message = f"inbox {self.inbox.name}: {self.inbox.path} is {state}"
+            self._tell(Event("inbox.read_only", message, level, self.inbox.name))
+        self.status = replace(self.status, up=True, trouble="", read_only=now.read_only)
+        return True
+
+    def _suspend(self, trouble: Trouble) -> None:
+        self._disarm()
+        self._pending.clear()
+        self._due.clear()
+        if trouble != self._last_trouble or self.status.up:
+            message = f"inbox {self.inbox.name}: {self.inbox.path} is {trouble}; it is suspended until it is back"
+            self._tell(Event("inbox.suspended", message, "warning", self.inbox.name, facts={"reason": trouble}))
+        self._last_trouble = trouble
+        self.status = replace(self.status, up=False, trouble=trouble, pending=0, waiting_for=())
+
+    def _rearm(self, root: Root) -> None:
+        """Watch the folder as it is now, and scan it in full: events before this moment were lost."""
+        self._disarm()
+        self._armed = root
+        mode = watch_mode(self.inbox, self._watch)
+        if mode == "events":
+            try:
+                self._watcher = Watcher(
+                    self.inbox.path, self.hints, recursive=self.inbox.recursive, on_overflow=self._overflowed
+                )
+            except OSError as problem:
+                mode = "poll"
+                message = (
+                    f"inbox {self.inbox.name}: {self.inbox.path} cannot be watched ({problem}); it is scanned every "
+                    f"{POLL_S:.0f} s instead. Raising fs.inotify.max_user_watches may help"
+                )
+                self._tell(Event("inbox.not_watched", message, "warning", self.inbox.name))
+        self.status = replace(self.status, mode=mode)
+        self.hints.ask_full_scan("start" if not self._last_trouble else "recovered")
+
+    def _disarm(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher = None
+
+    def _overflowed(self) -> None:
+        message = f"inbox {self.inbox.name}: the kernel dropped file events; the folder is scanned instead"
+        self._tell(Event("inbox.overflow", message, "warning", self.inbox.name))
+        self.hints.ask_full_scan("overflow")
+
+    def _tell_restart(self, reason: str, message: str) -> None:
+        text = f"inbox {self.inbox.name}: {message}"
+        self._tell(Event("inbox.rearmed", text, "warning", self.inbox.name, facts={"reason": reason}))
+
+    # -- looking
+
+    def _scan_all(self, trigger: str) -> None:
+        begun = self._monotonic()
+        found = {unit.path: unit for unit in scan(self.inbox.path, self._rules) if isinstance(unit, Unit)}
+        for unit in found.values():
+            self._see(unit)
+        if self._still_same_root():
+            for path in [path for path in self._pending if path not in found]:
+                self._drop(path)
+            self._claimer.forget_gone(found.keys(), self.inbox.path)
+        seconds = self._monotonic() - begun
+        every = POLL_S if self.status.mode == "poll" else self._watch.rescan_every_s
+        self._next_scan = self._monotonic() + min(every, self._watch.rescan_every_s)
+        self.status = replace(self.status, last_scan_s=self._wall(), scan_seconds=seconds)
+        message = f"inbox {self.inbox.name}: scanned, {len(found)} files, {len(self._pending)} settling"
+        facts = {"trigger": trigger, "seconds": seconds, "files": len(found)}
+        self._tell(Event("inbox.scanned", message, "debug", self.inbox.name, facts=facts))
+
+    def _still_same_root(self) -> bool:
+        """Without this, the empty folder below an unmounted share would look as if everything had been deleted."""
+        now = look_at_root(self.inbox.path)
+        return not trouble_with(self._armed, now, require_mount=self.inbox.require_mount)
+
+    def _look_at_hints(self, paths: Iterable[str]) -> None:
+        units: dict[str, Kind] = {}
+        for path in paths:
+            if _is_folder(self.inbox.path / path):
+                if self.inbox.recursive and unit_of_path(self.inbox.path, f"{path}/x", self._rules):
+                    for unit in _units_below(self.inbox.path, path, self._rules):
+                        self._see(unit)
+            elif found := unit_of_path(self.inbox.path, path, self._rules):
+                units[found[0]] = found[1]
+        for path, kind in units.items():
+            self._look_again(path, kind)
+
+    def _look_again(self, path: str, kind: Kind) -> None:
+        unit = look_at(self.inbox.path, path, self._rules, kind)
+        if unit is None or (kind == "folder" and _holds_videos(self.inbox.path / path, self._rules)):
+            self._drop(path)
+        else:
+            self._see(unit)
+
+    def _see(self, unit: Unit) -> None:
+        """Add one look at a unit, unless it was dealt with as it is or is being claimed."""
+        if self._claimer.has(unit):
+            self._drop(unit.path)
+            return
+        before = self._pending.get(unit.path)
+        if unit.unreadable and (before is None or before.unit.unreadable != unit.unreadable):
+            message = f"{self.inbox.path / unit.path} cannot be looked at: {unit.unreadable}; others go on without it"
+            facts = {"file": unit.path, "reason": "unreadable"}
+            self._tell(Event("file.unreadable", message, "warning", self.inbox.name, facts=facts))
+        sighting = sighted(before, unit, self._monotonic())
+        self._pending[unit.path] = sighting
+        self._due[unit.path] = judge(sighting, self._monotonic(), self._gate()).look_again_s
+
+    def _drop(self, path: str) -> None:
+        self._pending.pop(path, None)
+        self._due.pop(path, None)
+
+    # -- settling
+
+    def _settle(self) -> None:
+        """Look again at what is due and hand on what passes the gate."""
+        now = self._monotonic()
+        for path in [path for path, due in self._due.items() if due <= now]:
+            self._look_again(path, self._pending[path].unit.kind)
+        gate = self._gate()
+        settled = [one for one in self._pending.values() if judge(one, self._monotonic(), gate).settled]
+        files = {(m.device, m.inode) for one in settled for _, m in one.unit.members}
+        held = open_for_writing(files)
+        ready = []
+        for one in settled:
+            if any((m.device, m.inode) in held for _, m in one.unit.members):
+                self._due[one.unit.path] = self._monotonic() + min(WRITER_LOOK_S, max(gate.stable_for_s, 0.05))
+            else:
+                ready.append(one)
+                self._drop(one.unit.path)
+        seconds_ago = self._monotonic()
+        self._claimer.take([(one.unit, self._wall() - (seconds_ago - one.first_s)) for one in ready])
+
+    def _gate(self) -> GateRules:
+        compresses = self._armed is not None and self._armed.filesystem in COMPRESSING_FILESYSTEMS
+        return GateRules(self._watch.stable_for_s, self._watch.done_marker, 0.0 if compresses else SPARSE_RATIO)
+
+    def _pause(self) -> float:
+        now = self._monotonic()
+        times = [self._next_root_check]
+        if self._armed is not None and self.status.up:
+            times += [self._next_scan, *self._due.values()]
+        return max(0.0, min(times) - now)
+
+    def _publish(self) -> None:
+        gate, now = self._gate(), self._monotonic()
+        first = list(self._pending.values())[:20]
+        waiting = tuple((one.unit.path, judge(one, now, gate).obstacle or "open_for_writing") for one in first)
+        self.status = replace(self.status, pending=len(self._pending), waiting_for=waiting)
+
+
+def scan_rules(inbox: InboxConfig, watch: WatchConfig) -> ScanRules:
+    """Return what of an inbox is looked at, as its configuration says."""
+    own = frozenset(os.path.abspath(folder) for folder in (inbox.done_folder, inbox.quarantine_folder))  # noqa: PTH100
+    return ScanRules(inbox.recursive, tuple(watch.ignore), own, watch.done_marker)
+
+
+def watch_mode(inbox: InboxConfig, watch: WatchConfig) -> str:
+    """Return events or poll: what was asked for, else what the filesystem can do."""
+    asked = inbox.mode or watch.mode
+    if asked != "auto":
+        return asked
+    return "poll" if network_filesystem(inbox.path) else "events"
+
+
+def _units_below(root: Path, path: str, rules: ScanRules) -> Iterable[Unit]:
+    try:
+        return [unit for unit in scan(root, rules, below=path) if not isinstance(unit, PassedOver)]
+    except OSError:
+        return []  # moved on meanwhile, and its new place has a hint of its own; or closed to us
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114 -- these never raise
+
+
+def _holds_videos(folder: Path, rules: ScanRules) -> bool:
+    """Say whether videos lie beside the images, so that the images are no footage (posters, thumbnails)."""
+    try:
+        found = list(scan(folder, replace(rules, recursive=False), deep=False))
+    except OSError:
+        return False  # the look at the folder itself says what is wrong with it
+    return any(isinstance(unit, Unit) and unit.kind == "video" for unit in found)

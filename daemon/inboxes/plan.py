@@ -1,0 +1,72 @@
+"""`dfld scan --dry-run`: what the daemon would do with each file that lies in an inbox now. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from daemon.config.schema import InboxConfig, WatchConfig
+from daemon.inboxes.intake import scan_rules
+from daemon.inboxes.scan import PassedOver, scan
+from daemon.inboxes.settling import GateRules, Unit, obstacle_of
+from daemon.ledger.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """One file or folder, and what becomes of it."""
+
+    inbox: str
+    path: str
+    outcome: str
+    """known, would_settle, waits, passed_over"""
+    detail: str
+    job: int | None = None
+
+
+def plan_inbox(inbox: InboxConfig, watch: WatchConfig, ledger: Ledger) -> list[PlannedFile]:
+    """Look at an inbox once. Raise nothing for a folder that is away: that is one line of the plan."""
+    known = ledger.read(lambda reader: _known(reader, inbox.name))
+    try:
+        return list(_plan(inbox, watch, known))
+    except OSError as problem:
+        return [PlannedFile(inbox.name, str(inbox.path), "passed_over", f"cannot be listed: {problem.strerror}")]
+
+
+def _plan(
+    inbox: InboxConfig, watch: WatchConfig, known: dict[bytes, tuple[str, int, str, str]]
+) -> Iterator[PlannedFile]:
+    gate = GateRules(watch.stable_for_s, watch.done_marker)
+    for found in scan(inbox.path, scan_rules(inbox, watch)):
+        if isinstance(found, PassedOver):
+            yield PlannedFile(inbox.name, found.path, "passed_over", found.reason)
+        else:
+            yield _plan_unit(inbox, found, gate, known)
+
+
+def _plan_unit(
+    inbox: InboxConfig, unit: Unit, gate: GateRules, known: dict[bytes, tuple[str, int, str, str]]
+) -> PlannedFile:
+    before = known.get(os.fsencode(unit.path))
+    if before is not None and before[0] == unit.fingerprint:
+        _, job, state, outcome = before
+        detail = f"job {job} is {state}" if outcome == "taken" else f"the same content as job {job}"
+        return PlannedFile(inbox.name, unit.path, "known", detail, job)
+    obstacle = obstacle_of(unit, gate)
+    if obstacle:
+        return PlannedFile(inbox.name, unit.path, "waits", obstacle)
+    kind = "a folder of images" if unit.kind == "folder" else "a video"
+    again = f", changed since job {before[1]}" if before is not None else ""
+    detail = f"{kind}, taken once it is unchanged for {gate.stable_for_s:g} s{again}"
+    return PlannedFile(inbox.name, unit.path, "would_settle", detail)
+
+
+def _known(reader: sqlite3.Connection, inbox: str) -> dict[bytes, tuple[str, int, str, str]]:
+    rows = reader.execute(
+        "SELECT files.path, files.identity, jobs.id, jobs.state, files.outcome FROM files"
+        " JOIN jobs ON jobs.id = files.job WHERE files.inbox = ?",
+        (inbox,),
+    )
+    return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}

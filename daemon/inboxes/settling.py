@@ -1,0 +1,204 @@
+"""Which files of an inbox are complete: the one gate for events, rescans and the start of the service. Pure.
+
+A unit is a video file or a folder of images. Looks at it come from `scan`, the clock is handed in. A unit
+settles when nothing speaks against it and two looks or more, `stable_for` apart, found the same identity. The last
+steps of the gate need more than a look: that no process has it open for writing (`writers`), and that it
+opens as a video, which only a worker may try.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from engine.image_size import IMAGE_SUFFIXES
+
+Kind = Literal["video", "folder"]
+
+PARTIAL_NAMES = (
+    ".*",  # hidden: rsync (.name.XXXXXX), syncthing, .nfs*, .fuse_hidden*, our own folders
+    "*.part",
+    "*.partial",
+    "*.crdownload",
+    "*.opdownload",
+    "*.download",
+    "*.filepart",
+    "*.!qb",
+    "*.!ut",
+    "*.aria2",
+    "*.tmp",
+    "*.temp",
+    "*~",
+)
+"""Names, in lower case, that programs give to what is still arriving."""
+COMPANION_NAMES = ("*.dfld.toml", "dfld.toml", "thumbs.db", "desktop.ini")
+"""Names, in lower case, of files that belong to others or to the desktop and are never footage."""
+SIDECAR_ENDING = ".dfld.toml"
+PARTIAL_SIBLINGS = (".aria2", ".part", ".filepart", ".crdownload")
+"""`clip.mp4` is still arriving while `clip.mp4.aria2` lies beside it."""
+
+SPARSE_RATIO = 0.98
+"""A file whose blocks hold less than this part of its size is still being filled in."""
+SPARSE_FREE_BYTES = 4096
+"""Filesystems may keep so small a file inside its inode, with no blocks at all."""
+BLOCK_BYTES = 512
+LOOKS_MIN = 2
+
+Obstacle = Literal[
+    "",
+    "not_regular",
+    "empty",
+    "sparse",
+    "still_downloading",
+    "no_done_marker",
+    "unreadable",
+    "changing",
+    "open_for_writing",
+]
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """What one stat says; a file that is written to, replaced or swapped gets another one."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    blocks: int
+    regular: bool
+
+    @classmethod
+    def of(cls, result: os.stat_result) -> FileIdentity:
+        return cls(
+            result.st_dev,
+            result.st_ino,
+            result.st_size,
+            result.st_mtime_ns,
+            result.st_blocks,
+            stat.S_ISREG(result.st_mode),
+        )
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A video, or a folder of images, as one look found it."""
+
+    path: str
+    """Below the inbox, with `/`."""
+    kind: Kind
+    members: tuple[tuple[str, FileIdentity], ...]
+    """The file itself under the name "", or the images of the folder by name."""
+    still_downloading: bool = False
+    """The file of a download program lies beside or in it."""
+    marked_done: bool = False
+    """The marker of `done_marker` lies beside or in it."""
+    sidecar: FileIdentity | None = None
+    """`<name>.dfld.toml` beside it: its settling is waited for too."""
+    unreadable: str = ""
+    """Why it could not be looked at; it then has no members, and the others go on without it."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(member.size_bytes for _, member in self.members)
+
+    @property
+    def mtime_ns(self) -> int:
+        return max(member.mtime_ns for _, member in self.members)
+
+    @property
+    def fingerprint(self) -> str:
+        """The identity as the ledger keeps it: without the device, whose number a reboot or remount may change."""
+        lines = [f"{name}\0{m.inode}\0{m.size_bytes}\0{m.mtime_ns}" for name, m in self.members]
+        return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class GateRules:
+    """The settings of the gate."""
+
+    stable_for_s: float
+    done_marker: str = ""
+    """Ending of the marker file; empty = no marker is asked for."""
+    sparse_ratio: float = SPARSE_RATIO
+    """0 where the filesystem compresses, so that blocks say nothing."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What the looks so far add up to."""
+
+    unit: Unit
+    since_s: float
+    """When the present identity was first seen, on the clock of the caller."""
+    first_s: float
+    """When the path was first seen."""
+    looks: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """May it be taken now? If not, why, and when is the next look worth while?"""
+
+    settled: bool
+    obstacle: Obstacle
+    look_again_s: float
+
+
+def is_ignored_name(name: str, patterns: Sequence[str] = ()) -> bool:
+    """Say whether a file or folder name is a partial download, a companion, or matches one of the user's globs."""
+    low = name.lower()
+    return any(fnmatchcase(low, pattern) for pattern in (*PARTIAL_NAMES, *COMPANION_NAMES)) or any(
+        fnmatchcase(name, pattern) for pattern in patterns
+    )
+
+
+def is_image_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 -- a name, not a path
+
+
+def sighted(previous: Sighting | None, unit: Unit, now_s: float) -> Sighting:
+    """Add one look to what was seen before; a changed identity starts the count again."""
+    if previous is None:
+        return Sighting(unit, now_s, now_s, 1)
+    if (previous.unit.members, previous.unit.sidecar) != (unit.members, unit.sidecar):
+        return Sighting(unit, now_s, previous.first_s, 1)
+    return Sighting(unit, previous.since_s, previous.first_s, previous.looks + 1)
+
+
+def judge(sighting: Sighting, now_s: float, rules: GateRules) -> Verdict:
+    """Given the looks so far, say whether the unit is complete as far as looks can tell."""
+    obstacle = obstacle_of(sighting.unit, rules)
+    due_s = sighting.since_s + rules.stable_for_s
+    if obstacle:
+        return Verdict(False, obstacle, max(due_s, now_s + max(rules.stable_for_s / 2, 0.05)))
+    if sighting.looks < LOOKS_MIN or now_s < due_s:
+        return Verdict(False, "changing", max(due_s, now_s))
+    return Verdict(True, "", now_s)
+
+
+def obstacle_of(unit: Unit, rules: GateRules) -> Obstacle:
+    """Say what one look alone has against a unit; "" for nothing."""
+    members = [member for _, member in unit.members]
+    if unit.unreadable:
+        return "unreadable"
+    if not members or any(not member.regular for member in members):
+        return "not_regular"
+    if any(member.size_bytes == 0 for member in members):
+        return "empty"
+    if any(_is_sparse(member, rules.sparse_ratio) for member in members):
+        return "sparse"
+    if unit.still_downloading:
+        return "still_downloading"
+    if rules.done_marker and not unit.marked_done:
+        return "no_done_marker"
+    return ""
+
+
+def _is_sparse(member: FileIdentity, ratio: float) -> bool:
+    return member.size_bytes > SPARSE_FREE_BYTES and member.blocks * BLOCK_BYTES < ratio * member.size_bytes

@@ -1,0 +1,263 @@
+"""How a job ends, written down: done, tried again, failed, quarantined, changed, interrupted.
+
+Each method takes the job as it was started, changes the ledger in one transaction, deals with the original, and
+tells. What the ledger cannot take at once (no space) is tried until it can: an outcome is never dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from daemon.config.schema import Config, InboxConfig
+from daemon.events.event import Event, Tell
+from daemon.inboxes.intake import scan_rules
+from daemon.inboxes.roots import Root, look_at_root
+from daemon.inboxes.scan import look_at
+from daemon.jobs.outputs import discard_outputs
+from daemon.jobs.retry import DEATHS_MAX, deaths_after, delay_s
+from daemon.jobs.tidying import Tidier
+from daemon.ledger import claims
+from daemon.ledger import jobs as table
+from daemon.ledger.jobs import Job
+from daemon.ledger.ledger import Ledger, LedgerFullError
+from daemon.worker.messages import Failure
+from engine.workspace import inbox_layout
+
+LEDGER_TRIES_PAUSE_S = 1.0
+LEDGER_TRIES = 5
+"""The service goes on stopping when the ledger's disk stays full: the job is then found running, and taken up again."""
+SPACE_LOOK_S = 10.0
+"""A full disk is tried again this soon, however often it was full before: it empties by itself or by a person."""
+INCOMPLETE_LOOKS = 6
+"""A file that may still be arriving is tried so often within the time that it is given."""
+
+
+class Outcomes:
+    """Writes outcomes down. Used by the thread of one runner."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        tell: Tell,
+        tidier: Tidier,
+        on_originals_gone: Callable[[str, list[bytes]], None],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._tidier = tidier
+        self._ledger = ledger
+        self._tell = tell
+        self._on_originals_gone = on_originals_gone
+        self._wall = wall
+
+    def source_ready(self, job: Job, inbox: InboxConfig, config: Config) -> bool:
+        """Say whether the job's file is there and as it was claimed; otherwise write down what happens instead."""
+        job = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job  # it may have been renamed
+        unit = look_at(inbox.path, os.fsdecode(job.path), scan_rules(inbox, config.watch), job.kind)
+        if unit is not None and unit.fingerprint == job.identity:
+            return self._workspace_free(job, inbox, config)
+        if not isinstance(look_at_root(inbox.path), Root):
+            self.interrupted(job, "stop", "the inbox's folder is not there")
+        elif unit is not None:
+            self.redo(job)
+        elif (path := self._other_place(job, inbox)) is not None:
+            self._write(lambda writer: _follow(writer, job, path))
+        else:
+            self._gone(job, "inbox_gone", "the file left the inbox before it was done")
+        return False
+
+    def _other_place(self, job: Job, inbox: InboxConfig) -> bytes | None:
+        """Return where else in the inbox the same content lies."""
+        paths = self._ledger.read(lambda reader: claims.other_paths(reader, job))
+        return next((path for path in paths if (inbox.path / os.fsdecode(path)).exists()), None)
+
+    def _workspace_free(self, job: Job, inbox: InboxConfig, config: Config) -> bool:
+        other = None
+        if job.role == "dst":
+            other = self._ledger.read(lambda reader: claims.holder_of_dst(reader, job.workspace, job.id))
+        if other is None:
+            return True
+        message, hint = claims.workspace_taken(job.workspace, other)
+        self.failed(job, inbox, config, Failure("setup", "workspace_taken", message, hint))
+        return False
+
+    def changed(self, job: Job, inbox: InboxConfig, config: Config) -> bool:
+        """Say whether the file is another than the one that was claimed. A file that left cannot be asked."""
+        now = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job
+        unit = look_at(inbox.path, os.fsdecode(now.path), scan_rules(inbox, config.watch), job.kind)
+        return unit is not None and unit.fingerprint != now.identity
+
+    def redo(self, job: Job) -> None:
+        """The file changed since it was claimed: what was made of it is removed, and it is a new arrival."""
+        discard_outputs(inbox_layout(Path(job.workspace), job.role, job.slug))
+        self._write(lambda writer: table.start_over(writer, job.id, ""))
+        self._gone(job, "changed", "the file changed; what was made of it was removed, it goes through the gate again")
+
+    def done(self, job: Job, inbox: InboxConfig, config: Config, report: Mapping[str, Any]) -> None:
+        """Everything is written and committed: close the job, then deal with the original."""
+        now_s = self._wall()
+        original = "kept" if inbox.on_done == "keep" else "to_finish"
+
+        def close(writer: sqlite3.Connection) -> None:
+            table.update(
+                writer,
+                job.id,
+                state="done",
+                finished_s=now_s,
+                report=json.dumps(dict(report)),
+                original=original,
+                frames_total=report["frames_decoded"],
+                carry="",  # holds embeddings and a thumbnail; an ended clip is never resumed
+                reason="",
+                message="",
+                hint="",
+            )
+            table.add_totals(writer, job.inbox, {"jobs_done": 1})
+
+        self._write(close)
+        kept, found = report["faces_kept"], report["faces_found"]
+        message = f"job {job.id}: {os.fsdecode(job.path)} is done: {kept} of {found} faces kept"
+        facts = {"faces_kept": kept, "faces_found": found, "frames": report["frames_decoded"]}
+        facts["seconds"] = now_s - (job.started_s or now_s)
+        self._tell(Event("job.done", message, "info", job.inbox, job.id, facts))
+        for warning in report["warnings"]:
+            self._tell(Event("job.warning", f"job {job.id}: {warning}", "warning", job.inbox, job.id))
+        self._tidier.tidy(job.id, inbox, config)
+
+    def failed(self, job: Job, inbox: InboxConfig, config: Config, failure: Failure) -> None:
+        """A worker said why not: wait and try again, mark it failed, or quarantine the file."""
+        now_s = self._wall()
+        if failure.outlook == "incomplete":
+            grace = config.watch.unreadable_grace_s
+            again_s = min(now_s + max(grace / INCOMPLETE_LOOKS, 0.2), job.arrived_s + grace)
+            self._wait(job, failure, again_s, attempts=job.attempts)
+        elif failure.outlook == "passing":
+            attempts = job.attempts + (failure.reason != "no_space")
+            if attempts >= config.retry.attempts:
+                self._end(job, inbox, config, "quarantined", failure)
+                return
+            wait = delay_s(attempts or 1, first_s=config.retry.first_delay_s, longest_s=config.retry.max_delay_s)
+            if failure.reason == "no_space":
+                wait = min(wait, SPACE_LOOK_S)
+            self._wait(job, failure, now_s + wait, attempts=attempts)
+        elif failure.outlook == "file":
+            self._end(job, inbox, config, "quarantined", failure)
+        else:
+            self._end(job, inbox, config, "failed", failure)
+
+    def died(self, job: Job, inbox: InboxConfig, config: Config, message: str, *, frame: int, killed_by: int) -> None:
+        """The file's worker died or was ended: take it up again at the cursor, or give the file up."""
+        now = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job
+        deaths = deaths_after(now.deaths, now.death_frame, frame=frame, killed_by=killed_by)
+        if deaths >= DEATHS_MAX:
+            failure = Failure(
+                "file",
+                "worker_died",
+                f"the file ended {deaths} workers with nothing finished in between, near frame {frame}: {message}",
+                "try to convert it with ffmpeg; `dfld quarantine` puts it back",
+            )
+            self._end(now, inbox, config, "quarantined", failure)
+            return
+        self._write(
+            lambda writer: table.update(
+                writer, job.id, state="queued", reason="worker_died", message=message, deaths=deaths, death_frame=frame
+            )
+        )
+        text = f"job {job.id}: {message}; it goes on at frame {now.next_frame} ({deaths} of {DEATHS_MAX})"
+        facts = {"reason": "worker_died", "deaths": deaths, "frame": frame}
+        self._tell(Event("job.resumed", text, "warning", job.inbox, job.id, facts))
+
+    def interrupted(self, job: Job, wish: str, why: str = "") -> None:
+        """The job was stopped from outside: back into the queue at its cursor, or cancelled."""
+        if wish == "cancel":
+            self._write(
+                lambda writer: table.update(
+                    writer,
+                    job.id,
+                    state="cancelled",
+                    reason="cancelled",
+                    message="cancelled by the operator",
+                    finished_s=self._wall(),
+                )
+            )
+            self._tell(Event("job.cancelled", f"job {job.id} is cancelled", "info", job.inbox, job.id))
+            return
+        self._write(lambda writer: table.update(writer, job.id, state="queued", message=why))
+        message = f"job {job.id} stops at its cursor" + (f": {why}" if why else "")
+        self._tell(Event("job.interrupted", message, "info", job.inbox, job.id, {"reason": wish}))
+
+    def _wait(self, job: Job, failure: Failure, again_s: float, *, attempts: int) -> None:
+        self._write(
+            lambda writer: table.update(
+                writer,
+                job.id,
+                state="waiting",
+                reason=failure.reason,
+                message=failure.message,
+                hint=failure.hint,
+                attempts=attempts,
+                not_before_s=again_s,
+            )
+        )
+        text = f"job {job.id}: {failure.message}; tried again in {max(0.0, again_s - self._wall()):.0f} s"
+        facts = {"reason": failure.reason, "attempt": attempts}
+        self._tell(Event("job.waits", text, "warning", job.inbox, job.id, facts))
+
+    def _end(self, job: Job, inbox: InboxConfig, config: Config, state: str, failure: Failure) -> None:
+        original = "to_quarantine" if state == "quarantined" else "in_inbox"
+        now_s = self._wall()
+
+        def close(writer: sqlite3.Connection) -> None:
+            table.update(
+                writer,
+                job.id,
+                state=state,
+                reason=failure.reason,
+                message=failure.message,
+                hint=failure.hint,
+                finished_s=now_s,
+                original=original,
+            )
+            table.add_totals(writer, job.inbox, {f"jobs_{state}": 1})
+
+        self._write(close)
+        text = f"job {job.id}: {os.fsdecode(job.path)} is {state}: {failure.message}"
+        facts = {"reason": failure.reason, "hint": failure.hint, "file": os.fsdecode(job.path)}
+        self._tell(Event(f"job.{state}", text, "error", job.inbox, job.id, facts))
+        if original == "to_quarantine":
+            self._tidier.tidy(job.id, inbox, config)
+
+    def _gone(self, job: Job, reason: str, message: str) -> None:
+        def close(writer: sqlite3.Connection) -> None:
+            table.update(writer, job.id, state="gone", reason=reason, message=message, finished_s=self._wall())
+            claims.forget_files(writer, job.inbox, [job.path])
+
+        self._write(close)
+        self._on_originals_gone(job.inbox, [job.path])
+        self._tell(Event("job.gone", f"job {job.id}: {message}", "warning", job.inbox, job.id, {"reason": reason}))
+
+    def _write(self, step: Callable[[sqlite3.Connection], None]) -> None:
+        """Write an outcome; a full disk gets a few tries, then the slot puts the job back once the ledger has room."""
+        for attempt in range(LEDGER_TRIES):
+            try:
+                self._ledger.write(step)
+            except LedgerFullError:
+                if attempt == LEDGER_TRIES - 1:
+                    raise
+                threading.Event().wait(LEDGER_TRIES_PAUSE_S)
+            else:
+                return
+
+
+def _follow(writer: sqlite3.Connection, job: Job, path: bytes) -> None:
+    """Go on with another file of the same content; the row's identity is that of the file seen there."""
+    row = writer.execute("SELECT identity FROM files WHERE inbox = ? AND path = ?", (job.inbox, path)).fetchone()
+    claims.forget_files(writer, job.inbox, [job.path])
+    table.update(writer, job.id, path=path, identity=row[0], state="queued")
+    writer.execute("UPDATE files SET outcome = 'taken' WHERE inbox = ? AND path = ?", (job.inbox, path))

@@ -1,0 +1,217 @@
+"""Arrivals in the ledger: from a complete file's content to its job. Functions of a connection.
+
+Content decides, never a name: the same content in the same inbox finds its job again, and the inbox says what then
+happens. `files` holds what lies in the inboxes and was dealt with. Everything runs inside one transaction of
+`Ledger.write`; nothing here looks at the disk or a clock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from daemon.ledger.jobs import UNFINISHED, UNSUCCESSFUL, Job, Kind, job_by_id, job_of_content, requeue
+
+ClaimOutcome = Literal["queued", "again", "known", "moved", "duplicate", "reprocess", "refused"]
+
+AGEING_S = 600.0
+"""Waiting so long is worth one step of priority: nothing starves, and ten minutes hardly reorder a day's work."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A complete file or folder, as the gate let it through and the hasher read it."""
+
+    inbox: str
+    path: bytes
+    kind: Kind
+    identity: str
+    sha256: str
+    size_bytes: int
+    arrived_s: float
+    workspace: str
+    role: Literal["src", "dst"]
+    slugs: Sequence[str]
+    """Names to try, best first; the first that no other content uses in this workspace is taken."""
+    priority: int
+    sidecar: str = ""
+    skip: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the ledger made of an arrival."""
+
+    outcome: ClaimOutcome
+    job: Job
+    message: str = ""
+
+
+def rank(arrived_s: float, priority: int) -> float:
+    """Return the place in the queue, smallest first: arrival, moved ahead by `AGEING_S` for each step of priority.
+
+    Equal to "priority plus one for every ten minutes waited, highest first", without ever being recomputed.
+    """
+    return arrived_s - priority * AGEING_S
+
+
+def claim(
+    connection: sqlite3.Connection,
+    arrival: Arrival,
+    *,
+    now_s: float,
+    on_duplicate: Literal["skip", "reprocess", "quarantine"],
+    earlier_is_there: bool,
+) -> Claim:
+    """Given an arrival, find or make its job.
+
+    `earlier_is_there` says whether the file that the content's job was claimed from is still in place: if not,
+    the job follows the content to its new name.
+    """
+    job = job_of_content(connection, arrival.inbox, arrival.sha256)
+    if job is None:
+        return _claim_new(connection, arrival, now_s)
+    known = connection.execute(
+        "SELECT 1 FROM files WHERE inbox = ? AND path = ? AND job = ?", (arrival.inbox, arrival.path, job.id)
+    ).fetchone()
+    if known and job.state != "gone" and job.original not in ("quarantined", "moved", "deleted"):
+        _remember(connection, arrival, job.id, "taken" if job.path == arrival.path else "duplicate", now_s)
+        if job.path == arrival.path:
+            connection.execute("UPDATE jobs SET identity = ? WHERE id = ?", (arrival.identity, job.id))
+        return Claim("known", _fetched(connection, job.id))
+    if job.state in UNFINISHED and not earlier_is_there:
+        _follow(connection, arrival, job.id)
+        _remember(connection, arrival, job.id, "taken", now_s)
+        return Claim("moved", _fetched(connection, job.id), f"job {job.id} goes on under the file's new name")
+    if job.state in UNSUCCESSFUL:
+        _follow(connection, arrival, job.id)
+        _remember(connection, arrival, job.id, "taken", now_s)
+        requeue(connection, job.id)
+        connection.execute("UPDATE jobs SET original = 'in_inbox', original_path = NULL WHERE id = ?", (job.id,))
+        return Claim("again", _fetched(connection, job.id), f"the content of job {job.id} ({job.state}) is tried again")
+    if on_duplicate == "reprocess" and job.state == "done":
+        _follow(connection, arrival, job.id)
+        _remember(connection, arrival, job.id, "taken", now_s)
+        requeue(connection, job.id)
+        connection.execute(
+            "UPDATE jobs SET original = 'in_inbox', original_path = NULL, basis = 'again', report = '' WHERE id = ?",
+            (job.id,),
+        )
+        return Claim("reprocess", _fetched(connection, job.id), f"the content of job {job.id} is done once more")
+    _remember(connection, arrival, job.id, "duplicate", now_s)
+    return Claim("duplicate", job, f"the same content as job {job.id}, which is {job.state}")
+
+
+def _claim_new(connection: sqlite3.Connection, arrival: Arrival, now_s: float) -> Claim:
+    state, reason, message, hint = "queued", "", "", ""
+    if arrival.skip:
+        state, reason, message = "skipped", "sidecar_skip", "its sidecar says skip = true"
+    elif arrival.role == "dst" and (other := holder_of_dst(connection, arrival.workspace)):
+        state, reason = "failed", "workspace_taken"
+        message, hint = workspace_taken(arrival.workspace, other)
+    slug = next(
+        (slug for slug in arrival.slugs if not _slug_taken(connection, arrival, slug)),
+        f"{arrival.slugs[0]}-{arrival.sha256[:12]}",
+    )
+    row = connection.execute(
+        "INSERT INTO jobs (inbox, path, kind, sha256, size_bytes, identity, workspace, role, slug, sidecar, priority,"
+        " rank, state, reason, message, hint, arrived_s, finished_s)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        (
+            arrival.inbox,
+            arrival.path,
+            arrival.kind,
+            arrival.sha256,
+            arrival.size_bytes,
+            arrival.identity,
+            arrival.workspace,
+            arrival.role,
+            slug,
+            arrival.sidecar,
+            arrival.priority,
+            rank(arrival.arrived_s, arrival.priority),
+            state,
+            reason,
+            message,
+            hint,
+            arrival.arrived_s,
+            None if state == "queued" else now_s,
+        ),
+    ).fetchone()
+    _remember(connection, arrival, row[0], "taken", now_s)
+    return Claim("queued" if state == "queued" else "refused", _fetched(connection, row[0]), message)
+
+
+def _slug_taken(connection: sqlite3.Connection, arrival: Arrival, slug: str) -> bool:
+    place = (arrival.workspace, arrival.role, slug)
+    return bool(
+        connection.execute("SELECT 1 FROM jobs WHERE workspace = ? AND role = ? AND slug = ?", place).fetchone()
+    )
+
+
+def holder_of_dst(connection: sqlite3.Connection, workspace: str, before: int | None = None) -> int | None:
+    """Return the job whose frames a dst workspace holds or is going to; None when it is free.
+
+    `before`: the job that asks; of several that only wait, the first has the workspace.
+    """
+    row = connection.execute(
+        "SELECT id FROM jobs WHERE workspace = ?1 AND role = 'dst' AND id != coalesce(?2, 0) AND (state IN"
+        " ('running', 'done') OR state IN ('queued', 'waiting') AND id < coalesce(?2, id + 1)) ORDER BY id",
+        (workspace, before),
+    ).fetchone()
+    return int(row[0]) if row else None
+
+
+def workspace_taken(workspace: str, other: int) -> tuple[str, str]:
+    """Return the sentence and the remedy for a dst clip whose workspace has another clip's frames."""
+    return (
+        f"the workspace {workspace} already holds the frames of another dst clip (job {other}); "
+        "DeepFaceLab's merger has room for one clip a workspace, since its frames are named by number alone",
+        f"give this clip an inbox with a workspace of its own, then `dfld jobs retry`; or cancel job {other}",
+    )
+
+
+def _follow(connection: sqlite3.Connection, arrival: Arrival, job_id: int) -> None:
+    connection.execute(
+        "UPDATE jobs SET path = ?, identity = ?, sidecar = ?, priority = ?, rank = ? WHERE id = ?",
+        (
+            arrival.path,
+            arrival.identity,
+            arrival.sidecar,
+            arrival.priority,
+            rank(arrival.arrived_s, arrival.priority),
+            job_id,
+        ),
+    )
+
+
+def _remember(connection: sqlite3.Connection, arrival: Arrival, job_id: int, outcome: str, now_s: float) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO files (inbox, path, identity, sha256, outcome, job, seen_s)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (arrival.inbox, arrival.path, arrival.identity, arrival.sha256, outcome, job_id, now_s),
+    )
+
+
+def known_files(connection: sqlite3.Connection, inbox: str) -> dict[bytes, str]:
+    """Return path → identity of everything in the inbox that was dealt with."""
+    return {row[0]: row[1] for row in connection.execute("SELECT path, identity FROM files WHERE inbox = ?", (inbox,))}
+
+
+def forget_files(connection: sqlite3.Connection, inbox: str, paths: Collection[bytes]) -> None:
+    """Drop files that a scan no longer finds, so that the same name can arrive anew."""
+    connection.executemany("DELETE FROM files WHERE inbox = ? AND path = ?", [(inbox, path) for path in paths])
+
+
+def other_paths(connection: sqlite3.Connection, job: Job) -> list[bytes]:
+    """Return the other names in the inbox that hold the same content."""
+    rows = connection.execute("SELECT path FROM files WHERE job = ? AND path != ?", (job.id, job.path))
+    return [row[0] for row in rows]
+
+
+def _fetched(connection: sqlite3.Connection, job_id: int) -> Job:
+    job = job_by_id(connection, job_id)
+    assert job is not None, "a row of this transaction"
+    return job

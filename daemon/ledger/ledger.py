@@ -1,0 +1,203 @@
+"""The ledger: one SQLite file that remembers every file, job, cursor and face.
+
+This file opens it and moves transactions; what is stored is `jobs` and `claims`, the tables are `schema`.
+
+One thread owns the one connection that writes (SQLite before 3.51.3 can corrupt a WAL when two connections write
+and checkpoint at the same moment), each `write` is one transaction, and it returns after the commit is on the
+disk. Readers open their own read-only connection. A full disk is told as LedgerFullError; the step was rolled
+back and may be handed in again.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from daemon.errors import LedgerError
+from daemon.ledger.schema import migrate
+from engine.private_files import FILE_MODE
+
+T = TypeVar("T")
+Step = Callable[[sqlite3.Connection], T]
+
+BUSY_TIMEOUT_MS = 10_000
+FULL_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+"""Primary result codes that may pass by themselves: no space, a disk error, a read-only remount."""
+PRIMARY_CODE_MASK = 0xFF
+
+
+class LedgerFullError(LedgerError):
+    """The ledger's disk is full or failing; nothing of the step was kept, and it may succeed later."""
+
+    retryable = True
+
+
+class Ledger:
+    """The open ledger. `write` and `read` may be called from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the ledger at `path`. Raise LedgerError when it is newer, damaged or cannot be opened."""
+        self.path = path
+        self._steps: queue.SimpleQueue[tuple[Step[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._closed = threading.Event()
+        self.last_write_ok = True
+        """False while writes fail; set by the writer thread alone."""
+        opened: Future[None] = Future()
+        self._writer = threading.Thread(target=self._run, args=(opened,), name="ledger", daemon=True)
+        self._writer.start()
+        opened.result()
+
+    def write(self, step: Step[T], timeout_s: float | None = None) -> T:
+        """Run `step` in a transaction of its own and return its result once it is committed.
+
+        Raise LedgerFullError when the disk refuses, LedgerError for any other failure of SQLite or when no answer
+        came within `timeout_s`; what `step` itself raises comes through, and its changes are rolled back.
+        """
+        if self._closed.is_set():
+            raise LedgerError(f"{self.path}: the ledger is closed")
+        done: Future[T] = Future()
+        self._steps.put((step, done))
+        try:
+            return done.result(timeout_s)
+        except TimeoutError as problem:
+            raise LedgerError(f"{self.path}: the ledger did not answer within {timeout_s} s") from problem
+
+    def read(self, step: Step[T]) -> T:
+        """Run `step` on a read-only connection of the calling thread; it sees the last committed state."""
+        try:
+            with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None)) as reader:
+                reader.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+                reader.row_factory = sqlite3.Row
+                reader.execute("BEGIN")
+                return step(reader)
+        except sqlite3.Error as problem:
+            raise _translated(self.path, problem) from problem
+
+    def shrink(self) -> None:
+        """Write out the log and give free pages back, so that deleted rows are in no file any more."""
+        self._outside_a_transaction("VACUUM")
+        self._outside_a_transaction("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _outside_a_transaction(self, statement: str) -> None:
+        def step(writer: sqlite3.Connection) -> None:
+            writer.execute("COMMIT")  # the one that `write` began
+            writer.execute(statement).fetchall()
+            writer.execute("BEGIN IMMEDIATE")
+
+        self.write(step)
+
+    def answers(self, timeout_s: float) -> bool:
+        """Say whether the writer thread takes a step within `timeout_s`; the truth behind health and watchdog."""
+        if self._closed.is_set() or not self._writer.is_alive():
+            return False
+        done: Future[Any] = Future()
+        self._steps.put((lambda connection: connection.execute("SELECT 1").fetchone(), done))
+        try:
+            done.result(timeout_s)
+        except (TimeoutError, LedgerError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Finish the steps handed in so far, then close the file."""
+        if not self._closed.is_set():
+            self._closed.set()
+            self._steps.put(None)
+        self._writer.join()
+
+    def _run(self, opened: Future[None]) -> None:
+        try:
+            connection = _open(self.path)
+        except BaseException as problem:  # handed to the thread that waits in __init__
+            opened.set_exception(problem)
+            return
+        opened.set_result(None)
+        with closing(connection):
+            while (work := self._steps.get()) is not None:
+                step, done = work
+                try:
+                    result = self._transact(connection, step)
+                except BaseException as problem:  # handed to the thread that waits in write
+                    done.set_exception(problem)
+                else:
+                    done.set_result(result)
+
+    def _transact(self, connection: sqlite3.Connection, step: Step[T]) -> T:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            result = step(connection)
+            connection.execute("COMMIT")
+        except sqlite3.Error as problem:
+            self._roll_back(connection)
+            self.last_write_ok = False
+            raise _translated(self.path, problem) from problem
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        self.last_write_ok = True
+        return result
+
+    @staticmethod
+    def _roll_back(connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:  # SQLite rolls back by itself on some disk errors
+            connection.execute("ROLLBACK")
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as problem:
+        raise LedgerError(
+            f"cannot open the ledger {path}: {problem}", hint="state_dir must be writable for the user that runs dfld"
+        ) from problem
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # NORMAL can lose the last commits on power loss
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
+        migrate(connection, lambda version: _back_up(connection, path, version))
+    except sqlite3.Error as problem:
+        connection.close()
+        raise LedgerError(
+            f"the ledger {path} cannot be used: {problem}",
+            hint=f"look at {path.parent} for a copy named {path.name}.schema*; without one, move the file aside: "
+            "finished files are then taken again",
+        ) from problem
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
+    """Copy the ledger beside itself, whole and synced, before its schema changes."""
+    target = path.with_name(f"{path.name}.schema{version}")
+    temporary = target.with_name(f".{target.name}.part")
+    temporary.unlink(missing_ok=True)
+    os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    with closing(sqlite3.connect(temporary)) as copy:
+        connection.backup(copy)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(target)
+    return target
+
+
+def _translated(path: Path, problem: sqlite3.Error) -> LedgerError:
+    code = getattr(problem, "sqlite_errorcode", None)
+    if code is not None and code & PRIMARY_CODE_MASK in FULL_CODES:
+        return LedgerFullError(
+            f"{path}: the ledger cannot be written: {problem}; work waits until it can",
+            hint=f"free space on the disk of {path.parent}",
+        )
+    return LedgerError(f"{path}: the ledger failed: {problem}")

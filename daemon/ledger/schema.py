@@ -1,0 +1,131 @@
+"""The tables of the ledger and how an older ledger becomes a newer one.
+
+`user_version` says which migrations a file has been through. Migrations only go forward, one transaction each,
+after a copy of the file was made; a ledger from a newer dfld is refused. Paths are BLOBs: a file name is bytes,
+and a name that is not UTF-8 must survive. Times are Unix seconds. What the rows mean is `daemon.ledger.jobs`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from daemon.errors import ExitCode, LedgerError
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE jobs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        inbox TEXT NOT NULL,
+        path BLOB NOT NULL,                  -- below the inbox
+        kind TEXT NOT NULL CHECK (kind IN ('video', 'folder')),
+        sha256 TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        identity TEXT NOT NULL,              -- inode, size, mtime when it was claimed
+        workspace TEXT NOT NULL,
+        role TEXT NOT NULL CHECK (role IN ('src', 'dst')),
+        slug TEXT NOT NULL,
+        sidecar TEXT NOT NULL,               -- JSON
+        priority INTEGER NOT NULL,
+        rank REAL NOT NULL,                  -- smallest goes first; see daemon.ledger.jobs.rank
+        state TEXT NOT NULL CHECK (state IN
+            ('queued', 'running', 'waiting', 'done', 'failed', 'quarantined', 'cancelled', 'gone', 'skipped')),
+        reason TEXT NOT NULL DEFAULT '',
+        message TEXT NOT NULL DEFAULT '',
+        hint TEXT NOT NULL DEFAULT '',
+        attempts INTEGER NOT NULL DEFAULT 0, -- failures that may pass
+        deaths INTEGER NOT NULL DEFAULT 0,   -- workers this file killed without a commit in between
+        death_frame INTEGER,
+        not_before_s REAL NOT NULL DEFAULT 0,
+        arrived_s REAL NOT NULL,
+        started_s REAL,
+        finished_s REAL,
+        basis TEXT NOT NULL DEFAULT '',      -- which identity and settings made the faces
+        next_frame INTEGER NOT NULL DEFAULT 0,
+        last_pts INTEGER,
+        counts TEXT NOT NULL DEFAULT '{}',   -- JSON of engine.types.Counts
+        carry TEXT NOT NULL DEFAULT '',
+        frames_total INTEGER,
+        report TEXT NOT NULL DEFAULT '',     -- JSON, once done
+        original TEXT NOT NULL DEFAULT 'in_inbox' CHECK (original IN
+            ('in_inbox', 'to_finish', 'kept', 'moved', 'deleted', 'to_quarantine', 'quarantined', 'marked')),
+        original_path BLOB,                  -- where it went
+        UNIQUE (inbox, sha256),
+        UNIQUE (workspace, role, slug)
+    ) STRICT;
+    CREATE INDEX jobs_waiting_by_rank ON jobs (rank, id) WHERE state IN ('queued', 'waiting');
+    CREATE INDEX jobs_by_state ON jobs (state, inbox);
+    CREATE INDEX jobs_to_tidy ON jobs (original) WHERE original IN ('to_finish', 'to_quarantine');
+
+    CREATE TABLE faces (
+        job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        place INTEGER NOT NULL,              -- order within the job
+        frame INTEGER NOT NULL,
+        kept INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        file TEXT,
+        record TEXT NOT NULL,                -- JSON of engine.types.FaceRecord
+        PRIMARY KEY (job, place)
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX faces_are_written_once ON faces (job, file) WHERE file IS NOT NULL;
+
+    CREATE TABLE files (
+        inbox TEXT NOT NULL,
+        path BLOB NOT NULL,
+        identity TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        outcome TEXT NOT NULL CHECK (outcome IN ('taken', 'duplicate')),
+        job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        seen_s REAL NOT NULL,
+        PRIMARY KEY (inbox, path)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX files_by_job ON files (job);
+
+    CREATE TABLE pauses (
+        scope TEXT PRIMARY KEY,              -- an inbox's name, or '*'
+        mode TEXT NOT NULL CHECK (mode IN ('pause', 'drain')),
+        since_s REAL NOT NULL
+    ) STRICT;
+
+    CREATE TABLE totals (
+        inbox TEXT NOT NULL,
+        name TEXT NOT NULL,
+        value REAL NOT NULL,
+        PRIMARY KEY (inbox, name)
+    ) STRICT, WITHOUT ROWID;                 -- counters that outlive restarts and forgotten jobs
+    """,
+)
+"""Statement scripts; entry N brings a ledger from version N to N + 1. Never edit one that was released."""
+
+VERSION = len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection, backup: Callable[[int], Path | None]) -> None:
+    """Bring the ledger to `VERSION`. `backup` is called with the old version before the first change.
+
+    Raise LedgerError for a ledger of a newer dfld; it is left untouched.
+    """
+    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if found > VERSION:
+        error = LedgerError(
+            f"the ledger has schema {found}, this dfld knows schemas up to {VERSION}; nothing was changed",
+            hint="install the newer dfld again, or restore the copy that it made before its first change",
+        )
+        error.exit_code = ExitCode.CONFIGURATION
+        raise error
+    if 0 < found < VERSION:
+        backup(found)
+    for version in range(found, VERSION):
+        _apply(connection, version)
+
+
+def _apply(connection: sqlite3.Connection, version: int) -> None:
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[version]}; PRAGMA user_version = {version + 1}; COMMIT")
+    except sqlite3.Error as problem:
+        if connection.in_transaction:
+            connection.rollback()
+        raise LedgerError(
+            f"cannot bring the ledger from schema {version} to {version + 1}: {problem}; it is left at {version}"
+        ) from problem

@@ -1,0 +1,76 @@
+"""What Prometheus reads at each scrape: from the ledger, from the disks, and from the work in hand."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from daemon.config.schema import Config
+from daemon.jobs.disk import DiskGuard
+from daemon.jobs.ingest import Running
+from daemon.ledger import jobs as table
+from daemon.ledger.ledger import Ledger
+from daemon.metrics.registry import STATE_TARGET, LabelValues, Reading
+from engine.match import ACCEPTED, ACCEPTED_IN_VIDEO, NEGATIVE, NO_MATCH, RESCUED, REVIEW_REASONS
+
+QUEUE_STATE = {"queued": "queued", "running": "running", "waiting": "retrying", "quarantined": "quarantined"}
+JOB_RESULT = {"jobs_done": "done", "jobs_failed": "failed", "jobs_quarantined": "quarantined"}
+FACE_OUTCOME = {
+    ACCEPTED: "kept",
+    ACCEPTED_IN_VIDEO: "kept",
+    RESCUED: "rescued",
+    **dict.fromkeys(REVIEW_REASONS, "review"),
+    NO_MATCH: "no_match",
+    NEGATIVE: "no_match",
+}
+"""The engine's reasons → the label of dfld_faces_total; every other reason is `other`."""
+
+
+def ledger_reading(ledger: Ledger, settling: Mapping[str, int]) -> Reading:
+    """Return counters that outlive restarts, and the queue. `settling`: inbox → files that have not settled."""
+    values: defaultdict[str, Counter[LabelValues]] = defaultdict(Counter)
+    found = ledger.read(lambda reader: (table.totals(reader), table.state_counts(reader), table.oldest_queued_s(reader),
+                                        table.last_done_s(reader)))  # fmt: skip
+    totals, states, oldest, last_done = found
+    for (inbox, name), value in totals.items():
+        if name in JOB_RESULT:
+            values["dfld_jobs_total"][inbox, JOB_RESULT[name]] += value  # type: ignore[assignment]
+        elif name == "frames_decoded":
+            values["dfld_frames_decoded_total"][inbox,] = value  # type: ignore[assignment]
+        elif name == "packets_damaged":
+            values["dfld_packets_damaged_total"][inbox,] = value  # type: ignore[assignment]
+        elif name == "faces_written":
+            values["dfld_workspace_faces"][inbox,] = value  # type: ignore[assignment]
+        elif name.startswith("faces_"):
+            outcome = FACE_OUTCOME.get(name.removeprefix("faces_"), "other")
+            values["dfld_faces_total"][inbox, outcome] += value  # type: ignore[assignment]
+    for (inbox, state), count in states.items():
+        if state in QUEUE_STATE:
+            values["dfld_queue_files"][inbox, QUEUE_STATE[state]] = count
+        if state == "cancelled":
+            values["dfld_jobs_total"][inbox, "cancelled"] = count
+    for inbox, count in settling.items():
+        values["dfld_queue_files"][inbox, "settling"] = count
+    readings: dict[str, Mapping[LabelValues, float]] = dict(values)
+    readings["dfld_oldest_queued_timestamp_seconds"] = {(inbox,): when for inbox, when in oldest.items()}
+    readings["dfld_last_job_success_timestamp_seconds"] = {(inbox,): when for inbox, when in last_done.items()}
+    return readings
+
+
+def disk_reading(config: Config, guard: DiskGuard, ledger: Ledger) -> Reading:
+    """Return what is free where, and the ledger's size."""
+    targets = {inbox.name: inbox.workspace for inbox in config.inboxes}
+    rooms = {name: guard.room(path) for name, path in {**targets, STATE_TARGET: config.service.state_dir}.items()}
+    return {
+        "dfld_disk_free_bytes": {(name,): room.free_bytes for name, room in rooms.items()},
+        "dfld_disk_reserve_bytes": {(name,): room.reserve_bytes for name, room in rooms.items()},
+        "dfld_ledger_size_bytes": {(): ledger.path.stat().st_size},
+    }
+
+
+def progress_reading(running: Sequence[Running]) -> Reading:
+    """Return how far the jobs in hand are."""
+    ratios: dict[LabelValues, float] = {
+        (one.inbox,): min(1.0, one.frames_done / one.frames_total) if one.frames_total else 0.0 for one in running
+    }
+    return {"dfld_job_progress_ratio": ratios}

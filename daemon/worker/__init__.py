@@ -1,0 +1,8 @@
+"""The child process that owns models and decoders, and the service's end of it.
+
+process    the child process that owns models and decoders
+extractor  its extractor
+failures   pure: what a failure in it means for its job
+link       the service's end of it
+messages   what both say to each other
+"""

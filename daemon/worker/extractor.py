@@ -1,0 +1,154 @@
+"""The worker's real extractor: models and identities kept loaded between clips, and `engine.extract`.
+
+Runs in the worker alone; the service itself imports none of this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from daemon.inboxes.truncation import missing_bytes
+from daemon.jobs.outputs import discard_outputs
+from daemon.worker.messages import Order
+from daemon.worker.process import IncompleteError, main
+from engine.backends.backend import Backend
+from engine.backends.catalog import open_backend
+from engine.errors import InputError, InputUnavailableError, ReferencePhotoError
+from engine.extract import extract
+from engine.identity import build_identity
+from engine.types import Commit, ExtractReport, Identity, Progress, Resume
+from engine.video import probe
+from engine.workspace import Layout, inbox_layout
+
+IDENTITIES_MAX = 16
+"""So many people are kept in mind; a machine has few inboxes."""
+
+BackendKey = tuple[str, str, str]
+Photos = dict[str, list[str]]
+"""What an identity is made of: part → name and hash of each photo."""
+
+
+class EngineExtractor:
+    """Extraction with the engine. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._backends: dict[BackendKey, Backend] = {}
+        self._identities: dict[str, Identity] = {}
+
+    def try_file(self, order: Order) -> None:
+        try_file(order)
+
+    def load(self, order: Order) -> str:
+        """Load models and identity; return what decides how the faces come out, as a hash."""
+        backend = self._backend(order)
+        photos = _photos_of(order)
+        self._identity(order, backend, photos)
+        basis = {
+            "program": version("dfld"),
+            "settings": dict(order.settings),
+            "backend": backend.info.name,
+            "models": [[model.task, model.sha256] for model in backend.info.models],
+            "photos": photos,
+            "role": order.role,
+            "stretch": [order.start_s, order.end_s],
+        }
+        return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()
+
+    def extract(
+        self,
+        order: Order,
+        *,
+        stop: threading.Event,
+        on_progress: Callable[[Progress], None],
+        on_commit: Callable[[Commit], None],
+        resume: Resume | None,
+    ) -> ExtractReport:
+        backend = self._backend(order)
+        identity = self._identity(order, backend, _photos_of(order))
+        return extract(
+            Path(order.source),
+            layout_of(order),
+            identity=identity,
+            backend=backend,
+            settings=order.extract_settings(),
+            stop=stop,
+            on_progress=on_progress,
+            on_commit=on_commit,
+            resume=resume,
+            notes=order.notes,
+            start_s=order.start_s,
+            end_s=order.end_s,
+        )
+
+    def discard(self, order: Order) -> int:
+        return discard_outputs(layout_of(order))
+
+    def _backend(self, order: Order) -> Backend:
+        key = (order.backend, order.model_root, order.model_pack)
+        if key not in self._backends:
+            self._backends[key] = open_backend(
+                order.backend, model_root=Path(order.model_root), model_pack=order.model_pack
+            )
+        return self._backends[key]
+
+    def _identity(self, order: Order, backend: Backend, photos: Photos) -> Identity:
+        """Make the person's identity, or take the one made of the same photos before."""
+        made_of = json.dumps([order.person, order.backend, order.model_root, order.model_pack, photos])
+        if made_of not in self._identities:
+            identity, _reports = build_identity(
+                [Path(one) for one in order.references],
+                backend,
+                name=order.person,
+                negatives=[Path(one) for one in order.negatives],
+            )
+            while len(self._identities) >= IDENTITIES_MAX:
+                self._identities.pop(next(iter(self._identities)))
+            self._identities[made_of] = identity
+        return self._identities[made_of]
+
+
+def layout_of(order: Order) -> Layout:
+    return inbox_layout(Path(order.workspace), order.role, order.slug)
+
+
+def try_file(order: Order) -> None:
+    """Open the source as far as its first frame. Raise IncompleteError when it may still be arriving."""
+    source = Path(order.source)
+    missing = 0 if source.is_dir() else missing_bytes(source)
+    if missing and not order.take_incomplete:
+        raise IncompleteError(f"{source.name}: {missing} bytes that its header promises are not there yet")
+    try:
+        probe(source)
+    except InputUnavailableError:
+        raise
+    except InputError as problem:
+        if missing is None and not order.take_incomplete:
+            raise IncompleteError(f"{source.name} does not open yet: {problem.message}") from problem
+        raise
+
+
+def _photos_of(order: Order) -> Photos:
+    return {"references": _photo_hashes(order.references), "negatives": _photo_hashes(order.negatives)}
+
+
+def _photo_hashes(paths: Sequence[str]) -> list[str]:
+    """Return "name:hash" of every file below the given photos and folders, in a fixed order."""
+    found = []
+    for path in map(Path, paths):
+        files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+        for file in files:
+            try:
+                found.append(f"{file.name}:{hashlib.sha256(file.read_bytes()).hexdigest()}")
+            except OSError as problem:
+                raise ReferencePhotoError(f"reference photo {file}: {problem.strerror}") from problem
+    return found
+
+
+if __name__ == "__main__":
+    # Here, not in daemon.worker.process: run as a program, that module would exist twice, and so would its exceptions.
+    main(EngineExtractor())

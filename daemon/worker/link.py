@@ -1,0 +1,174 @@
+"""The service's end of one worker: start it, talk to it, see how it is, end it. Nothing about jobs.
+
+A worker is started, used and ended by one thread, which must live as long as the worker does: the kernel takes the
+death of the thread that forked for the death of the parent. Two threads of its own read what the worker says.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from daemon.errors import WorkerError
+from daemon.worker.messages import Message, read_message, write_message
+
+WORKER_COMMAND = (sys.executable, "-m", "daemon.worker.extractor")
+ERROR_LINES_KEPT = 40
+ERROR_LINE_CHARS_MAX = 500
+END_WAIT_S = 5.0
+"""After SIGKILL only an unresponsive disk keeps a process; it is not waited for any longer."""
+
+
+class WorkerDiedError(WorkerError):
+    """The worker is gone."""
+
+    def __init__(self, exit_status: int, last_words: Sequence[str]) -> None:
+        self.signal = -exit_status if exit_status < 0 else 0
+        self.last_words = tuple(last_words)
+        how = f"was killed by {_signal_name(self.signal)}" if self.signal else f"exited with status {exit_status}"
+        said = next((line for line in reversed(self.last_words) if line.strip()), "")
+        super().__init__(f"the worker {how}" + (f": {said.strip()}" if said else ""))
+
+
+class WorkerLink:
+    """A running worker."""
+
+    def __init__(
+        self,
+        *,
+        command: Sequence[str] = WORKER_COMMAND,
+        memory_bytes: int = 0,
+        keep_open: Sequence[int] = (),
+        on_error_line: Callable[[str], None] | None = None,
+    ) -> None:
+        """Start a worker. `keep_open`: descriptors that it holds as long as it lives (the lock of the state folder).
+
+        Raise WorkerError when it cannot be started.
+        """
+        arguments = [*command, "--parent", str(os.getpid()), "--memory-bytes", str(memory_bytes)]
+        root = str(Path(__file__).resolve().parents[1])
+        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+        try:
+            self._process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path},
+                pass_fds=tuple(keep_open),
+                start_new_session=True,
+            )
+        except OSError as problem:
+            raise WorkerError(f"cannot start a worker: {problem}") from problem
+        self._last_words: deque[str] = deque(maxlen=ERROR_LINES_KEPT)
+        self._messages: queue.SimpleQueue[Message | WorkerError | None] = queue.SimpleQueue()
+        self._on_error_line = on_error_line
+        self._readers = [
+            threading.Thread(target=self._read_messages, name=f"worker-{self.pid}", daemon=True),
+            threading.Thread(target=self._read_errors, name=f"worker-{self.pid}-errors", daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, message: Message) -> None:
+        """Send one message. Raise WorkerDiedError when the worker is gone."""
+        assert self._process.stdin is not None, "a pipe was asked for"
+        try:
+            write_message(self._process.stdin, message)
+        except OSError as problem:
+            raise self._died() from problem
+
+    def receive(self, timeout_s: float) -> Message | None:
+        """Return the next message, None when none came in time. Raise WorkerDiedError, or WorkerError for nonsense."""
+        try:
+            message = self._messages.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if message is None:
+            self._messages.put(None)
+            raise self._died()
+        if isinstance(message, WorkerError):
+            self.kill()
+            raise message
+        return message
+
+    def resident_bytes(self) -> int:
+        """Return how much memory it uses now; 0 when it is gone."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        except (OSError, ValueError, IndexError):
+            return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def kill(self) -> None:
+        """End it at once. What it had not handed over is done again by the next one."""
+        self._process.kill()
+        self.close()
+
+    def close(self) -> None:
+        """Let it end by closing its input, and clean up behind it."""
+        assert self._process.stdin is not None, "a pipe was asked for"
+        with suppress(OSError):  # it died with words still on their way to it
+            self._process.stdin.close()
+        try:
+            self._process.wait(END_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            try:
+                self._process.wait(END_WAIT_S)
+            except subprocess.TimeoutExpired:
+                return  # stuck in the kernel, on a disk that does not answer
+        for reader in self._readers:
+            reader.join(END_WAIT_S)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _died(self) -> WorkerDiedError:
+        try:
+            status = self._process.wait(END_WAIT_S)
+        except subprocess.TimeoutExpired:  # it closed its pipe and lives on
+            self._process.kill()
+            status = self._process.wait(END_WAIT_S)
+        self._readers[1].join(END_WAIT_S)
+        return WorkerDiedError(status, tuple(self._last_words))
+
+    def _read_messages(self) -> None:
+        assert self._process.stdout is not None, "a pipe was asked for"
+        try:
+            while (message := read_message(self._process.stdout)) is not None:
+                self._messages.put(message)
+        except WorkerError as problem:
+            self._messages.put(problem)
+        self._messages.put(None)
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None, "a pipe was asked for"
+        while line := self._process.stderr.readline(ERROR_LINE_CHARS_MAX):
+            text = line.decode("utf-8", "backslashreplace").rstrip("\n")
+            self._last_words.append(text)
+            if self._on_error_line is not None:
+                self._on_error_line(text)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,168 @@
+"""What the service and a worker say to each other: JSON objects, one a line, of limited length.
+
+Nothing in a message means something on one side of the pipe alone (no file descriptors, no pickles), so a worker
+could as well sit at the other end of a connection.
+
+    service → worker                          worker → service
+    order    one video to extract             ready      up, and waiting
+    begin    from the start, or from here     readable   the file opens
+    records  faces of earlier commits         opened     models are loaded; `basis` = what makes its faces
+    ack      the commit is stored             progress   how far it is
+    stop     end the piece in hand            records    faces of the commit that follows
+                                              commit     a finished piece
+                                              done       the report
+                                              failed     why not
+
+    order → readable → opened → begin (records…) → progress… (records… commit → ack)… → done | failed
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import IO, Any, Literal
+
+from daemon.errors import WorkerError
+from daemon.ledger.jobs import face_record
+from engine.types import Commit, Counts, Cursor, ExtractSettings, FaceRecord, Progress, Resume
+
+MESSAGE_BYTES_MAX = 64 << 20
+"""The largest message is a commit's carried state; anything longer is no message of ours."""
+RECORDS_A_MESSAGE = 500
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Everything a worker needs to know to extract one clip."""
+
+    job: int
+    source: str
+    workspace: str
+    role: Literal["src", "dst"]
+    slug: str
+    person: str
+    references: tuple[str, ...]
+    negatives: tuple[str, ...]
+    backend: str
+    model_root: str
+    model_pack: str
+    settings: Mapping[str, Any]
+    """Fields of engine.types.ExtractSettings."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Written into the extraction log."""
+    start_s: float | None = None
+    """Only frames from this time on."""
+    end_s: float | None = None
+    """Only frames before this time."""
+    take_incomplete: bool = False
+    """Work on a file whose header promises more than is there: waiting for the rest is over."""
+
+    def extract_settings(self) -> ExtractSettings:
+        return ExtractSettings(**self.settings)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a worker could not do an order, in terms of what should happen next."""
+
+    outlook: Literal["passing", "file", "setup", "incomplete"]
+    """passing: try again later; file: the file cannot be used; setup: nothing of the inbox can work before someone
+    changes something; incomplete: the file may still be arriving."""
+    reason: str
+    """From the fixed list of `daemon.worker.failures`."""
+    message: str
+    hint: str = ""
+
+
+def write_message(stream: IO[bytes], message: Message) -> None:
+    """Write one message and flush. Raise OSError when the other side is gone."""
+    stream.write(json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n")
+    stream.flush()
+
+
+def read_message(stream: IO[bytes]) -> Message | None:
+    """Read one message; None at the end. Raise WorkerError for anything that is not one."""
+    line = stream.readline(MESSAGE_BYTES_MAX + 1)
+    if not line:
+        return None
+    if len(line) > MESSAGE_BYTES_MAX:
+        raise WorkerError(f"a message is longer than {MESSAGE_BYTES_MAX} bytes; the worker is replaced")
+    if not line.endswith(b"\n"):
+        return None  # cut off by a death in mid-sentence
+    try:
+        message = json.loads(line)
+    except ValueError as problem:
+        raise WorkerError(f"not a message: {line[:80]!r}; the worker is replaced") from problem
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise WorkerError(f"not a message: {line[:80]!r}; the worker is replaced")
+    return message
+
+
+def order_message(order: Order) -> Message:
+    return {"type": "order", **asdict(order)}
+
+
+def order_of(message: Message) -> Order:
+    values = {one.name: message[one.name] for one in fields(Order)}
+    values["references"], values["negatives"] = tuple(values["references"]), tuple(values["negatives"])
+    return Order(**values)
+
+
+def records_messages(records: Sequence[FaceRecord]) -> Iterator[Message]:
+    """Yield the faces in messages of bounded size."""
+    for start in range(0, len(records), RECORDS_A_MESSAGE):
+        yield {"type": "records", "records": [asdict(one) for one in records[start : start + RECORDS_A_MESSAGE]]}
+
+
+def records_of(message: Message) -> list[FaceRecord]:
+    return [face_record(values) for values in message["records"]]
+
+
+def begin_messages(resume: Resume | None, *, discard: bool) -> Iterator[Message]:
+    """Yield the faces of earlier commits, then the word to begin. `discard`: remove the clip's files first."""
+    if resume is None:
+        yield {"type": "begin", "discard": discard, "resume": None}
+        return
+    yield from records_messages(resume.records)
+    state = {"cursor": asdict(resume.cursor), "counts": asdict(resume.counts), "carry": resume.carry}
+    yield {"type": "begin", "discard": discard, "resume": state}
+
+
+def resume_of_message(message: Message, records: Sequence[FaceRecord]) -> Resume | None:
+    state = message["resume"]
+    if state is None:
+        return None
+    return Resume(Cursor(**state["cursor"]), tuple(records), Counts(**state["counts"]), state["carry"])
+
+
+def commit_messages(commit: Commit) -> Iterator[Message]:
+    yield from records_messages(commit.records)
+    yield {
+        "type": "commit",
+        "cursor": asdict(commit.cursor),
+        "counts": asdict(commit.counts),
+        "carry": commit.carry,
+    }
+
+
+def commit_of(message: Message, records: Sequence[FaceRecord]) -> Commit:
+    return Commit(Cursor(**message["cursor"]), tuple(records), Counts(**message["counts"]), message["carry"])
+
+
+def progress_message(progress: Progress) -> Message:
+    return {"type": "progress", **asdict(progress), "stage_seconds": dict(progress.stage_seconds)}
+
+
+def progress_of(message: Message) -> Progress:
+    return Progress(**{one.name: message[one.name] for one in fields(Progress)})
+
+
+def failed_message(failure: Failure) -> Message:
+    return {"type": "failed", **asdict(failure)}
+
+
+def failure_of(message: Message) -> Failure:
+    return Failure(**{one.name: message[one.name] for one in fields(Failure)})
