@@ -54,7 +54,7 @@ class WorkerLink:
         Raise WorkerError when it cannot be started.
         """
         arguments = [*command, "--parent", str(os.getpid()), "--memory-bytes", str(memory_bytes)]
-        root = str(Path(__file__).resolve().parents[1])
+        root = str(Path(__file__).resolve().parents[2])  # where `daemon` lies, whatever the folder dfld was started in
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
         try:
             self._process = subprocess.Popen(
