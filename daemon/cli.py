@@ -69,10 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for module in (
-        demo, extract, tune, photos, service, average, sync, control, doctor, completion,
-    ):  # fmt: skip
+    for module in (demo, extract, tune, photos, service, average, sync, control, doctor):
         module.add_commands(commands)
+    completion.add_commands(commands, parser)
     return parser
 
 

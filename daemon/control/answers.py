@@ -16,31 +16,46 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
-from daemon.config.schema import InboxConfig
+from daemon.config.schema import Config, InboxConfig
 from daemon.control.forget import forget
 from daemon.errors import ControlError
+from daemon.health import Health
 from daemon.inboxes.plan import plan_inbox
+from daemon.inboxes.running import Inboxes
 from daemon.jobs import originals
-from daemon.jobs.dispatch import EVERYTHING
+from daemon.jobs.dispatch import EVERYTHING, Board
 from daemon.jobs.ingest import Running
 from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
-
-if TYPE_CHECKING:
-    from daemon.service import Service
+from daemon.ledger.ledger import Ledger
 
 JOBS_MAX = 1000
 CANCEL_WAIT_S = 15.0
 """A running job of a person to forget gets so long to stop."""
 
 
+class RunningService(Protocol):
+    """The parts of a service that can be asked or steered."""
+
+    config: Config
+    ledger: Ledger
+    board: Board
+    inboxes: Inboxes
+    health: Health
+    started_s: float
+
+    def reload(self) -> list[str]: ...
+
+    def recycle_workers(self) -> None: ...
+
+
 class Answers:
     """Answers requests about one service. Called from the socket's threads."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: RunningService) -> None:
         self._service = service
         self._asked: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "status": self._status,
