@@ -42,6 +42,7 @@ proof             pure: did a trainer take the weights it was given?
 transport         the contract of files and commands on a machine; its version for a local folder
 ssh_files         its version for real machines
 ssh               connections with paramiko; the only file that imports it
+known_hosts       which keys belong to which machines
 ssh_openssh       OpenSSH's own program as the road for bulk data
 sftp              single requests about files
 sftp_bulk         whole files, many requests under way

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from sync.errors import ConnectionLostError, RemoteFileError
 from sync.sftp import DATA, END_OF_FILE, READ, STATUS, WRITE, Fields, SftpClient, string
@@ -49,16 +50,26 @@ class _Pipeline:
 
 
 def read_in_order(
-    client: SftpClient, handle: bytes, path: str, start: int, end: int, take: Callable[[memoryview], object]
+    client: SftpClient,
+    handle: bytes,
+    path: str,
+    start: int,
+    end: int,
+    take: Callable[[memoryview], object],
+    *,
+    room: Callable[[], memoryview] | None = None,
 ) -> None:
     """Read bytes start..end of an open file and hand them to `take`, in order, each exactly once.
 
-    `take` gets a view that is only valid during the call. Replies may come in any order and may be short (servers
-    other than OpenSSH): what is missing is asked for again. Raise RemoteFileError when the file ends before `end`.
+    `take` gets a view that is only valid during the call, unless `room` is given: that is asked before each piece
+    where to put it, and must hold at least the client's `request_bytes`.
+
+    Replies may come in any order and may be short (servers other than OpenSSH): what is missing is asked for again.
+    Raise RemoteFileError when the file ends before `end`.
     """
     waiting: deque[tuple[int, int, int]] = deque()  # request, offset, length; in file order
     early: dict[int, bytes] = {}  # replies that overtook the one whose turn it is
-    buffer = memoryview(bytearray(client.request_bytes))
+    room = room or partial(_same, memoryview(bytearray(client.request_bytes)))
     asked = start
 
     with _Pipeline(client) as pipeline:
@@ -84,13 +95,17 @@ def read_in_order(
             if waiting[0][0] in early:
                 arrived(memoryview(early.pop(waiting[0][0])))
                 continue
-            request, piece = _receive_piece(pipeline, buffer, path)
+            request, piece = _receive_piece(pipeline, room(), path)
             if request == waiting[0][0]:
                 arrived(piece)
             elif any(request == known for known, _, _ in waiting):
                 early[request] = bytes(piece)
             else:
                 raise ConnectionLostError(f"its SFTP server answered request {request} twice", machine=client.machine)
+
+
+def _same(buffer: memoryview) -> memoryview:
+    return buffer
 
 
 def _receive_piece(pipeline: _Pipeline, buffer: memoryview, path: str) -> tuple[int, memoryview]:

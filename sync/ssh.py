@@ -14,9 +14,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sync.errors import (
@@ -27,6 +25,7 @@ from sync.errors import (
     UnknownHostKeyError,
     UnreachableError,
 )
+from sync.known_hosts import HostKey, known_hosts_name
 from sync.ssh_openssh import has_aes_instructions
 from sync.transport import CommandResult
 from sync.types import Machine
@@ -41,8 +40,9 @@ TCP_USER_TIMEOUT_MS = 60_000
 """The kernel gives up on bytes that the other side does not acknowledge for this long (a machine that lost power)."""
 MOST_OUTPUT_BYTES = 64 * 1024
 """What is kept of a command's output, for messages."""
-CHANNEL_PIECE_BYTES = 32 * 1024
-"""paramiko's packet size; larger sends are cut into these anyway."""
+CHANNEL_PIECE_BYTES = 32 * 1024 - 64
+"""What paramiko puts into one packet to OpenSSH: 64 bytes less than the packet may hold. Pieces of the whole 32 KiB
+would each be followed by a packet of 64 bytes, which costs as much of Python's time as a full one."""
 RECEIVE_BYTES = 2 * 1024 * 1024
 """The whole SSH window."""
 WATCH_INTERVAL_S = 1.0
@@ -51,32 +51,6 @@ RSA_KINDS = ("rsa-sha2-512", "rsa-sha2-256")
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """One pass for cipher and MAC in hardware. paramiko lists them last. Its window stays at 2 MiB: larger ones make its
 receive buffer quadratic (measured: 16 MiB a third of the speed, 128 MiB a thirtieth)."""
-
-
-@dataclass(frozen=True)
-class HostKey:
-    """The public key that a machine shows."""
-
-    address: str
-    port: int
-    kind: str
-    """As `ssh-ed25519`."""
-    base64: str
-    fingerprint: str
-    """`SHA256:...`, as ssh and ssh-keygen show it."""
-
-    @property
-    def known_hosts_name(self) -> str:
-        return known_hosts_name(self.address, self.port)
-
-    @property
-    def known_hosts_line(self) -> str:
-        return f"{self.known_hosts_name} {self.kind} {self.base64}\n"
-
-
-def known_hosts_name(address: str, port: int) -> str:
-    """Return how OpenSSH writes this machine in known_hosts."""
-    return address if port == 22 else f"[{address}]:{port}"
 
 
 def fetch_host_key(machine: Machine, *, deadline_s: float = CONNECT_DEADLINE_S) -> HostKey:
@@ -89,18 +63,6 @@ def fetch_host_key(machine: Machine, *, deadline_s: float = CONNECT_DEADLINE_S) 
 def known_host_keys(machine: Machine) -> dict[str, str]:
     """Return what known_hosts holds for the machine: kind of key → key in base64."""
     return {kind: key.get_base64() for kind, key in _known_keys(machine).items()}
-
-
-def trust_host_key(key: HostKey, known_hosts: Path) -> None:
-    """Add `key` to `known_hosts`, made with its folder where absent. Call this after a person agreed, only then."""
-    known_hosts.parent.mkdir(parents=True, exist_ok=True)
-    before = known_hosts.read_text(encoding="utf-8") if known_hosts.exists() else ""
-    if before and not before.endswith("\n"):
-        before += "\n"
-    beside = known_hosts.with_name(known_hosts.name + ".new")
-    beside.write_text(before + key.known_hosts_line, encoding="utf-8")
-    beside.chmod(0o644)
-    beside.replace(known_hosts)
 
 
 class SshConnection:
@@ -184,11 +146,10 @@ class ChannelStream:
 
     def send(self, *parts: bytes | memoryview) -> None:
         with self._bounded():
-            for part in parts:
-                for start in range(0, len(part), CHANNEL_PIECE_BYTES):
-                    self._limit()
-                    self.channel.sendall(bytes(part[start : start + CHANNEL_PIECE_BYTES]))
-                    self._watchdog.moved()
+            for piece in cut(parts, CHANNEL_PIECE_BYTES):
+                self._limit()
+                self.channel.sendall(piece)
+                self._watchdog.moved()
 
     def receive_into(self, view: memoryview) -> None:
         with self._bounded():
@@ -230,6 +191,20 @@ class ChannelStream:
             raise ConnectionLostError(told, machine=self.machine) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise ConnectionLostError(f"the connection ended: {_words(error)}", machine=self.machine) from error
+
+
+def cut(parts: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:
+    """Yield the bytes of all parts in order, `size` at a time; the last piece may be shorter."""
+    begun = b""
+    for part in parts:
+        rest = memoryview(part)
+        while len(begun) + len(rest) >= size:
+            taken = size - len(begun)
+            yield b"".join((begun, rest[:taken]))
+            begun, rest = b"", rest[taken:]
+        begun = b"".join((begun, rest))
+    if begun:
+        yield begun
 
 
 class Watchdog:

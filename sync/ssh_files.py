@@ -183,7 +183,8 @@ class SshTransport:
                 arriving.version = now
             elif arriving.version != now:
                 raise RemoteFileError(f"{path} changed while it was pulled", machine=self.machine.name)
-            read_in_order(sftp, handle, path, arriving.count, now.size_bytes, arriving.take)
+            room = arriving.sha256.room
+            read_in_order(sftp, handle, path, arriving.count, now.size_bytes, arriving.take, room=room)
             if sftp.handle_stat(handle, path) != now:
                 raise RemoteFileError(f"{path} changed while it was pulled", machine=self.machine.name)
 

@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from sync.types import Machine
 BUFFER_BYTES = 1024 * 1024
 """Four SFTP packets; Linux gives less where net.core.wmem_max is lower (212992 by default), which also works."""
 SHORTEST_WAIT_S = 0.001
-"""A socket timeout of 0 would mean "do not block"."""
+"""A limit of 0 would mean "wait for ever"."""
 CONNECT_TIMEOUT_S = 10
 ALIVE_INTERVAL_S = 15
 ALIVE_COUNT = 4
@@ -85,6 +86,11 @@ def _quoted(path: Path | None) -> str:
     return '"' + str(path or "/dev/null").replace("%", "%%") + '"'
 
 
+def timeval(seconds: float) -> bytes:
+    """Return a time limit as the kernel takes it (struct timeval of socket(7))."""
+    return struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
+
+
 class OpenSshStream:
     """The SFTP subsystem of a machine through a child `ssh`. One thread at a time."""
 
@@ -93,6 +99,7 @@ class OpenSshStream:
         self.machine = machine.name
         self.stall_s = stall_s
         self.ends_at = math.inf
+        self._limits: dict[int, float] = {}
         # A socket pair rather than pipes: it wakes a waiting writer when much room is free instead of at every
         # page, which is worth a third of the upload speed.
         self.socket, inner = socket.socketpair()
@@ -109,14 +116,20 @@ class OpenSshStream:
             )
 
     def send(self, *parts: bytes | memoryview) -> None:
-        for part in parts:
-            view = memoryview(part)
-            while view:
-                view = view[self._move(partial(self.socket.send, view)) :]
+        left = [view for part in parts if (view := memoryview(part))]
+        while left:
+            sent = self._move(partial(self.socket.sendmsg, left), socket.SO_SNDTIMEO)
+            while left and sent >= len(left[0]):
+                sent -= len(left.pop(0))
+            if sent:
+                left[0] = left[0][sent:]
 
     def receive_into(self, view: memoryview) -> None:
         while view:
-            received = self._move(partial(self.socket.recv_into, view))
+            # All of it in one call: ssh hands over 32 KiB at a time, and the kernel gathers them for less than Python.
+            received = self._move(
+                partial(self.socket.recv_into, view, len(view), socket.MSG_WAITALL), socket.SO_RCVTIMEO
+            )
             if received == 0:
                 raise self._lost()
             view = view[received:]
@@ -127,19 +140,28 @@ class OpenSshStream:
         if self.process.stderr:
             self.process.stderr.close()
 
-    def _move(self, step: Callable[[], int]) -> int:
-        """Do one send or receive, within what is left of the stall limit and the deadline."""
-        left = min(self.stall_s, self.ends_at - time.monotonic())
+    def _move(self, step: Callable[[], int], limit: int) -> int:
+        """Do one send or receive, within what is left of the stall limit and the deadline.
+
+        `limit`: the kernel's own time limit for that direction. Python's would make the socket not wait at all, and
+        gather a piece from many calls. What has moved when the time is over is returned as progress.
+        """
+        wait_s = min(self.stall_s, self.ends_at - time.monotonic())
         try:
-            self.socket.settimeout(max(left, SHORTEST_WAIT_S))
+            self._set_limit(limit, max(wait_s, SHORTEST_WAIT_S))
             return step()
-        except TimeoutError:
+        except BlockingIOError:
             self.process.kill()
-            if left < self.stall_s:
+            if wait_s < self.stall_s:
                 raise ConnectionLostError("the deadline passed during a transfer", machine=self.machine) from None
             raise ConnectionLostError(f"no byte moved for {self.stall_s:.0f} s", machine=self.machine) from None
         except OSError as error:
             raise self._lost() from error
+
+    def _set_limit(self, limit: int, wait_s: float) -> None:
+        if self._limits.get(limit) != wait_s:
+            self.socket.setsockopt(socket.SOL_SOCKET, limit, timeval(wait_s))
+            self._limits[limit] = wait_s
 
     def _lost(self) -> ConnectionLostError:
         """Tell why `ssh` ended, in its own words."""

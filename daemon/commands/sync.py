@@ -259,7 +259,8 @@ def _print_hooks(config: Config, settings: SyncConfig) -> int:
 
 def _trust(settings: MachineConfig, options: argparse.Namespace) -> int:
     from daemon.machines import machine_of
-    from sync.ssh import fetch_host_key, known_host_keys, trust_host_key
+    from sync.known_hosts import trust_host_key
+    from sync.ssh import fetch_host_key, known_host_keys
 
     machine = machine_of(settings)
     if machine.transfer == "local" or machine.known_hosts is None:

@@ -22,7 +22,8 @@ from sync.errors import (
     UnknownHostKeyError,
     UnreachableError,
 )
-from sync.ssh import SshConnection, fetch_host_key, trust_host_key
+from sync.known_hosts import trust_host_key
+from sync.ssh import SshConnection, fetch_host_key
 from sync.ssh_files import SshTransport
 from sync.ssh_openssh import find_ssh, ssh_command
 from sync.types import Machine
