@@ -36,12 +36,12 @@ class Health:
 
     def turns(self) -> bool:
         """Say whether the work goes on: what feeds systemd's watchdog."""
-        stuck = any(slot.runner.is_stuck() for slot in list(self._slots))
+        stuck = any(slot.is_stuck() for slot in list(self._slots))
         return not stuck and not self.dead_threads() and self._ledger.answers(LEDGER_ANSWER_S)
 
     def live(self) -> list[Check]:
         """Do the loops turn? If not, only a restart helps."""
-        stuck = any(slot.runner.is_stuck() for slot in list(self._slots))
+        stuck = any(slot.is_stuck() for slot in list(self._slots))
         dead = self.dead_threads()
         return [
             Check("ledger", self._ledger.answers(LEDGER_ANSWER_S), "the ledger's thread does not answer"),

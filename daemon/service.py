@@ -52,6 +52,8 @@ from daemon.worker.link import WORKER_COMMAND, WorkerLink
 TICK_S = 1.0
 """The main loop looks round this often; nobody waits for it but systemd."""
 TIDY_EVERY_S = 15.0
+FIRST_LOOK_S = 20.0
+"""READY waits so long for the first look at every inbox; a dead network share must not hold up the others for ever."""
 SETUP_RETRY_S = 1800.0
 SETUP_REASONS = ("reference", "model", "settings", "output", "workspace_taken")
 """Jobs that failed for these get another chance when the service or its configuration starts anew, and every
@@ -126,6 +128,9 @@ class Service:
         self.averaging.configure(self.config)
         self.scheduler.every(SETUP_RETRY_S, "retry-setup", self._retry_setup)
         self.scheduler.start()
+        if slow := self.inboxes.wait_until_looked(FIRST_LOOK_S):
+            message = f"the first look at inbox {', '.join(slow)} takes longer than {FIRST_LOOK_S:.0f} s; it goes on"
+            self.tell(Event("inbox.slow", message, "warning"))
         count = len(self.config.inboxes)
         port = self._http.port if self._http else None
         self.tell(Event("service.started", f"dfld runs with {count} inboxes", facts={"pid": os.getpid(), "port": port}))

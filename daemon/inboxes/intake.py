@@ -70,6 +70,8 @@ class Intake:
         self.inbox = inbox
         self.hints = Hints()
         self.status = IntakeStatus()
+        self.looked = threading.Event()
+        """Set once the folder was looked at: it is watched and was scanned, or its trouble is known."""
         self._watch = watch
         self._claimer = claimer
         self._tell = tell
@@ -88,6 +90,7 @@ class Intake:
         try:
             while not stop.is_set():
                 self._step()
+                self.looked.set()
                 self.hints.wake.wait(self._pause())
                 if self.hints.wake.is_set() and not stop.is_set():
                     stop.wait(HINT_PAUSE_S)

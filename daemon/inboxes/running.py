@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -48,6 +49,15 @@ class Inboxes:
 
     def stop(self) -> None:
         self._halt(list(self._armed.values()))
+
+    def wait_until_looked(self, limit_s: float) -> list[str]:
+        """Wait until every inbox was looked at once; return those that were not within the limit."""
+        end = time.monotonic() + limit_s
+        return [
+            name
+            for name, armed in list(self._armed.items())
+            if not armed.intake.looked.wait(max(0.0, end - time.monotonic()))
+        ]
 
     def trouble(self, name: str) -> str:
         """Return "" for an inbox whose folder can be used, else what is wrong with it."""

@@ -16,7 +16,7 @@ from daemon.config.schema import Config, InboxConfig
 from daemon.errors import LedgerError
 from daemon.events.event import Event, Tell
 from daemon.jobs.disk import DiskGuard
-from daemon.jobs.ingest import Runner, Wish
+from daemon.jobs.ingest import STUCK_S, Runner, Wish
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerFullError
@@ -135,7 +135,16 @@ class Board:
 class Slot:
     """A thread that runs jobs, one at a time."""
 
-    def __init__(self, number: int, board: Board, runner: Runner, ledger: Ledger, tell: Tell) -> None:
+    def __init__(
+        self,
+        number: int,
+        board: Board,
+        runner: Runner,
+        ledger: Ledger,
+        tell: Tell,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.runner = runner
         self.thread = threading.Thread(target=self._run, name=f"slot-{number}")
         self.retired = threading.Event()
@@ -143,10 +152,21 @@ class Slot:
         self._board = board
         self._ledger = ledger
         self._tell = tell
+        self._monotonic = monotonic
+        self._turned_s = monotonic()
+        """When the slot last looked for work, on the monotonic clock."""
+
+    def is_stuck(self) -> bool:
+        """Say whether this thread hangs, with a job in hand or without one. Any thread."""
+        if self.runner.running is not None:
+            return self.runner.is_stuck()
+        last_s = max(self._turned_s, self.runner.last_turned_s)
+        return self.thread.is_alive() and self._monotonic() - last_s > STUCK_S
 
     def _run(self) -> None:
         try:
             while not (self._board.stopping.is_set() or self.retired.is_set()):
+                self._turned_s = self._monotonic()
                 try:
                     self.runner.recycle_if_asked()
                     started = self._board.next()
@@ -174,6 +194,7 @@ class Slot:
     def _give_back(self, job: Job) -> None:
         """Put a job whose outcome could not be written back into the queue, once the ledger takes it."""
         while not self._board.stopping.is_set():
+            self._turned_s = self._monotonic()
             try:
                 self._ledger.write(lambda writer: table.give_back(writer, job.id))
             except LedgerFullError:

@@ -1,0 +1,232 @@
+"""systemd's watchdog is fed by work that goes on, and by nothing else: each part is made to hang, one at a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon.events.event import Event
+from daemon.health import Health
+from daemon.inboxes.running import Inboxes
+from daemon.jobs import ingest
+from daemon.jobs.disk import DiskGuard
+from daemon.jobs.dispatch import Board, Slot
+from daemon.jobs.ingest import STUCK_S, Runner
+from daemon.jobs.tidying import Tidier
+from daemon.ledger.ledger import Ledger
+from daemon.notify import Notifier
+from daemon.service import Service
+from daemon.worker.link import WorkerLink
+from tests.daemon_rig import FAKE_WORKER, Killable, Rig, wait_until
+from tests.fake_worker import fake_video
+
+
+class Manager:
+    """What systemd would hear."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(self.path)
+
+    def heard(self) -> list[str]:
+        """Return the lines that came since the last call."""
+        lines: list[str] = []
+        while True:
+            try:
+                lines += self._socket.recv(65536).decode().split("\n")
+            except BlockingIOError:
+                return lines
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    made = Manager(tmp_path / "notify")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def service(rig: Rig, manager: Manager) -> Iterator[Service]:
+    made = Service(rig.config, worker_command=FAKE_WORKER, notifier=Notifier(manager.path))
+    made.start()
+    yield made
+    made.stop()
+
+
+def is_fed(service: Service, manager: Manager) -> bool:
+    """Let the main loop look round once; say whether systemd heard of progress."""
+    manager.heard()
+    service.watch_over()
+    return "WATCHDOG=1" in manager.heard()
+
+
+def test_a_service_at_rest_feeds_the_watchdog(service: Service, manager: Manager) -> None:
+    assert is_fed(service, manager)
+
+
+def test_a_ledger_that_hangs_starves_the_watchdog_until_it_answers(
+    service: Service, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.health.LEDGER_ANSWER_S", 0.2)
+    gate, hangs = threading.Event(), threading.Event()
+
+    def step(_writer: object) -> None:
+        hangs.set()
+        gate.wait()
+
+    writing = threading.Thread(target=lambda: service.ledger.write(step))
+    writing.start()
+    try:
+        assert hangs.wait(30)
+        assert not is_fed(service, manager)
+        assert [check.name for check in service.health.live() if not check.ok] == ["ledger"]
+        assert not all(check.ok for check in service.health.ready())
+    finally:
+        gate.set()
+        writing.join()
+    wait_until(lambda: is_fed(service, manager), "the watchdog to be fed again")
+
+
+def test_a_ledger_whose_thread_is_gone_starves_the_watchdog(service: Service, manager: Manager) -> None:
+    service.ledger.close()
+    assert not is_fed(service, manager)
+
+
+def test_a_thread_that_hangs_with_a_job_in_hand_starves_the_watchdog(
+    rig: Rig,
+    service: Service,
+    manager: Manager,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "dfld")
+    monkeypatch.setattr(ingest, "STUCK_S", 0.2)
+    gate, hangs = threading.Event(), threading.Event()
+
+    class FullPipe(logging.Handler):
+        """A log that nobody reads."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if "is worked on" in record.getMessage():
+                hangs.set()
+                gate.wait()
+
+    handler, log = FullPipe(), logging.getLogger("dfld")
+    log.addHandler(handler)
+    try:
+        (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=5))
+        assert hangs.wait(30)
+        wait_until(lambda: not is_fed(service, manager), "the watchdog to be starved")
+        assert not is_fed(service, manager)
+        assert [check.name for check in service.health.live() if not check.ok] == ["runners"]
+    finally:
+        gate.set()
+        log.removeHandler(handler)
+    rig.wait_for_states("done")
+    wait_until(lambda: is_fed(service, manager), "the watchdog to be fed again")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_inbox_whose_thread_died_starves_the_watchdog_and_ends_the_service(
+    service: Service, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise SystemExit  # what a thread may end of without a word
+
+    monkeypatch.setattr("daemon.inboxes.intake.Intake._step", die)
+    service.inboxes.scan_now()
+    wait_until(service.health.dead_threads, "the thread to die")
+    assert "inbox-alice" in service.watch_over()
+    assert not is_fed(service, manager)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_thread_that_hangs_without_a_job_starves_the_watchdog(rig: Rig) -> None:
+    config, clock = rig.config, Clock()
+    config.service.state_dir.mkdir()
+    ledger = Ledger(config.service.state_dir / "ledger.db")
+    inboxes = Inboxes(ledger, unheard, lambda _inbox, _claim: None)
+    guard = DiskGuard(config.disk)
+    board = Board(config, ledger, guard, inboxes.trouble)
+    runner = Runner(
+        ledger=ledger,
+        guard=guard,
+        tell=unheard,
+        tidier=Tidier(ledger, unheard, inboxes.forget),
+        start_worker=lambda _config: WorkerLink(command=FAKE_WORKER),
+        on_originals_gone=inboxes.forget,
+        monotonic=clock,
+    )
+    slot = Slot(0, board, runner, ledger, unheard, monotonic=clock)
+    health = Health(ledger, board, inboxes, [slot])
+
+    def starved() -> bool:
+        clock.now += STUCK_S + 1
+        return not health.turns()
+
+    slot.thread.start()
+    try:
+        assert health.turns()
+        with board.wake:  # what the slot needs to wait for work: it gets no further than here
+            wait_until(starved, "the watchdog to be starved")
+            assert not health.turns()
+        wait_until(health.turns, "the watchdog to be fed again")
+    finally:
+        board.stopping.set()
+        board.poke()
+        slot.thread.join()
+        ledger.close()
+
+
+def unheard(_event: Event) -> None:
+    """Tell nobody."""
+
+
+def test_a_worker_that_hangs_is_replaced_while_the_watchdog_is_fed(rig: Rig, manager: Manager) -> None:
+    rig.tables["limits"]["no_progress_timeout"] = "1s"
+    (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=60, pause_s=0.05))
+    with Killable(rig, environment={"NOTIFY_SOCKET": manager.path}) as killable:
+        wait_until(lambda: any(job["next_frame"] for job in rig.jobs()), "the first piece")
+        (worker,) = killable.workers()
+        os.kill(worker, signal.SIGSTOP)
+        manager.heard()
+        rig.wait_for_states("done")
+        lines = manager.heard()
+        assert "WATCHDOG=1" in lines
+        assert killable.terminate() == 0
+    assert len(rig.faces()) == 60
+    assert "no new frame for 1 s" in killable.said()
+
+
+def test_systemd_hears_ready_only_when_the_inboxes_were_looked_at(rig: Rig, manager: Manager) -> None:
+    (rig.inbox / "half.mp4").write_bytes(fake_video(frames=5))
+    rig.tables["watch"]["stable_for"] = "1h"
+    with Killable(rig, environment={"NOTIFY_SOCKET": manager.path}) as killable:
+        lines: list[str] = []
+        wait_until(lambda: lines.extend(manager.heard()) or "READY=1" in lines, "the service to be ready")  # type: ignore[func-returns-value]
+        assert lines[lines.index("READY=1") + 1] == "STATUS=1 files settling", "what lies there was seen"
+        assert killable.terminate() == 0
+        lines = manager.heard()
+    assert "STOPPING=1" in lines
