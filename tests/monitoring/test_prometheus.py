@@ -1,10 +1,16 @@
-"""A real Prometheus scrapes dfld; every rule and every query of the dashboard is evaluated."""
+"""A real Prometheus watches the real daemon do all its kinds of work; every rule and every panel is evaluated.
+
+The daemon extracts clips, averages a model of two machines over SSH, quarantines a file, calls a hook and reloads.
+`pytest tests/monitoring -rP` prints every rule and query with what came of it.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,17 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import generate_latest
 
 from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
-from daemon.metrics.http import Check, HttpServer, make_application
-from daemon.metrics.registry import Metrics, Names, Reading, new_registry
 from engine.backends.catalog import open_backend
 from monitoring import dashboard
+from tests.sync.fleet import Fleet
+from tests.sync.sshd import SshMachine
+from tests.sync.tables import ssh_fleet, sync_tables
+from tests.sync.training import MODEL
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "monitoring"
-DEADLINE_S = 120.0
+DEADLINE_S = 240.0
 CONFIG = """
 [service]
 state_dir = "state"
@@ -48,72 +55,23 @@ path = "inbox"
 workspace = "workspace"
 references = ["person.png"]
 backend = "dlib"
+[[hook]]
+on = ["job.done", "round.ok"]
+command = ["true"]
 """
 VARIABLES = {
-    "$__rate_interval": "1m",
-    "$__interval": "1m",
+    # As in a dashboard that shows a day: everything that happened here lies within.
+    "$__rate_interval": "30m",
+    "$__interval": "30m",
     "$instance": ".*",
     "$inbox": ".*",
     "$machine": ".*",
     "$model": ".*",
 }
-EMPTY_WITHOUT_A_FAULT = {"annotation Rounds", "annotation Reloads", "annotation Alerts", "GPU memory"}
-"""Nothing happened that these would show, and there is no GPU."""
+EMPTY_WITHOUT_A_FAULT = {"annotation Alerts", "GPU memory"}
+"""No alert fires, and there is no GPU."""
 
-needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
-
-
-class Work:
-    """Stands in for jobs and rounds: everything that a busy daemon counts moves on with each step."""
-
-    def __init__(self) -> None:
-        self.registry = new_registry()
-        names = Names(inboxes=("alice", "bob"), machines=("gpu1", "gpu2"), models=("alice",))
-        self.metrics = Metrics(self.registry, names)
-        self.steps = 0
-        self.metrics.set_build_info(version="0.1.0", python="3.11", onnxruntime="onnxruntime 1.31")
-        self.metrics.set("dfld_ready", 1)
-        self.metrics.set("dfld_config_last_reload_success", 1)
-        self.metrics.set("dfld_round_quorum", 2, model="alice")
-        self.metrics.add_reader("ledger", self._ledger)
-        self.metrics.add_reader("disk", self._disk)
-
-    def step(self) -> None:
-        self.steps += 1
-        add, put = self.metrics.add, self.metrics.set
-        for inbox in ("alice", "bob"):
-            put("dfld_inbox_up", 1, inbox=inbox)
-            put("dfld_last_scan_success_timestamp_seconds", time.time(), inbox=inbox)
-            put("dfld_last_frame_timestamp_seconds", time.time(), inbox=inbox)
-            self.metrics.observe("dfld_file_wait_seconds", 20, inbox=inbox)
-            self.metrics.observe("dfld_face_similarity_ratio", 0.6, inbox=inbox)
-        for machine in ("gpu1", "gpu2"):
-            put("dfld_machine_up", 1, machine=machine)
-            put("dfld_machine_iterations", 100 * self.steps, model="alice", machine=machine)
-            put("dfld_machine_saved_timestamp_seconds", time.time(), model="alice", machine=machine)
-            put("dfld_machine_drift_ratio", 0.01, model="alice", machine=machine)
-            add("dfld_transfer_bytes_total", 1e6, machine=machine, direction="pull")
-            add("dfld_transfer_seconds_total", 0.1, machine=machine, direction="pull")
-        put("dfld_round_spread_ratio", 0.005, model="alice")
-        self.metrics.observe("dfld_round_duration_seconds", 40, model="alice")
-
-    def _ledger(self) -> Reading:
-        return {
-            "dfld_frames_decoded_total": {("alice",): 250.0 * self.steps, ("bob",): 100.0 * self.steps},
-            "dfld_faces_total": {("alice", "kept"): 30.0 * self.steps},
-            "dfld_jobs_total": {("alice", "done"): float(self.steps)},
-            "dfld_oldest_queued_timestamp_seconds": {("bob",): time.time()},
-            "dfld_round_last_success_timestamp_seconds": {("alice",): time.time()},
-            "dfld_rounds_total": {("alice", "averaged"): float(self.steps)},
-        }
-
-    def _disk(self) -> Reading:
-        targets = [(name,) for name in ("alice", "bob", "state")]
-        return {
-            "dfld_disk_free_bytes": dict.fromkeys(targets, 5e11),
-            "dfld_disk_reserve_bytes": dict.fromkeys(targets, 2e10),
-            "dfld_ledger_size_bytes": {(): 1e6},
-        }
+pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 
 
 class Prometheus:
@@ -125,17 +83,24 @@ class Prometheus:
     def ask(self, path: str, **parameters: str) -> Any:
         url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
                 return json.load(error)
 
-    def query(self, text: str) -> Any:
-        return self.ask("query", query=text)
+    def query(self, text: str) -> list[Any]:
+        """Return the series that a query gives now."""
+        answer = self.ask("query", query=text)
+        assert answer["status"] == "success", f"{text}: {answer}"
+        found: list[Any] = answer["data"]["result"]
+        return found
+
+    def rules(self) -> list[Any]:
+        return [rule for group in self.ask("rules")["data"]["groups"] for rule in group["rules"]]
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[[], Any], what: str) -> None:
     end, pause = time.monotonic() + DEADLINE_S, threading.Event()
     while not condition():
         assert time.monotonic() < end, f"waited {DEADLINE_S:.0f} s for {what}"
@@ -146,13 +111,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def work() -> Work:
-    work = Work()
-    work.step()
-    return work
 
 
 @contextmanager
@@ -173,48 +131,7 @@ def running_prometheus(folder: Path, dfld_port: int) -> Iterator[Prometheus]:
         yield Prometheus(port)
     finally:
         process.terminate()
-        process.wait(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def prometheus(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that has seen pretended work of every kind, rounds too."""
-    ready = (Check("ledger", True),)
-    server = HttpServer("127.0.0.1", 0, make_application(work.registry, lambda: ready, lambda: ready))
-    try:
-        with running_prometheus(tmp_path_factory.mktemp("prometheus"), server.port) as running:
-            for samples in range(2, 6):  # rates need samples that differ
-                wait_until(lambda samples=samples: scrapes(running) >= samples, "scrapes")
-                work.step()
-            yield running
-    finally:
-        server.close()
-
-
-@pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that has watched the real daemon extract two clips."""
-    home = tmp_path_factory.mktemp("daemon")
-    photo = group_photo()
-    write_reference(home / "person.png", photo, open_backend("dlib"))
-    (home / "inbox").mkdir()
-    port = free_port()
-    (home / "config.toml").write_text(CONFIG.replace("9770", str(port)), encoding="utf-8")
-    command = [sys.executable, "-m", "daemon", "run", "--config", str(home / "config.toml")]
-    with (home / "log").open("wb") as log:
-        daemon = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    try:
-        with running_prometheus(home, port) as running:
-            wait_until(lambda: scrapes(running) >= 2, "a scrape of the daemon")
-            for number, frames in enumerate((24, 30), start=1):
-                write_clip(home / "clip.mp4", camera_move(photo, frames))
-                (home / "clip.mp4").rename(home / "inbox" / f"clip{number}.mp4")
-                done = f'dfld_jobs_total{{result="done"}} == {number}'
-                wait_until(lambda done=done: bool(running.query(done)["data"]["result"]), f"job {number} to be done")
-            yield running
-    finally:
-        daemon.terminate()
-        daemon.wait(timeout=60)
+        process.wait(timeout=60)
 
 
 def answers(port: int) -> bool:
@@ -225,68 +142,95 @@ def answers(port: int) -> bool:
         return False
 
 
-def scrapes(prometheus: Prometheus) -> int:
-    result = prometheus.query("count_over_time(dfld_ready[5m])")["data"]["result"]
-    return int(result[0]["value"][1]) if result else 0
+class Daemon:
+    """The real daemon with an inbox and two machines."""
+
+    def __init__(self, home: Path, fleet: Fleet) -> None:
+        self.home = home
+        self.fleet = fleet
+        self.port = free_port()
+        self.config = home / "config.toml"
+        self.photo = group_photo()
+        write_reference(home / "person.png", self.photo, open_backend("dlib"))
+        (home / "inbox").mkdir()
+        text = CONFIG.replace("9770", str(self.port)) + sync_tables(fleet)
+        self.config.write_text(text, encoding="utf-8")
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "daemon", *words, "--config", str(self.config)]
+
+    def begin_an_hour_ago(self) -> None:
+        """Give both machines one start, saved an hour ago: an interval is never shorter than a save of the trainer."""
+        init = self.command("sync", "init", MODEL.name, "--from", "gpu1")
+        subprocess.run(init, cwd=ROOT, check=True, capture_output=True)
+        before_s = time.time() - 3600
+        for one in self.fleet.machines:
+            for file in one.folder.glob(f"{MODEL.name}*"):
+                os.utime(file, (before_s, before_s))
+
+    def work_through(self, process: subprocess.Popen[bytes], prometheus: Prometheus) -> None:
+        """Do everything once, each thing after a scrape, so that a rate sees it begin and end."""
+
+        def seen(query: str) -> None:
+            wait_until(lambda: prometheus.query(query), query)
+
+        seen("dfld_ready == 1 and count_over_time(dfld_ready[30m]) >= 2")
+        seen("count(dfld_machine_up == 1) == 2")
+        self.fleet.train_by_hand(iterations=100)
+        for number, frames in enumerate((24, 30), start=1):
+            write_clip(self.home / "clip.mp4", camera_move(self.photo, frames))
+            (self.home / "clip.mp4").rename(self.home / "inbox" / f"clip{number}.mp4")
+            seen(f'dfld_jobs_total{{result="done"}} == {number}')
+        seen('dfld_rounds_total{outcome="averaged"} == 1')
+        process.send_signal(signal.SIGHUP)
+        seen('dfld_config_reloads_total{result="applied"} == 1')
 
 
-def empty_panels(prometheus: Prometheus) -> set[str]:
-    """Ask every query of the dashboard; return the titles of those that show nothing."""
+@pytest.fixture(scope="module")
+def prometheus(
+    tmp_path_factory: pytest.TempPathFactory, ssh_machines: list[SshMachine]
+) -> Iterator[tuple[Prometheus, int]]:
+    """A Prometheus that has watched the daemon at work, and the daemon's port."""
+    home = tmp_path_factory.mktemp("daemon")
+    daemon = Daemon(home, ssh_fleet(ssh_machines[:2], home))
+    daemon.begin_an_hour_ago()
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(daemon.command("run"), cwd=ROOT, stdout=log, stderr=log)
+    try:
+        with running_prometheus(home, daemon.port) as running:
+            daemon.work_through(process, running)
+            yield running, daemon.port
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def test_every_panel_shows_something(prometheus: tuple[Prometheus, int]) -> None:
     empty = set()
     for title, query in dashboard.queries():
         for variable, value in VARIABLES.items():
             query = query.replace(variable, value)
-        answer = prometheus.query(query)
-        assert answer["status"] == "success", f"{title}: {answer}"
-        if not answer["data"]["result"]:
+        found = prometheus[0].query(query)
+        sys.stdout.write(f"{len(found):3} series  {title}: {query}\n")
+        if not found:
             empty.add(title)
-    return empty
+    assert empty <= EMPTY_WITHOUT_A_FAULT
 
 
-def rules_of(prometheus: Prometheus) -> list[Any]:
-    groups = prometheus.ask("rules")["data"]["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def assert_all_quiet(prometheus: Prometheus) -> None:
-    """Wait until every rule was evaluated; none may have failed and none may see a fault."""
-
-    def evaluated() -> bool:
-        rules = rules_of(prometheus)
-        return bool(rules) and all(rule["health"] != "unknown" for rule in rules)
-
-    wait_until(evaluated, "all rules to be evaluated")
+def test_every_rule_is_evaluated_and_none_fires_on_healthy_work(prometheus: tuple[Prometheus, int]) -> None:
+    asked = prometheus[0]
+    wait_until(lambda: asked.rules() and all(rule["health"] != "unknown" for rule in asked.rules()), "every rule")
     text = (MONITORING / "dfld.rules.yml").read_text(encoding="utf-8")
-    assert {rule["name"] for rule in rules_of(prometheus)} == set(re.findall(r"- alert: (\w+)", text))
-    for rule in rules_of(prometheus):
+    assert {rule["name"] for rule in asked.rules()} == set(re.findall(r"- alert: (\w+)", text))
+    for rule in asked.rules():
+        sys.stdout.write(f"{rule['health']:4} {rule['state']:9} {rule['name']}\n")
         assert rule["health"] == "ok", rule
-        # A forecast over this machine's own disk, which others fill meanwhile, may begin to worry: it may not fire.
-        quiet = ("inactive", "pending") if rule["name"] == "DfldDiskWillFill" else ("inactive",)
-        assert rule["state"] in quiet, rule
+    # The forecast over this machine's own disk, which others fill meanwhile, may begin to worry; nothing may fire.
+    worried = {rule["name"] for rule in asked.rules() if rule["state"] != "inactive"}
+    assert worried <= {"DfldDiskWillFill"}
+    assert not asked.query('count_over_time(ALERTS{alertstate="firing"}[30m])')
 
 
-@needs_prometheus
-def test_every_panel_shows_something_where_all_kinds_of_work_are_done(prometheus: Prometheus) -> None:
-    assert empty_panels(prometheus) <= EMPTY_WITHOUT_A_FAULT
-
-
-@needs_prometheus
-def test_every_rule_is_evaluated_and_none_fires_on_healthy_work(prometheus: Prometheus) -> None:
-    assert_all_quiet(prometheus)
-
-
-@needs_prometheus
-def test_every_panel_of_the_real_daemon_shows_something_but_rounds(busy: Prometheus) -> None:
-    of_rounds = {panel.title for name, panels in dashboard.ROWS if name in ("Rounds", "Machines") for panel in panels}
-    assert empty_panels(busy) <= EMPTY_WITHOUT_A_FAULT | of_rounds
-
-
-@needs_prometheus
-def test_no_rule_fires_on_the_real_daemon_at_work(busy: Prometheus) -> None:
-    assert_all_quiet(busy)
-
-
-@needs_prometheus
 @pytest.mark.parametrize(
     "moved",
     [
@@ -305,22 +249,30 @@ def test_no_rule_fires_on_the_real_daemon_at_work(busy: Prometheus) -> None:
         "dfld_workspace_faces > 0",
         "dfld_ledger_size_bytes > 0",
         'dfld_build_info{onnxruntime!=""} == 1',
+        "dfld_round_last_success_timestamp_seconds > 1e9",
+        "dfld_round_contributors == 2",
+        "dfld_round_duration_seconds_count == 1",
+        "dfld_round_spread_ratio > 0",
+        "count(dfld_machine_drift_ratio > 0) == 2",
+        "count(dfld_machine_iterations == 20100) == 2",
+        'count(dfld_machine_connections_total{result="ok"} > 0) == 2',
+        'count(dfld_transfer_bytes_total{direction="pull"} > 0) == 2',
+        'count(dfld_transfer_bytes_total{direction="push"} > 0) == 2',
+        'dfld_hook_calls_total{result="ok"} == 3',
     ],
 )
-def test_real_work_moves_its_metrics(busy: Prometheus, moved: str) -> None:
-    wait_until(lambda: bool(busy.query(moved)["data"]["result"]), moved)
+def test_real_work_moves_its_metrics(prometheus: tuple[Prometheus, int], moved: str) -> None:
+    wait_until(lambda: prometheus[0].query(moved), moved)
 
 
-@needs_prometheus
-def test_the_scrape_itself_has_nothing_to_complain_about(prometheus: Prometheus) -> None:
-    (target,) = prometheus.ask("targets")["data"]["activeTargets"]
+def test_the_scrape_itself_has_nothing_to_complain_about(prometheus: tuple[Prometheus, int]) -> None:
+    (target,) = prometheus[0].ask("targets")["data"]["activeTargets"]
     assert target["health"] == "up", target["lastError"]
 
 
-@needs_prometheus
-def test_the_text_of_the_metrics_passes_promtools_lint(work: Work) -> None:
-    done = subprocess.run(
-        ["promtool", "check", "metrics"], input=generate_latest(work.registry), capture_output=True, check=False
-    )
-    ours = [line for line in done.stderr.decode().splitlines() if line.startswith("dfld_")]
-    assert ours == []
+def test_the_text_of_the_metrics_passes_promtools_lint(prometheus: tuple[Prometheus, int]) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{prometheus[1]}/metrics", timeout=60) as answer:
+        text = answer.read()
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+    assert b"dfld_ready" in text
+    assert [line for line in done.stderr.decode().splitlines() if line.startswith("dfld_")] == []
