@@ -53,6 +53,7 @@ preview            the contact sheet
 extract_report     what is left to do when the frames are done
 extraction_log     debug/extraction_log.json
 stopwatch          seconds spent in each stage
+steps              signs of life from work that reads no new frame
 
 dfl                DeepFaceLab's formats; the one package that sync imports too
 """

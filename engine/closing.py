@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.match import ACCEPTED_IN_VIDEO, CLEAR, NOT_VARIED, REVIEW, Gallery, TrackVerdict, known_in_video
+from engine.steps import Step, no_step
 from engine.tracking import Track, centre_of, resemblance
 from engine.types import Embedding, FaceRecord, Metric
 from engine.variety import choose_varied, descriptor_of
@@ -51,7 +52,12 @@ def still_waiting(
 
 
 def accept_known(
-    records: Sequence[FaceRecord], waiting: Sequence[ReviewTrack], gallery: Gallery, metric: Metric, layout: Layout
+    records: Sequence[FaceRecord],
+    waiting: Sequence[ReviewTrack],
+    gallery: Gallery,
+    metric: Metric,
+    layout: Layout,
+    step: Step = no_step,
 ) -> list[FaceRecord]:
     """Move faces of review tracks that resemble the clip's sure tracks to aligned/; return the records as they are now.
 
@@ -64,18 +70,22 @@ def accept_known(
     for record in records:
         if record.track in known and record.reason == REVIEW and record.file:
             move_file(layout.review / record.file, layout.aligned / record.file)
+            step()
             record = replace(record, reason=ACCEPTED_IN_VIDEO, kept=True)
         after.append(record)
     return after
 
 
-def drop_near_duplicates(records: Sequence[FaceRecord], layout: Layout) -> list[FaceRecord]:
+def drop_near_duplicates(records: Sequence[FaceRecord], layout: Layout, step: Step = no_step) -> list[FaceRecord]:
     """Keep one of the faces that show the same, the sharpest; return the records with the others as dropped."""
     places = [place for place, record in enumerate(records) if record.kept and record.file]
-    luma = {place: _read_luma(layout.aligned / str(records[place].file)) for place in places}
+    luma = {}
+    for place in places:
+        luma[place] = _read_luma(layout.aligned / str(records[place].file))
+        step()
     there = [place for place in places if luma[place] is not None]
     descriptors = np.stack([np.asarray(luma[place]) for place in there]) if there else np.zeros((0, 1), np.float32)
-    keep = choose_varied(descriptors, [records[place].sharpness or 0.0 for place in there])
+    keep = choose_varied(descriptors, [records[place].sharpness or 0.0 for place in there], step)
     kept = {place for place, stays in zip(there, keep, strict=True) if stays}
     after = list(records)
     for place in set(places) - kept:
@@ -83,6 +93,7 @@ def drop_near_duplicates(records: Sequence[FaceRecord], layout: Layout) -> list[
         remove_file(layout.aligned / name)
         remove_file(layout.masks / f"{Path(name).stem}_mask.png")
         after[place] = replace(records[place], reason=NOT_VARIED, kept=False, file=None)
+        step()
     return after
 
 

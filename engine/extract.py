@@ -25,6 +25,7 @@ from engine.footage import DecodedFrame, FrameReader
 from engine.match import Rule
 from engine.prefetch import Prefetch
 from engine.scout import Scout
+from engine.steps import Steps
 from engine.stopwatch import Stopwatch
 from engine.stretch import StretchReader
 from engine.timed_backend import TimedBackend
@@ -44,7 +45,6 @@ from engine.window_faces import write_window
 from engine.windows import Window, WindowReader, window_frames
 from engine.workspace import Layout, prepare_workspace, sync_folders
 
-PROGRESS_EVERY_S = 0.2
 USUAL_RATE = 25.0
 """Frames a second for which intervals are written; folders of images count as such."""
 
@@ -86,7 +86,8 @@ def extract(
     subject = Subject(source, layout, identity, backend.info, settings, threshold, notes or {})
     run = _Run(subject, backend, stop, on_progress, on_commit, resume, clock)
     after = resume.cursor if resume else None
-    with StretchReader(open_frames(source, after=after), start_s=start_s, end_s=end_s) as reader:
+    opened = open_frames(source, after=after, step=run.steps.step)
+    with StretchReader(opened, start_s=start_s, end_s=end_s, step=run.steps.step) as reader:
         prepare_workspace(layout)
         run.total = reader.info.frames_estimate
         if resume is None:
@@ -128,14 +129,14 @@ class _Run:
         self._stop = stop
         self._on_progress = on_progress
         self._on_commit = on_commit
-        self._clock = clock
-        self._told = clock()
+        self.steps = Steps(self._tell, clock)
+        self._done = resume.cursor.next_frame if resume else 0
         self._kept = sum(record.kept for record in self.records)
 
     def work(self, reader: FrameReader, *, rate: float, after: Cursor | None) -> None:
         """Take window after window until the footage ends or `stop` is set."""
         with (
-            Prefetch(reader) as frames,
+            Prefetch(reader, on_wait=self.steps.tell_if_due) as frames,
             FaceWriter(self.subject.layout, self.subject.settings, self.writing) as writer,
             ThreadPoolExecutor(1, thread_name_prefix="fill") as filler,
         ):
@@ -177,13 +178,13 @@ class _Run:
                         self.subject.source,
                         after,
                         frame_skip=self.subject.settings.frame_skip,
+                        step=self.steps.step,
                     ),
                 )
                 written()
                 looks = tuple(scout.full_looks)
-                faces = filler.submit(
-                    write_window, window, decision, looks, self.subject, self.backend, writer, after=after
-                )
+                fill = partial(write_window, after=after, step=self.steps.step)
+                faces = filler.submit(fill, window, decision, looks, self.subject, self.backend, writer)
                 scout.end_window()
                 after = Cursor(window.last.index + 1, window.last.pts)
                 # Through text and back, so that this run goes on from what a resumed one would find.
@@ -200,9 +201,9 @@ class _Run:
         carry, layout = carry_from_json(self._carry), self.subject.layout
         with self.watch.stage("close"):
             metric = self.subject.identity.metric
-            self.records = accept_known(self.records, carry.waiting, carry.gallery, metric, layout)
+            self.records = accept_known(self.records, carry.waiting, carry.gallery, metric, layout, self.steps.step)
             if self.subject.settings.keep == "varied":
-                self.records = drop_near_duplicates(self.records, layout)
+                self.records = drop_near_duplicates(self.records, layout, self.steps.step)
             sync_folders(layout.folders)
 
     def report(self, notices: tuple[str, ...], *, completed: bool) -> ExtractReport:
@@ -223,7 +224,7 @@ class _Run:
         self, window: Window, faces: Future[tuple[FaceRecord, ...]], cursor: Cursor, carry: str, writer: FaceWriter
     ) -> None:
         with self.watch.stage("wait for faces"):
-            fresh = faces.result()
+            fresh = self.steps.result_of(faces)
             writer.wait()
             sync_folders(self.subject.layout.folders)
         self.records.extend(fresh)
@@ -235,7 +236,8 @@ class _Run:
         )
         self._carry = carry
         self._on_commit(Commit(cursor, fresh, self.counts, carry))
-        self._tell(cursor.next_frame)
+        self._done = cursor.next_frame
+        self.steps.tell()
 
     def _take(self, decoded: DecodedFrame, writer: FaceWriter) -> None:
         """Do what every frame asks for: write it for the merger, tell progress."""
@@ -243,13 +245,12 @@ class _Run:
             with self.watch.stage("convert"):
                 frame = decoded.to_frame()
             writer.write_frame(frame)
-        if self._clock() - self._told >= PROGRESS_EVERY_S:
-            self._tell(decoded.index + 1)
+        self._done = decoded.index + 1
+        self.steps.step()
 
-    def _tell(self, done: int) -> None:
-        self._told = self._clock()
+    def _tell(self) -> None:
         rejected = len(self.records) - self._kept
-        self._on_progress(Progress(done, self.total, self._kept, rejected, self.watch.seconds))
+        self._on_progress(Progress(self._done, self.total, self._kept, rejected, self.watch.seconds))
 
 
 def require_same_recogniser(identity: Identity, backend: Backend) -> None:

@@ -28,6 +28,7 @@ from engine.footage import (
     refuse_oversize,
 )
 from engine.image_size import IMAGE_SUFFIXES, image_size
+from engine.steps import Step, no_step
 from engine.types import Cursor, Frame, Image
 
 MAX_IMAGE_BYTES = 512 * 1024 * 1024
@@ -78,7 +79,7 @@ class DecodedImage(DecodedFrame):
 class ImageFolderReader(FrameReader):
     """Frames of one folder. Its list of images is fixed when it is opened."""
 
-    def __init__(self, folder: Path, *, after: Cursor | None) -> None:
+    def __init__(self, folder: Path, *, after: Cursor | None, step: Step = no_step) -> None:
         self._files = image_files(folder)
         if not self._files:
             raise InputError(
@@ -86,6 +87,7 @@ class ImageFolderReader(FrameReader):
                 hint="subfolders and symbolic links are not followed",
             )
         self._start = after.next_frame if after is not None else 0
+        self._step = step
         first = next((image for image in map(_read, self._files) if image is not None), None)
         if first is None:
             raise InputError(f"{folder}: none of its {len(self._files)} images can be read")
@@ -119,6 +121,7 @@ class ImageFolderReader(FrameReader):
             pixels = _read(file)
             if pixels is None:
                 self.packets_damaged += 1
+                self._step()
                 continue
             self.frames_decoded += 1
             yield DecodedImage(pixels, index=index, name=file.name, packets_damaged=self.packets_damaged)

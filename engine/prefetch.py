@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
 from engine.footage import DecodedFrame, FrameReader
+from engine.steps import TELL_EVERY_S, no_step
 
 AHEAD_BYTES = 24 << 20
 """About 17 frames of 720p: enough to hide a look at a whole frame, little beside the models."""
@@ -17,8 +18,12 @@ AHEAD_BYTES = 24 << 20
 class Prefetch(Iterator[DecodedFrame]):
     """Hands out a reader's frames in order; its thread owns the reader until `close`. Context manager."""
 
-    def __init__(self, reader: FrameReader, *, ahead_bytes: int = AHEAD_BYTES) -> None:
+    def __init__(
+        self, reader: FrameReader, *, ahead_bytes: int = AHEAD_BYTES, on_wait: Callable[[], None] = no_step
+    ) -> None:
+        """`on_wait` is called again and again, by whoever asks for a frame, while none comes."""
         self._reader = reader
+        self._on_wait = on_wait
         self._ahead_bytes = ahead_bytes
         self._changed = threading.Condition()
         # All below are touched with `_changed` held.
@@ -31,8 +36,9 @@ class Prefetch(Iterator[DecodedFrame]):
         self._thread.start()
 
     def __next__(self) -> DecodedFrame:
+        while not self._come():
+            self._on_wait()
         with self._changed:
-            self._changed.wait_for(lambda: self._frames or self._ended)
             if self._frames:
                 frame = self._frames.popleft()
                 self._held_bytes -= frame.nbytes
@@ -58,6 +64,11 @@ class Prefetch(Iterator[DecodedFrame]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _come(self) -> bool:
+        """Wait a moment for a frame or the end."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._frames) or self._ended, TELL_EVERY_S)
 
     def _run(self) -> None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from engine.errors import InputError
 from engine.footage import DecodedFrame, FrameReader
+from engine.steps import Step, no_step
 
 FOLDER_RATE = 25.0
 """Images of a folder have no times; they count as so many a second."""
@@ -16,8 +17,10 @@ FOLDER_RATE = 25.0
 class StretchReader(FrameReader):
     """The frames of `reader` with start_s <= time < end_s. None = from the beginning, up to the end."""
 
-    def __init__(self, reader: FrameReader, *, start_s: float | None, end_s: float | None) -> None:
-        """Take over `reader`. Raise InputError when the stretch holds nothing by its own terms."""
+    def __init__(
+        self, reader: FrameReader, *, start_s: float | None, end_s: float | None, step: Step = no_step
+    ) -> None:
+        """Take over `reader`; `step` is called for each frame left out. Raise InputError for an empty stretch."""
         if start_s is not None and end_s is not None and end_s <= start_s:
             raise InputError(
                 f"{reader.info.path}: the stretch from {start_s:g} s to {end_s:g} s is empty",
@@ -26,6 +29,7 @@ class StretchReader(FrameReader):
         self._reader = reader
         self._start_s = start_s
         self._end_s = end_s
+        self._step = step
         self.info = reader.info
 
     @property
@@ -42,6 +46,7 @@ class StretchReader(FrameReader):
             if self._start_s is None or seconds >= self._start_s:
                 self.frames_decoded += 1
                 return decoded
+            self._step()
 
     def close(self) -> None:
         self._reader.close()

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.steps import Step, no_step
 from engine.types import Image
 
 SIDE_PX = 32
@@ -30,8 +31,10 @@ def descriptor_of(aligned_luma: Image) -> NDArray[np.float32]:
     return np.asarray(small / max(float(np.linalg.norm(small)), 1e-6), np.float32)
 
 
-def choose_varied(descriptors: NDArray[np.float32], sharpness: Sequence[float]) -> NDArray[np.bool_]:
-    """Given (N, 1024) descriptors and how sharp each face is, return (N,) which to keep.
+def choose_varied(
+    descriptors: NDArray[np.float32], sharpness: Sequence[float], step: Step = no_step
+) -> NDArray[np.bool_]:
+    """Given (N, 1024) descriptors and how sharp each face is, return (N,) which to keep; `step` after each CHUNK.
 
     Greedy coverage: the sharpest first; a face is dropped when one that is kept is ALIKE. So every dropped face has a
     kept one that is as sharp or sharper and shows the same.
@@ -50,4 +53,5 @@ def choose_varied(descriptors: NDArray[np.float32], sharpness: Sequence[float]) 
                 fresh.append(number)
         keep[[places[number] for number in fresh]] = True
         chosen = np.concatenate([chosen, rows[fresh]])
+        step()
     return keep

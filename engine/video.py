@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 from av.video.stream import VideoStream
@@ -32,7 +33,11 @@ from engine.footage import DecodedFrame, FrameReader, VideoInfo, look_at_source,
 from engine.images import ImageFolderReader
 from engine.pixels import DecodedVideoFrame, Turns, clockwise_degrees, turn_of
 from engine.seek import first_usable, places_to_start, read_timeline, retraces, seek_times, without_leading
+from engine.steps import Step, no_step
 from engine.types import Cursor
+
+if TYPE_CHECKING:
+    from engine.decoder import Packets
 
 __all__ = ["DecodedFrame", "FrameReader", "VideoInfo", "open_frames", "probe"]
 
@@ -56,25 +61,29 @@ def probe(path: Path) -> VideoInfo:
         return reader.info
 
 
-def open_frames(path: Path, *, after: Cursor | None = None, decode_threads: int | None = None) -> FrameReader:
+def open_frames(
+    path: Path, *, after: Cursor | None = None, decode_threads: int | None = None, step: Step = no_step
+) -> FrameReader:
     """Open a video or a folder of images for reading, from its start or from where `after` says work ended.
 
     With `after`, indices, pts and pixels are those of an undisturbed run from frame `after.next_frame` on, and
     damage is counted from there. `decode_threads`: threads of the codec; None leaves it to FFmpeg (one a core).
+    `step` is called, by whoever opens or iterates, for everything that is read and not handed out.
     Raise as `probe` does. The iteration raises InputUnavailableError when the disk fails under it, and InputError at
     its end when damage left no frame at all.
     """
     path = path.absolute()
     if stat.S_ISDIR(look_at_source(path).st_mode):
-        return ImageFolderReader(path, after=after)
-    return VideoReader(path, after=after, decode_threads=decode_threads)
+        return ImageFolderReader(path, after=after, step=step)
+    return VideoReader(path, after=after, decode_threads=decode_threads, step=step)
 
 
 class VideoReader(FrameReader):
     """Frames of one video file; see engine.footage.FrameReader."""
 
-    def __init__(self, path: Path, *, after: Cursor | None, decode_threads: int | None) -> None:
+    def __init__(self, path: Path, *, after: Cursor | None, decode_threads: int | None, step: Step = no_step) -> None:
         self._path = path
+        self._step = step
         self._threads = decode_threads
         self._conceal_errors = False
         self._next_index = 0
@@ -110,7 +119,9 @@ class VideoReader(FrameReader):
             self._next_index += 1
             self._last_pts = picture.pts
             self.packets_damaged = self._decoder.damaged - self._damaged_before
-            if picture.sound:
+            if not picture.sound:
+                self._step()
+            else:
                 refuse_oversize(self._path, picture.decoded.width, picture.decoded.height)
                 self.frames_decoded += 1
                 return DecodedVideoFrame(
@@ -159,7 +170,7 @@ class VideoReader(FrameReader):
         if not self._seek_to(cursor):
             self._restart()
             for _ in islice(self._pictures, cursor.next_frame):
-                pass
+                self._step()
         self._next_index = cursor.next_frame
         self._last_pts = cursor.last_pts
         self._damaged_before = self._decoder.damaged
@@ -167,13 +178,13 @@ class VideoReader(FrameReader):
     def _seek_to(self, cursor: Cursor) -> bool:
         """Seek to a key frame and decode up to the picture before the cursor; False where that cannot be trusted."""
         self._restart()
-        timeline = read_timeline(self._decoder.packets(), cursor)
+        timeline = read_timeline(self._stepping_packets(), cursor)
         places = places_to_start(timeline, cursor)
         for time in seek_times(timeline, places):
-            if not (self._land_at(time) and retraces(self._decoder.packets(), timeline, cursor)):
+            if not (self._land_at(time) and retraces(self._stepping_packets(), timeline, cursor)):
                 continue
             self._land_at(time)
-            packets = self._decoder.packets()
+            packets = self._stepping_packets()
             first = first_usable(packets, timeline, places)
             if first is None:
                 continue
@@ -181,6 +192,11 @@ class VideoReader(FrameReader):
             if any(picture.sound for picture in self._pictures if picture.pts == cursor.last_pts):
                 return True
         return False
+
+    def _stepping_packets(self) -> Packets:
+        for packet in self._decoder.packets():
+            self._step()
+            yield packet
 
     def _land_at(self, time: int) -> bool:
         self._restart()

@@ -16,6 +16,7 @@ from engine.face_writer import FaceFile, FaceWriter
 from engine.follow import SEARCH_REACH, Follower, Found
 from engine.footage import DecodedFrame, Region, holds, region_round
 from engine.match import KEPT_REASONS, RESCUED, TOO_MANY_FACES, TrackVerdict, similarity
+from engine.steps import Step, no_step
 from engine.tracking import Track
 from engine.types import Cursor, FaceRecord, Frame, Identity
 from engine.windows import Window, window_frames
@@ -41,11 +42,13 @@ def write_window(
     writer: FaceWriter,
     *,
     after: Cursor | None,
+    step: Step = no_step,
 ) -> tuple[FaceRecord, ...]:
     """Given a judged window, write its wanted faces and return a record of every face, in frame order.
 
     `looks`: frames of which pass one looked at the whole, where tracks begin. `after`: where the window begins, for
-    reading it again where its frames were not kept. Waits for the files.
+    reading it again where its frames were not kept. `step` is called for each frame read again or worked off. Waits for
+    the files.
     """
     own = {track.id: _own_similarities(track, subject.identity) for track in decision.tracks}
     wanted = decision.with_outcome("accepted", "review")
@@ -55,8 +58,10 @@ def write_window(
         follower = Follower(backend, subject.settings.min_confidence, wanted, others)
         reach = max(SEARCH_REACH, crop_reach(subject.settings))
         task = _Task(decision, own, subject, backend, writer)
-        with window_frames(window, subject.source, after, frame_skip=subject.settings.frame_skip) as frames:
+        skip = subject.settings.frame_skip
+        with window_frames(window, subject.source, after, frame_skip=skip, step=step) as frames:
             for decoded in _with_births(frames, follower, looks):
+                step()
                 expected = follower.expect(decoded.index)
                 if not expected:
                     continue

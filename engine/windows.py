@@ -17,6 +17,7 @@ from pathlib import Path
 from engine.footage import DecodedFrame
 from engine.scout import Scout
 from engine.shots import THUMBNAIL_WIDTH_PX, ShotState, advance, is_cut
+from engine.steps import Step, no_step
 from engine.types import Cursor, Image
 from engine.video import open_frames
 
@@ -131,19 +132,23 @@ class WindowReader:
 
 @contextmanager
 def window_frames(
-    window: Window, source: Path, after: Cursor | None, *, frame_skip: int
+    window: Window, source: Path, after: Cursor | None, *, frame_skip: int, step: Step = no_step
 ) -> Iterator[Iterable[DecodedFrame]]:
-    """Give a window's examined frames once more: those that were kept, or read again from where it began (`after`)."""
+    """Give a window's examined frames once more: those that were kept, or read again from where it began (`after`).
+
+    `step` is called for each of them, and for all that is read on the way to the first.
+    """
     if window.complete:
-        yield window.held
+        yield _until(window.held, window.last.index, 1, step)
         return
-    with open_frames(source, after=after) as reader:
-        yield _until(reader, window.last.index, frame_skip + 1)
+    with open_frames(source, after=after, step=step) as reader:
+        yield _until(reader, window.last.index, frame_skip + 1, step)
 
 
-def _until(frames: Iterable[DecodedFrame], last: int, step: int) -> Iterator[DecodedFrame]:
+def _until(frames: Iterable[DecodedFrame], last: int, every: int, step: Step) -> Iterator[DecodedFrame]:
     for decoded in frames:
-        if decoded.index % step == 0:
+        step()
+        if decoded.index % every == 0:
             yield decoded
         if decoded.index >= last:
             return
