@@ -8,8 +8,10 @@ engine.tracking splits it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,16 +73,16 @@ def change_between(first: Image, second: Image) -> float:
 
 
 def _difference(first: Image, second: Image) -> float:
-    return float(np.abs(first.astype(np.int16) - second.astype(np.int16)).mean())
+    return cv2.norm(first, second, cv2.NORM_L1) / first.size
 
 
 def _correlation(first: Image, second: Image) -> float:
     a, b = _centred(first), _centred(second)
     # A floor of two luma levels keeps grain on black from deciding.
     floor = 4.0 * a.size
-    return float((a * b).sum() / np.sqrt(((a * a).sum() + floor) * ((b * b).sum() + floor)))
+    return float(a @ b) / math.sqrt((float(a @ a) + floor) * (float(b @ b) + floor))
 
 
 def _centred(thumbnail: Image) -> NDArray[np.float64]:
-    values = np.asarray(thumbnail, np.float64)
-    return np.asarray(values - values.mean())
+    values = thumbnail.ravel().astype(np.float64)
+    return np.asarray(values - cv2.mean(thumbnail)[0])
