@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.align import align_face, encode_face, encode_picture
+from engine.align import align_face, encode_face, encode_mask, encode_picture
 from engine.masks import face_hull_mask
 from engine.quality import pose_of_68, sharpness_of
 from engine.stopwatch import Stopwatch
@@ -100,7 +100,7 @@ class FaceWriter:
             aligned = align_face(frame, face, landmarks_68, self._settings)
         with clock.stage("encode"):
             picture = encode_face(aligned, self._settings)
-            mask = encode_picture(face_hull_mask(aligned), "png")
+            mask = encode_mask(face_hull_mask(aligned))
         stem = self._layout.face_stem(frame.index, index)
         name = f"{stem}.{self._settings.format}"
         with clock.stage("write files"):
