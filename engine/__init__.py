@@ -7,7 +7,9 @@ errors             what can go wrong between a video and a workspace
 windows            footage in windows: a shot, or a piece of a long one
 shots              where the shot changes
 scout              pass one: look now and then, link faces into tracks, ask who they are
-looking            where to look for faces in a frame
+novelty            what a picture shows that an earlier one did not
+search             the faces of one frame: all over, or near known ones and where something is new
+looking            how the detector is fed: a whole picture, a square round a face, darker, turned
 tracking           who goes with whom from one look to the next
 recognise          crops -> embeddings
 decide             who is who in a window

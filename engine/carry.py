@@ -23,7 +23,7 @@ from engine.shots import ShotState
 from engine.tracking import Sample, Sighting, Track
 from engine.types import Face
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,10 @@ def carry_to_json(carry: Carry) -> str:
             "interval": scout.interval,
             "last_look": scout.last_look,
             "last_full_look": scout.last_full_look,
+            "last_whole_look": scout.last_whole_look,
             "look_thumbnail": _array(scout.look_thumbnail),
+            "glanced": _array(scout.glanced),
+            "studied": _array(scout.studied),
             "doubtful_looks": scout.doubtful_looks,
             "live": [_track(track) for track in scout.live],
             "thumbnail": _array(carry.shot.thumbnail) if carry.shot else None,
@@ -82,7 +85,10 @@ def carry_from_json(text: str) -> Carry:
                 interval=int(data["interval"]),
                 last_look=data["last_look"],
                 last_full_look=data["last_full_look"],
+                last_whole_look=data["last_whole_look"],
                 look_thumbnail=_from_array(data["look_thumbnail"]),
+                glanced=_from_array(data["glanced"]),
+                studied=_from_array(data["studied"]),
                 doubtful_looks=int(data["doubtful_looks"]),
             ),
             shot=None if thumbnail is None else ShotState(thumbnail, float(data["usual_change"])),

@@ -41,7 +41,7 @@ from engine.types import (
     Resume,
 )
 from engine.video import open_frames
-from engine.window_faces import write_window
+from engine.window_faces import Looks, write_window
 from engine.windows import Window, WindowReader, window_frames
 from engine.workspace import Layout, prepare_workspace, sync_folders
 
@@ -182,7 +182,7 @@ class _Run:
                     ),
                 )
                 written()
-                looks = tuple(scout.full_looks)
+                looks = Looks(frozenset(scout.births), frozenset(scout.full_looks))
                 fill = partial(write_window, after=after, step=self.steps.step)
                 faces = filler.submit(fill, window, decision, looks, self.subject, self.backend, writer)
                 scout.end_window()

@@ -47,12 +47,15 @@ def detection_image(decoded: DecodedFrame, side_px: int) -> tuple[Image, float]:
     return decoded.scaled(width), decoded.width / width
 
 
-def look_everywhere(backend: Backend, image: Image, min_confidence: float) -> list[Face]:
-    """Find the faces of a picture; a dark one is looked at again with its contrast stretched when it shows none."""
-    faces = backend.detect(image, min_confidence=min_confidence)
+def look_everywhere(backend: Backend, image: Image, min_confidence: float, *, side_px: int | None = None) -> list[Face]:
+    """Find the faces of a picture; a dark one is looked at again with its contrast stretched when it shows none.
+
+    `side_px`: how large the detector looks, None = as large as usual.
+    """
+    faces = backend.detect(image, min_confidence=min_confidence, side_px=side_px)
     if faces or not is_dark(image):
         return faces
-    return backend.detect(stretch_contrast(image), min_confidence=min_confidence)
+    return backend.detect(stretch_contrast(image), min_confidence=min_confidence, side_px=side_px)
 
 
 def look_turned(backend: Backend, image: Image, min_confidence: float, *, side_px: int) -> list[Face]:

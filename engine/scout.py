@@ -16,10 +16,23 @@ import numpy as np
 
 from engine.backends.backend import Backend
 from engine.footage import DecodedFrame, region_round
-from engine.looking import detection_image, look_everywhere, look_near, look_turned, roll_of, scaled_face
 from engine.match import Gallery, Rule, blankness, is_settled, judge_track
+from engine.novelty import NOVELTY_WIDTH_PX, WHOLE, Share, news_between
 from engine.quality import FaceQuality, clarity, measure
 from engine.recognise import embed_faces
+from engine.search import (
+    PART_MAX,
+    Seen,
+    area_of,
+    find_everywhere,
+    find_in_part,
+    find_known,
+    glance,
+    glance_sees,
+    is_unsure,
+    part_round,
+    share_of,
+)
 from engine.shots import change_between
 from engine.tracking import (
     Looked,
@@ -30,19 +43,20 @@ from engine.tracking import (
     centre,
     link,
     overlap,
-    predict,
     size_of,
 )
 from engine.types import Face, Identity, Image
 
-INTERVAL_BORN, INTERVAL_FASTEST, INTERVAL_FACES, INTERVAL_CALM = 4, 2, 8, 12
-"""Frames between looks at 25 frames/s: after a birth, for the fastest faces, while somebody is in doubt, and at most,
-when everybody is known or nobody is there."""
-FULL_EVERY = 24
-"""Frames in which at least one look takes in the whole frame; between, it is enough to look near known faces."""
-SMALL_SHARE = 2
-"""A frame where nobody was is glanced at in half the usual size, a quarter of the work: who comes near shows, and who
-stays far is found by the next whole look and followed back from there."""
+INTERVAL_BORN, INTERVAL_FASTEST, INTERVAL_FACES, INTERVAL_CALM = 4, 2, 8, 10
+"""Frames between looks at 25 frames/s: after a birth, for the fastest faces, while somebody is in doubt, and at most.
+The last one is a promise: who shows a face of a thirteenth of the picture's width for 0.4 s is seen."""
+FULL_EVERY = 50
+"""Frames in which at least one look takes in, at full size, all that is new: smaller faces are seen for 2 s or missed,
+which matters only where the whole picture changes all the time; elsewhere every look is at full size."""
+STILL_EVERY, EMPTY_EVERY = 125, 250
+"""Frames in which at least one look takes in the whole frame, new or not: with faces in it, and with none."""
+KNOWN_GROWTH = 0.12
+"""A known face that moves changes so much of the picture round its box, as a share of its side."""
 INTERVAL_STEP = 4
 """By how much a quiet look lengthens the wait for the next one."""
 FAST = 0.5
@@ -55,13 +69,6 @@ LOST_AFTER = 36
 """Frames after which a face that is not seen is gone; its return is a new track, which the gallery recognises."""
 RECHECK = 24
 """Frames between checks of a track whose identity is settled: a switch of person must not go unseen."""
-UPRIGHT_SURE = 0.7
-"""Upright faces score higher; upside-down ones reach 0.65 as if they were upright, with their points all wrong."""
-TURNED_FROM_DEGREES = 60.0
-"""A track rolled further is searched for with its roll, before an upright look is believed about it."""
-SAME_PLACE = 0.3
-DUPLICATE_OVERLAP = 0.4
-"""Two detections that overlap more are one face found twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +84,13 @@ class ScoutState:
     """Frame of the last look in this shot."""
     look_thumbnail: Image | None = None
     last_full_look: int | None = None
-    """Frame of the shot's last look at a whole frame."""
+    """Frame up to which everything that was new had been looked at in full size."""
+    last_whole_look: int | None = None
+    """Frame of the shot's last look at a whole frame in full size."""
+    glanced: Image | None = None
+    """Luma picture of the last frame whose news were looked at, if only at a glance."""
+    studied: Image | None = None
+    """Luma picture of the last frame whose news were looked at in full size."""
     doubtful_looks: int = 0
     """Looks of this shot that found no sure face: when to try turned pictures."""
 
@@ -100,34 +113,37 @@ class Scout:
     looks: list[int] = field(default_factory=list)
     """Frames looked at in this window."""
     full_looks: list[int] = field(default_factory=list)
-    """Those of them where the whole frame was looked at."""
+    """Those of them up to which everything new was looked at in full size."""
+    births: list[int] = field(default_factory=list)
+    """Those of them that found a new face away from the known ones."""
 
     def begin_shot(self) -> None:
         """Forget the faces of the shot before: no track crosses a cut."""
         self.state = ScoutState(next_track=self.state.next_track, shot=self.state.shot + 1)
 
-    def due(self, index: int, thumbnail: Image) -> bool:
-        """Say whether a frame of the current shot should be looked at."""
-        state = self.state
+    def due(self, decoded: DecodedFrame, thumbnail: Image) -> bool:
+        """Say whether a frame of the current shot should be looked at; where nobody is, only if it shows news."""
+        state, index = self.state, decoded.index
         if state.last_look is None or state.look_thumbnail is None:
             return True
         waited = index - state.last_look
-        if waited >= max(1, round(state.interval * self.rate_scale)):
+        if waited < self._frames(state.interval):
+            moved = change_between(state.look_thumbnail, thumbnail) > MOVED_LUMA
+            if not moved or waited < self._frames(INTERVAL_BORN):
+                return False
+        if any(track.last.frame == state.last_look for track in state.live) or self._whole_look_due(index):
             return True
-        moved = change_between(state.look_thumbnail, thumbnail) > MOVED_LUMA
-        return moved and waited >= max(1, round(INTERVAL_BORN * self.rate_scale))
+        return not self._shows_nothing(decoded, thumbnail)
 
     def look(self, decoded: DecodedFrame, thumbnail: Image, *, whole: bool = False) -> None:
         """Find the faces of a frame, put them on tracks, and take the samples that can still decide.
 
-        `whole`: take in the whole frame even if a look near the known faces would do. A frame may be looked at again.
+        `whole`: take in the whole frame even if less would do. A frame may be looked at again.
         """
-        frame = decoded.index
-        faces = None if whole or not self._full_look_fresh(frame) else self._find_cheaply(decoded, thumbnail)
-        if faces is None:
-            faces = self._find(decoded)
-            self.full_looks.append(frame)
-        live = [t for t in self.state.live if frame - t.last.frame <= LOST_AFTER * self.rate_scale]
+        frame, luma = decoded.index, decoded.luma(NOVELTY_WIDTH_PX)
+        seen = self._search(decoded, luma, whole=whole)
+        faces = seen.faces
+        live = [track for track in self.state.live if self._is_recent(track, frame)]
         metric, same = self.identity.metric, self.backend.info.default_threshold
         plain = [Looked(face) for face in faces]
         guess = link(live, plain, frame, metric, same)
@@ -137,7 +153,29 @@ class Scout:
             for n, face in enumerate(faces)
         ]
         links = link(live, looked, frame, metric, same)
+        doubtful = self.state.doubtful_looks + (seen.full and is_unsure(faces))
         self._advance(live, faces, links, asked, decoded, thumbnail)
+        if seen.wide and len(links) < len(faces):
+            self.births.append(frame)
+        self.state = replace(
+            self.state,
+            doubtful_looks=doubtful,
+            glanced=luma if seen.wide else self.state.glanced,
+            last_whole_look=frame if seen.whole else self.state.last_whole_look,
+        )
+        if seen.full:
+            self._note_full(frame, luma)
+
+    def look_at_end(self, decoded: DecodedFrame, thumbnail: Image) -> None:
+        """Look at a window's last frame, so that nothing new in the window was left out."""
+        if self.full_looks[-1:] == [decoded.index]:
+            return
+        if self.state.last_look != decoded.index:
+            if not self.state.live and self._shows_nothing(decoded, thumbnail):
+                return
+            self.look(decoded, thumbnail)
+        if self.full_looks[-1:] != [decoded.index]:
+            self.look(decoded, thumbnail, whole=True)
 
     def sample(self, decoded: DecodedFrame, faces: Sequence[Face]) -> list[Sample]:
         """Ask the recogniser about faces of a frame, in one batch."""
@@ -163,7 +201,7 @@ class Scout:
     def end_window(self) -> None:
         """Forget what was worked off: tracks that go on keep their samples and last places."""
         self.state = self.window_state()
-        self.tracks, self.beside, self.looks, self.full_looks = {}, {}, [], []
+        self.tracks, self.beside, self.looks, self.full_looks, self.births = {}, {}, [], [], []
 
     def window_state(self) -> ScoutState:
         """Return the state for the next window: live tracks without the sightings that were worked off."""
@@ -183,70 +221,83 @@ class Scout:
         for companion in companions:
             self.beside[companion] = (self.beside[companion] - {old}) | {part.id for part in parts}
 
-    def _full_look_fresh(self, frame: int) -> bool:
-        last = self.state.last_full_look
-        return last is not None and frame - last < FULL_EVERY * self.rate_scale
-
-    def _find_cheaply(self, decoded: DecodedFrame, thumbnail: Image) -> list[Face] | None:
-        """Find the faces of the last look again, near where they were, or see in a small picture that nobody is there.
-
-        None where the whole frame must be looked at: a face is gone, somebody came, or much has changed.
-        """
+    def _whole_look_due(self, frame: int) -> bool:
+        """Say whether a frame must be looked at whole, whatever it shows."""
         state = self.state
-        known = [track for track in state.live if track.last.frame == state.last_look]
-        if not known:
-            side = self.backend.info.detection_side_px // SMALL_SHARE // 32 * 32
-            image, _ = detection_image(decoded, side)
-            return None if self.backend.detect(image, min_confidence=self.min_confidence, side_px=side) else []
-        if state.look_thumbnail is None or change_between(state.look_thumbnail, thumbnail) > MOVED_LUMA:
-            return None
-        image, scale = detection_image(decoded, self.backend.info.detection_side_px)
-        found: list[Face] = []
-        for track in known:
-            expected = predict(track, decoded.index) / scale
-            face = look_near(
-                self.backend, image, scaled_face(track.last.face, 1 / scale), expected, self.min_confidence
-            )
-            if face is None or any(overlap(face.bbox, other.bbox) > SAME_PLACE for other in found):
-                return None
-            found.append(face)
-        return [scaled_face(face, scale) for face in found]
+        if state.last_whole_look is None or state.last_full_look is None:
+            return True
+        every = STILL_EVERY if state.live else EMPTY_EVERY
+        return frame - state.last_whole_look >= self._frames(every) or frame - state.last_full_look >= self._frames(
+            FULL_EVERY
+        )
 
-    def _find(self, decoded: DecodedFrame) -> list[Face]:
-        """Look at the whole frame, then near the live tracks it did not show, then turned where a shot is empty."""
-        image, scale = detection_image(decoded, self.backend.info.detection_side_px)
-        faces = look_everywhere(self.backend, image, self.min_confidence)
-        for track in self.state.live:
-            expected = predict(track, decoded.index) / scale
-            shown = [face for face in faces if overlap(face.bbox, expected) > SAME_PLACE]
-            # A head that stands on its end looks like a poor upright face to a detector.
-            if shown and abs(roll_of(track.last.face)) < TURNED_FROM_DEGREES:
-                continue
-            face = look_near(self.backend, image, track.last.face, expected, self.min_confidence)
-            if face is not None:
-                faces = [*(one for one in faces if overlap(one.bbox, face.bbox) <= SAME_PLACE), face]
-        rolled = any(abs(roll_of(track.last.face)) >= TURNED_FROM_DEGREES for track in self.state.live)
-        share = self._turned_share(faces)
-        if share and not rolled:
-            side = self.backend.info.detection_side_px // share // 32 * 32
-            faces += look_turned(self.backend, image, self.min_confidence, side_px=side)
-        return _once_each([scaled_face(face, scale) for face in faces])
+    def _search(self, decoded: DecodedFrame, luma: Image, *, whole: bool) -> Seen:
+        """Find the faces of a frame: all over, or near where they were and where something is new."""
+        backend, sure, share = self.backend, self.min_confidence, self._turned_share()
+        live = [track for track in self.state.live if self._is_recent(track, decoded.index)]
+        if whole or self._whole_look_due(decoded.index):
+            return find_everywhere(backend, decoded, live, sure, turned_share=share)
+        places = find_known(backend, decoded, live, sure)
+        known = [face for face in places if face is not None]
+        lost = [
+            track.last.face
+            for track, face in zip(live, places, strict=True)
+            if face is None and track.last.frame == self.state.last_look
+        ]
+        part = self._news(self.state.studied, decoded, luma, known)
+        part = part_round(part, [face.bbox for face in lost], decoded.width, decoded.height)
+        if part is None:
+            return Seen(known, full=True)
+        if area_of(part) <= PART_MAX:
+            return find_in_part(backend, decoded, part, known, sure, turned_share=share)
+        if not all(glance_sees(face, decoded, backend.info.detection_side_px) for face in lost):
+            return find_everywhere(backend, decoded, live, sure, turned_share=share)
+        if not lost and self._news(self.state.glanced, decoded, luma, known) is None:
+            return Seen(known, full=False)
+        return glance(backend, decoded, known, sure)
 
-    @staticmethod
-    def _unsure(faces: Sequence[Face]) -> bool:
-        return not any(face.detection_score >= UPRIGHT_SURE for face in faces)
+    def _shows_nothing(self, decoded: DecodedFrame, thumbnail: Image) -> bool:
+        """Say whether a frame of a shot where nobody is shows nothing new, and take note that it was examined."""
+        luma, state = decoded.luma(NOVELTY_WIDTH_PX), self.state
+        part = self._news(state.studied, decoded, luma, ())
+        if part is not None and (area_of(part) <= PART_MAX or self._news(state.glanced, decoded, luma, ()) is not None):
+            return False
+        interval = min(INTERVAL_CALM, state.interval + INTERVAL_STEP)
+        self.state = replace(state, last_look=decoded.index, look_thumbnail=thumbnail, interval=interval)
+        if part is None:
+            self._note_full(decoded.index, None)
+        return True
 
-    def _turned_share(self, faces: Sequence[Face]) -> int:
+    def _note_full(self, frame: int, luma: Image | None) -> None:
+        """Take note that everything new up to this frame was looked at in full size; `luma`: what it showed, if new."""
+        studied = self.state.studied if luma is None else luma
+        self.state = replace(self.state, last_full_look=frame, studied=studied)
+        if self.full_looks[-1:] != [frame]:
+            self.full_looks.append(frame)
+
+    def _news(self, before: Image | None, decoded: DecodedFrame, luma: Image, known: Sequence[Face]) -> Share | None:
+        """Return the part of a frame that shows what an earlier one did not, besides known faces."""
+        if before is None:
+            return WHOLE
+        return news_between(
+            before, luma, [share_of(face.bbox, decoded.width, decoded.height, KNOWN_GROWTH) for face in known]
+        )
+
+    def _is_recent(self, track: Track, frame: int) -> bool:
+        return frame - track.last.frame <= LOST_AFTER * self.rate_scale
+
+    def _frames(self, at_usual_rate: int) -> int:
+        return max(1, round(at_usual_rate * self.rate_scale))
+
+    def _turned_share(self) -> int:
         """Say whether to look at turned pictures too, and at which share of the usual size; 0 is not at all.
 
-        At a shot's 1st, 2nd, 4th … whole look that saw nothing sure: three more looks are dear, and a shot that showed
-        nothing at eight of them hardly holds a face at the ninth. On an empty picture half the size is enough for
-        near faces, and once in four times distant ones get their chance; unsure faces are worth the full size at once.
+        At a shot's 1st, 2nd, 4th, 8th … full look that saw nothing sure: three more looks are dear, and a shot that
+        showed nothing at eight of them hardly holds a face at the ninth. Half the size is enough for near faces, and
+        once in eight times distant ones get their chance.
         """
         count = self.state.doubtful_looks + 1
-        if not self._unsure(faces) or count & (count - 1):
-            return 0
-        return 1 if faces or count % 4 == 0 else 2
+        return 0 if count & (count - 1) else 1 if count % 8 == 0 else 2
 
     def _sample(
         self, decoded: DecodedFrame, faces: Sequence[Face], guess: dict[int, int], live: Sequence[Track]
@@ -308,16 +359,13 @@ class Scout:
             self.beside.setdefault(track.id, set()).update(_apart(track, seen))
         if self.looks[-1:] != [frame]:
             self.looks.append(frame)
-        born, whole = len(links) < len(faces), self.full_looks[-1:] == [frame]
-        self.state = ScoutState(
+        self.state = replace(
+            self.state,
             next_track=next_track,
-            shot=self.state.shot,
             live=tuple(now),
-            interval=self._interval(seen, born=born, fast=fast),
+            interval=self._interval(seen, born=len(links) < len(faces), fast=fast),
             last_look=frame,
             look_thumbnail=thumbnail,
-            last_full_look=frame if whole else self.state.last_full_look,
-            doubtful_looks=self.state.doubtful_looks + (whole and self._unsure(faces)),
         )
 
     def _interval(self, seen: Sequence[Track], *, born: bool, fast: bool) -> int:
@@ -347,12 +395,3 @@ def _apart(track: Track, seen: Sequence[Track]) -> set[int]:
 
 def _moved(track: Track, face: Face) -> float:
     return float(np.linalg.norm(centre(face.bbox) - centre(track.last.face.bbox))) / size_of(face.bbox)
-
-
-def _once_each(faces: list[Face]) -> list[Face]:
-    """Drop detections that lie over a better one."""
-    kept: list[Face] = []
-    for face in sorted(faces, key=lambda face: -face.detection_score):
-        if all(overlap(face.bbox, other.bbox) < DUPLICATE_OVERLAP for other in kept):
-            kept.append(face)
-    return sorted(kept, key=lambda face: (float(face.bbox[0]), float(face.bbox[1])))

@@ -25,6 +25,16 @@ Similarities = Mapping[int, float]
 """Of one track: frame -> similarity of the face there, for the frames that were asked."""
 
 
+@dataclass(frozen=True)
+class Looks:
+    """What pass two needs to know of pass one's looks: frames, by number."""
+
+    births: frozenset[int]
+    """Those that found somebody new."""
+    full: frozenset[int]
+    """Those that left nothing new behind them: whoever came later was not there before."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Outcome:
     """A face's record, and the file that it waits for."""
@@ -36,7 +46,7 @@ class _Outcome:
 def write_window(
     window: Window,
     decision: Decision,
-    looks: Sequence[int],
+    looks: Looks,
     subject: Subject,
     backend: Backend,
     writer: FaceWriter,
@@ -46,9 +56,8 @@ def write_window(
 ) -> tuple[FaceRecord, ...]:
     """Given a judged window, write its wanted faces and return a record of every face, in frame order.
 
-    `looks`: frames of which pass one looked at the whole, where tracks begin. `after`: where the window begins, for
-    reading it again where its frames were not kept. `step` is called for each frame read again or worked off. Waits for
-    the files.
+    `looks`: where tracks begin. `after`: where the window begins, for reading it again where its frames were not kept.
+    `step` is called for each frame read again or worked off. Waits for the files.
     """
     own = {track.id: _own_similarities(track, subject.identity) for track in decision.tracks}
     wanted = decision.with_outcome("accepted", "review")
@@ -74,20 +83,15 @@ def write_window(
     return _numbered(_with_file(one) for one in outcomes)
 
 
-def _with_births(frames: Iterable[DecodedFrame], follower: Follower, looks: Sequence[int]) -> Iterator[DecodedFrame]:
-    """Pass the frames on, one stretch between looks at a time, following tracks back from the look they begin at."""
-    ahead = iter(looks)
-    look = next(ahead, None)
+def _with_births(frames: Iterable[DecodedFrame], follower: Follower, looks: Looks) -> Iterator[DecodedFrame]:
+    """Pass the frames on, one stretch between full looks at a time, with tracks followed back from where they begin."""
     stretch: list[DecodedFrame] = []
     for decoded in frames:
-        while look is not None and look < decoded.index:
-            look = next(ahead, None)
+        born = follower.births_at(decoded.index) if decoded.index in looks.births else []
+        if born:
+            follower.follow_back(born, reversed(stretch))
         stretch.append(decoded)
-        if decoded.index == look:
-            born = follower.births_at(look)
-            if born:
-                before = reversed(stretch[:-1])
-                follower.follow_back(born, before)
+        if decoded.index in looks.full:
             yield from stretch
             stretch = []
     yield from stretch

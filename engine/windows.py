@@ -23,6 +23,8 @@ from engine.video import open_frames
 
 HELD_BYTES = 112 << 20
 """Frames kept for pass two: 85 of 720p, 37 of 1080p, 9 of 4K. With models and writers a worker stays below 1 GB."""
+UNSEEN_BYTES = 96 << 20
+"""Frames between two full looks, which pass two goes back over: 70 of 720p, 31 of 1080p, 7 of 4K."""
 LONGEST_S = 60.0
 """A shot is worked off in pieces no longer than this, however quiet: it is what a crash makes again."""
 
@@ -78,7 +80,7 @@ class WindowReader:
         """
         self._shot = shot
         held: list[DecodedFrame] = []
-        held_bytes = frames = examined = 0
+        held_bytes = unseen_bytes = frames = examined = 0
         first, last, latest, complete = 0, None, None, True
         ends_shot = False
         while (decoded := self._next()) is not None:
@@ -98,32 +100,34 @@ class WindowReader:
                 continue
             self._shot = advance(self._shot, thumbnail)
             latest, examined = (decoded, thumbnail), examined + 1
+            unseen_bytes += decoded.nbytes
             if complete:
                 held.append(decoded)
                 held_bytes += decoded.nbytes
-            if not self._scout.due(decoded.index, thumbnail):
-                continue
-            self._scout.look(decoded, thumbnail)
-            if not self._scout.tracks and self._scout.full_looks[-1:] == [decoded.index]:
+            if self._scout.due(decoded, thumbnail):
+                self._scout.look(decoded, thumbnail)
+            if unseen_bytes >= UNSEEN_BYTES:
+                self._scout.look_at_end(decoded, thumbnail)
+            full = self._scout.full_looks[-1:] == [decoded.index]
+            if full:
+                unseen_bytes = 0
+            if full and not self._scout.tracks:
                 held, held_bytes, complete = [], 0, True
+            if self._scout.state.last_look != decoded.index:
+                continue
             settled = held_bytes < self._held_limit or self._scout.all_settled()
-            whole = self._scout.full_looks[-1:] == [decoded.index]
-            if whole and settled and (frames >= self._longest or held_bytes >= self._held_limit):
+            if full and settled and (frames >= self._longest or held_bytes >= self._held_limit):
                 break
             if not settled:
                 held, held_bytes, complete = [], 0, False
         if last is None:
             return None
-        self._look_at_end(latest)
+        if latest is not None:
+            self._scout.look_at_end(*latest)
         return Window(first, last, frames, examined, tuple(held), complete, None if ends_shot else self._shot)
 
     def _begins_shot(self, thumbnail: Image) -> bool:
         return self._shot is None or is_cut(self._shot, thumbnail)
-
-    def _look_at_end(self, latest: tuple[DecodedFrame, Image] | None) -> None:
-        """A window ends with a look at a whole frame: what lies behind it needs no second thought."""
-        if latest is not None and self._scout.full_looks[-1:] != [latest[0].index]:
-            self._scout.look(*latest, whole=True)
 
     def _next(self) -> DecodedFrame | None:
         pending, self._pending = self._pending, None
