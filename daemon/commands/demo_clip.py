@@ -56,14 +56,15 @@ def camera_move(photo: NDArray[np.uint8], frames: int = CLIP_FRAMES) -> Iterator
 
 
 def write_clip(path: Path, pictures: Iterator[NDArray[np.uint8]]) -> None:
-    """Encode the pictures as H.264."""
+    """Encode the pictures, all of one size, as H.264."""
     import av
 
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=CLIP_RATE, options={"crf": "18", "preset": "veryfast"})
-        stream.width, stream.height = CLIP_SIZE
         stream.pix_fmt = "yuv420p"
-        for picture in pictures:
+        for number, picture in enumerate(pictures):
+            if not number:
+                stream.height, stream.width = picture.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
         container.mux(stream.encode())
 
