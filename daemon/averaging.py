@@ -8,6 +8,7 @@ events and metrics. A round that a killed dfld left unfinished is finished at th
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -23,8 +24,7 @@ from sync.rounds import Rounds
 from sync.types import Round
 from sync.watch import Outlook, Watch
 
-STOP_WAIT_S = 60.0
-"""A round before its decision is given up within seconds, after it finished within a minute; a later start goes on."""
+STOP_LOOK_S = 0.1
 SUCCESSES = ("averaged", "initialised", "rolled_back")
 
 
@@ -53,12 +53,20 @@ class Averaging:
             self._metrics.set("dfld_round_quorum", float(sync.quorum), model=sync.name)
             self._scheduler.every(sync.poll_every_s, f"poll {key}", model.poll, at_once=True)
 
-    def stop(self) -> None:
-        """End every round where it can be taken up again, and give connections back."""
+    def ask_to_stop(self) -> None:
+        """Have every round end where it can be taken up again: given up before its decision, else brought forward."""
         for model in self._models.values():
             model.ask_to_stop()
+
+    def stop(self, ends_at_s: float, *, at_once: Callable[[], bool] = lambda: False) -> None:
+        """Wait for rounds to end until `ends_at_s` on the monotonic clock, or until `at_once()`.
+
+        A round that has not ended by then is abandoned as a crash would abandon it: its journal says where it was, and
+        the next start takes it up there.
+        """
+        self.ask_to_stop()
         for model in self._models.values():
-            model.stop()
+            model.stop(ends_at_s, at_once)
 
     def reading(self) -> Reading:
         """Return the numbers that outlive restarts, from the journals."""
@@ -118,13 +126,18 @@ class _Model:
     def ask_to_stop(self) -> None:
         self._stop.set()
 
-    def stop(self) -> None:
-        """End the round under way, as far as that is safe in a minute, and give connections back."""
+    def stop(self, ends_at_s: float, at_once: Callable[[], bool]) -> None:
+        """Wait for the round under way, see `Averaging.stop`; give connections back."""
         self._stop.set()
-        if self._thread and self._thread.is_alive():
-            self._thread.join(STOP_WAIT_S)
-        else:
+        thread = self._thread
+        if thread is None or not thread.is_alive():
             self.rounds.close()
+            return
+        while thread.is_alive() and time.monotonic() < ends_at_s and not at_once():
+            thread.join(STOP_LOOK_S)
+        if thread.is_alive():
+            told = f"model {self.name}: its round has not ended in time; the next start takes it up from its journal"
+            self._say("round.abandoned", told, "warning")
 
     def _start(self, work: Callable[[], None]) -> None:
         self._thread = threading.Thread(target=self._guarded, args=(work,), name=f"round-{self.name}", daemon=True)

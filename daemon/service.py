@@ -149,8 +149,10 @@ class Service:
         """Drain and end every part that was started, in the order that loses nothing, whatever one of them raises."""
         self._notifier.stopping("draining")
         self.tell(Event("service.stopping", "draining: the work in hand is committed, nothing new is started"))
+        ends_at_s = time.monotonic() + self.config.service.drain_timeout_s  # for everything that drains, side by side
         self.board.stopping.set()
         self.board.poke()
+        self.averaging.ask_to_stop()
         with ExitStack() as rest:  # runs from its end
             rest.callback(self.lock.release)
             rest.callback(logging.getLogger().removeHandler, self._level_counter)
@@ -161,7 +163,7 @@ class Service:
                 rest.callback(self._http.close)
             if self._control is not None:
                 rest.callback(self._control.close)
-            rest.callback(self.averaging.stop)
+            rest.callback(self.averaging.stop, ends_at_s, at_once=at_once)
             rest.callback(self.scheduler.stop)
             rest.callback(self._join_slots, at_once)
             rest.callback(self.inboxes.stop)

@@ -125,6 +125,7 @@ class RoundWork:
                 trainer_runs=keeps_training,
                 settings=self.tools.settings.snapshot,
                 stop=self.tools.stop,
+                on_bytes=self._heed_stop,
             )
             level = level_of(snapshot.recent_losses)
             self.note(
@@ -163,7 +164,9 @@ class RoundWork:
             self.note("staging", link.name)
             begun_s = time.monotonic()
             files = {part: file.path for part, file in new.files[link.name].items()}
-            staged = stage(link.transport, link.places, self.number, files) if files else {}
+            staged = {}
+            if files:
+                staged = stage(link.transport, link.places, self.number, files, on_bytes=self._heed_stop)
             for part, file in staged.items():
                 if file.sha256 != new.files[link.name][part].sha256:
                     raise RoundError(f"machine {link.name}: {part} changed on this computer while it was pushed")
@@ -182,6 +185,11 @@ class RoundWork:
             reasons = "; ".join(error.message for error in failed.values())
             raise RoundError(f"{len(ready)} machines could be sent the new weights, {least} are needed ({reasons})")
         on_each(self.tools.links, failed, self._release)
+
+    def _heed_stop(self, _moved_bytes: int) -> None:
+        """Break off a transfer before the decision when dfld is told to stop: it may have hours to go."""
+        if self.tools.stop.is_set():
+            raise RoundError("dfld was told to stop; the transfer was broken off before the decision")
 
     def decide(self) -> None:
         """Pass the point of no return."""

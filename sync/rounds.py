@@ -140,7 +140,8 @@ class Rounds:
             work.stage(make(work, standing), least=self.settings.quorum if kind == "average" else 1)
             self._heed_stop()
         except DfldError as error:
-            work.give_up("held" if isinstance(error, RoundError) else "aborted", error.message)
+            held = isinstance(error, RoundError) and not self.stop.is_set()
+            work.give_up("held" if held else "aborted", error.message)
             return self.told(work.number)
         work.decide()
         return self._carry_out(work)
@@ -160,6 +161,8 @@ class Rounds:
         asked = sorted(record.verified.keys() | record.doubted.keys())
         if record.kind == "average" and is_bad_for_most([record.doubted.get(name, "") for name in asked]):
             self._undo(record)
+            if self.stop.is_set():
+                return self.told(work.number)  # perhaps broken off; the next start sees to it
             work.close("undone", "; ".join(f"{name}: {reason}" for name, reason in record.doubted.items()))
         else:
             self._join_deployed(record)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +54,21 @@ def run_daemon(options: argparse.Namespace) -> int:
     start_logging(sys.stderr, log_format="json" if options.json else settings.log_format, level=settings.log_level)
     for warning in loaded.warnings:
         logging.getLogger("dfld").warning(warning)
-    return run_service(loaded.config, config_path=options.config)
+    code = run_service(loaded.config, config_path=options.config)
+    _leave_what_was_abandoned(code)
+    return code
+
+
+def _leave_what_was_abandoned(code: int) -> None:
+    """End the process here and now if threads are left over: Python would wait for them, however long they take.
+
+    They wait for another machine, in a round or a poll that the stop abandoned; what they did is in the journal.
+    """
+    if threading.active_count() > 1:  # those of a pool are waited for even where they are daemons
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def run_check(options: argparse.Namespace) -> int:

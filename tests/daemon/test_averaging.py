@@ -94,7 +94,7 @@ def test_a_due_round_is_done_told_and_counted(
     }
     poll()
     assert len(told.of("round.ok")) == 1, "the next one is not due yet"
-    made.stop()
+    made.stop(time.monotonic() + 30)
 
 
 def test_without_a_common_start_nothing_is_started(
@@ -107,7 +107,7 @@ def test_without_a_common_start_nothing_is_started(
         until(lambda: not (made._models and next(iter(made._models.values()))._thread.is_alive()), "the recovery")  # type: ignore[union-attr]
     assert not told.of("round.ok")
     assert fleet.sets() == before
-    made.stop()
+    made.stop(time.monotonic() + 30)
 
 
 def test_a_machine_that_is_down_is_told_once_and_again_when_it_is_back(
@@ -127,7 +127,7 @@ def test_a_machine_that_is_down_is_told_once_and_again_when_it_is_back(
     data.write_bytes(content)
     poll()
     assert [event.facts["machine"] for event in told.of("machine.up")] == ["gpu2"]
-    made.stop()
+    made.stop(time.monotonic() + 30)
 
 
 def test_the_service_itself_does_the_round_and_serves_its_numbers(fleet: Fleet, config: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -299,3 +300,22 @@ def test_a_lost_average_costs_only_the_measure_of_drift(fleet: Fleet) -> None:
     done = rounds.average()
     assert done.outcome == "averaged", done.reason
     assert "drift_rel" not in done.divergences["gpu1"]
+
+
+@pytest.mark.parametrize(("step", "never"), [("planned", "pulled"), ("staging", "staged")])
+def test_a_stop_breaks_off_a_transfer_before_the_decision(fleet: Fleet, step: str, never: str) -> None:
+    begun(fleet)
+    before = fleet.sets()
+    stop, steps = threading.Event(), []
+
+    def watch(now: str, _machine: str, _facts: object) -> None:
+        steps.append(now)
+        if now == step:
+            stop.set()
+
+    done = Rounds(fleet.settings(), stop=stop, on_progress=watch).average()
+    assert done.outcome == "aborted"
+    assert never not in steps
+    assert fleet.sets() == before
+    assert not list(fleet.folder.parent.glob("gpu*/**/*.part"))
+    assert Rounds(fleet.settings()).average().outcome == "averaged"
