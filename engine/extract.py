@@ -26,7 +26,7 @@ from engine.match import Rule
 from engine.prefetch import Prefetch
 from engine.scout import Scout
 from engine.steps import Steps
-from engine.stopwatch import Stopwatch
+from engine.stopwatch import QueueFill, Stopwatch
 from engine.stretch import StretchReader
 from engine.timed_backend import TimedBackend
 from engine.types import (
@@ -132,6 +132,7 @@ class _Run:
         self.steps = Steps(self._tell, clock)
         self._done = resume.cursor.next_frame if resume else 0
         self._kept = sum(record.kept for record in self.records)
+        self._queues: Mapping[str, QueueFill] = {}
 
     def work(self, reader: FrameReader, *, rate: float, after: Cursor | None) -> None:
         """Take window after window until the footage ends or `stop` is set."""
@@ -140,6 +141,7 @@ class _Run:
             FaceWriter(self.subject.layout, self.subject.settings, self.writing) as writer,
             ThreadPoolExecutor(1, thread_name_prefix="fill") as filler,
         ):
+            self._queues = {"decoded": frames.fill, "faces": writer.fill}
             scout = Scout(
                 self.backend,
                 self.subject.identity,
@@ -207,16 +209,14 @@ class _Run:
             sync_folders(layout.folders)
 
     def report(self, notices: tuple[str, ...], *, completed: bool) -> ExtractReport:
-        stages = Stopwatch()
-        stages.add(self.watch.seconds)
-        stages.add(self.writing.seconds)
         return make_report(
             self.subject,
             self.records,
             self.counts,
             total=self.total,
             notices=notices,
-            stage_seconds=stages.seconds,
+            stage_seconds=self._stage_seconds(),
+            queue_fill={queue: fill.mean for queue, fill in self._queues.items()},
             completed=completed,
         )
 
@@ -250,7 +250,25 @@ class _Run:
 
     def _tell(self) -> None:
         rejected = len(self.records) - self._kept
-        self._on_progress(Progress(self._done, self.total, self._kept, rejected, self.watch.seconds))
+        self._on_progress(
+            Progress(
+                frames_done=self._done,
+                frames_total=self.total,
+                faces_kept=self._kept,
+                faces_rejected=rejected,
+                stage_seconds=self._stage_seconds(),
+                queue_seconds=self._queue_seconds(),
+            )
+        )
+
+    def _stage_seconds(self) -> dict[str, float]:
+        stages = Stopwatch()
+        stages.add(self.watch.seconds)
+        stages.add(self.writing.seconds)
+        return stages.seconds
+
+    def _queue_seconds(self) -> dict[str, float]:
+        return {queue: fill.share_seconds for queue, fill in self._queues.items()}
 
 
 def require_same_recogniser(identity: Identity, backend: Backend) -> None:

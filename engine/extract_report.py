@@ -38,6 +38,7 @@ def make_report(
     total: int | None,
     notices: tuple[str, ...],
     stage_seconds: Mapping[str, float],
+    queue_fill: Mapping[str, float],
     completed: bool,
 ) -> ExtractReport:
     """Sum up what is known of a clip; `total`: frames by its header, `notices`: what the reader had to say."""
@@ -53,6 +54,7 @@ def make_report(
         faces_kept=kept,
         reasons=dict(Counter(record.reason for record in records)),
         stage_seconds=dict(stage_seconds),
+        queue_fill=dict(queue_fill),
         log_path=subject.layout.log,
         preview_path=subject.layout.preview if kept else None,
         warnings=(*notices, *(_warnings(subject, records, counts) if completed else ())),

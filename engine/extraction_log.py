@@ -56,6 +56,7 @@ def extraction_log(
             "reasons": dict(report.reasons),
         },
         "stage_seconds": {stage: round(seconds, 3) for stage, seconds in report.stage_seconds.items()},
+        "queue_fill": {queue: round(share, 3) for queue, share in report.queue_fill.items()},
         "warnings": list(report.warnings),
         "tracks": _tracks(records),
         "faces": [_face(record) for record in sorted(records, key=_place)],

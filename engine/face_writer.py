@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from engine.align import align_face, encode_face, encode_mask, encode_picture
 from engine.masks import face_hull_mask
 from engine.quality import pose_of_68, sharpness_of
-from engine.stopwatch import Stopwatch
+from engine.stopwatch import QueueFill, Stopwatch
 from engine.types import ExtractSettings, Face, Frame
 from engine.workspace import Layout, write_file
 
@@ -52,8 +52,12 @@ class FaceWriter:
         self._settings = settings
         self._watch = watch
         self._lock = threading.Lock()
+        self._counting = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
         self._waiting: deque[Future[Any]] = deque()
+        self.fill = QueueFill()
+        """How much of the room for faces that wait or are being written is taken."""
+        self._unwritten = 0
 
     def write_face(
         self, frame: Frame, face: Face, landmarks_68: NDArray[np.float32], index: int, *, review: bool
@@ -90,7 +94,14 @@ class FaceWriter:
                 self._waiting.popleft().result()
             future = self._pool.submit(task, *arguments)
             self._waiting.append(future)
-            return future
+        self._count(1)
+        future.add_done_callback(lambda _: self._count(-1))
+        return future
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._unwritten += change
+            self.fill.set(self._unwritten / WAITING_MAX)
 
     def _write_face(
         self, frame: Frame, face: Face, landmarks_68: NDArray[np.float32], index: int, review: bool

@@ -10,6 +10,7 @@ from typing import Self
 
 from engine.footage import DecodedFrame, FrameReader
 from engine.steps import TELL_EVERY_S, no_step
+from engine.stopwatch import QueueFill
 
 AHEAD_BYTES = 24 << 20
 """About 17 frames of 720p: enough to hide a look at a whole frame, little beside the models."""
@@ -23,6 +24,8 @@ class Prefetch(Iterator[DecodedFrame]):
     ) -> None:
         """`on_wait` is called again and again, by whoever asks for a frame, while none comes."""
         self._reader = reader
+        self.fill = QueueFill()
+        """How much of `ahead_bytes` is taken."""
         self._on_wait = on_wait
         self._ahead_bytes = ahead_bytes
         self._changed = threading.Condition()
@@ -42,6 +45,7 @@ class Prefetch(Iterator[DecodedFrame]):
             if self._frames:
                 frame = self._frames.popleft()
                 self._held_bytes -= frame.nbytes
+                self.fill.set(self._held_bytes / self._ahead_bytes)
                 self._changed.notify_all()
                 return frame
             if self._problem is not None:
@@ -90,5 +94,6 @@ class Prefetch(Iterator[DecodedFrame]):
                 return False
             self._frames.append(frame)
             self._held_bytes += frame.nbytes
+            self.fill.set(self._held_bytes / self._ahead_bytes)
             self._changed.notify_all()
             return True

@@ -1,4 +1,4 @@
-"""Seconds spent in each stage of the pipeline, so that a slow one is visible."""
+"""Seconds spent in each stage of the pipeline, and how full the queues between them are: what shows the slow one."""
 
 from __future__ import annotations
 
@@ -48,3 +48,35 @@ class Stopwatch:
         """A copy of the sums so far."""
         with self._lock:
             return dict(self._seconds)
+
+
+class QueueFill:
+    """Adds up how much of a queue's room is taken, over time; any thread may use it.
+
+    A queue that is full most of the time waits for the stage behind it, an empty one for the stage before it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._begin = self._since = clock()
+        self._share = 0.0
+        self._share_seconds = 0.0
+
+    def set(self, share: float) -> None:
+        """Take note that from now on this share of the room is taken; more than 1 counts as 1."""
+        with self._lock:
+            now = self._clock()
+            self._share_seconds += self._share * (now - self._since)
+            self._since, self._share = now, min(1.0, share)
+
+    @property
+    def share_seconds(self) -> float:
+        """The share taken, integrated over time so far: its growth in a second is the mean share of that second."""
+        with self._lock:
+            return self._share_seconds + self._share * (self._clock() - self._since)
+
+    @property
+    def mean(self) -> float:
+        """The mean share taken since the queue was made, 0..1."""
+        return self.share_seconds / max(self._clock() - self._begin, 1e-9)

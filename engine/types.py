@@ -330,6 +330,8 @@ class Progress:
     faces_kept: int
     faces_rejected: int
     stage_seconds: Mapping[str, float]
+    queue_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Of each queue between stages: the share of its room that was taken, times the seconds it was taken for."""
 
 
 @dataclass(frozen=True)
@@ -351,5 +353,7 @@ class ExtractReport:
     log_path: Path
     preview_path: Path | None
     warnings: tuple[str, ...] = field(default=())
+    queue_fill: Mapping[str, float] = field(default_factory=dict)
+    """Mean share taken, 0..1, of the queues of frames that are `decoded` ahead and of `faces` waiting to be written."""
     completed: bool = True
     """False when the work was stopped from outside; it can go on at the cursor."""

@@ -131,6 +131,11 @@ EXTRACTION: tuple[Panel, ...] = (
         stacked=True,
     ),
     Panel(
+        "Queues between stages: full ones wait for what comes after",
+        (("rate(dfld_queue_fill_seconds_total{{S}}[$__rate_interval])", "{{queue}}"),),
+        unit="percentunit",
+    ),
+    Panel(
         "Similarity to the reference",
         (("sum by (le) (increase(dfld_face_similarity_ratio_bucket{{I}}[$__rate_interval]))", "{{le}}"),),
         kind="heatmap",

@@ -221,6 +221,7 @@ def _report_values(report: ExtractReport) -> dict[str, Any]:
         "faces_kept": report.faces_kept,
         "reasons": dict(report.reasons),
         "stage_seconds": {stage: round(value, 3) for stage, value in report.stage_seconds.items()},
+        "queue_fill": {queue: round(share, 3) for queue, share in report.queue_fill.items()},
         "log": str(report.log_path),
         "preview": str(report.preview_path) if report.preview_path else None,
         "warnings": list(report.warnings),

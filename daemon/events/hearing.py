@@ -99,7 +99,7 @@ class Hearing:
             metrics.set("dfld_config_last_reload_timestamp_seconds", time.time())
 
     def _count_work(self, inbox: str, facts: Mapping[str, object]) -> None:
-        """Count a finished piece: `similarities` of its faces, `stage_seconds` since the piece before."""
+        """Count a finished piece: faces' `similarities`; `stage_seconds` and `queue_seconds` since the last one."""
         similarities, seconds = facts["similarities"], facts["stage_seconds"]
         if isinstance(similarities, Sequence):
             for similarity in similarities:
@@ -107,6 +107,10 @@ class Hearing:
         if isinstance(seconds, Mapping):
             for stage, value in seconds.items():
                 self._metrics.add("dfld_stage_seconds_total", _number(value), stage=STAGE.get(str(stage), str(stage)))
+        queues = facts["queue_seconds"]
+        if isinstance(queues, Mapping):
+            for queue, value in queues.items():
+                self._metrics.add("dfld_queue_fill_seconds_total", _number(value), queue=str(queue))
 
 
 def _number(value: object) -> float:

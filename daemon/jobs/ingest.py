@@ -257,7 +257,8 @@ class _Conversation:
         self._wish = wish
         self._records: list[FaceRecord] = []
         self._stage_seconds: Mapping[str, float] = {}
-        self._stage_seconds_told: Mapping[str, float] = {}
+        self._queue_seconds: Mapping[str, float] = {}
+        self._told: tuple[Mapping[str, float], Mapping[str, float]] = {}, {}
         self._moved = self._memory_looked = runner._monotonic()
         self._asked_to_stop: tuple[Wish, float] | None = None
 
@@ -312,7 +313,7 @@ class _Conversation:
             faces_rejected=progress.faces_rejected,
             moved_s=self._runner._wall(),
         )
-        self._stage_seconds = progress.stage_seconds
+        self._stage_seconds, self._queue_seconds = progress.stage_seconds, progress.queue_seconds
 
     def _commit(self, commit: Commit) -> None:
         job, ledger = self._job, self._runner._ledger
@@ -322,10 +323,13 @@ class _Conversation:
         self._tell_work([record.similarity for record in commit.records if record.similarity is not None])
 
     def _tell_work(self, similarities: Sequence[float]) -> None:
-        """Tell what a finished piece took: the time of each stage since the piece before."""
-        told, self._stage_seconds_told = self._stage_seconds_told, self._stage_seconds
-        spent = {stage: max(0.0, value - told.get(stage, 0.0)) for stage, value in self._stage_seconds.items()}
-        facts = {"similarities": similarities, "stage_seconds": spent}
+        """Tell what a finished piece took: each stage's time since the piece before, and how full the queues were."""
+        (stages, queues), self._told = self._told, (self._stage_seconds, self._queue_seconds)
+        facts = {
+            "similarities": similarities,
+            "stage_seconds": _grown(self._stage_seconds, stages),
+            "queue_seconds": _grown(self._queue_seconds, queues),
+        }
         self._runner._tell(Event("job.committed", "", "debug", self._inbox.name, self._job.id, facts))
 
     def _store(self, write: Callable[[], None]) -> None:
@@ -381,3 +385,7 @@ class _Conversation:
     def _note(self, **changes: Any) -> None:
         if self._runner.running is not None:
             self._runner.running = replace(self._runner.running, **changes)
+
+
+def _grown(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    return {name: max(0.0, value - before.get(name, 0.0)) for name, value in now.items()}

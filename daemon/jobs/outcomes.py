@@ -125,6 +125,8 @@ class Outcomes:
         message = f"job {job.id}: {os.fsdecode(job.path)} is done: {kept} of {found} faces kept"
         facts = {"faces_kept": kept, "faces_found": found, "frames": report["frames_decoded"]}
         facts["seconds"] = now_s - (job.started_s or now_s)
+        for measure in ("stage_seconds", "queue_fill"):
+            facts[measure] = {name: round(value, 2) for name, value in report[measure].items()}
         self._tell(Event("job.done", message, "info", job.inbox, job.id, facts))
         for warning in report["warnings"]:
             self._tell(Event("job.warning", f"job {job.id}: {warning}", "warning", job.inbox, job.id))

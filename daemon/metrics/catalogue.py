@@ -30,6 +30,7 @@ STAGES = (
     *("decode", "convert", "detect", "follow", "landmarks", "recognise"),
     *("measure", "align", "encode", "write", OTHER),
 )
+STAGE_QUEUES = ("decoded", "faces")
 QUEUE_STATES = ("settling", "queued", "running", "retrying", "quarantined")
 ROUND_OUTCOMES = ("averaged", "initialised", "rolled_back", "held", "aborted", "undone", OTHER)
 CONNECTION_RESULTS = ("ok", "failed", "host_key")
@@ -89,6 +90,11 @@ EXTRACTION = (
     _counter("dfld_packets_damaged_total", "Damaged packets that were skipped.", "ledger", inbox=()),
     _counter("dfld_faces_total", "Faces by what became of them.", "ledger", inbox=(), outcome=FACE_OUTCOMES),
     _counter("dfld_stage_seconds_total", "Time spent in each stage of the pipeline.", stage=STAGES),
+    _counter(
+        "dfld_queue_fill_seconds_total",
+        "Share of the room taken in a queue between stages, times seconds: its rate is the mean fill, 0 to 1.",
+        queue=STAGE_QUEUES,
+    ),
     _counter("dfld_worker_exits_total", "Ends of child processes that extract.", reason=WORKER_EXITS),
     _histogram("dfld_job_duration_seconds", "From the start of a job to its end.", (300.0, 3600.0, 21600.0), inbox=()),
     _histogram("dfld_file_wait_seconds", "From the arrival of a file to its start.", (60.0, 600.0, 7200.0), inbox=()),

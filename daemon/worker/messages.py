@@ -153,7 +153,7 @@ def commit_of(message: Message, records: Sequence[FaceRecord]) -> Commit:
 
 
 def progress_message(progress: Progress) -> Message:
-    return {"type": "progress", **asdict(progress), "stage_seconds": dict(progress.stage_seconds)}
+    return {"type": "progress", **asdict(progress)}
 
 
 def progress_of(message: Message) -> Progress:

@@ -181,6 +181,7 @@ def _report(report: ExtractReport) -> Message:
         "faces_kept": report.faces_kept,
         "reasons": dict(report.reasons),
         "stage_seconds": dict(report.stage_seconds),
+        "queue_fill": dict(report.queue_fill),
         "log_path": str(report.log_path),
         "preview_path": str(report.preview_path) if report.preview_path else None,
         "warnings": list(report.warnings),

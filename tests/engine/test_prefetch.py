@@ -63,6 +63,14 @@ def test_no_more_is_decoded_ahead_than_fits_the_budget() -> None:
         assert reader.asked == 5
 
 
+def test_how_full_it_is_adds_up_over_time() -> None:
+    reader = CountingReader(50)
+    with Prefetch(reader, ahead_bytes=3 * FRAME_BYTES) as frames:
+        reader.wait_until_asked(4)
+        assert frames.fill.share_seconds > 0
+        assert 0 < frames.fill.mean <= 1
+
+
 def test_one_frame_larger_than_the_budget_still_comes() -> None:
     with Prefetch(CountingReader(3), ahead_bytes=1) as frames:
         assert len(list(frames)) == 3

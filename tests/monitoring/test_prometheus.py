@@ -238,6 +238,8 @@ def test_every_rule_is_evaluated_and_none_fires_on_healthy_work(prometheus: tupl
         'dfld_faces_total{outcome="kept"} > 0',
         "dfld_face_similarity_ratio_count > 0",
         'dfld_stage_seconds_total{stage="detect"} > 0',
+        'dfld_stage_seconds_total{stage="write"} > 0',
+        'dfld_queue_fill_seconds_total{queue="decoded"} > 0',
         "dfld_watch_events_total > 0",
         'dfld_files_seen_total{outcome="taken"} == 2',
         "dfld_file_wait_seconds_count == 2",
