@@ -5,14 +5,18 @@ the same bytes apart from its memo number and its floats,
 
     ]  put  (  G <8 bytes big-endian>  …  e        put: q n | r nnnn | MEMOIZE
 
-so a run of rows is one table with a fixed stride. A help for pickle_index; what the rows mean is training_state's.
+so a run of rows is one table with a fixed stride. A row that stands in the history twice is named by its memo number
+the second time, so a run remembers which numbers its rows have. A help for pickle_index; what the rows mean is
+training_state's.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.dfl.byte_source import ByteCursor
 from engine.dfl.pickle_values import FloatRows
@@ -27,14 +31,41 @@ _PUT_BYTES = {0x71: 2, 0x72: 5, 0x94: 1}
 
 @dataclass(frozen=True)
 class RowRun:
-    """Rows that were taken off the stream, and how many MEMOIZE opcodes were among them."""
+    """Rows that were taken off the stream, their memo numbers, and how many MEMOIZE opcodes were among them."""
 
     value: FloatRows
+    first_key: int
+    """Memo number of the first row; the others follow one by one."""
     memoized: int
 
 
-def take_rows(cursor: ByteCursor) -> RowRun | None:
-    """Take the run of at least two rows whose EMPTY_LIST opcode was just taken; None, and nothing taken, if none."""
+class RowMemo:
+    """The rows of all runs by memo number, without an entry for each of a million rows."""
+
+    def __init__(self) -> None:
+        self._first_keys: list[int] = []
+        self._runs: list[FloatRows] = []
+
+    def remember(self, run: RowRun) -> None:
+        """Keep a run. Picklers number upwards; a stream that does not cannot name these rows again."""
+        if not self._first_keys or run.first_key > self._first_keys[-1]:
+            self._first_keys.append(run.first_key)
+            self._runs.append(run.value)
+
+    def recall(self, key: int) -> FloatRows:
+        """Return the row with this number as a run of one; raise KeyError where there is none."""
+        place = bisect_right(self._first_keys, key) - 1
+        if place < 0 or key - self._first_keys[place] >= len(self._runs[place].rows):
+            raise KeyError(key)
+        index = key - self._first_keys[place]
+        return FloatRows(self._runs[place].rows[index : index + 1])
+
+
+def take_rows(cursor: ByteCursor, memoized: int) -> RowRun | None:
+    """Take the run of at least two rows whose EMPTY_LIST opcode was just taken; None, and nothing taken, if none.
+
+    `memoized`: how many MEMOIZE opcodes came before, which is the number that the next one gives.
+    """
     put = _PUT_BYTES.get(cursor.peek(1)[0] if cursor.peek(1) else 0)
     if put is None or cursor.peek(put + 2)[put:] != b"(G":
         return None
@@ -51,6 +82,8 @@ def take_rows(cursor: ByteCursor) -> RowRun | None:
     table = np.frombuffer(cursor.buffer, np.uint8, count * stride, opening).reshape(count, stride)
     fits = (table[:, 0] == 0x5D) & (table[:, 1] == cursor.buffer[cursor.at]) & (table[:, floats_at] == 0x28)
     fits &= (table[:, 1 + floats_at : -1 : FLOAT_BYTES] == 0x47).all(axis=1) & (table[:, -1] == 0x65)
+    keys = _memo_keys(table, put, memoized)
+    fits &= keys == keys[:1] + np.arange(count)
     run = count if fits.all() else int(fits.argmin())
     if run < 2:
         return None
@@ -58,4 +91,12 @@ def take_rows(cursor: ByteCursor) -> RowRun | None:
     with np.errstate(over="ignore", invalid="ignore"):
         rows = np.stack(cells, axis=1).view(">f8")[:, :, 0].astype(np.float32)
     cursor.take(run * stride - 1)
-    return RowRun(FloatRows(rows), run if put == 1 else 0)
+    return RowRun(FloatRows(rows), int(keys[0]), run if put == 1 else 0)
+
+
+def _memo_keys(table: NDArray[np.uint8], put: int, memoized: int) -> NDArray[np.int64]:
+    """(rows,) the memo number that each row is given; `put`: bytes of the opcode that gives it."""
+    if put == 1:
+        return memoized + np.arange(len(table))
+    arguments = np.ascontiguousarray(table[:, 2 : 1 + put])
+    return arguments.view(f"<u{put - 1}")[:, 0].astype(np.int64)

@@ -18,7 +18,7 @@ from typing import Any
 
 from engine.dfl.byte_source import ByteCursor, ByteSource, PlacedError
 from engine.dfl.errors import FormatError
-from engine.dfl.loss_rows import take_rows
+from engine.dfl.loss_rows import RowMemo, take_rows
 from engine.dfl.pickle_values import (
     KNOWN_GLOBALS,
     ArrayValue,
@@ -79,6 +79,7 @@ class _Scanner:
         self.limits = limits
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.rows = RowMemo()
         self.memoized = 0
         self.frame_end = 0
         self.protocol = 0
@@ -151,6 +152,11 @@ class _Scanner:
         self.memo[key] = value
 
     def recall(self, key: int) -> None:
+        if key not in self.memo:  # then kept as if it had been remembered: a million recalls share one value
+            row = self.rows.recall(key)
+            if len(self.memo) >= self.limits.memo:
+                raise self.cursor.fault(f"more than {self.limits.memo} remembered values")
+            self.memo[key] = row
         self.stack.append(self.memo[key])
 
     # -- values
@@ -217,11 +223,12 @@ class _Scanner:
 
     def list_or_rows(self) -> None:
         """EMPTY_LIST, or a whole run of loss rows that begins with one."""
-        run = take_rows(self.cursor)
+        run = take_rows(self.cursor, self.memoized)
         if run is None:
             self.stack.append([])
             return
         self.stack.append(run.value)
+        self.rows.remember(run)
         self.memoized += run.memoized
 
     # -- the closed list of constructors

@@ -111,14 +111,14 @@ def _losses(history: Any) -> tuple[NDArray[np.float32], int]:
     """The last rows of equal width, and how many rows there are in all."""
     if not isinstance(history, list):
         raise FormatError(f"loss_history is a {type(history).__name__}, expected a list")
-    runs = [item.rows if isinstance(item, FloatRows) else _single_row(item) for item in history]
-    recorded = sum(len(run) for run in runs)
-    if not runs:
+    recorded = sum(len(item.rows) if isinstance(item, FloatRows) else 1 for item in history)
+    if not history:
         return np.empty((0, 2), np.float32), 0
     tail: list[NDArray[np.float32]] = []
     kept = 0
-    for run in reversed(runs):
-        if kept >= LOSS_TAIL_ROWS or run.shape[1] != runs[-1].shape[1]:
+    for item in reversed(history):  # from the end, so that memory is bounded by the rows that are kept
+        run = item.rows if isinstance(item, FloatRows) else _single_row(item)
+        if kept >= LOSS_TAIL_ROWS or (tail and run.shape[1] != tail[0].shape[1]):
             break
         tail.append(run)
         kept += len(run)

@@ -59,6 +59,26 @@ def test_histories_of_any_length_and_width_are_read_whole(rows: int, columns: in
         np.testing.assert_array_equal(found.losses, history)
 
 
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=400), st.integers(2, 5))
+def test_histories_in_which_rows_are_one_object_are_read_as_pickle_reads_them(
+    picks: list[tuple[int, bool]], protocol: int
+) -> None:
+    rows = [[float(number), -0.5 * number] for number in range(41)]
+    history = [rows[number] if same else list(rows[number]) for number, same in picks]
+    found = state_of(data_dat(loss_history=history), protocol)
+    assert found.losses_recorded == len(history)
+    np.testing.assert_array_equal(found.losses, np.array(history, np.float32).reshape(-1, 2))
+
+
+def test_a_row_named_by_a_number_that_was_never_given_is_refused() -> None:
+    whole = pickle.dumps(data_dat(loss_history=[[1.0, 2.0], [3.0, 4.0], *[[5.0, 6.0]] * 2]), 4)
+    assert whole.count(b"h\x08e") == 1
+    for number in (9, 255):
+        with pytest.raises(FormatError, match="BINGET does not fit"):
+            read_training_state_source(BufferSource(whole.replace(b"h\x08e", bytes([0x68, number, 0x65]))))
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_values_after_a_long_history_are_still_found(protocol: int) -> None:
     """The memo numbers that the rows take must be counted, or later references go astray."""
