@@ -1,7 +1,8 @@
 """Averaging .npz archives of arrays: same names, shapes and types in, the first archive's form out.
 
-Members are .npy files in a zip, compressed or not. Lengths are checked against the archive's own before anything
-is allocated, and arrays of Python objects are refused: they would be pickles.
+Members are .npy files in a zip, compressed or not. They are read, averaged and written in chunks, so memory depends
+neither on the arrays nor on the number of archives. Lengths are checked against the archive's own first, and arrays
+of Python objects are refused: they would be pickles.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ from engine.dfl.errors import FormatError
 from engine.dfl.pickle_values import count_items
 from sync.average import AverageSettings, GramTable, TensorGram
 from sync.errors import AverageError, DisagreementError
-from sync.tensor_arrays import average_arrays
+from sync.tensor_arrays import CHUNK_ITEMS, ChunkAverager, check_equal
 from sync.tensor_formats import read_npy_header
 
 MAX_ARRAY_BYTES = 16 * 2**30
@@ -42,9 +44,8 @@ def average_npz(paths: Mapping[str, Path], shares: Sequence[float], settings: Av
         try:
             with zipfile.ZipFile(out, "w") as written:
                 for member in first.infolist():
-                    array, gram = _average_member(archives, member.filename, shares, settings)
+                    gram = _average_member(archives, written, member, shares, settings)
                     tensors += [gram] if gram else []
-                    _write_member(written, member, array)
             with out.open("rb") as file:
                 os.fsync(file.fileno())
         except OSError as error:
@@ -73,35 +74,75 @@ def _check_members(archives: Mapping[str, zipfile.ZipFile]) -> None:
             raise FormatError(f"{other_label} holds a name twice")
 
 
+@dataclass(frozen=True)
+class _Member:
+    """One array of one archive, open at its first item."""
+
+    label: str
+    name: str
+    file: IO[bytes]
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+    def read(self, items: int) -> NDArray[Any]:
+        """(items,) the next items in the order in which they are stored."""
+        wanted = items * self.dtype.itemsize
+        with _unpacking(self.label, self.name):
+            content = self.file.read(wanted)
+        if len(content) != wanted:
+            raise FormatError(f"{self.label}: {self.name} ends {wanted - len(content)} bytes before its length")
+        return np.frombuffer(content, self.dtype)
+
+
 def _average_member(
-    archives: Mapping[str, zipfile.ZipFile], name: str, shares: Sequence[float], settings: AverageSettings
-) -> tuple[NDArray[Any], TensorGram | None]:
-    arrays = {label: _read_member(archive, name, label) for label, archive in archives.items()}
-    first = next(iter(arrays.values()))
-    if first.dtype.kind != "f":
-        return first, None
-    return average_arrays(name.removesuffix(".npy"), arrays, shares, settings)
+    archives: Mapping[str, zipfile.ZipFile],
+    written: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    shares: Sequence[float],
+    settings: AverageSettings,
+) -> TensorGram | None:
+    """Average one array into `written`; None where it is not of floats and was copied from the first archive."""
+    name = info.filename
+    with ExitStack() as stack:
+        members = {label: _open_member(stack, archive, name, label) for label, archive in archives.items()}
+        check_equal(name, {label: (member.shape, member.dtype) for label, member in members.items()})
+        first = next(iter(members.values()))
+        if any(member.fortran != first.fortran for member in members.values()):
+            raise DisagreementError(f"{name} is stored in C order in one archive and in Fortran order in another")
+        made = zipfile.ZipInfo(name, info.date_time)
+        made.compress_type = info.compress_type
+        out = stack.enter_context(written.open(made, "w", force_zip64=True))
+        header = {"descr": first.dtype.str, "fortran_order": first.fortran, "shape": first.shape}
+        np.lib.format.write_array_header_1_0(cast(BinaryIO, out), header)
+        averager = ChunkAverager(len(members), shares, settings) if first.dtype.kind == "f" else None
+        count = count_items(first.shape)
+        for start in range(0, count, CHUNK_ITEMS):
+            items = min(CHUNK_ITEMS, count - start)
+            if averager is None:
+                out.write(first.read(items).data)
+                continue
+            average = averager.add([member.read(items) for member in members.values()])
+            with np.errstate(all="ignore"):
+                out.write(average.astype(first.dtype).data)
+    return averager.measured(name.removesuffix(".npy")) if averager else None
 
 
-def _read_member(archive: zipfile.ZipFile, name: str, label: str) -> NDArray[Any]:
-    """One array; its length is checked before it is allocated, so that a small archive cannot fill the memory."""
+def _open_member(stack: ExitStack, archive: zipfile.ZipFile, name: str, label: str) -> _Member:
+    """Open one array and check its length against its header, so that a small archive cannot fill memory or disk."""
     info = archive.getinfo(name)
+    with _unpacking(label, name):
+        file = stack.enter_context(archive.open(info))
+        shape, fortran, dtype = read_npy_header(cast(BinaryIO, file), f"{label}: {name}")
+        expected = count_items(shape) * dtype.itemsize
+        if expected > MAX_ARRAY_BYTES or file.tell() + expected != info.file_size:
+            raise FormatError(f"{label}: {name} has {info.file_size} bytes for shape {shape} and type {dtype}")
+    return _Member(label, name, file, shape, fortran, dtype)
+
+
+@contextmanager
+def _unpacking(label: str, name: str) -> Iterator[None]:
     try:
-        with archive.open(info) as file:
-            shape, fortran, dtype = read_npy_header(cast(BinaryIO, file), f"{label}: {name}")
-            expected = count_items(shape) * dtype.itemsize
-            if expected > MAX_ARRAY_BYTES or file.tell() + expected != info.file_size:
-                raise FormatError(f"{label}: {name} has {info.file_size} bytes for shape {shape} and type {dtype}")
-            content = file.read(expected)
+        yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise FormatError(f"{label}: {name} cannot be unpacked: {error}") from error
-    if len(content) != expected:
-        raise FormatError(f"{label}: {name} ends after {len(content)} of {expected} bytes")
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-
-
-def _write_member(written: zipfile.ZipFile, member: zipfile.ZipInfo, array: NDArray[Any]) -> None:
-    info = zipfile.ZipInfo(member.filename, member.date_time)
-    info.compress_type = member.compress_type
-    with written.open(info, "w", force_zip64=True) as file:
-        np.lib.format.write_array(cast(BinaryIO, file), array, allow_pickle=False)

@@ -1,7 +1,8 @@
 """Averaging PyTorch files (.pt, .pth): state dicts and checkpoints that are dicts and lists of tensors.
 
-Loaded with weights_only, which knows a closed list of types and refuses everything else. PyTorch is an extra of
-dfld (`pip install dfld[torch]`) and is imported here only, when such a file is averaged.
+Loaded with weights_only, which knows a closed list of types and refuses everything else, and mapped rather than
+read: memory holds the one result, not the inputs. PyTorch is an extra of dfld (`pip install dfld[torch]`) and is
+imported here only, when such a file is averaged.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sync.tensor_arrays import average_arrays
 if TYPE_CHECKING:
     import torch
 
+ZIP_START = b"PK"
 MAX_DEPTH = 20
 """Checkpoints nest a few levels."""
 
@@ -43,10 +45,15 @@ def average_torch(
 
 
 def load_torch(path: Path) -> Any:
-    """Load a PyTorch file to the CPU without running anything of it; raise FormatError where that is refused."""
+    """Load a PyTorch file to the CPU without running anything of it; raise FormatError where that is refused.
+
+    Tensors of the zip format (PyTorch 1.6 and later) stay in the file and are mapped; the older one is read whole.
+    """
     torch = _torch()
+    with path.open("rb") as file:
+        mappable = file.read(2) == ZIP_START
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise FormatError(
