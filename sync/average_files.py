@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.dfl.byte_source import FileSource
+from engine.dfl.errors import FormatError
 from engine.dfl.training_state import read_training_state
 from sync.average import AverageSettings, GramTable, Rule, normalise_shares, trimmed_at_each_end
 from sync.averaging_pass import Output, PassPlan, run_averaging_pass
@@ -127,7 +129,11 @@ def _compare_options(labels: Mapping[str, Path], prefix: str, parts: Sequence[st
     files = {label: folder / f"{prefix}_data.dat" for label, folder in labels.items()}
     if not all(path.is_file() for path in files.values()):
         return ("not every folder has a data.dat, so options such as archi were not compared",)
-    agreement = agree_on_options({label: read_training_state(path).options for label, path in files.items()}, parts)
+    options = {}
+    for label, path in files.items():
+        with _in_full(path):
+            options[label] = read_training_state(path).options
+    agreement = agree_on_options(options, parts)
     if agreement.refused:
         told = "; ".join(f"{label} is {reason}" for label, reason in agreement.refused.items())
         raise DisagreementError(f"the models are not the same: {told}; nothing was averaged")
@@ -175,7 +181,10 @@ def _average_all(
 def _average_one(
     inputs: Mapping[str, Path], out: Path, shares: Mapping[str, float], settings: AverageSettings
 ) -> GramTable:
-    formats: dict[str, TensorFormat] = {label: detect_format(path) for label, path in inputs.items()}
+    formats: dict[str, TensorFormat] = {}
+    for label, path in inputs.items():
+        with _in_full(path):
+            formats[label] = detect_format(path)
     form = next(iter(formats.values()))
     if set(formats.values()) != {form}:
         raise DisagreementError(f"the inputs have different formats: {formats}")
@@ -183,12 +192,25 @@ def _average_one(
         return average_npz(inputs, list(shares.values()), settings, out)
     if form == "torch":
         return average_torch(inputs, list(shares.values()), settings, out)
-    machines = {label: TensorFile(path, index_tensors(path, form)) for label, path in inputs.items()}
+    machines = {}
+    for label, path in inputs.items():
+        with _in_full(path):
+            machines[label] = TensorFile(path, index_tensors(path, form))
     first = next(iter(machines.values()))
     if not any(tensor.averaged for tensor in first.layout.tensors):
         raise DisagreementError(f"{first.path.name} holds no floating-point tensors; there is nothing to average")
     plan = PassPlan(out.name, machines, shares, settings, outputs=[Output(first, out)])
     return run_averaging_pass(plan).grams
+
+
+@contextmanager
+def _in_full(path: Path) -> Iterator[None]:
+    """Name `path` with its folder in a FormatError: all machines' files have the same name."""
+    try:
+        yield
+    except FormatError as error:
+        told = error.message.removeprefix(path.name)
+        raise FormatError(f"{path}{'' if told != error.message else ': '}{told}", hint=error.hint) from error
 
 
 def _refuse_nonfinite(divergence: Divergence) -> None:

@@ -61,7 +61,7 @@ def _open(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
-        raise FormatError(f"{path.name} is no readable .npz archive: {error}") from error
+        raise FormatError(f"{path} is no readable .npz archive: {error}") from error
 
 
 def _check_members(archives: Mapping[str, zipfile.ZipFile]) -> None:

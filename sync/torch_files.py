@@ -57,7 +57,7 @@ def load_torch(path: Path) -> Any:
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise FormatError(
-            f"{path.name} is no PyTorch file of plain tensors: {first_line[:200]}",
+            f"{path} is no PyTorch file of plain tensors: {first_line[:200]}",
             hint="save a state_dict, not a whole module: nothing in a file is ever run",
         ) from error
 
