@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from engine.dfl.errors import FormatError
 from engine.dfl.weights import TensorLayout, index_weights
-from sync.compare import agree_on_options, agree_on_start, agree_on_tensors
+from sync.compare import agree_on_options, agree_on_start, agree_on_tensors, warn_of_learning_rates
 from sync.errors import RoundError
 from sync.gates import GateSettings, refuse_cold_start, refuse_idle
 from sync.standing import Standing
@@ -50,7 +50,11 @@ def sort_out(snapshots: Mapping[str, Snapshot], standing: Standing, gates: GateS
     }
     refused |= refuse_idle(work, gates)
     candidates = tuple(machine for machine in work if machine not in refused)
-    return Candidates(candidates, fitting, refused, work, by_options.warnings)
+    phases = warn_of_learning_rates(
+        {machine: snapshots[machine].iteration for machine in candidates},
+        {machine: snapshots[machine].options for machine in candidates},
+    )
+    return Candidates(candidates, fitting, refused, work, by_options.warnings + phases)
 
 
 def index_snapshots(

@@ -19,6 +19,9 @@ Rule = Literal["mean", "median", "trimmed"]
 ShareRule = Literal["uniform", "iterations"]
 Floats = NDArray[Any]
 
+OUTGROWN_TIMES = 10.0
+"""A largest weight that is so many times the largest of what the machine was given is damage: training moves weights
+by per cents between two rounds, a flipped bit of an exponent by powers of two."""
 MACHINES_FOR_TRIMMED = 5
 """With fewer, leaving out the ends leaves a median."""
 
@@ -172,6 +175,9 @@ class TensorGram:
     """(1 + machines, 1 + machines) float64."""
     nonfinite: NDArray[np.int64]
     """(machines,) how many values of each machine are NaN or infinite."""
+    largest: NDArray[np.float64] | None = None
+    """(1 + machines,) largest absolute value of the base and of each machine; a machine's is 0 where none of its
+    values can be OUTGROWN_TIMES the largest of the base's file. None without a base."""
 
 
 @dataclass(frozen=True, eq=False)

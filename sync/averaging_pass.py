@@ -18,12 +18,23 @@ from pathlib import Path
 import numpy as np
 
 from engine.dfl.weights import TensorSpan
-from sync.average import AverageSettings, Floats, GramTable, TensorGram, combine, gram_of_rows, outer_nesterov
+from sync.average import (
+    OUTGROWN_TIMES,
+    AverageSettings,
+    Floats,
+    GramTable,
+    TensorGram,
+    combine,
+    gram_of_rows,
+    outer_nesterov,
+)
 from sync.errors import AverageError, DisagreementError
 from sync.tensor_file import TensorFile, TensorReader, TensorWriter
 
 CHUNK_ITEMS = 65536
 """256 KiB of float32 per machine: the buffers of four machines stay in the second-level cache."""
+ROUNDING = 1.01
+"""Norms are summed in float32."""
 THREADS = 2
 """Reading copies from the page cache; more threads than memory channels bring nothing."""
 
@@ -90,6 +101,7 @@ def run_averaging_pass(
             span.name,
             np.sum([part.grams[index] for part in parts], axis=0),
             np.sum([part.nonfinite[index] for part in parts], axis=0),
+            np.max([part.largest[index] for part in parts], axis=0) if plan.base else None,
         )
         for index, span in enumerate(worker.spans)
     )
@@ -128,12 +140,15 @@ def describe_difference(first: TensorFile, second: TensorFile) -> str:
     return ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Part:
     """What one thread has summed up, per tensor."""
 
     grams: list[Floats]
     nonfinite: list[Floats]
+    largest: list[Floats]
+    base_largest: float = 0.0
+    """Of all chunks so far."""
 
 
 class _Worker:
@@ -165,13 +180,13 @@ class _Worker:
         self.items_done = 0
         self.progress_lock = threading.Lock()
 
-    def chunks(self, turn: int, threads: int) -> Iterator[tuple[int, TensorSpan, int, int]]:
+    def chunks(self, turn: int, threads: int) -> Iterator[tuple[int, int, int]]:
         """Every `threads`-th chunk: a fixed deal, so that sums do not depend on which thread was quicker."""
         number = 0
         for index, span in enumerate(self.spans):
             for start in range(0, span.count, CHUNK_ITEMS):
                 if number % threads == turn:
-                    yield index, span, start, min(start + CHUNK_ITEMS, span.count)
+                    yield index, start, min(start + CHUNK_ITEMS, span.count)
                 number += 1
 
     def run(self, turn: int, threads: int) -> _Part:
@@ -180,20 +195,20 @@ class _Worker:
         part = _Part(
             [np.zeros((machines + 1, machines + 1)) for _ in self.spans],
             [np.zeros(machines, np.int64) for _ in self.spans],
+            [np.zeros(machines + 1) for _ in self.spans],
         )
         buffers = _Buffers(machines)
         with np.errstate(all="ignore"):
-            for index, span, start, stop in self.chunks(turn, threads):
+            for index, start, stop in self.chunks(turn, threads):
                 if self.stop.is_set():
                     raise AverageError(f"{self.plan.name}: averaging was stopped; nothing was written")
-                self.one_chunk(span, start, stop, buffers, part.grams[index], part.nonfinite[index])
+                self.one_chunk(index, start, stop, buffers, part)
                 self.report(stop - start)
         return part
 
-    def one_chunk(
-        self, span: TensorSpan, start: int, stop: int, buffers: _Buffers, gram: Floats, nonfinite: Floats
-    ) -> None:
+    def one_chunk(self, index: int, start: int, stop: int, buffers: _Buffers, part: _Part) -> None:
         """Read, combine, then turn the values into deltas in place and measure: what is touched stays in the cache."""
+        span = self.spans[index]
         rows, average, written = buffers.views(stop - start, span)
         self.read_rows(span, start, rows)
         if self.all_writers:
@@ -203,9 +218,12 @@ class _Worker:
         chunk_gram = gram_of_rows(rows)
         if not np.isfinite(chunk_gram).all():
             self.read_rows(span, start, rows)
-            nonfinite += np.count_nonzero(~np.isfinite(rows[1:]), axis=1)
+            part.nonfinite[index] += np.count_nonzero(~np.isfinite(rows[1:]), axis=1)
             chunk_gram = self.careful_gram(span, rows)
-        gram += chunk_gram
+            np.subtract(rows[1:], rows[0], out=rows[1:])
+        part.grams[index] += chunk_gram
+        if self.base:
+            self.see_largest(index, rows, chunk_gram, part)
         if self.plan.settings.outer == "nesterov" and self.writers:
             self.outer_step(span, start, average, rows[0])
         if self.writers and written.dtype.str == span.dtype:  # converted once for all, in a buffer that stays
@@ -213,6 +231,21 @@ class _Worker:
             average = written
         for writer in self.writers:
             writer.write(span.name, start, average)
+
+    def see_largest(self, index: int, rows: Floats, gram: Floats, part: _Part) -> None:
+        """Note the base's largest value, and a machine's where it may be far above that; `rows` hold deltas.
+
+        No value is further from the base's than the norm of the whole delta, which is known already: a healthy
+        machine's values need not be looked at again.
+        """
+        largest = part.largest[index]
+        here = float(max(rows[0].max(), -rows[0].min()))
+        largest[0] = max(largest[0], here)
+        part.base_largest = max(part.base_largest, here)
+        bounds = here + ROUNDING * np.sqrt(np.diag(gram)[1:])
+        for machine in np.flatnonzero(~(bounds <= OUTGROWN_TIMES * part.base_largest)):
+            values = np.abs(rows[machine + 1] + rows[0])
+            largest[machine + 1] = np.fmax(largest[machine + 1], np.fmax.reduce(values))
 
     def read_rows(self, span: TensorSpan, start: int, rows: Floats) -> None:
         """Row 0: the base, or the first machine where there is none; rows 1…: the machines."""

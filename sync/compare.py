@@ -7,6 +7,7 @@ file set have nothing to average, however alike they look. How far weights went 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -31,6 +32,10 @@ OPTIMIZER_OPTIONS = ("adabelief",)
 """Must be equal where optimizer files are averaged: the accumulators have other names."""
 GAN_OPTIONS = ("gan_patch_size", "gan_dims")
 """Must be equal where GAN files are averaged."""
+LR_PERIOD = 500
+"""Iterations of the cosine that DeepFaceLab multiplies the learning rate with while lr_dropout is on (lr_cos)."""
+LR_GAP = 0.5
+"""Told where one machine's rate is this part of the full rate above another's."""
 TRAINING_OPTIONS = (
     "batch_size", "lr_dropout", "random_warp", "gan_power", "true_face_power", "face_style_power", "bg_style_power",
     "ct_mode", "masked_training", "eyes_mouth_prio", "uniform_yaw", "blur_out_mask", "clipgrad", "random_hsv_power",
@@ -86,6 +91,35 @@ def training_options_text(options: Mapping[str, object]) -> str:
     """All options that change the loss as one line; the stage detector begins anew when it changes."""
     names = NETWORK_OPTIONS + GAN_OPTIONS + OPTIMIZER_OPTIONS + TRAINING_OPTIONS
     return "; ".join(f"{name}={plain_option(name, options.get(name))!r}" for name in names)
+
+
+def trains_gan(options: Mapping[str, object]) -> bool:
+    """Whether a trainer with these options trains a GAN; pretraining switches it off."""
+    power = options.get("gan_power")
+    return isinstance(power, int | float) and power > 0 and not options.get("pretrain")
+
+
+def warn_of_learning_rates(
+    iterations: Mapping[str, int], options: Mapping[str, Mapping[str, object]]
+) -> tuple[str, ...]:
+    """Warn where lr_dropout lets machines learn at very different rates just before they are averaged.
+
+    With lr_dropout DeepFaceLab's rate follows (cos(2π · iterations / 500) + 1) / 2 by each machine's own count.
+    `iterations`: machine → its own iteration.
+    """
+    rates = {
+        machine: (math.cos(2 * math.pi * count / LR_PERIOD) + 1) / 2
+        for machine, count in iterations.items()
+        if options[machine].get("lr_dropout") in ("y", "cpu", True)
+    }
+    if len(rates) < 2 or max(rates.values()) - min(rates.values()) <= LR_GAP:
+        return ()
+    told = ", ".join(f"{machine} at {rate:.0%}" for machine, rate in rates.items())
+    return (
+        f"lr_dropout moves the learning rate in waves of {LR_PERIOD} iterations, and the machines are at different "
+        f"places of it ({told} of the rate): the average is worth less. dfld sync init gives all one count, and a "
+        f"target_iter that is a multiple of {LR_PERIOD} stops each at the same place",
+    )
 
 
 def agree_on_tensors(layouts: Mapping[str, Mapping[str, TensorLayout]]) -> Agreement:

@@ -9,6 +9,7 @@ all machines were given in the last round, mean = Σ share · w_i.
     spread_rel     mean_i of distance_rel      the model variance of FDA (arXiv 2405.20988)
     cosine         of δ_i and δ_j              do they move together? low by nature late in training
     shrink         ‖Σ share · δ_i‖ / mean ‖δ_i‖   progress kept by averaging: 1 all agree, 1/√N pure noise
+    outgrown       max |w_i| / max |base|      of one file, where above OUTGROWN_TIMES: damage
     worst tensor   largest distance_rel of one tensor: an exploding layer hides in the whole model's norm
 
 What is too far is decided in sync.gates.
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sync.average import GramTable, TensorGram
+from sync.average import OUTGROWN_TIMES, GramTable, TensorGram
 
 SMALLEST_NORM = 1e-6
 """Tensors below this norm (biases that are still zero) have no meaningful relative distance."""
@@ -45,6 +46,8 @@ class MachineDivergence:
     worst_tensor_rel: float
     nonfinite: int
     """How many of its values are NaN or infinite."""
+    outgrown: tuple[str, float] | None = None
+    """File, and how many times the base's largest value its own is there; None up to OUTGROWN_TIMES."""
 
     def measures(self) -> dict[str, float]:
         """The numbers by name, without those that are not known; for the ledger and metrics."""
@@ -87,6 +90,7 @@ def measure_divergence(table: GramTable, shares: Mapping[str, float]) -> Diverge
             worst_tensor=worst[row][0],
             worst_tensor_rel=worst[row][1],
             nonfinite=int(nonfinite[row]),
+            outgrown=_outgrown(table.tensors, indices[row]),
         )
         for row, machine in enumerate(shares)
     }
@@ -140,6 +144,18 @@ def _worst_tensors(
             if not distance <= worst[row][1]:  # NaN counts as the worst
                 worst[row] = (f"{entry.file}: {entry.tensor}", float(distance))
     return worst
+
+
+def _outgrown(tensors: Sequence[TensorGram], machine: int) -> tuple[str, float] | None:
+    """The file in which a machine's largest value is furthest above the base's, if above OUTGROWN_TIMES."""
+    base: dict[str, float] = {}
+    own: dict[str, float] = {}
+    for entry in tensors:
+        if entry.largest is not None:
+            base[entry.file] = max(base.get(entry.file, 0.0), float(entry.largest[0]))
+            own[entry.file] = max(own.get(entry.file, 0.0), float(entry.largest[machine + 1]))
+    times = {file: _ratio(own[file], base[file]) for file in own if own[file] > OUTGROWN_TIMES * base[file]}
+    return max(times.items(), key=lambda found: found[1]) if times else None
 
 
 def _ratio(part: float, whole: float) -> float:

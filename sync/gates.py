@@ -1,9 +1,10 @@
-"""Which machines may be averaged, judged by what was measured: NaN, drift, outlier, spread, work done, warm-up.
+"""Which machines may be averaged, judged by what was measured and by what they did before.
 
-Pure. A machine that does not fit is left out where the quorum still holds; otherwise the round is held with a
-reason, and nobody's weights change. The limits come from runs of a small SAEHD-like autoencoder (4 machines, warm
-start): healthy rounds had spread_rel 0.02-0.06 and drift_rel 0.02-0.15, ruined averages spread_rel from 0.26 and
-drift_rel from 0.5, a machine with garbage 0.65. Real models may differ in scale: every limit is a setting.
+Pure. Looks at NaN, drift, single huge weights, direction, spread, work done and warm-up. A machine that does not fit
+is left out where the quorum still holds; otherwise the round is held with a reason, and nobody's weights change. The
+limits come from runs of a small SAEHD-like autoencoder (4 machines, warm start): healthy rounds had spread_rel
+0.02-0.06 and drift_rel 0.02-0.15, ruined averages spread_rel from 0.26 and drift_rel from 0.5, a machine with garbage
+0.65. Real models may differ in scale: every limit is a setting.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from sync.average import GramTable, normalise_shares
+from sync.average import OUTGROWN_TIMES, GramTable, normalise_shares
 from sync.divergence import Divergence, measure_divergence
 from sync.errors import DisagreementError
 
@@ -150,6 +151,12 @@ def _refuse_alone(divergence: Divergence, settings: GateSettings) -> dict[str, s
         elif machine.drift_rel is not None and not machine.drift_rel <= settings.drift_max:
             refused[name] = (
                 f"it drifted {machine.drift_rel:.3g} from the last average, the limit is {settings.drift_max:g}"
+            )
+        elif machine.outgrown:
+            file, times = machine.outgrown
+            refused[name] = (
+                f"its largest weight in {file} is {times:.3g} times the largest of the last average, the limit is "
+                f"{OUTGROWN_TIMES:g}: the file is damaged"
             )
     return refused
 

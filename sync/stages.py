@@ -10,8 +10,9 @@ between two rounds (defaults: early 5000, mid 2000, late 1000). Stages follow on
 The trend takes medians, since DeepFaceLab's loss varies by 5-15 % from batch to batch, asks three windows in a
 row before it moves on, and never moves back unless the options change: that makes another loss.
 
-The interval used is never shorter than one save of the trainer (weights on disk are only ever as new as that) nor
-than twenty times the measured downtime of a round, so that averaging costs at most 5 % of the training.
+While a GAN is trained, the stage's interval is halved. The interval used is never shorter than one save of the
+trainer (weights on disk are only ever as new as that) nor than twenty times the measured downtime of a round, so that
+averaging costs at most 5 % of the training.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ SMALLEST_WINDOW = 500
 """Iterations per median; 1 % of the iterations where that is more."""
 DOWNTIME_FACTOR = 20
 """The interval is at least this many times the downtime: overhead at most 5 %."""
+GAN_DIVISOR = 2
 SAVE_PERIOD_S = 25 * 60.0
 """DeepFaceLab saves every 25 minutes; that is fixed in its Trainer."""
 
@@ -200,17 +202,26 @@ def target_reached(table: StageTable, histories: Mapping[str, LossHistory]) -> b
 
 
 def interval_iterations(
-    stage: StageSettings, *, iteration_s: float | None, downtime_s: float | None, save_period_s: float = SAVE_PERIOD_S
+    stage: StageSettings,
+    *,
+    iteration_s: float | None,
+    downtime_s: float | None,
+    gan: bool = False,
+    save_period_s: float = SAVE_PERIOD_S,
 ) -> int:
     """The interval that is used: the stage's, but at least one save period and twenty times the downtime.
+
+    `gan`: whether a GAN is trained; the stage's interval is then halved, because generator and discriminator chase
+    each other and part sooner (FedGAN, arXiv 2006.07228, averages both nets together and often).
 
     `iteration_s`: measured seconds per iteration of the slowest machine; `downtime_s`: how long a round keeps
     trainers from training. None = not measured yet: the stage's wish is then taken as it is.
     """
+    wished = max(1, stage.every_iterations // GAN_DIVISOR) if gan else stage.every_iterations
     least = max(save_period_s, DOWNTIME_FACTOR * (downtime_s or 0.0))
     if not iteration_s or not math.isfinite(least / iteration_s):
-        return stage.every_iterations
-    return max(stage.every_iterations, math.ceil(least / iteration_s))
+        return wished
+    return max(wished, math.ceil(least / iteration_s))
 
 
 def machines_due(iterations: Mapping[str, int], interval: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from engine.dfl.errors import DfldError
-from sync.compare import training_options_text
+from sync.compare import training_options_text, trains_gan
 from sync.machines import MachineLink, on_each
 from sync.places import DATA
 from sync.rounds import Rounds
@@ -46,6 +46,8 @@ class MachineLook:
     size_bytes: int
     history: LossHistory
     options: str
+    gan: bool
+    """Whether it trains a GAN."""
     iteration_s: float | None
     """Seconds per iteration between the last two saves that were seen."""
 
@@ -89,6 +91,7 @@ class Watch:
             self.table.stages[stage.stage],
             iteration_s=max((seen.iteration_s for seen in counted.values() if seen.iteration_s), default=None),
             downtime_s=self._downtime_s(standing),
+            gan=any(seen.gan for seen in counted.values()),
         )
         done = {name: seen.history.iteration - standing.last_iteration(name) for name, seen in counted.items()}
         finished = target_reached(self.table, {name: seen.history for name, seen in counted.items()})
@@ -141,6 +144,7 @@ class Watch:
             stat.size_bytes,
             LossHistory(state.iteration, state.losses),
             training_options_text(state.options),
+            trains_gan(state.options),
             iteration_s,
         )
 

@@ -62,7 +62,7 @@ class StageConfig:
     name: Annotated[Name, Field(examples=["early"])]
     """Name in logs and commands: early, mid, late."""
     every_iterations: Annotated[int, Field(ge=1, le=100_000_000, examples=[5000])]
-    """Iterations between two rounds."""
+    """Iterations between two rounds; halved while a GAN is trained, never less than one save of the trainer."""
     from_iteration: Annotated[Annotated[int, Field(ge=0)] | None, Field(examples=[0])] = None
     """The stage starts at this iteration; left out = stages follow the loss."""
     below_loss: Annotated[Annotated[float, Field(gt=0)] | None, Field(examples=[0.2])] = None

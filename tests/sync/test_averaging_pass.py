@@ -18,7 +18,9 @@ import pytest
 from engine.dfl.weights import index_weights
 from sync.average import AverageSettings, uniform_shares
 from sync.averaging_pass import CHUNK_ITEMS, Output, PassPlan, run_averaging_pass
+from sync.divergence import measure_divergence
 from sync.errors import AverageError, DisagreementError
+from sync.gates import GateSettings, judge_weights
 from sync.tensor_file import TensorFile
 
 Model = dict[str, np.ndarray]
@@ -322,3 +324,20 @@ def test_the_python_of_deepfacelab_reads_an_average_of_golden_files(shared: Path
     script = "import sys, pickle, numpy; d = pickle.load(open(sys.argv[1], 'rb')); print(len(d), d['iters:0'].dtype)"
     told = subprocess.run([python, "-c", script, str(out)], capture_output=True, text=True, check=True)
     assert told.stdout == "113 int64\n"
+
+
+def test_one_huge_weight_is_seen_though_the_rest_is_healthy(tmp_path: Path) -> None:
+    models = random_models(4)
+    base, machines = models[0], models[1:]
+    machines[1]["large:0"][CHUNK_ITEMS + 5] = -60.0
+    files = files_of(tmp_path, models)
+    given = files.pop("gpu0")
+    grams = run_averaging_pass(PassPlan("encoder.npy", files, uniform_shares(list(files)), base=given)).grams
+    divergence = measure_divergence(grams, uniform_shares(list(files)))
+    largest = max(np.abs(base[name]).max() for name in ("large:0", "small:0", "half:0", "double:0", "scale:0"))
+    assert divergence.machines["gpu2"].outgrown == ("encoder.npy", pytest.approx(60.0 / largest, rel=1e-4))
+    assert divergence.machines["gpu1"].outgrown is None
+    assert divergence.machines["gpu3"].outgrown is None
+    verdict = judge_weights(grams, uniform_shares(list(files)), GateSettings(), quorum=2)
+    assert "times the largest of the last average" in verdict.refused["gpu2"]
+    assert verdict.accepted == ("gpu1", "gpu3")

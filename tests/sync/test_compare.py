@@ -8,7 +8,14 @@ import pytest
 
 from engine.dfl.training_state import read_training_state
 from engine.dfl.weights import index_weights
-from sync.compare import agree_on_options, agree_on_start, agree_on_tensors, training_options_text
+from sync.compare import (
+    agree_on_options,
+    agree_on_start,
+    agree_on_tensors,
+    training_options_text,
+    trains_gan,
+    warn_of_learning_rates,
+)
 
 PARTS = ("encoder.npy", "inter_AB.npy", "inter_B.npy", "decoder.npy")
 OPTIONS = {"archi": "liae-ud", "resolution": 128, "ae_dims": 256, "batch_size": 8, "adabelief": True, "gan_dims": 16}
@@ -87,3 +94,19 @@ def test_machines_with_another_start_or_none_are_refused() -> None:
 def test_the_text_of_options_changes_with_what_changes_the_loss_only() -> None:
     assert training_options_text(options()) == training_options_text(options(autobackup_hour=3))
     assert training_options_text(options()) != training_options_text(options(random_warp=False))
+
+
+def test_pretraining_switches_the_gan_off() -> None:
+    assert trains_gan(options(gan_power=0.1))
+    assert not trains_gan(options(gan_power=0.1, pretrain=True))
+    assert not trains_gan(options(gan_power=0))
+    assert not trains_gan(options(gan_power="<list>"))
+
+
+def test_machines_at_other_places_of_the_learning_rates_wave_are_told() -> None:
+    own = {"gpu0": options(lr_dropout="y"), "gpu1": options(lr_dropout="cpu"), "gpu2": options(lr_dropout="n")}
+    (told,) = warn_of_learning_rates({"gpu0": 5000, "gpu1": 9250, "gpu2": 0}, own)
+    assert "gpu0 at 100%, gpu1 at 0%" in told
+    assert "gpu2" not in told
+    assert warn_of_learning_rates({"gpu0": 5000, "gpu1": 10_500}, own) == ()
+    assert warn_of_learning_rates({"gpu0": 5000, "gpu2": 250}, own) == ()

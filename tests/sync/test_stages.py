@@ -128,6 +128,16 @@ def test_the_interval_is_at_least_a_save_period_and_twenty_times_the_downtime(
     assert interval_iterations(DEFAULT_STAGES[2], iteration_s=iteration_s, downtime_s=downtime_s) == expected
 
 
+@pytest.mark.parametrize(
+    ("every", "iteration_s", "expected"), [(1000, None, 500), (1, None, 1), (1000, 1.0, 1500), (5001, 1.0, 2500)]
+)
+def test_a_gan_halves_the_interval_but_never_below_one_save(
+    every: int, iteration_s: float | None, expected: int
+) -> None:
+    stage = StageSettings("late", every)
+    assert interval_iterations(stage, iteration_s=iteration_s, downtime_s=None, gan=True) == expected
+
+
 def test_a_round_is_due_when_a_quorum_trained_a_whole_interval() -> None:
     done = {"gpu0": 1000, "gpu1": 999, "gpu2": 1500}
     assert machines_due(done, 1000) == ("gpu0", "gpu2")

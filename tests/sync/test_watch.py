@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def test_a_trainer_faster_than_its_saves_is_not_averaged_more_often_than_it_save
     fleet.train_by_hand(["gpu1"], iterations=900)
     os.utime(data, (1_600_000_090, 1_600_000_090))  # 0.1 s each: 15000 between two saves
     assert watch.look().interval == 15_000
+
+
+def test_a_machine_that_trains_a_gan_halves_the_interval(fleet: Fleet) -> None:
+    watch = Watch(begun(fleet), EVERY_1000)
+    data = fleet["gpu2"].folder / MODEL.file_name("data.dat")
+    state = pickle.loads(data.read_bytes())
+    state["options"]["gan_power"] = 0.1
+    data.write_bytes(pickle.dumps(state))
+    assert watch.look().interval == 500
 
 
 def test_the_quorum_waits_a_while_for_the_others_but_not_for_ever(fleet: Fleet) -> None:
