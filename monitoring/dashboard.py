@@ -1,18 +1,21 @@
 """Writes the Grafana dashboard: `python monitoring/dashboard.py` makes dfld-dashboard.json beside it (`make docs`).
 
 The panels are the table below; a test asks that every metric in it exists and that the file is up to date. Import the
-file in Grafana (10 or newer) and choose a Prometheus data source.
+file in Grafana (11 or newer) and choose a Prometheus data source.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("dfld-dashboard.json")
+SCHEMA_VERSION = 39
+"""Of Grafana 11; newer ones (12 writes 41) bring it up to date when they import it."""
 COLUMNS = 24
 """Width of Grafana's grid."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -23,9 +26,9 @@ class Panel:
     """One panel: what it shows, how, and what it asks Prometheus."""
 
     title: str
+    unit: str
     queries: tuple[tuple[str, str], ...]
-    """PromQL and legend. I, M and R stand for the selectors of an inbox, a machine, a model."""
-    unit: str = "short"
+    """PromQL and legend. {S}, {I}, {M}, {R} and {RM}, with more labels or none, stand for the selectors below."""
     kind: str = "timeseries"
     width: int = 8
     height: int = 7
@@ -36,235 +39,144 @@ class Panel:
     """Value from which a stat turns green, where larger is better."""
 
 
+def graph(title: str, unit: str, *lines: str, kind: str = "timeseries", stacked: bool = False) -> Panel:
+    """Return a panel over time; each line is `legend: PromQL`, and <inbox> in a legend is the label's value."""
+    pairs = [line.split(": ", 1) for line in lines]
+    queries = tuple((query, re.sub("<(\\w+)>", r"{{\1}}", legend)) for legend, query in pairs)
+    return Panel(title, unit, queries, kind, stacked=stacked)
+
+
+def number(title: str, unit: str, query: str, **limits: float) -> Panel:
+    """Return a panel of one number, small enough that eight stand in a row."""
+    return Panel(title, unit, ((query, ""),), "stat", width=3, height=4, **limits)  # type: ignore[arg-type]
+
+
+def rate(series: str, span: str = "$__rate_interval") -> str:
+    return f"rate({series}[{span}])"
+
+
+def grown(series: str, span: str = "$__rate_interval") -> str:
+    return f"increase({series}[{span}])"
+
+
+def by(label: str, series: str) -> str:
+    return f"sum by ({label}) ({series})"
+
+
+def quantile(share: float, histogram: str) -> str:
+    return f"histogram_quantile({share}, {by('le', rate(histogram))})"
+
+
+def mean(histogram: str, span: str) -> str:
+    total, count = (by("model", rate(histogram + part, span)) for part in ("_sum{R}", "_count{R}"))
+    return f"{total} / ({count} > 0)"
+
+
 SELECTORS = {
-    "{S}": 'instance=~"$instance"',
-    "{I}": 'instance=~"$instance",inbox=~"$inbox"',
-    "{M}": 'instance=~"$instance",machine=~"$machine"',
-    "{R}": 'instance=~"$instance",model=~"$model"',
-    "{RM}": 'instance=~"$instance",model=~"$model",machine=~"$machine"',
+    "S": 'instance=~"$instance"',
+    "I": 'instance=~"$instance",inbox=~"$inbox"',
+    "M": 'instance=~"$instance",machine=~"$machine"',
+    "R": 'instance=~"$instance",model=~"$model"',
+    "RM": 'instance=~"$instance",model=~"$model",machine=~"$machine"',
 }
+"""What the dashboard's variables select: a service, an inbox, a machine, a model, a model on a machine."""
 
-STATS: tuple[Panel, ...] = (
-    Panel("Ready", (("min(dfld_ready{{S}})", ""),), kind="stat", width=3, height=4, green_from=1),
-    Panel("Waiting files", (('sum(dfld_queue_files{{I},state="queued"})', ""),), kind="stat", width=3, height=4),
-    Panel(
-        "Oldest waiting",
-        (("max(time() - dfld_oldest_queued_timestamp_seconds{{I}}) or vector(0)", ""),),
-        unit="s",
-        kind="stat",
-        width=3,
-        height=4,
-        red_from=3600,
-    ),
-    Panel(
-        "Quarantined",
-        (('sum(dfld_queue_files{{I},state="quarantined"})', ""),),
-        kind="stat",
-        width=3,
-        height=4,
-        red_from=1,
-    ),
-    Panel("Faces kept", (('sum(dfld_faces_total{{I},outcome=~"kept|rescued"})', ""),), kind="stat", width=3, height=4),
-    Panel(
-        "Last average",
-        (("min(time() - (dfld_round_last_success_timestamp_seconds{{R}} > 0)) or vector(0)", ""),),
-        unit="s",
-        kind="stat",
-        width=3,
-        height=4,
-    ),
-    Panel("Machines up", (("sum(dfld_machine_up{{M}}) or vector(0)", ""),), kind="stat", width=3, height=4),
-    Panel(
-        "Free above reserve",
-        (("min(dfld_disk_free_bytes{{S}} - on (instance, target) dfld_disk_reserve_bytes{{S}})", ""),),
-        unit="bytes",
-        kind="stat",
-        width=3,
-        height=4,
-        green_from=1,
-    ),
-)
-
-INGESTION: tuple[Panel, ...] = (
-    Panel("Files by state", (("sum by (state) (dfld_queue_files{{I}})", "{{state}}"),), stacked=True),
-    Panel(
-        "Settled files per hour",
-        (("sum by (outcome) (rate(dfld_files_seen_total{{I}}[$__rate_interval])) * 3600", "{{outcome}}"),),
-    ),
-    Panel(
-        "Wait from arrival to start",
-        (
-            (
-                "histogram_quantile(0.5, sum by (le) (rate(dfld_file_wait_seconds_bucket{{I}}[$__rate_interval])))",
-                "median",
-            ),
-            (
-                "histogram_quantile(0.95, sum by (le) (rate(dfld_file_wait_seconds_bucket{{I}}[$__rate_interval])))",
-                "95 %",
-            ),
-        ),
-        unit="s",
-    ),
-    Panel("Inboxes up", (("dfld_inbox_up{{I}}", "{{inbox}}"),)),
-    Panel(
-        "File events, restarts and overflows",
-        (
-            ("sum(rate(dfld_watch_events_total{{I}}[$__rate_interval]))", "events/s"),
-            ("sum(increase(dfld_watch_restarts_total{{I}}[$__rate_interval]))", "restarts"),
-            ("sum(increase(dfld_watch_overflows_total{{S}}[$__rate_interval]))", "overflows"),
-        ),
-    ),
-    Panel("Time of the last full scan", (("dfld_scan_duration_seconds{{I}}", "{{inbox}}"),), unit="s"),
-)
-
-EXTRACTION: tuple[Panel, ...] = (
-    Panel("Frames per second", (("rate(dfld_frames_decoded_total{{I}}[$__rate_interval])", "{{inbox}}"),), unit="cps"),
-    Panel(
-        "Faces per minute",
-        (("sum by (outcome) (rate(dfld_faces_total{{I}}[$__rate_interval])) * 60", "{{outcome}}"),),
-        stacked=True,
-    ),
-    Panel(
-        "Where the time goes",
-        (("rate(dfld_stage_seconds_total{{S}}[$__rate_interval])", "{{stage}}"),),
-        unit="s",
-        stacked=True,
-    ),
-    Panel(
-        "Queues between stages: full ones wait for what comes after",
-        (("rate(dfld_queue_fill_seconds_total{{S}}[$__rate_interval])", "{{queue}}"),),
-        unit="percentunit",
-    ),
-    Panel(
-        "Similarity to the reference",
-        (("sum by (le) (increase(dfld_face_similarity_ratio_bucket{{I}}[$__rate_interval]))", "{{le}}"),),
-        kind="heatmap",
-    ),
-    Panel("Progress of the running job", (("dfld_job_progress_ratio{{I}}", "{{inbox}}"),), unit="percentunit"),
-    Panel(
-        "Jobs per hour",
-        (("sum by (result) (rate(dfld_jobs_total{{I}}[$__rate_interval])) * 3600", "{{result}}"),),
-    ),
-    Panel(
-        "Damaged packets per 1000 frames",
-        (
-            (
-                "1000 * rate(dfld_packets_damaged_total{{I}}[$__rate_interval])"
-                " / (rate(dfld_frames_decoded_total{{I}}[$__rate_interval]) > 0)",
-                "{{inbox}}",
-            ),
-        ),
-    ),
-    Panel(
-        "Workers replaced, jobs resumed and retried",
-        (
-            ("sum by (reason) (increase(dfld_worker_exits_total{{S}}[$__rate_interval]))", "worker {{reason}}"),
-            ("increase(dfld_jobs_resumed_total{{S}}[$__rate_interval])", "resumed"),
-            ("sum by (reason) (increase(dfld_job_retries_total{{S}}[$__rate_interval]))", "retry {{reason}}"),
-        ),
-    ),
-    Panel("Faces in workspaces", (("dfld_workspace_faces{{I}}", "{{inbox}}"),)),
-)
-
-ROUNDS: tuple[Panel, ...] = (
-    Panel(
-        "Rounds per day", (("sum by (model, outcome) (increase(dfld_rounds_total{{R}}[1d]))", "{{model}} {{outcome}}"),)
-    ),
-    Panel("How far machines moved", (("dfld_machine_drift_ratio{{RM}}", "{{model}} {{machine}}"),), unit="percentunit"),
-    Panel("How far apart they were", (("dfld_round_spread_ratio{{R}}", "{{model}}"),), unit="percentunit"),
-    Panel(
-        "Machines in the average, and quorum",
-        (("dfld_round_contributors{{R}}", "{{model}}"), ("dfld_round_quorum{{R}}", "quorum of {{model}}")),
-    ),
-    Panel(
-        "Time of a round",
-        (
-            (
-                "sum by (model) (rate(dfld_round_duration_seconds_sum{{R}}[1d]))"
-                " / (sum by (model) (rate(dfld_round_duration_seconds_count{{R}}[1d])) > 0)",
-                "{{model}}",
-            ),
-        ),
-        unit="s",
-    ),
-    Panel("Polls that failed", (("increase(dfld_round_polls_failed_total{{R}}[$__rate_interval])", "{{model}}"),)),
-)
-
-MACHINES: tuple[Panel, ...] = (
-    Panel("Machines", (("dfld_machine_up{{M}}", "{{machine}}"),)),
-    Panel("Iterations", (("dfld_machine_iterations{{RM}}", "{{model}} {{machine}}"),)),
-    Panel(
-        "Iterations per second", (("deriv(dfld_machine_iterations{{RM}}[1h])", "{{model}} {{machine}}"),), unit="cps"
-    ),
-    Panel("Since the last save", (("time() - dfld_machine_saved_timestamp_seconds{{RM}}", "{{machine}}"),), unit="s"),
-    Panel(
-        "Transfer speed",
-        (
-            (
-                "rate(dfld_transfer_bytes_total{{M}}[$__rate_interval])"
-                " / (rate(dfld_transfer_seconds_total{{M}}[$__rate_interval]) > 0)",
-                "{{machine}} {{direction}}",
-            ),
-        ),
-        unit="Bps",
-    ),
-    Panel(
-        "Connections that failed",
-        (('increase(dfld_machine_connections_total{{M},result!="ok"}[$__rate_interval])', "{{machine}} {{result}}"),),
-    ),
-    Panel(
-        "Trainers standing still for rounds",
-        (("rate(dfld_trainer_paused_seconds_total{{M}}[1h])", "{{machine}}"),),
-        unit="percentunit",
-    ),
-)
-
-SYSTEM: tuple[Panel, ...] = (
-    Panel(
-        "Free space and reserve",
-        (("dfld_disk_free_bytes{{S}}", "{{target}}"), ("dfld_disk_reserve_bytes{{S}}", "reserve of {{target}}")),
-        unit="bytes",
-    ),
-    Panel("Paused", (("dfld_paused{{S}}", "{{reason}}"),)),
-    Panel("Memory of the daemon", (('process_resident_memory_bytes{{S},job="dfld"}', "{{instance}}"),), unit="bytes"),
-    Panel(
-        "CPU of the daemon", (('rate(process_cpu_seconds_total{{S},job="dfld"}[$__rate_interval])', "{{instance}}"),)
-    ),
-    Panel("Open files", (('process_open_fds{{S},job="dfld"}', "{{instance}}"),)),
-    Panel("GPU memory", (("dfld_gpu_memory_used_bytes{{S}}", "{{instance}}"),), unit="bytes"),
-    Panel("Log lines", (("sum by (level) (rate(dfld_log_messages_total{{S}}[$__rate_interval])) * 60", "{{level}}"),)),
-    Panel("Ledger", (("dfld_ledger_size_bytes{{S}}", "{{instance}}"),), unit="bytes"),
-    Panel(
-        "Reloads, hooks, clock jumps",
-        (
-            ("sum by (result) (increase(dfld_config_reloads_total{{S}}[$__rate_interval]))", "reload {{result}}"),
-            ("sum by (result) (increase(dfld_hook_calls_total{{S}}[$__rate_interval]))", "hook {{result}}"),
-            ("increase(dfld_clock_jumps_total{{S}}[$__rate_interval])", "clock jump"),
-        ),
-    ),
-    Panel("Readers of metrics", (("dfld_collector_success{{S}}", "{{collector}}"),)),
-    Panel("Versions", (("dfld_build_info{{S}}", "{{version}}, Python {{python}}, {{onnxruntime}}"),), kind="table"),
-)
-
+# fmt: off
 ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
-    ("Now", STATS),
-    ("Ingestion", INGESTION),
-    ("Extraction", EXTRACTION),
-    ("Rounds", ROUNDS),
-    ("Machines", MACHINES),
-    ("System", SYSTEM),
+    ("Now", (
+        number("Ready", "short", "min(dfld_ready{S})", green_from=1),
+        number("Waiting files", "short", 'sum(dfld_queue_files{I,state="queued"})'),
+        number("Oldest waiting", "s",
+               "max(time() - dfld_oldest_queued_timestamp_seconds{I}) or vector(0)", red_from=3600),
+        number("Quarantined", "short", 'sum(dfld_queue_files{I,state="quarantined"})', red_from=1),
+        number("Faces kept", "short", 'sum(dfld_faces_total{I,outcome=~"kept|rescued"})'),
+        number("Last average", "s",
+               "min(time() - (dfld_round_last_success_timestamp_seconds{R} > 0)) or vector(0)"),
+        number("Machines up", "short", "sum(dfld_machine_up{M}) or vector(0)"),
+        number("Free above reserve", "bytes",
+               "min(dfld_disk_free_bytes{S} - on (instance, target) dfld_disk_reserve_bytes{S})", green_from=1),
+    )),
+    ("Ingestion", (
+        graph("Files by state", "short", "<state>: sum by (state) (dfld_queue_files{I})", stacked=True),
+        graph("Settled files per hour", "short",
+              "<outcome>: " + by("outcome", rate("dfld_files_seen_total{I}")) + " * 3600"),
+        graph("Wait from arrival to start", "s", "median: " + quantile(0.5, "dfld_file_wait_seconds_bucket{I}"),
+              "95 %: " + quantile(0.95, "dfld_file_wait_seconds_bucket{I}")),
+        graph("Inboxes up", "short", "<inbox>: dfld_inbox_up{I}"),
+        graph("File events, restarts and overflows", "short",
+              "events/s: sum(" + rate("dfld_watch_events_total{I}") + ")",
+              "restarts: sum(" + grown("dfld_watch_restarts_total{I}") + ")",
+              "overflows: sum(" + grown("dfld_watch_overflows_total{S}") + ")"),
+        graph("Time of the last full scan", "s", "<inbox>: dfld_scan_duration_seconds{I}"),
+    )),
+    ("Extraction", (
+        graph("Frames per second", "cps", "<inbox>: " + rate("dfld_frames_decoded_total{I}")),
+        graph("Faces per minute", "short",
+              "<outcome>: " + by("outcome", rate("dfld_faces_total{I}")) + " * 60", stacked=True),
+        graph("Where the time goes", "s", "<stage>: " + rate("dfld_stage_seconds_total{S}"), stacked=True),
+        graph("Queues between stages: full ones wait for what comes after", "percentunit",
+              "<queue>: " + rate("dfld_queue_fill_seconds_total{S}")),
+        graph("Similarity to the reference", "short",
+              "<le>: " + by("le", grown("dfld_face_similarity_ratio_bucket{I}")), kind="heatmap"),
+        graph("Progress of the running job", "percentunit", "<inbox>: dfld_job_progress_ratio{I}"),
+        graph("Jobs per hour", "short", "<result>: " + by("result", rate("dfld_jobs_total{I}")) + " * 3600"),
+        graph("Damaged packets per 1000 frames", "short",
+              "<inbox>: 1000 * " + rate("dfld_packets_damaged_total{I}")
+              + " / (" + rate("dfld_frames_decoded_total{I}") + " > 0)"),
+        graph("Workers replaced, jobs resumed and retried", "short",
+              "worker <reason>: " + by("reason", grown("dfld_worker_exits_total{S}")),
+              "resumed: " + grown("dfld_jobs_resumed_total{S}"),
+              "retry <reason>: " + by("reason", grown("dfld_job_retries_total{S}"))),
+        graph("Faces in workspaces", "short", "<inbox>: dfld_workspace_faces{I}"),
+    )),
+    ("Rounds", (
+        graph("Rounds per day", "short",
+              "<model> <outcome>: " + by("model, outcome", grown("dfld_rounds_total{R}", "1d"))),
+        graph("How far machines moved", "percentunit", "<model> <machine>: dfld_machine_drift_ratio{RM}"),
+        graph("How far apart they were", "percentunit", "<model>: dfld_round_spread_ratio{R}"),
+        graph("Machines in the average, and quorum", "short", "<model>: dfld_round_contributors{R}",
+              "quorum of <model>: dfld_round_quorum{R}"),
+        graph("Time of a round", "s", "<model>: " + mean("dfld_round_duration_seconds", "1d")),
+        graph("Polls that failed", "short", "<model>: " + grown("dfld_round_polls_failed_total{R}")),
+    )),
+    ("Machines", (
+        graph("Machines", "short", "<machine>: dfld_machine_up{M}"),
+        graph("Iterations", "short", "<model> <machine>: dfld_machine_iterations{RM}"),
+        graph("Iterations per second", "cps", "<model> <machine>: deriv(dfld_machine_iterations{RM}[1h])"),
+        graph("Since the last save", "s", "<machine>: time() - dfld_machine_saved_timestamp_seconds{RM}"),
+        graph("Transfer speed", "Bps",
+              "<machine> <direction>: " + rate("dfld_transfer_bytes_total{M}")
+              + " / (" + rate("dfld_transfer_seconds_total{M}") + " > 0)"),
+        graph("Connections that failed", "short",
+              "<machine> <result>: " + grown('dfld_machine_connections_total{M,result!="ok"}')),
+        graph("Trainers standing still for rounds", "percentunit",
+              "<machine>: " + rate("dfld_trainer_paused_seconds_total{M}", "1h")),
+    )),
+    ("System", (
+        graph("Free space and reserve", "bytes", "<target>: dfld_disk_free_bytes{S}",
+              "reserve of <target>: dfld_disk_reserve_bytes{S}"),
+        graph("Paused", "short", "<reason>: dfld_paused{S}"),
+        graph("Memory of the daemon", "bytes", '<instance>: process_resident_memory_bytes{S,job="dfld"}'),
+        graph("CPU of the daemon", "short", "<instance>: " + rate('process_cpu_seconds_total{S,job="dfld"}')),
+        graph("Open files", "short", '<instance>: process_open_fds{S,job="dfld"}'),
+        graph("GPU memory", "bytes", "<instance>: dfld_gpu_memory_used_bytes{S}"),
+        graph("Log lines", "short", "<level>: " + by("level", rate("dfld_log_messages_total{S}")) + " * 60"),
+        graph("Ledger", "bytes", "<instance>: dfld_ledger_size_bytes{S}"),
+        graph("Reloads, hooks, clock jumps", "short",
+              "reload <result>: " + by("result", grown("dfld_config_reloads_total{S}")),
+              "hook <result>: " + by("result", grown("dfld_hook_calls_total{S}")),
+              "clock jump: " + grown("dfld_clock_jumps_total{S}")),
+        graph("Readers of metrics", "short", "<collector>: dfld_collector_success{S}"),
+        graph("Versions", "short", "<version>, Python <python>, <onnxruntime>: dfld_build_info{S}", kind="table"),
+    )),
 )
 
 ANNOTATIONS = (
-    (
-        "Rounds",
-        "changes(dfld_round_last_success_timestamp_seconds[$__interval]) > 0",
-        "green",
-        "{{model}} was averaged",
-    ),
+    ("Rounds", "changes(dfld_round_last_success_timestamp_seconds[$__interval]) > 0", "green", "{{model}} averaged"),
     ("Reloads", "changes(dfld_config_last_reload_timestamp_seconds[$__interval]) > 0", "blue", "configuration taken"),
     ("Alerts", 'ALERTS{alertname=~"Dfld.*",alertstate="firing"}', "red", "{{alertname}}"),
 )
+# fmt: on
 
 VARIABLES = (
     ("instance", "label_values(dfld_build_info, instance)"),
@@ -285,10 +197,8 @@ def queries() -> Iterator[tuple[str, str]]:
 
 
 def selected(query: str) -> str:
-    """Put the selectors of the dashboard's variables into a query: `{{I}}` becomes `{instance=~"$instance",…}`."""
-    for mark, selector in SELECTORS.items():
-        query = query.replace(mark, selector)
-    return query
+    """Put the selectors of the dashboard's variables into a query: `{I}` becomes `{instance=~"$instance",…}`."""
+    return re.sub("{([SIMR]+)(?=[,}])", lambda mark: "{" + SELECTORS[mark[1]], query)
 
 
 def dashboard() -> dict[str, Any]:
@@ -297,8 +207,10 @@ def dashboard() -> dict[str, Any]:
         "title": "dfld",
         "uid": "dfld",
         "tags": ["dfld", "deepfacelab"],
-        "schemaVersion": 38,
+        "id": None,
+        "schemaVersion": SCHEMA_VERSION,
         "version": 1,
+        "links": [],
         "editable": True,
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
@@ -364,7 +276,15 @@ def _thresholds(panel: Panel) -> dict[str, Any]:
 
 
 def _source_variable() -> dict[str, Any]:
-    return {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"}
+    return {
+        "name": "datasource",
+        "type": "datasource",
+        "query": "prometheus",
+        "label": "Data source",
+        "current": {},
+        "hide": 0,
+        "refresh": 1,
+    }
 
 
 def _variable(name: str, query: str) -> dict[str, Any]:
@@ -372,7 +292,9 @@ def _variable(name: str, query: str) -> dict[str, Any]:
         "name": name,
         "type": "query",
         "datasource": SOURCE,
+        "definition": query,
         "query": {"query": query, "refId": name},
+        "hide": 0,
         "includeAll": True,
         "multi": True,
         "allValue": ".*",
@@ -383,7 +305,8 @@ def _variable(name: str, query: str) -> dict[str, Any]:
 
 
 def _annotation(name: str, query: str, color: str, text: str) -> dict[str, Any]:
-    return {"name": name, "datasource": SOURCE, "enable": True, "expr": query, "iconColor": color, "titleFormat": text}
+    found = {"name": name, "datasource": SOURCE, "enable": True, "hide": False, "iconColor": color, "titleFormat": text}
+    return found | {"target": {"refId": "Anno", "expr": query}}
 
 
 def text() -> str:

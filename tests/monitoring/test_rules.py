@@ -108,3 +108,41 @@ def test_panels_have_places_of_their_own() -> None:
     cells = [(x, y) for p in places for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])]
     assert len(cells) == len(set(cells))
     assert max(x for x, _ in cells) < dashboard.COLUMNS
+
+
+def test_the_dashboard_has_what_grafana_11_and_12_ask_of_one() -> None:
+    """By Grafana's own description of a dashboard, kinds/dashboard/dashboard_kind.cue."""
+    made = dashboard.dashboard()
+    assert re.fullmatch("[a-z0-9-]{1,40}", made["uid"])
+    assert made["schemaVersion"] >= 36
+    assert made["id"] is None, "a number would be that of one Grafana's own database"
+    assert {"title", "timezone", "refresh", "time", "templating", "annotations", "panels"} <= made.keys()
+    assert made["graphTooltip"] in (0, 1, 2)
+    variables = made["templating"]["list"]
+    assert variables[0]["type"] == "datasource"
+    source = {"type": "prometheus", "uid": f"${{{variables[0]['name']}}}"}
+    for one in variables[1:]:
+        assert (one["type"], one["datasource"], one["hide"]) == ("query", source, 0)
+    for one in made["annotations"]["list"]:
+        assert {"name", "enable", "iconColor", "target"} <= one.keys()
+        assert one["datasource"] == source
+
+
+def test_every_panel_is_of_a_known_kind_and_asks_the_chosen_source() -> None:
+    panels = dashboard.dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for panel in panels:
+        assert panel["type"] in ("row", "stat", "timeseries", "heatmap", "table"), panel["title"]
+        place = panel["gridPos"]
+        assert min(place["h"], place["w"]) > 0
+        assert place["x"] + place["w"] <= dashboard.COLUMNS
+        if panel["type"] == "row":
+            continue
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert [target["refId"] for target in panel["targets"]] == [*"ABC"][: len(panel["targets"])]
+        assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
+        defaults = panel["fieldConfig"]["defaults"]
+        assert defaults["unit"] in ("short", "s", "bytes", "Bps", "cps", "percentunit"), panel["title"]
+        first, *later = defaults["thresholds"]["steps"]
+        assert first["value"] is None, "the first step begins at minus infinity"
+        assert all(step["value"] is not None for step in later)
