@@ -23,6 +23,7 @@ video              a video file as frames: probe, read in order, go on at a curs
 container          opening an untrusted video file
 prefetch           decoding in a thread, a little ahead
 decoder            one pass over it: packets in, pictures out
+hardware           decoding on the GPU, where it gives the same pictures
 seek               where to start decoding so that the rest comes out the same
 pixels             decoded frames -> arrays, the right way up
 stretch            only the frames from one time to another

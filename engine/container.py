@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -31,16 +32,22 @@ _MAX_BOXES = 1_000  # top-level boxes looked at in search of moov; real files ha
 _COPY_AGAIN = "copy or download the file again; a recording that was cut off can sometimes be mended with untrunc"
 
 
-def open_container(path: Path, *, decode_threads: int | None) -> tuple[InputContainer, VideoStream]:
+def open_container(
+    path: Path, *, decode_threads: int | None, on_gpu: bool = False
+) -> tuple[InputContainer, VideoStream]:
     """Open `path` (absolute) and pick its video stream; the caller closes the container.
 
     Raise InputError when the file is missing, unreadable, empty, no video, without a video stream or with a codec
-    that no decoder here knows; InputUnavailableError when reading failed for a reason outside the file.
+    that no decoder here knows; InputUnavailableError when reading failed for a reason outside the file. With `on_gpu`
+    (NVIDIA's decoder or none, never silently another) it is FFmpeg's own error.
     """
     _require_readable_file(path)
     try:
-        container = av.open(str(path), options=CONTAINER_OPTIONS, metadata_errors="replace")
+        chip = HWAccel(device_type="cuda", allow_software_fallback=False) if on_gpu else None
+        container = av.open(str(path), options=CONTAINER_OPTIONS, metadata_errors="replace", hwaccel=chip)
     except av.FFmpegError as error:
+        if on_gpu:
+            raise
         raise explained(error, path, "opening it", _why_not_opened(path)) from error
     try:
         return container, _video_stream(container, path, decode_threads)

@@ -48,8 +48,8 @@ class Picture(NamedTuple):
 class Decoder:
     """An open file being decoded once. `threads` None leaves their number to FFmpeg: one a core."""
 
-    def __init__(self, path: Path, *, threads: int | None, conceal_errors: bool) -> None:
-        self.container, self.stream = open_container(path, decode_threads=threads)
+    def __init__(self, path: Path, *, threads: int | None, conceal_errors: bool, on_gpu: bool = False) -> None:
+        self.container, self.stream = open_container(path, decode_threads=threads, on_gpu=on_gpu)
         self.damaged = 0
         """Packets that could not be read or decoded, and unsound pictures, so far."""
         self.cut_off = False

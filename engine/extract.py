@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from engine.backends.accelerators import CUDA_PROVIDER
 from engine.backends.backend import Backend
 from engine.carry import Carry, carry_from_json, carry_to_json
 from engine.closing import accept_known, drop_near_duplicates, still_waiting
@@ -86,7 +87,7 @@ def extract(
     subject = Subject(source, layout, identity, backend.info, settings, threshold, notes or {})
     run = _Run(subject, backend, stop, on_progress, on_commit, resume, clock)
     after = resume.cursor if resume else None
-    opened = open_frames(source, after=after, step=run.steps.step)
+    opened = open_frames(source, after=after, on_gpu=backend.info.device == CUDA_PROVIDER, step=run.steps.step)
     with StretchReader(opened, start_s=start_s, end_s=end_s, step=run.steps.step) as reader:
         prepare_workspace(layout)
         run.total = reader.info.frames_estimate

@@ -177,6 +177,11 @@ class DecodedVideoFrame(DecodedFrame):
         return width, height_for_width(width, stored)
 
 
+def to_bgr(frame: av.VideoFrame) -> Image:
+    """Return a frame as `DecodedVideoFrame.to_frame` shows it, but as stored, (h, w, 3) uint8."""
+    return _convert(frame, (frame.width, frame.height), "bgr24", _EXACT)
+
+
 def _cut_out(frame: av.VideoFrame, x: int, y: int, width: int, height: int) -> av.VideoFrame:
     """Return a rectangle of a frame, as stored, with all its tags; FFmpeg's crop moves pointers and copies nothing."""
     graph = av.filter.Graph()

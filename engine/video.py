@@ -30,6 +30,7 @@ from av.video.stream import VideoStream
 from engine.decoder import Decoder, Picture
 from engine.errors import InputError
 from engine.footage import DecodedFrame, FrameReader, VideoInfo, look_at_source, refuse_oversize
+from engine.hardware import as_software, try_on_gpu
 from engine.images import ImageFolderReader
 from engine.pixels import DecodedVideoFrame, Turns, clockwise_degrees, turn_of
 from engine.seek import first_usable, places_to_start, read_timeline, retraces, seek_times, without_leading
@@ -62,12 +63,18 @@ def probe(path: Path) -> VideoInfo:
 
 
 def open_frames(
-    path: Path, *, after: Cursor | None = None, decode_threads: int | None = None, step: Step = no_step
+    path: Path,
+    *,
+    after: Cursor | None = None,
+    decode_threads: int | None = None,
+    on_gpu: bool = False,
+    step: Step = no_step,
 ) -> FrameReader:
     """Open a video or a folder of images for reading, from its start or from where `after` says work ended.
 
     With `after`, indices, pts and pixels are those of an undisturbed run from frame `after.next_frame` on, and
     damage is counted from there. `decode_threads`: threads of the codec; None leaves it to FFmpeg (one a core).
+    `on_gpu`: decode on the GPU where engine.hardware finds that it gives the same pictures; `warnings` say where not.
     `step` is called, by whoever opens or iterates, for everything that is read and not handed out.
     Raise as `probe` does. The iteration raises InputUnavailableError when the disk fails under it, and InputError at
     its end when damage left no frame at all.
@@ -75,13 +82,21 @@ def open_frames(
     path = path.absolute()
     if stat.S_ISDIR(look_at_source(path).st_mode):
         return ImageFolderReader(path, after=after, step=step)
-    return VideoReader(path, after=after, decode_threads=decode_threads, step=step)
+    return VideoReader(path, after=after, decode_threads=decode_threads, on_gpu=on_gpu, step=step)
 
 
 class VideoReader(FrameReader):
     """Frames of one video file; see engine.footage.FrameReader."""
 
-    def __init__(self, path: Path, *, after: Cursor | None, decode_threads: int | None, step: Step = no_step) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        after: Cursor | None,
+        decode_threads: int | None,
+        on_gpu: bool = False,
+        step: Step = no_step,
+    ) -> None:
         self._path = path
         self._step = step
         self._threads = decode_threads
@@ -92,6 +107,8 @@ class VideoReader(FrameReader):
         self._damaged_before = 0
         self._ended = False
         self._resumed = after is not None and after.next_frame > 0
+        self._trial = try_on_gpu(path) if on_gpu else None
+        self._on_gpu = self._trial is not None and not self._trial.why_not
         self._decoder = self._new_decoder()
         self._pictures: Iterator[Picture] = self._decoder.pictures(self._decoder.packets())
         try:
@@ -107,6 +124,9 @@ class VideoReader(FrameReader):
     @property
     def warnings(self) -> tuple[str, ...]:
         found = list(self.info.warnings)
+        if self._trial is not None and not self._on_gpu:
+            why = self._trial.why_not or "it is damaged, and what is damaged the GPU may conceal"
+            found.append(f"decoded by software: {why}")
         if self._conceal_errors:
             found.append("the stream breaks its codec's rules: damage in it cannot be told from sound pictures")
         if self._ended and self._is_truncated():
@@ -124,13 +144,16 @@ class VideoReader(FrameReader):
             else:
                 refuse_oversize(self._path, picture.decoded.width, picture.decoded.height)
                 self.frames_decoded += 1
+                turn = self._turns.turn_of(picture.decoded)
                 return DecodedVideoFrame(
-                    picture.decoded,
+                    as_software(picture.decoded, self._trial.pixel_format)
+                    if self._on_gpu and self._trial
+                    else picture.decoded,
                     index=index,
                     pts=picture.pts,
                     time_base=self.info.time_base,
                     packets_damaged=self.packets_damaged,
-                    turn=self._turns.turn_of(picture.decoded),
+                    turn=turn,
                 )
         self.packets_damaged = self._decoder.damaged - self._damaged_before
         self._ended = True
@@ -145,8 +168,8 @@ class VideoReader(FrameReader):
     def _next_picture(self) -> Picture | None:
         """Return the next picture; at the first damage, go on behind the last one with a single thread."""
         picture = next(self._pictures, None)
-        if self._decoder.damaged and self._threads != 1:
-            self._threads = 1
+        if self._decoder.damaged and (self._threads != 1 or self._on_gpu):
+            self._threads, self._on_gpu = 1, False
             self._go_to(Cursor(self._next_index, self._last_pts))
             picture = next(self._pictures, None)
         return picture
@@ -156,7 +179,7 @@ class VideoReader(FrameReader):
         first = next(self._pictures, None)
         for conceal_errors in (False, True):
             if first is None and self._decoder.damaged:
-                self._conceal_errors, self._threads = conceal_errors, 1
+                self._conceal_errors, self._threads, self._on_gpu = conceal_errors, 1, False
                 self._restart()
                 first = next(self._pictures, None)
         if first is None:
@@ -208,7 +231,7 @@ class VideoReader(FrameReader):
         self._pictures = self._decoder.pictures(self._decoder.packets())
 
     def _new_decoder(self) -> Decoder:
-        return Decoder(self._path, threads=self._threads, conceal_errors=self._conceal_errors)
+        return Decoder(self._path, threads=self._threads, conceal_errors=self._conceal_errors, on_gpu=self._on_gpu)
 
     def _is_truncated(self) -> bool:
         """Compare what came with what the header promised; called at the end only."""
