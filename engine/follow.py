@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.backends.backend import Backend
 from engine.footage import DecodedFrame, region_round
-from engine.looking import look_near
+from engine.looking import look_near_each
 from engine.tracking import Track, centre, overlap, size_of
 from engine.types import Face, Image
 
@@ -109,8 +109,8 @@ class Follower:
                 return
             index = decoded.index
             pixels = decoded.to_frame(region_round([end.face.bbox for end in ends.values()], SEARCH_REACH)).pixels
-            for number in list(ends):
-                face = self._near(pixels, ends[number].face, ends[number].face.bbox, number, index)
+            near = self._near(pixels, [(number, end.face, end.face.bbox) for number, end in ends.items()], index)
+            for number, face in near.items():
                 if face is None:
                     ends[number].misses += 1
                     if ends[number].misses >= GIVE_UP_AFTER:
@@ -130,9 +130,10 @@ class Follower:
         `pixels` need be right round the expected places alone.
         """
         found = []
+        searched = self._search(index, pixels, [place for place in expected if not place.certain])
         for place in expected:
             before = self._loose.get(place.track)
-            face = place.known if place.certain else self._search(index, pixels, place)
+            face = place.known if place.certain else searched[place.track]
             if face is not None:
                 steady = before is not None and before.steady if place.certain else _is_steady(face, place.box)
                 self._loose[place.track] = _Loose(face, index, steady=steady, coasted=place.coasted)
@@ -172,13 +173,15 @@ class Follower:
     def _rivals(self, number: int) -> list[Track]:
         return [*self.others, *(track for other, track in self.wanted.items() if other != number)]
 
-    def _search(self, index: int, pixels: Image, place: Expected) -> Face | None:
-        face = self._near(pixels, place.known, place.box, place.track, index)
-        if face is None:
-            self._loose[place.track] = _Loose(place.known, place.since, place.misses + 1)
-            if not place.goes_on and place.misses + 1 >= GIVE_UP_AFTER:
-                del self._loose[place.track]
-        return face
+    def _search(self, index: int, pixels: Image, places: Sequence[Expected]) -> dict[int, Face | None]:
+        """Search for faces where they are expected; by track, None where one is not."""
+        near = self._near(pixels, [(place.track, place.known, place.box) for place in places], index)
+        for place in places:
+            if near[place.track] is None:
+                self._loose[place.track] = _Loose(place.known, place.since, place.misses + 1)
+                if not place.goes_on and place.misses + 1 >= GIVE_UP_AFTER:
+                    del self._loose[place.track]
+        return near
 
     def _before(self, track: Track, index: int) -> _Loose | None:
         """The track's last sighting before `index`, close enough to go on from."""
@@ -187,15 +190,22 @@ class Follower:
             return None
         return _Loose(before[-1].face, before[-1].frame)
 
-    def _near(self, pixels: Image, known: Face, box: NDArray[np.floating], number: int, index: int) -> Face | None:
-        face = look_near(self.backend, pixels, known, box, self.min_confidence)
-        if face is None:
-            return None
-        for rival in self._rivals(number):
-            place = _place(rival, index)
-            if place is not None and overlap(face.bbox, place) > max(TAKEN_OVERLAP, overlap(face.bbox, box)):
-                return None
-        return face
+    def _near(
+        self, pixels: Image, places: Sequence[tuple[int, Face, NDArray[np.floating]]], index: int
+    ) -> dict[int, Face | None]:
+        """Look near (track, latest face, expected box) places; a face that is rather another track's is not taken."""
+        if not places:
+            return {}
+        faces = look_near_each(self.backend, pixels, [place[1:] for place in places], self.min_confidence)
+        found: dict[int, Face | None] = {}
+        for (number, _, box), face in zip(places, faces, strict=True):
+            taken = face is not None and any(
+                (place := _place(rival, index)) is not None
+                and overlap(face.bbox, place) > max(TAKEN_OVERLAP, overlap(face.bbox, box))
+                for rival in self._rivals(number)
+            )
+            found[number] = None if taken else face
+        return found
 
 
 def _is_steady(face: Face, expected: NDArray[np.floating]) -> bool:

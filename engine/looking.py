@@ -7,6 +7,7 @@ nor which faces go together (engine.tracking).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -76,23 +77,51 @@ def look_turned(backend: Backend, image: Image, min_confidence: float, *, side_p
     return found
 
 
+def near_side(detection_side_px: int) -> int:
+    """Return how large a detector that usually looks at `detection_side_px` looks near a known face."""
+    return max(64, detection_side_px // NEAR_SHARE)
+
+
 def look_near(
     backend: Backend, image: Image, expected: Face, box: NDArray[np.floating], confidence: float
 ) -> Face | None:
-    """Find a known face near where it should be: cut a square round `box`, upright by the face's last roll.
+    """Find one known face; see `look_near_each`."""
+    return look_near_each(backend, image, [(expected, box)], confidence)[0]
 
-    `box`: (4,) px of `image`; `expected`: its latest sighting, for roll. Returns the detection that lies best, or None.
+
+def look_near_each(
+    backend: Backend, image: Image, places: Sequence[tuple[Face, NDArray[np.floating]]], confidence: float
+) -> list[Face | None]:
+    """Find known faces near where they should be, in one run of the detector.
+
+    A place is the face's latest sighting, for its roll, and the expected box, (4,) px of `image`: a square round it is
+    cut out, upright by that roll. Returns for each the detection that lies best, or None.
     """
-    side = max(64, backend.info.detection_side_px // NEAR_SHARE)
-    size = size_of(box)
+    side = near_side(backend.info.detection_side_px)
+    squares = [_near_square(image, expected, box, side) for expected, box in places]
+    found = backend.detect_each(
+        [crop for crop, _ in squares], min_confidence=confidence * NEAR_CONFIDENCE, side_px=side
+    )
+    return [
+        _best_near(faces, to_frame, box) for faces, (_, to_frame), (_, box) in zip(found, squares, places, strict=True)
+    ]
+
+
+def _near_square(
+    image: Image, expected: Face, box: NDArray[np.floating], side: int
+) -> tuple[Image, NDArray[np.float64]]:
+    """Return the square to search, (side, side, 3), and its px -> image px."""
     roll = roll_of(expected)
     if abs(roll) < ROLLED_FROM_DEGREES:
         roll = 0.0
-    crop, to_frame = _square(image, centre(box), size * NEAR_GROWTH, side, roll)
-    if is_dark(crop):
-        crop = stretch_contrast(crop)
+    crop, to_image = _square(image, centre(box), size_of(box) * NEAR_GROWTH, side, roll)
+    return (stretch_contrast(crop) if is_dark(crop) else crop), to_image
+
+
+def _best_near(faces: Sequence[Face], to_frame: NDArray[np.float64], box: NDArray[np.floating]) -> Face | None:
+    size = size_of(box)
     best, best_overlap = None, NEAR_OVERLAP
-    for face in backend.detect(crop, min_confidence=confidence * NEAR_CONFIDENCE, side_px=side):
+    for face in faces:
         candidate = _map_face(face, to_frame)
         found_size = size_of(candidate.bbox)
         shared = overlap(candidate.bbox, box)

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from engine.backends.backend import Backend
 from engine.footage import DecodedFrame
-from engine.looking import detection_image, look_everywhere, look_near, look_turned, roll_of, scaled_face
+from engine.looking import (
+    detection_image,
+    look_everywhere,
+    look_near,
+    look_near_each,
+    look_turned,
+    roll_of,
+    scaled_face,
+)
 from engine.novelty import Share
 from engine.tracking import Track, overlap, predict, size_of
 from engine.types import Face
@@ -61,12 +69,12 @@ def find_known(
     backend: Backend, decoded: DecodedFrame, tracks: Sequence[Track], min_confidence: float
 ) -> list[Face | None]:
     """Look for each track's face near where it should be; None where it is not, or somebody else was found first."""
+    if not tracks:
+        return []
     image, scale = detection_image(decoded, backend.info.detection_side_px)
+    places = [(track.last.face, predict(track, decoded.index) / scale) for track in tracks]
     found: list[Face | None] = []
-    for track in tracks:
-        expected = predict(track, decoded.index) / scale
-        known = scaled_face(track.last.face, 1 / scale)
-        face = look_near(backend, image, known, expected, min_confidence)
+    for face in look_near_each(backend, image, places, min_confidence):
         if face is not None:
             face = scaled_face(face, scale)
             if any(one is not None and overlap(face.bbox, one.bbox) > SAME_PLACE for one in found):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.backend import Backend, BackendInfo
+from engine.looking import near_side
 from engine.stopwatch import Stopwatch
 from engine.types import Face, Image
 
@@ -26,8 +27,14 @@ class TimedBackend:
         return self._backend.info
 
     def detect(self, image: Image, *, min_confidence: float = 0.5, side_px: int | None = None) -> list[Face]:
-        with self._lock, self._watch.stage("detect" if side_px is None else "follow"):
+        with self._lock, self._watch.stage(self._stage(side_px)):
             return self._backend.detect(image, min_confidence=min_confidence, side_px=side_px)
+
+    def detect_each(
+        self, images: Sequence[Image], *, min_confidence: float = 0.5, side_px: int | None = None
+    ) -> list[list[Face]]:
+        with self._lock, self._watch.stage(self._stage(side_px)):
+            return self._backend.detect_each(images, min_confidence=min_confidence, side_px=side_px)
 
     def landmarks_68(self, image: Image, faces: Sequence[Face]) -> NDArray[np.float32]:
         with self._lock, self._watch.stage("landmarks"):
@@ -40,3 +47,7 @@ class TimedBackend:
     def embed(self, crops: Sequence[Image]) -> NDArray[np.float32]:
         with self._lock, self._watch.stage("recognise"):
             return self._backend.embed(crops)
+
+    def _stage(self, side_px: int | None) -> str:
+        """Searches near known faces are cut-outs of one small size; all else is looking for faces."""
+        return "follow" if side_px == near_side(self.info.detection_side_px) else "detect"

@@ -70,6 +70,11 @@ class PaintedBackend:
                 found.append(Face(np.array([x, y, x + width, y + height]), score, _five(x, y, width, height)))
         return sorted(found, key=lambda face: -face.width_px * face.height_px)
 
+    def detect_each(
+        self, images: Sequence[Image], *, min_confidence: float = 0.5, side_px: int | None = None
+    ) -> list[list[Face]]:
+        return [self.detect(image, min_confidence=min_confidence, side_px=side_px) for image in images]
+
     def landmarks_68(self, image: Image, faces: Sequence[Face]) -> NDArray[np.float32]:
         del image
         angles = np.linspace(0, 2 * np.pi, 68, endpoint=False)

@@ -68,6 +68,12 @@ class Backend(Protocol):
         """
         ...
 
+    def detect_each(
+        self, images: Sequence[Image], *, min_confidence: float = 0.5, side_px: int | None = None
+    ) -> list[list[Face]]:
+        """`detect` in each of several images; those of one size may share a run of the model, which changes nothing."""
+        ...
+
     def landmarks_68(self, image: Image, faces: Sequence[Face]) -> NDArray[np.float32]:
         """Given faces of this image, return their 68 iBUG points: (len(faces), 68, 2) px."""
         ...

@@ -135,6 +135,17 @@ def test_68_points_turn_with_a_rolled_head(
         assert error < 0.08 * eye_distance(upright)
 
 
+def test_detecting_in_several_images_equals_one_by_one(backend: Backend, group: NDArray[np.uint8]) -> None:
+    half = np.ascontiguousarray(group[:, : group.shape[1] // 2])
+    images = [group, half, np.ascontiguousarray(group[:, ::-1]), half]
+    together = backend.detect_each(images)
+    for image, faces in zip(images, together, strict=True):
+        for one, other in zip(backend.detect(image), faces, strict=True):
+            np.testing.assert_allclose(one.bbox, other.bbox, atol=0.05)
+            assert one.detection_score == pytest.approx(other.detection_score, abs=1e-3)
+    assert backend.detect_each([]) == []
+
+
 def test_a_batch_of_crops_equals_its_crops_one_by_one(
     backend: Backend, group: NDArray[np.uint8], faces: list[Face]
 ) -> None:

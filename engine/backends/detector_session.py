@@ -1,0 +1,183 @@
+"""A SCRFD graph opened for several pictures a run, in half precision on a GPU, checked against the file's own answers.
+
+InsightFace's detectors are exported for one picture. Their convolutions take more; the batch axis is freed in memory.
+What then fails in common re-exports is the end of the graph: its outputs are flattened cell by cell, with the pictures
+of a batch side by side in each cell, so that whoever cuts the rows into equal parts mixes the pictures. Here the order
+of the rows is found by comparing two pictures' answers, together and alone; where no order fits, or half precision
+says something else, the file's own graph goes on, one picture a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.backends.accelerators import CUDA_PROVIDER, graph_errors, provider_options, session_options
+
+Answer = list[NDArray[np.float32]]
+"""The graph's outputs for one picture: scores, boxes and points of each stride."""
+Order = Literal["axis", "pictures", "cells"]
+"""Where a picture's rows are in the output of a batch: along a first axis of its own, in one piece after another, or
+beside those of the other pictures in every cell."""
+
+ANCHORS = 2
+"""Rows of one picture in one cell (SCRFD)."""
+PROBE_PX = (96, 128)
+"""Height and width of the pictures that are compared, where the graph takes any."""
+DIFFERENCE_MAX = 0.02
+"""Largest difference to the file's own answer that is let pass, where numbers are about 1 (scores) and up to 8 (boxes,
+in cells): a picture's answer differs from another's by 0.7 and more, half precision by 0.005."""
+
+
+@dataclass(frozen=True)
+class CheckedSession:
+    """What was opened, and what the check said."""
+
+    session: Any
+    order: Order | None
+    """None where the graph takes one picture a run."""
+    report: str
+    """For the log: precision, pictures a run, and the largest difference found."""
+
+
+def open_checked(path: Path, plain: Any, providers: Sequence[str], threads: int | None) -> CheckedSession:
+    """Given a detector's file and a session of it as it is, open it for batches if that changes no answer.
+
+    On CUDA half precision is tried first.
+    """
+    why = ""
+    for half in (True, False) if CUDA_PROVIDER in plain.get_providers() else (False,):
+        name = "half" if half else "single"
+        try:
+            session = _open(path, providers, threads, half=half)
+            probes = _probes(plain)
+            wanted = [_run(plain, probe) for probe in probes]
+            order, difference = row_order(wanted, _run(session, np.concatenate(probes)))
+        except graph_errors() as problem:
+            why += f"; {name} precision in batches failed: {type(problem).__name__}"
+            continue
+        if order is not None:
+            report = f"{name} precision in batches, largest difference to the file's own graph {difference:.1g}{why}"
+            return CheckedSession(session, order, report)
+        why += f"; {name} precision in batches differs by {difference:.1g}"
+    return CheckedSession(plain, None, f"one picture a run{why}")
+
+
+def row_order(wanted: Sequence[Answer], together: Answer) -> tuple[Order | None, float]:
+    """Given answers to pictures alone and together, return the order of the rows and the largest difference it leaves.
+
+    None where no order brings them within DIFFERENCE_MAX: the pictures leak into each other, or the graph differs.
+    """
+    best: tuple[Order | None, float] = None, float("inf")
+    orders: tuple[Order, ...] = ("axis", "cells", "pictures")
+    for order in orders:
+        try:
+            got = split_answers(together, len(wanted), order)
+        except ValueError:
+            continue
+        difference = max(_difference(one, other) for one, other in zip(wanted, got, strict=True))
+        if difference < best[1]:
+            best = order, difference
+    return best if best[1] <= DIFFERENCE_MAX else (None, best[1])
+
+
+def split_answers(together: Answer, count: int, order: Order) -> list[Answer]:
+    """Cut the outputs of a batch of `count` pictures into theirs. Raise ValueError where they cannot be."""
+    rows: list[Answer] = [[] for _ in range(count)]
+    for output in together:
+        columns = output.shape[-1]
+        if order == "axis":
+            if output.ndim != 3 or len(output) != count:
+                raise ValueError(f"an output of shape {output.shape}, expected ({count}, rows, {columns})")
+            parts = output[:, None]
+        elif order == "pictures":
+            parts = output.reshape(count, -1, columns)
+        else:
+            parts = output.reshape(-1, count, ANCHORS, columns).swapaxes(0, 1).reshape(count, -1, columns)
+        for number in range(count):
+            rows[number].append(np.ascontiguousarray(parts[number]))
+    return rows
+
+
+class BatchSession:
+    """Stands in for the session of insightface's SCRFD, which asks for one picture at a time.
+
+    `prepare` runs a batch; the next `run`s hand out its answers in order. Everything else is the session's own.
+    For one thread.
+    """
+
+    def __init__(self, checked: CheckedSession) -> None:
+        self._checked = checked
+        self._answers: list[Answer] = []
+
+    def prepare(self, blobs: NDArray[np.float32]) -> None:
+        """Run (N, 3, H, W) pictures at once."""
+        assert self._checked.order is not None
+        outputs = _run(self._checked.session, blobs)
+        self._answers = split_answers(outputs, len(blobs), self._checked.order)[::-1]
+
+    def run(self, names: Sequence[str] | None, feed: Mapping[str, Any], *options: Any) -> list[Any]:
+        if self._answers:
+            return list(self._answers.pop())
+        return list(self._checked.session.run(names, feed, *options))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._checked.session, name)
+
+
+def _open(path: Path, providers: Sequence[str], threads: int | None, *, half: bool) -> Any:
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(str(path))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "pictures"
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    if half:
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+        _drop_repeated_nodes(model)
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(),
+        session_options(threads),
+        providers=list(providers),
+        provider_options=provider_options(providers),
+    )
+
+
+def _drop_repeated_nodes(model: Any) -> None:
+    """Mend what the converter does to a value that two nodes read: it casts it twice, under one name."""
+    seen: set[tuple[str, ...]] = set()
+    for node in list(model.graph.node):
+        outputs = tuple(node.output)
+        if outputs in seen:
+            model.graph.node.remove(node)
+        seen.add(outputs)
+
+
+def _probes(session: Any) -> list[NDArray[np.float32]]:
+    """Two pictures that have nothing in common, (1, 3, H, W), as normalised as the detector expects."""
+    *_, height, width = session.get_inputs()[0].shape
+    size = tuple(
+        side if isinstance(side, int) else usual for side, usual in zip((height, width), PROBE_PX, strict=True)
+    )
+    noise = np.random.default_rng(0).uniform(-1, 1, (2, 1, 3, *size)).astype(np.float32)
+    noise[1] = np.linspace(-1, 1, size[1], dtype=np.float32)
+    return list(noise)
+
+
+def _run(session: Any, blobs: NDArray[np.float32]) -> Answer:
+    return [np.asarray(one, np.float32) for one in session.run(None, {session.get_inputs()[0].name: blobs})]
+
+
+def _difference(one: Answer, other: Answer) -> float:
+    if [a.reshape(-1, a.shape[-1]).shape for a in one] != [a.reshape(-1, a.shape[-1]).shape for a in other]:
+        return float("inf")
+    return max(float(np.abs(a.reshape(b.shape) - b).max()) for a, b in zip(one, other, strict=True))
