@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,23 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"golden files and footage are not at {folder} (set DFLD_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def memory_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory where there is one: ledger and journals sync every step, and a busy disk makes that slow."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path_factory.mktemp("memory")
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="dfld-tests-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def quick_folder(memory_folder: Path) -> Path:
+    """A folder of one test's own, in memory."""
+    return Path(tempfile.mkdtemp(dir=memory_folder))
 
 
 @pytest.fixture(scope="session")

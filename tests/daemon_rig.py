@@ -21,6 +21,9 @@ from daemon.service import Ready, run_service
 
 ROOT = Path(__file__).parents[1]
 FAKE_WORKER = (sys.executable, str(ROOT / "tests" / "fake_worker.py"))
+"""Videos that are a line of JSON."""
+READING_WORKER = (sys.executable, str(ROOT / "tests" / "reading_worker.py"))
+"""Real videos, opened and decoded as by the real worker; no faces are looked for."""
 DEADLINE_S = 30.0
 
 WATCH = {"stable_for": "200ms", "rescan_every": "2s", "unreadable_grace": "1s"}
@@ -102,6 +105,12 @@ class Rig:
                 return [dict(row) for row in reader.execute("SELECT * FROM jobs ORDER BY id")]
             except sqlite3.OperationalError:
                 return []  # the tables are not made yet
+
+    def count(self, query: str) -> int:
+        """Return the number that a query of the ledger gives."""
+        path = self.base / "state" / "ledger.db"
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reader:
+            return int(reader.execute(query).fetchone()[0])
 
     def states(self) -> list[str]:
         return [job["state"] for job in self.jobs()]

@@ -142,7 +142,16 @@ def layout_of(order: Order) -> Layout:
     return inbox_layout(Path(order.workspace), order.role, order.slug)
 
 
-def report(order: Order, layout: Layout, records: list[FaceRecord], frames: int, *, completed: bool) -> ExtractReport:
+def report(
+    order: Order,
+    layout: Layout,
+    records: list[FaceRecord],
+    frames: int,
+    *,
+    completed: bool,
+    packets_damaged: int = 0,
+    warnings: tuple[str, ...] = (),
+) -> ExtractReport:
     log = {"source": order.source, "notes": dict(order.notes), "at": time.time(), "completed": completed}
     write_file(layout.log, json.dumps(log).encode())
     return ExtractReport(
@@ -151,13 +160,14 @@ def report(order: Order, layout: Layout, records: list[FaceRecord], frames: int,
         frames_total=frames,
         frames_decoded=frames,
         frames_examined=frames,
-        packets_damaged=0,
+        packets_damaged=packets_damaged,
         faces_found=len(records),
         faces_kept=len(records),
         reasons={"accepted": len(records)},
         stage_seconds={},
         log_path=layout.log,
         preview_path=None,
+        warnings=warnings,
         completed=completed,
     )
 

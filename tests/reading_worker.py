@@ -11,9 +11,10 @@ from daemon.worker.messages import Order
 from daemon.worker.process import main
 from engine.types import Commit, Counts, Cursor, ExtractReport, Progress, Resume
 from engine.video import open_frames
-from tests.fake_worker import FakeExtractor, layout_of
+from engine.workspace import prepare_workspace
+from tests.fake_worker import FakeExtractor, layout_of, report
 
-PIECE_FRAMES = 8
+PIECE_FRAMES = 4
 
 
 class ReadingExtractor(FakeExtractor):
@@ -40,22 +41,10 @@ class ReadingExtractor(FakeExtractor):
                 if frames % PIECE_FRAMES == 0:
                     on_commit(Commit(Cursor(decoded.index + 1, decoded.pts), (), Counts(frames, frames, 0)))
         layout = layout_of(order)
-        return ExtractReport(
-            source=Path(order.source),
-            workspace=layout.root,
-            frames_total=frames,
-            frames_decoded=frames,
-            frames_examined=frames,
-            packets_damaged=reader.packets_damaged,
-            faces_found=0,
-            faces_kept=0,
-            reasons={},
-            stage_seconds={},
-            log_path=layout.log,
-            preview_path=None,
-            warnings=reader.warnings,
-            completed=not stop.is_set(),
-        )
+        prepare_workspace(layout)
+        damaged, warnings = reader.packets_damaged, reader.warnings
+        completed = not stop.is_set()
+        return report(order, layout, [], frames, completed=completed, packets_damaged=damaged, warnings=warnings)
 
 
 if __name__ == "__main__":

@@ -21,18 +21,21 @@ from daemon.config.load import read_sidecar
 from daemon.config.schema import InboxConfig, SidecarConfig
 from daemon.errors import ConfigError
 from daemon.events.event import Event, Tell
-from daemon.inboxes.hashing import HashingStoppedError, content_hash
+from daemon.inboxes.hashing import HashingStoppedError, content_hash, rough_hash
 from daemon.inboxes.scan import ScanRules, look_at
 from daemon.inboxes.settling import SIDECAR_ENDING, Unit
 from daemon.jobs.originals import move_to, write_reason
 from daemon.ledger.claims import Arrival, Claim, claim, forget_files, known_files
 from daemon.ledger.jobs import job_of_content
 from daemon.ledger.ledger import Ledger, LedgerFullError
+from daemon.worker.trial import does_not_open
 from engine.workspace import SLUG_LENGTH_MAX, inbox_layout, slug_of
 
 BATCH_FILES = 256
 BATCH_BYTES = 256 << 20
 """A batch is hashed in a second or so; a stop never waits longer."""
+TRIED_FIRST_BYTES = 1 << 30
+"""A larger file is hashed only if it opens: reading it all takes longer than a look by a child process."""
 LEDGER_RETRY_S = 2.0
 SLUGS_MAX = 99
 SLUG_ENDING_LENGTH = 13
@@ -151,7 +154,7 @@ class Claimer:
         """Hash a unit; None when it changed or vanished meanwhile, and goes through the gate again."""
         unit, root = one.unit, self.inbox.path
         try:
-            sha256 = content_hash(root, unit, stop.is_set)
+            sha256 = self._hash(unit, stop)
             now = look_at(root, unit.path, self._rules, unit.kind)
         except OSError as problem:
             self._let_go(unit, look_sooner=isinstance(problem, FileNotFoundError))
@@ -180,6 +183,14 @@ class Claimer:
             sidecar=overrides,
             skip=sidecar is not None and sidecar.skip,
         )
+
+    def _hash(self, unit: Unit, stop: threading.Event) -> str:
+        """Hash all of a unit, or, where a large one does not open, a little: its job then ends as one of no video."""
+        root = self.inbox.path
+        large = unit.kind == "video" and unit.size_bytes >= TRIED_FIRST_BYTES
+        if large and does_not_open(root / unit.path, stop.is_set):
+            return rough_hash(root, unit)
+        return content_hash(root, unit, stop.is_set)
 
     def _sidecar(self, unit: Unit) -> tuple[SidecarConfig | None, str]:
         """Read the sidecar; return it and what the job keeps of it as JSON. A wrong one fails the job, later."""

@@ -54,15 +54,13 @@ class WorkerLink:
         Raise WorkerError when it cannot be started.
         """
         arguments = [*command, "--parent", str(os.getpid()), "--memory-bytes", str(memory_bytes)]
-        root = str(Path(__file__).resolve().parents[2])  # where `daemon` lies, whatever the folder dfld was started in
-        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
         try:
             self._process = subprocess.Popen(
                 arguments,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path},
+                env=child_environment(),
                 pass_fds=tuple(keep_open),
                 start_new_session=True,
             )
@@ -165,6 +163,13 @@ class WorkerLink:
             self._last_words.append(text)
             if self._on_error_line is not None:
                 self._on_error_line(text)
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment in which a child finds this very program, whatever the folder dfld was started in."""
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def _signal_name(number: int) -> str:

@@ -116,8 +116,8 @@ def main(extractor: Extractor, arguments: list[str] | None = None) -> None:
     parser.add_argument("--parent", type=int, required=True, help="process id of the service")
     parser.add_argument("--memory-bytes", type=int, default=0, help="limit of private memory; 0 = none")
     options = parser.parse_args(arguments)
-    _die_with(options.parent)
-    _limit_memory(options.memory_bytes)
+    die_with(options.parent)
+    limit_memory(options.memory_bytes)
     os.umask(UMASK)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # so does systemd's stop: the service drains its workers
@@ -189,14 +189,14 @@ def _report(report: ExtractReport) -> Message:
     }
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill this process when the service dies, also while C code holds the interpreter."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(EXIT_PARENT_GONE)
 
 
-def _limit_memory(limit_bytes: int) -> None:
+def limit_memory(limit_bytes: int) -> None:
     """Limit private writable memory; address space is not limited, since runtimes reserve far more than they use.
 
     CUDA maps even what lies on the device as private memory, so on a machine with a GPU the service's own look at the

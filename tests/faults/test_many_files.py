@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from daemon.control.server import ask
@@ -25,11 +23,11 @@ def test_a_thousand_files_dropped_while_the_service_was_down_are_done_once_each(
         (rig.inbox / f"{number:04d}.mp4").write_bytes(fake_video(frames=1, name=str(number)))
     with InProcess(rig):
         wait_until(
-            lambda: counted(rig, "SELECT count(*) FROM jobs WHERE state = 'done'") == DROPPED,
+            lambda: rig.count("SELECT count(*) FROM jobs WHERE state = 'done'") == DROPPED,
             "not done",
             180 + DROPPED / 5,
         )
-    assert counted(rig, "SELECT count(*) FROM jobs") == DROPPED
+    assert rig.count("SELECT count(*) FROM jobs") == DROPPED
     assert len(rig.faces()) == DROPPED
 
 
@@ -44,14 +42,8 @@ def test_files_that_the_event_queue_could_not_hold_are_all_seen_after_one_rescan
             (rig.inbox / f"{number:05d}.mp4").write_bytes(b"%05d" % number)
         service.process.send_signal(signal.SIGCONT)
         wait_until(
-            lambda: counted(rig, "SELECT count(*) FROM files") == OVERFLOWING, "not all seen", 120 + OVERFLOWING / 200
+            lambda: rig.count("SELECT count(*) FROM files") == OVERFLOWING, "not all seen", 120 + OVERFLOWING / 200
         )
         said = service.said()
     assert said.count("the kernel dropped file events") == 1
     assert said.count("trigger=overflow") == 1
-
-
-def counted(rig: Rig, query: str) -> int:
-    path = rig.base / "state" / "ledger.db"
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reader:
-        return int(reader.execute(query).fetchone()[0])

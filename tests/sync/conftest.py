@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,23 +9,6 @@ import pytest
 
 from tests.sync.fleet import Fleet, make_fleet
 from tests.sync.sshd import SshMachine, make_ssh_machine
-
-
-@pytest.fixture(scope="session")
-def memory_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in memory where there is one: rounds sync every line to disk, and a busy disk makes that slow."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path_factory.mktemp("memory")
-        return
-    with tempfile.TemporaryDirectory(dir=memory, prefix="dfld-tests-") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def quick_folder(memory_folder: Path) -> Path:
-    """A folder of one test's own, in memory."""
-    return Path(tempfile.mkdtemp(dir=memory_folder))
 
 
 @pytest.fixture(scope="session")
