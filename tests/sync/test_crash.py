@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,15 +26,34 @@ MACHINES = ["gpu1", "gpu2", "gpu3"]
 POINTS = [(step, "") for step in OF_THE_ROUND] + [(step, name) for step in OF_A_MACHINE for name in MACHINES]
 
 
-def run_and_die(fleet: Fleet, case: CrashCase, folder: Path) -> None:
-    """Run a round in a process of its own that kills itself at the chosen point."""
-    path = folder / "case.pickle"
-    path.write_bytes(pickle.dumps(case))
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.sync.crash_program", str(path)],
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == -9, f"the round never came to {case.step} {case.machine}: {done.stderr[-2000:]}"
+@dataclass(frozen=True)
+class Killer:
+    """The program that forks a round and lets it die."""
+
+    process: subprocess.Popen[str]
+
+    def run_and_die(self, case: CrashCase, folder: Path) -> None:
+        """Run a round in a process of its own that kills itself at the chosen point."""
+        path = folder / "case.pickle"
+        path.write_bytes(pickle.dumps(case))
+        assert self.process.stdin
+        assert self.process.stdout
+        print(path, file=self.process.stdin, flush=True)
+        ended = self.process.stdout.readline().strip()
+        told = path.with_suffix(".told")
+        words = told.read_text(encoding="utf-8") if told.exists() else "it failed, see above"
+        assert ended == "-9", f"the round never came to {case.step} {case.machine}: {words}"
+
+
+@pytest.fixture(scope="module")
+def killer() -> Iterator[Killer]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.sync.crash_program"], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        yield Killer(process)
+        assert process.stdin
+        process.stdin.close()
 
 
 # Machines without trainers: every point, before and after the line, and every single rename.
@@ -46,11 +66,11 @@ def resting(memory_folder: Path) -> Fleet:
     return made
 
 
-def check_all_or_nothing(fleet: Fleet, case: CrashCase, folder: Path) -> None:
+def check_all_or_nothing(fleet: Fleet, killer: Killer, case: CrashCase, folder: Path) -> None:
     fleet.train_by_hand()
     old = fleet.sets()
 
-    run_and_die(fleet, case, folder)
+    killer.run_and_die(case, folder)
 
     rounds = Rounds(fleet.settings())
     assert rounds.recover() == {}
@@ -71,15 +91,17 @@ def check_all_or_nothing(fleet: Fleet, case: CrashCase, folder: Path) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("step", "machine"), POINTS)
-def test_killed_at_a_line_of_the_journal(resting: Fleet, tmp_path: Path, step: str, machine: str, when: str) -> None:
-    check_all_or_nothing(resting, CrashCase(resting.settings(), step, machine, when), tmp_path)
+def test_killed_at_a_line_of_the_journal(
+    resting: Fleet, killer: Killer, tmp_path: Path, step: str, machine: str, when: str
+) -> None:
+    check_all_or_nothing(resting, killer, CrashCase(resting.settings(), step, machine, when), tmp_path)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 @pytest.mark.parametrize("machine", MACHINES)
-def test_killed_at_a_rename(resting: Fleet, tmp_path: Path, machine: str, nth: int, when: str) -> None:
-    check_all_or_nothing(resting, CrashCase(resting.settings(), "rename", machine, when, nth), tmp_path)
+def test_killed_at_a_rename(resting: Fleet, killer: Killer, tmp_path: Path, machine: str, nth: int, when: str) -> None:
+    check_all_or_nothing(resting, killer, CrashCase(resting.settings(), "rename", machine, when, nth), tmp_path)
 
 
 # Real sshd and trainers that run: what they read when they start is what counts.
@@ -99,8 +121,8 @@ def training(request: pytest.FixtureRequest, ssh_machines: list[SshMachine], mem
 
 
 @pytest.mark.parametrize(("step", "machine"), POINTS)
-def test_killed_while_trainers_run(training: Fleet, tmp_path: Path, step: str, machine: str) -> None:
-    run_and_die(training, CrashCase(training.settings(), step, machine, "after"), tmp_path)
+def test_killed_while_trainers_run(training: Fleet, killer: Killer, tmp_path: Path, step: str, machine: str) -> None:
+    killer.run_and_die(CrashCase(training.settings(), step, machine, "after"), tmp_path)
 
     rounds = Rounds(training.settings())
     assert rounds.recover() == {}
