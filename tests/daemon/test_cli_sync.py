@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ from daemon.cli import main
 from tests.sync.fleet import Fleet, make_fleet
 from tests.sync.sshd import SshMachine
 from tests.sync.training import MODEL
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -65,6 +70,36 @@ def test_init_then_once_then_rounds_then_rollback(
     code, out, err = run(capsys, "rollback", name, "1", "--config", config)
     assert code == 0, out + err
     assert "rolled_back" in out
+
+
+def test_watching_does_what_is_due_until_interrupted_and_ends_by_itself_at_the_target(
+    fleet: Fleet, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(config)
+    path.write_text(
+        path.read_text().replace('model_class = "SAEHD"', 'model_class = "SAEHD"\npoll_every = "1s"')
+        + '[[sync.stage]]\nname = "early"\nevery_iterations = 100\n',
+        encoding="utf-8",
+    )
+    run(capsys, "sync", "init", MODEL.name, "--from", "gpu1", "--config", config)
+    fleet.train_by_hand()
+    command = [sys.executable, "-m", "daemon", "sync", MODEL.name, "--watch", "--config", config]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        try:
+            assert watching.stdout
+            assert "round 2 of alice two_SAEHD: averaged" in watching.stdout.readline()
+            watching.send_signal(signal.SIGINT)
+            _, told = watching.communicate(timeout=60)
+        finally:
+            watching.kill()
+    assert watching.returncode == 0
+    assert "every 100 iterations: gpu1 100, gpu2 100 of 100" in told
+
+    path.write_text(path.read_text().replace('poll_every = "1s"', "target_loss = 0.5"), encoding="utf-8")
+    fleet.train_by_hand(iterations=600)
+    code, _, err = run(capsys, "sync", MODEL.name, "--watch", "--config", config)
+    assert code == 0
+    assert "the target loss 0.5 is reached" in err
 
 
 def test_a_dry_run_pushes_nothing_and_a_held_round_has_its_own_exit_code(

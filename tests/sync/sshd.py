@@ -36,6 +36,8 @@ class SshMachine:
     known_hosts: Path
     denied: str = ""
     """SFTP requests that the server does not know, as older ones and those of other makers."""
+    drives: bool = False
+    """Whether paths begin with a drive, as on Windows: `C:/x` is then `C:/x` below this machine's home."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -64,6 +66,7 @@ class SshMachine:
         sshd = shutil.which("sshd") or "/usr/sbin/sshd"
         config = self.home / "sshd_config"
         subsystem_options = f" -P {self.denied}" if self.denied else ""
+        subsystem_options += f" -d {self.home}" if self.drives else ""
         config.write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.host_key}\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {self.home}/authorized_keys\nStrictModes no\nPasswordAuthentication no\n"
@@ -99,7 +102,7 @@ def make_key(path: Path) -> Path:
     return path
 
 
-def make_ssh_machine(folder: Path, name: str, *, denied: str = "") -> SshMachine:
+def make_ssh_machine(folder: Path, name: str, *, denied: str = "", drives: bool = False) -> SshMachine:
     """Lay out one machine below `folder` and start its sshd."""
     if not (shutil.which("sshd") or Path("/usr/sbin/sshd").exists()):
         pytest.skip("sshd is not installed (apt-get install openssh-server)")
@@ -113,6 +116,7 @@ def make_ssh_machine(folder: Path, name: str, *, denied: str = "") -> SshMachine
         user_key=make_key(home / "user_key"),
         known_hosts=home / "known_hosts",
         denied=denied,
+        drives=drives,
     )
     made.model_dir.mkdir(parents=True)
     (home / "authorized_keys").write_text((home / "user_key.pub").read_text(encoding="utf-8"), encoding="utf-8")
