@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -21,13 +21,27 @@ from engine.match import (
     learn,
 )
 from engine.scout import Scout
-from engine.tracking import Track, add_sample, split, split_frame
+from engine.tracking import SAMPLES_MAX, Sighting, Track, add_sample, add_sighting, disagreement, split, split_frame
 from engine.types import Identity
 
 DOUBT_WIDTH = 0.15
-"""Tracks so little below the threshold are asked in more frames before they are judged."""
+"""Tracks so little below the threshold are asked in more frames before they are judged, and those that resemble the
+video's sure tracks as a photo of the person would."""
 DOUBT_SAMPLES = 16
 """Frames of a doubtful track that are asked: its best 40 % are then six."""
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """Which of a track's faces to ask who they are."""
+
+    every: int
+    """Of the faces found, one in so many …"""
+    closely: tuple[int, int] = (0, -1)
+    """… and between these frames, where the person may have changed, each."""
+
+    def wants(self, frame: int, shown: int) -> bool:
+        return shown % self.every == 0 or self.closely[0] < frame < self.closely[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +78,19 @@ def decide(
     `accepted`: tracks that go on from an earlier window and were accepted there. `first_frame`: where the window
     begins; `examined`: how many frames it has; `frames` gives them once more, for asking doubtful tracks again.
     """
-    _split_switches(scout, identity, backend.info.default_threshold)
+    same = backend.info.default_threshold
     verdicts = _judge(scout, identity, rule, gallery)
-    doubtful = [number for number, verdict in verdicts.items() if _doubtful(verdict)]
-    if doubtful:
+    every = -(-examined // DOUBT_SAMPLES)
+    asked = {number: _Ask(every) for number, verdict in verdicts.items() if _doubtful(verdict)}
+    for number, track in scout.tracks.items():
+        torn = disagreement(track, identity.metric, same) or scout.torn.get(number)
+        if torn is not None and torn[1] >= first_frame:
+            asked[number] = _Ask(every, torn)
+    if asked:
         with frames() as again:
-            _ask_again(scout, backend, doubtful, again, every=-(-examined // DOUBT_SAMPLES))
-        verdicts = _judge(scout, identity, rule, gallery)
+            _ask_again(scout, backend, asked, again)
+    _split_switches(scout, identity, same)
+    verdicts = _judge(scout, identity, rule, gallery)
     verdicts = {number: _persisting(number, verdict, accepted, rule) for number, verdict in verdicts.items()}
     tracks = tuple(scout.tracks.values())
     beside = {number: frozenset(others) for number, others in scout.beside.items()}
@@ -104,16 +124,19 @@ def _split_switches(scout: Scout, identity: Identity, same: float) -> None:
 
 
 def _doubtful(verdict: TrackVerdict) -> bool:
-    if verdict.samples == 0 or verdict.outcome == "accepted" or is_settled(verdict):
+    if verdict.samples == 0 or verdict.outcome == "accepted":
         return False
-    return verdict.similarity >= verdict.threshold - DOUBT_WIDTH
+    if verdict.in_video is not None and verdict.in_video >= verdict.threshold:
+        return True
+    return not is_settled(verdict) and verdict.similarity >= verdict.threshold - DOUBT_WIDTH
 
 
-def _ask_again(
-    scout: Scout, backend: Backend, doubtful: Sequence[int], frames: Iterable[DecodedFrame], *, every: int
-) -> None:
-    """Follow doubtful tracks through the window and sample each in every `every`-th frame that shows it."""
-    wanted = {number: scout.tracks[number] for number in doubtful}
+def _ask_again(scout: Scout, backend: Backend, asked: Mapping[int, _Ask], frames: Iterable[DecodedFrame]) -> None:
+    """Follow doubtful tracks through the window and sample each in the frames that are asked.
+
+    Each such face counts as seen there: where a track is split, both parts end on the frame.
+    """
+    wanted = {number: scout.tracks[number] for number in asked}
     others = [track for number, track in scout.tracks.items() if number not in wanted]
     follower = Follower(backend, scout.min_confidence, wanted, others, coast=False)
     shown = dict.fromkeys(wanted, 0)
@@ -125,9 +148,12 @@ def _ask_again(
         for found in follower.fill(decoded.index, decoded.to_frame(region).pixels, expected):
             track = scout.tracks[found.track]
             shown[track.id] += 1
-            if shown[track.id] % every == 0 and all(one.frame != found.frame for one in track.samples):
+            wants = found.frame <= track.last.frame and asked[track.id].wants(found.frame, shown[track.id])
+            if wants and all(one.frame != found.frame for one in track.samples):
                 (sample,) = scout.sample(decoded, [found.face])
-                scout.update_track(replace(track, samples=add_sample(track.samples, sample)))
+                samples = add_sample(track.samples, sample, most=2 * SAMPLES_MAX)
+                seen = add_sighting(track.sightings, Sighting(found.frame, found.face, decoded.pts))
+                scout.update_track(replace(track, sightings=seen, samples=samples))
 
 
 def _persisting(number: int, verdict: TrackVerdict, accepted: frozenset[int], rule: Rule) -> TrackVerdict:

@@ -3,8 +3,11 @@
 Similarity is raw, in the backend's own metric, and larger is closer: the cosine of the angle between two
 embeddings, or 1 − their Euclidean distance.
 
-The rule asks tracks, not frames. A track's similarity is the clarity-weighted mean of the best 40 % of its clear
-samples. From `threshold` on it is accepted, within REVIEW_WIDTH below it goes to review, below that it is rejected.
+The rule asks tracks, not frames. A track's similarity is that of the centre of its best clear samples, 40 % of them,
+weighted by clarity: noise, blur and compression differ from frame to frame, so in the centre they cancel out. (The
+mean of the samples' own similarities falls with their noise: a hard-compressed speaker had 0.35 by it and 0.42 by the
+centre, while as many of 13 000 pairs of strangers reached 0.40 as before, two.) From `threshold` on a track is
+accepted, within REVIEW_WIDTH below it goes to review, below that it is rejected.
 Around this stand, each with its reason:
 
 - nearly as like a negative reference as the person: rejected, and as like the person at another age: review;
@@ -209,7 +212,8 @@ def judge_track(track: Track, identity: Identity, rule: Rule, gallery: Gallery) 
     if not used:
         return TrackVerdict("rejected", NO_MATCH, -1.0, 0, limit)
     rows = np.stack([sample.embedding for sample in used])
-    likeness = best_mean(similarity(rows, identity), used)
+    best = centre_of(best_samples(similarity(rows, identity), used), identity.metric)
+    likeness = float(similarity(best[None, :], identity)[0])
     negative = _nearest(rows, used, identity.negatives, identity.metric)
     in_video = _nearest(rows, used, gallery.positives, identity.metric) if clear else None
     verdict = TrackVerdict("rejected", NO_MATCH, likeness, len(clear), limit, negative, in_video)
@@ -288,12 +292,10 @@ def learn(
     return Gallery(positives, negatives)
 
 
-def best_mean(values: NDArray[np.float64], samples: Sequence[Sample]) -> float:
-    """Return the clarity-weighted mean of the best 40 % of values, at least three of them."""
+def best_samples(values: NDArray[np.float64], samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples of the best 40 % of values, at least three of them."""
     count = min(len(values), max(BEST_AT_LEAST, round(BEST_SHARE * len(values))))
-    best = np.argsort(-values, kind="stable")[:count]
-    weights = np.array([max(samples[place].clarity, 1e-3) for place in best])
-    return float((values[best] * weights).sum() / weights.sum())
+    return [samples[place] for place in np.argsort(-values, kind="stable")[:count]]
 
 
 def _centres(identity: Identity) -> NDArray[np.float32]:
@@ -339,7 +341,9 @@ def _nearest(rows: NDArray[np.float32], samples: Sequence[Sample], references: A
     """Return the track's similarity to the most similar reference, measured as to the person; None without any."""
     if references is None or not len(references):
         return None
-    return best_mean(similarities_to(rows, np.asarray(references), metric).max(axis=1), samples)
+    table = np.asarray(references)
+    best = centre_of(best_samples(similarities_to(rows, table, metric).max(axis=1), samples), metric)
+    return float(similarities_to(best[None, :], table, metric).max())
 
 
 def _views(track: Track, metric: Metric) -> list[Embedding]:

@@ -41,6 +41,7 @@ from engine.tracking import (
     Track,
     add_sample,
     centre,
+    contested,
     link,
     overlap,
     size_of,
@@ -112,6 +113,8 @@ class Scout:
     """Who was seen in one frame with whom, in this window."""
     looks: list[int] = field(default_factory=list)
     """Frames looked at in this window."""
+    torn: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Tracks whose place somebody else turned out to have: between the last sample and that look, nobody was asked."""
     full_looks: list[int] = field(default_factory=list)
     """Those of them up to which everything new was looked at in full size."""
     births: list[int] = field(default_factory=list)
@@ -147,13 +150,18 @@ class Scout:
         metric, same = self.identity.metric, self.backend.info.default_threshold
         plain = [Looked(face) for face in faces]
         guess = link(live, plain, frame, metric, same)
-        asked = self._sample(decoded, faces, guess, live)
+        open_ = contested(live, plain, guess, frame, metric, same)
+        asked = self._sample(decoded, faces, guess, live, open_)
         looked = [
             Looked(face, asked[n].embedding, asked[n].clarity) if n in asked else plain[n]
             for n, face in enumerate(faces)
         ]
         links = link(live, looked, frame, metric, same)
         doubtful = self.state.doubtful_looks + (seen.full and is_unsure(faces))
+        for n in asked.keys() & guess.keys():
+            track = live[guess[n]]
+            if links.get(n) != guess[n] and track.samples and track.samples[-1].frame < track.last.frame:
+                self.torn.setdefault(track.id, (track.samples[-1].frame, frame))
         self._advance(live, faces, links, asked, decoded, thumbnail)
         if seen.wide and len(links) < len(faces):
             self.births.append(frame)
@@ -201,7 +209,8 @@ class Scout:
     def end_window(self) -> None:
         """Forget what was worked off: tracks that go on keep their samples and last places."""
         self.state = self.window_state()
-        self.tracks, self.beside, self.looks, self.full_looks, self.births = {}, {}, [], [], []
+        self.tracks, self.beside, self.torn = {}, {}, {}
+        self.looks, self.full_looks, self.births = [], [], []
 
     def window_state(self) -> ScoutState:
         """Return the state for the next window: live tracks without the sightings that were worked off."""
@@ -217,9 +226,10 @@ class Scout:
         self.state = replace(self.state, live=live, next_track=max(self.state.next_track, second.id + 1))
         companions = self.beside.pop(old, set())
         for part in parts:
-            self.beside[part.id] = set(companions)
+            self.beside[part.id] = {other for other in companions if _share_a_frame(part, self.tracks.get(other))}
         for companion in companions:
-            self.beside[companion] = (self.beside[companion] - {old}) | {part.id for part in parts}
+            sharing = {part.id for part in parts if companion in self.beside[part.id]}
+            self.beside[companion] = (self.beside[companion] - {old}) | sharing
 
     def _whole_look_due(self, frame: int) -> bool:
         """Say whether a frame must be looked at whole, whatever it shows."""
@@ -300,13 +310,24 @@ class Scout:
         return 0 if count & (count - 1) else 1 if count % 8 == 0 else 2
 
     def _sample(
-        self, decoded: DecodedFrame, faces: Sequence[Face], guess: dict[int, int], live: Sequence[Track]
+        self,
+        decoded: DecodedFrame,
+        faces: Sequence[Face],
+        guess: dict[int, int],
+        live: Sequence[Track],
+        open_: set[int],
     ) -> dict[int, Sample]:
-        """Embed the faces whose track is new, doubtful, undecided or due for a check; by place in `faces`."""
+        """Embed the faces whose track is new, doubtful, undecided or due for a check; by place in `faces`.
+
+        `open_`: faces whose track geometry alone does not tell.
+        """
         wanted = [
             n
             for n, face in enumerate(faces)
-            if n not in guess or _crowded(face, faces) or self._needs_sample(live[guess[n]], decoded.index)
+            if n not in guess
+            or n in open_
+            or _crowded(face, faces)
+            or self._needs_sample(live[guess[n]], decoded.index)
         ]
         if not wanted:
             return {}
@@ -316,7 +337,8 @@ class Scout:
         """Say whether one more embedding can still decide about a track, or is due as a check."""
         if track.samples and track.samples[-1].frame == frame:
             return False
-        if not self._settled(track):
+        missed = self.state.last_look is not None and track.last.frame < self.state.last_look
+        if missed or not self._settled(track):
             return True
         return frame - track.samples[-1].frame >= round(RECHECK * self.rate_scale)
 
@@ -391,6 +413,12 @@ def _apart(track: Track, seen: Sequence[Track]) -> set[int]:
     """Ids of tracks seen in the same frame in another place: nested boxes are one face found twice."""
     box = track.last.face.bbox
     return {other.id for other in seen if other.id != track.id and overlap(box, other.last.face.bbox) < 0.1}
+
+
+def _share_a_frame(track: Track, other: Track | None) -> bool:
+    if other is None:
+        return False
+    return not {one.frame for one in track.sightings}.isdisjoint(one.frame for one in other.sightings)
 
 
 def _moved(track: Track, face: Face) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ REACH, REACH_PER_FRAME = 0.6, 0.12
 REACH_KNOWN = 3.0
 """How far if its embedding says that it is the same face: somebody who runs, or a whip pan."""
 SIZE_RATIO, SIZE_RATIO_PER_FRAME = 1.5, 0.03
+CONTESTED = 0.5
+"""Scores of two pairs that differ by less do not say which of them is right: people who cross come this close."""
 SAMPLES_MAX = 24
 """Samples a track carries; beyond, the least clear go. A long track's best 40 % are still ten."""
 SPLIT_SAMPLES = 3
@@ -104,6 +107,41 @@ def link(tracks: Sequence[Track], found: Sequence[Looked], frame: int, metric: M
     return links
 
 
+def contested(
+    tracks: Sequence[Track], found: Sequence[Looked], links: dict[int, int], frame: int, metric: Metric, same: float
+) -> set[int]:
+    """Return the places in found whose link geometry leaves open: another track might as well be theirs, or theirs
+    another face. Asking the recogniser settles them."""
+    scores = {
+        (place, number): score
+        for place, track in enumerate(tracks)
+        for number, looked in enumerate(found)
+        if (score := _affinity(track, looked, predict(track, frame), frame - track.last.frame, metric, same))
+        is not None
+    }
+    open_ = set()
+    for number, place in links.items():
+        for (other, rival), score in scores.items():
+            crosses = (other == place) != (rival == number)
+            if crosses and score > scores[place, number] - CONTESTED:
+                open_ |= {number, rival}
+    return open_
+
+
+def disagreement(track: Track, metric: Metric, same: float) -> tuple[int, int] | None:
+    """Return the two neighbouring samples' frames between which the person may have changed; None where all agree.
+
+    One clear sample that does not resemble its neighbours is enough to ask, not to split (`split_frame`).
+    """
+    clear = [sample for sample in track.samples if sample.clarity >= GOOD_CLARITY]
+    worst, where = same, None
+    for before, after in pairwise(clear):
+        likeness = resemblance(before.embedding, after.embedding, metric)
+        if likeness < worst:
+            worst, where = likeness, (before.frame, after.frame)
+    return where
+
+
 def predict(track: Track, frame: int) -> NDArray[np.float64]:
     """Return where the track's face should be in `frame`: (4,) x1, y1, x2, y2 px, by its last motion, damped.
 
@@ -153,12 +191,29 @@ def centre_of(samples: Sequence[Sample], metric: Metric) -> Embedding:
     return np.asarray(mean, np.float32)
 
 
-def add_sample(samples: tuple[Sample, ...], sample: Sample) -> tuple[Sample, ...]:
-    """Return the samples with one more, in frame order; past SAMPLES_MAX the least clear one goes."""
-    together = [*samples, sample]
-    if len(together) > SAMPLES_MAX:
-        together.remove(min(together[:-1], key=lambda one: (one.clarity, one.frame)))
-    return tuple(together)
+def add_sample(samples: tuple[Sample, ...], sample: Sample, *, most: int = SAMPLES_MAX) -> tuple[Sample, ...]:
+    """Return the samples with one more, in frame order.
+
+    Past `most` the least clear one goes, of equally clear ones the one whose neighbours are nearest in time: what
+    stays spans the track.
+    """
+    together = sorted([*samples, sample], key=lambda one: one.frame)
+    if len(together) <= most:
+        return tuple(together)
+    frames = [together[0].frame - most, *(one.frame for one in together), together[-1].frame + most]
+    spread = [after - before for before, after in zip(frames, frames[2:], strict=False)]
+    goes = min(
+        (place for place, one in enumerate(together) if one is not sample),
+        key=lambda place: (together[place].clarity, spread[place], place),
+    )
+    return (*together[:goes], *together[goes + 1 :])
+
+
+def add_sighting(sightings: tuple[Sighting, ...], sighting: Sighting) -> tuple[Sighting, ...]:
+    """Return the sightings with one more, in frame order; one of its frame stays as it is."""
+    if any(one.frame == sighting.frame for one in sightings):
+        return sightings
+    return tuple(sorted([*sightings, sighting], key=lambda one: one.frame))
 
 
 def split_frame(track: Track, metric: Metric, same: float) -> int | None:

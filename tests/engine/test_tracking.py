@@ -12,6 +12,8 @@ from engine.tracking import (
     Track,
     add_sample,
     centre_of,
+    contested,
+    disagreement,
     link,
     overlap,
     predict,
@@ -67,6 +69,25 @@ def test_two_people_who_cross_between_looks_are_told_apart_by_embedding() -> Non
     assert link([left, right], found, 16, "cosine", 0.4) == {0: 1, 1: 0}
 
 
+def test_geometry_leaves_a_crossing_open_and_two_who_stand_apart_not() -> None:
+    apart = [track(0, (0, 100)), track(1, (0, 400))]
+    faces = [Looked(face(105)), Looked(face(398))]
+    assert contested(apart, faces, link(apart, faces, 8, "cosine", 0.4), 8, "cosine", 0.4) == set()
+    crossing = [track(0, (0, 100), (8, 160)), track(1, (0, 300), (8, 240))]
+    met = [Looked(face(180)), Looked(face(220))]
+    assert contested(crossing, met, link(crossing, met, 16, "cosine", 0.4), 16, "cosine", 0.4) == {0, 1}
+    one = [Looked(face(200))]
+    assert contested(crossing, one, link(crossing, one, 16, "cosine", 0.4), 16, "cosine", 0.4) == {0}, "who is hidden?"
+
+
+def test_a_clear_embedding_settles_an_open_link() -> None:
+    left = track(0, (0, 100), (8, 160), samples=(sample(8, near(ALICE, 2)),))
+    right = track(1, (0, 300), (8, 240), samples=(sample(8, near(BOB, 4)),))
+    asked = [Looked(face(180), near(BOB, 5), 1.0), Looked(face(220), near(ALICE, 6), 1.0)]
+    links = link([left, right], asked, 16, "cosine", 0.4)
+    assert contested([left, right], asked, links, 16, "cosine", 0.4) == set()
+
+
 def test_a_face_of_another_size_is_another_face() -> None:
     assert link([track(0, (0, 100))], [Looked(face(100, size=260))], 1, "cosine", 0.4) == {}
 
@@ -96,6 +117,17 @@ def test_a_track_that_changes_its_person_is_split_where_it_does() -> None:
     assert split_frame(second, "cosine", 0.4) is None
 
 
+def test_the_first_sample_that_disagrees_says_between_which_frames_to_ask() -> None:
+    samples = tuple(sample(i * 8, near(BOB if i == 5 else ALICE, i)) for i in range(6))
+    torn = track(0, *((i * 8, 100) for i in range(6)), samples=samples)
+    assert disagreement(torn, "cosine", 0.4) == (32, 40)
+    assert split_frame(torn, "cosine", 0.4) is None, "one is not enough to split"
+    same = tuple(sample(i * 8, near(ALICE, i)) for i in range(6))
+    assert disagreement(track(0, (0, 100), samples=same), "cosine", 0.4) is None
+    blurred = (*same, sample(48, near(BOB, 9), clarity=0.2))
+    assert disagreement(track(0, (0, 100), samples=blurred), "cosine", 0.4) is None
+
+
 def test_one_bad_embedding_does_not_split_a_track() -> None:
     samples = tuple(sample(i * 8, near(BOB if i == 4 else ALICE, i)) for i in range(9))
     assert split_frame(track(0, *((i * 8, 100) for i in range(9)), samples=samples), "cosine", 0.4) is None
@@ -113,6 +145,11 @@ def test_a_track_keeps_its_clearest_samples_in_frame_order() -> None:
     assert len(kept) == SAMPLES_MAX
     assert [one.frame for one in kept] == sorted(one.frame for one in kept)
     assert min(one.clarity for one in kept) == 0.9
+
+
+def test_samples_that_are_asked_later_stand_in_frame_order() -> None:
+    kept = add_sample((sample(0, ALICE), sample(16, ALICE)), sample(8, BOB))
+    assert [one.frame for one in kept] == [0, 8, 16]
 
 
 def test_the_centre_leans_towards_clear_samples() -> None:

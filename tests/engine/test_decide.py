@@ -1,0 +1,120 @@
+"""Who is who in a window of painted people: doubtful tracks are asked again, torn ones split, known ones persist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from engine.decide import Decision, decide
+from engine.footage import DecodedFrame
+from engine.match import ACCEPTED, ANOTHER_IN_FRAME, Gallery, Rule
+from engine.scout import Scout
+from engine.types import Image
+from tests.painted import ALICE, BOB, PaintedBackend, frames, identity_of, picture
+
+RULE = Rule(0.4, 0.4)
+SHORT = (142, 255, 40)
+"""Colour whose similarity to ALICE's lies a little under the threshold."""
+
+
+def judged(
+    pictures: Sequence[Image],
+    looks: Sequence[int],
+    *,
+    accepted: frozenset[int] = frozenset(),
+    rule: Rule = RULE,
+    wanted: tuple[int, int, int] = ALICE,
+) -> tuple[Decision, Scout, list[int]]:
+    """Scout at `looks`, decide; return the decision, the scout, and which frames were read a second time."""
+    scout = Scout(PaintedBackend(), identity_of(wanted), rule, 0.5)
+    scout.begin_shot()
+    decoded = frames(pictures)
+    for number in looks:
+        scout.look(decoded[number], decoded[number].luma(32), whole=True)
+    again: list[int] = []
+
+    def read() -> Iterator[DecodedFrame]:
+        for one in decoded:
+            again.append(one.index)
+            yield one
+
+    @contextmanager
+    def once_more() -> Iterator[Iterator[DecodedFrame]]:
+        yield read()
+
+    decision = decide(
+        scout,
+        scout.backend,
+        scout.identity,
+        rule,
+        gallery=Gallery(),
+        accepted=accepted,
+        first_frame=0,
+        examined=len(pictures),
+        frames=once_more,
+    )
+    return decision, scout, again
+
+
+def still(colour: tuple[int, int, int], count: int) -> list[Image]:
+    return [picture([(colour, 100, 120, 30)])] * count
+
+
+def test_the_person_is_accepted_and_a_stranger_rejected_without_a_second_reading() -> None:
+    both = [picture([(ALICE, 80, 120, 30), (BOB, 240, 120, 30)])] * 24
+    decision, _, again = judged(both, range(0, 24, 3))
+    outcomes = {track.sightings[0].face.bbox[0] < 160: decision.verdicts[track.id] for track in decision.tracks}
+    assert (outcomes[True].outcome, outcomes[True].reason) == ("accepted", ACCEPTED)
+    assert outcomes[False].outcome == "rejected"
+    assert again == []
+    assert decision.gallery.positives
+    assert decision.gallery.negatives, "who stood beside the person is known not to be the person"
+
+
+def test_a_track_just_short_of_the_threshold_is_asked_in_more_frames() -> None:
+    decision, scout, again = judged(still(SHORT, 32), [0, 31], rule=Rule(0.5, 0.4))
+    (track,) = decision.tracks
+    verdict = decision.verdicts[track.id]
+    assert verdict.threshold - 0.15 <= verdict.similarity < verdict.threshold, "the colour tests what it should"
+    assert again
+    assert len(scout.tracks[track.id].samples) >= 14
+    assert [one.frame for one in scout.tracks[track.id].samples] == sorted(
+        one.frame for one in scout.tracks[track.id].samples
+    )
+
+
+def test_a_change_of_person_between_two_checks_is_found_and_split_at_its_frame() -> None:
+    changed = 24
+    pictures = [*still(ALICE, changed), *still(BOB, 46)]
+    decision, _, again = judged(pictures, [0, 4, 8, 12, 16, 20, 28, 36, 43, 52, 60, 69])
+    assert again, "between two checks of one who was settled, nobody had been asked"
+    for track in decision.tracks:
+        outcome = decision.verdicts[track.id].outcome
+        frames_seen = [one.frame for one in track.sightings]
+        assert outcome == ("accepted" if frames_seen[0] < changed else "rejected")
+        assert max(frames_seen) < changed or min(frames_seen) >= changed
+
+
+def test_of_two_in_one_frame_only_the_more_similar_is_the_person() -> None:
+    both = [picture([(ALICE, 80, 120, 30), ((255, 60, 40), 240, 120, 30)])] * 24
+    decision, _, _ = judged(both, range(0, 24, 3))
+    by_outcome = {decision.verdicts[track.id].outcome: decision.verdicts[track.id] for track in decision.tracks}
+    assert by_outcome["accepted"].reason == ACCEPTED
+    assert by_outcome["review"].reason == ANOTHER_IN_FRAME
+
+
+def test_a_track_that_was_accepted_stays_so_through_a_weak_stretch_and_not_through_another_person() -> None:
+    weak, _, _ = judged(still(SHORT, 16), [0, 8, 15], accepted=frozenset({0}), rule=Rule(0.5, 0.4))
+    assert weak.verdicts[0].outcome == "accepted"
+    assert weak.accepted == {0}
+    fresh, _, _ = judged(still(SHORT, 16), [0, 8, 15], rule=Rule(0.5, 0.4))
+    assert fresh.verdicts[0].outcome == "review"
+    other, _, _ = judged(still(BOB, 16), [0, 8, 15], accepted=frozenset({0}))
+    assert other.verdicts[0].outcome == "rejected"
+
+
+def test_the_painted_colours_are_as_similar_as_these_tests_say() -> None:
+    alice, short = identity_of(ALICE).mean, identity_of(SHORT).mean
+    assert 0.36 <= float(np.dot(alice, short)) < 0.5

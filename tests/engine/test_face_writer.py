@@ -1,0 +1,84 @@
+"""Faces -> files in a few threads: names are the caller's, errors come back, nothing is left half done."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.dfl.image import read_metadata
+from engine.errors import OutputError
+from engine.face_writer import WAITING_MAX, FaceWriter
+from engine.stopwatch import Stopwatch
+from engine.types import ExtractSettings, Face, Frame
+from engine.workspace import Layout, output_layout, prepare_workspace
+from tests.painted import ALICE, PaintedBackend, picture
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    made = output_layout(tmp_path / "out")
+    prepare_workspace(made)
+    return made
+
+
+def frame(index: int) -> Frame:
+    return Frame(index, index, Fraction(1, 25), picture([(ALICE, 100, 120, 40)]), f"{index:08d}.png")
+
+
+def face_in(one: Frame) -> tuple[Face, NDArray[np.float32]]:
+    backend = PaintedBackend()
+    (face,) = backend.detect(one.pixels)
+    return face, backend.landmarks_68(one.pixels, [face])[0]
+
+
+def test_an_accepted_face_lies_in_aligned_and_a_doubtful_one_in_review_each_with_its_metadata(layout: Layout) -> None:
+    one = frame(7)
+    face, points = face_in(one)
+    with FaceWriter(layout, ExtractSettings(output_size=128), Stopwatch()) as writer:
+        kept = writer.write_face(one, face, points, 0, review=False)
+        doubtful = writer.write_face(one, face, points, 1, review=True)
+        writer.wait()
+    assert [path.name for path in layout.aligned.iterdir()] == [kept.result().file]
+    assert [path.name for path in layout.review.iterdir()] == [doubtful.result().file]
+    for path in (layout.aligned / kept.result().file, layout.review / doubtful.result().file):
+        assert read_metadata(path.read_bytes()).source_filename == "00000007.png"
+    assert len(list(layout.masks.iterdir())) == 2
+    assert kept.result().sharpness > 0
+
+
+def test_names_and_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
+    written = []
+    for threads in (1, 4):
+        layout = output_layout(tmp_path / str(threads))
+        prepare_workspace(layout)
+        with FaceWriter(layout, ExtractSettings(output_size=64), Stopwatch(), threads=threads) as writer:
+            for index in range(2 * WAITING_MAX):
+                one = frame(index)
+                writer.write_face(one, *face_in(one), 0, review=False)
+            writer.wait()
+        written.append({path.name: path.read_bytes() for path in layout.aligned.iterdir()})
+    assert len(written[0]) == 2 * WAITING_MAX
+    assert written[0] == written[1]
+
+
+def test_what_a_task_could_not_write_is_told_to_who_waits(layout: Layout) -> None:
+    one = frame(0)
+    with FaceWriter(layout, ExtractSettings(), Stopwatch()) as writer:
+        layout.aligned.rmdir()
+        layout.aligned.write_text("a file where the folder should be")
+        writer.write_face(one, *face_in(one), 0, review=False)
+        with pytest.raises(OutputError):
+            writer.wait()
+
+
+def test_the_threads_work_is_added_up_by_stage(layout: Layout) -> None:
+    watch = Stopwatch()
+    one = frame(0)
+    with FaceWriter(layout, ExtractSettings(), watch) as writer:
+        writer.write_face(one, *face_in(one), 0, review=False)
+        writer.wait()
+    assert set(watch.seconds) == {"align", "encode", "write files", "measure"}
