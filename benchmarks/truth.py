@@ -6,8 +6,8 @@ For the other programs of this folder; run by itself it does nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,13 @@ class Case:
     clip: Path
     who: str
     references: tuple[Path, ...]
+    write: Callable[[Path], None] | None = field(default=None, compare=False)
+    """Writes clip and truth where they are made on the spot."""
+
+    def make(self) -> None:
+        """See to it that clip and truth are there."""
+        if self.write is not None and not self.clip.exists():
+            self.write(self.clip)
 
     @property
     def truth(self) -> Path:
