@@ -97,6 +97,11 @@ def drop_near_duplicates(records: Sequence[FaceRecord], layout: Layout, step: St
     return after
 
 
+def revisions(before: Sequence[FaceRecord], after: Sequence[FaceRecord]) -> tuple[tuple[int, FaceRecord], ...]:
+    """Return (place, record) of every face that ends otherwise than it was committed; both hold the same faces."""
+    return tuple((place, now) for place, (was, now) in enumerate(zip(before, after, strict=True)) if now != was)
+
+
 def _is_known(one: ReviewTrack, gallery: Gallery, metric: Metric) -> bool:
     def nearest(rows: Sequence[Embedding]) -> float:
         return max((resemblance(one.centre, row, metric) for row in rows), default=-1.0)

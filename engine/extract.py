@@ -17,7 +17,7 @@ from pathlib import Path
 from engine.backends.accelerators import CUDA_PROVIDER
 from engine.backends.backend import Backend
 from engine.carry import Carry, carry_from_json, carry_to_json
-from engine.closing import accept_known, drop_near_duplicates, still_waiting
+from engine.closing import accept_known, drop_near_duplicates, revisions, still_waiting
 from engine.decide import decide
 from engine.errors import InputError, SettingsError
 from engine.extract_report import Subject, finish, make_report, write_log
@@ -77,7 +77,8 @@ def extract(
 ) -> ExtractReport:
     """Find the identity's faces in a video or image folder and write them as a DeepFaceLab workspace.
 
-    Call `on_commit` after each finished piece; `resume` takes up where such commits ended. When `stop` is set, leave
+    Call `on_commit` after each finished piece, and once more where the end of the clip tells more about faces that
+    were committed before; `resume` takes up where such commits ended. When `stop` is set, leave
     the piece that is being read to the next run and return with `completed=False`. Frames outside start_s to end_s
     are left out. Raise InputError for what cannot
     be read, OutputError for what cannot be written, SettingsError when identity and backend do not fit.
@@ -126,6 +127,7 @@ class _Run:
         self.counts = resume.counts if resume else Counts()
         self.total: int | None = None
         self._carry = resume.carry if resume else ""
+        self._cursor = resume.cursor if resume else None
         self._damaged_before = self.counts.packets_damaged
         self._stop = stop
         self._on_progress = on_progress
@@ -202,12 +204,16 @@ class _Run:
     def close(self) -> None:
         """Do what only the whole clip can tell: see engine.closing."""
         carry, layout = carry_from_json(self._carry), self.subject.layout
+        committed = tuple(self.records)
         with self.watch.stage("close"):
             metric = self.subject.identity.metric
             self.records = accept_known(self.records, carry.waiting, carry.gallery, metric, layout, self.steps.step)
             if self.subject.settings.keep == "varied":
                 self.records = drop_near_duplicates(self.records, layout, self.steps.step)
             sync_folders(layout.folders)
+        revised = revisions(committed, self.records)
+        if revised and self._cursor is not None:
+            self._on_commit(Commit(self._cursor, (), self.counts, self._carry, revised))
 
     def report(self, notices: tuple[str, ...], *, completed: bool) -> ExtractReport:
         return make_report(
@@ -235,7 +241,7 @@ class _Run:
             frames_examined=self.counts.frames_examined + window.examined,
             packets_damaged=self._damaged_before + window.last.packets_damaged,
         )
-        self._carry = carry
+        self._carry, self._cursor = carry, cursor
         self._on_commit(Commit(cursor, fresh, self.counts, carry))
         self._done = cursor.next_frame
         self.steps.tell()

@@ -308,6 +308,9 @@ class Commit:
     """Totals from the start of the video."""
     carry: str = ""
     """State that the next piece needs (JSON, opaque to the caller)."""
+    revised: tuple[tuple[int, FaceRecord], ...] = ()
+    """What the end of the clip made of faces that earlier commits held: the place of each among all records so far,
+    counted from 0, and its record now."""
 
 
 @dataclass(frozen=True)
@@ -316,7 +319,7 @@ class Resume:
 
     cursor: Cursor
     records: tuple[FaceRecord, ...]
-    """Every face of every earlier commit, in order."""
+    """Every face of every earlier commit, in order, as it was last revised."""
     counts: Counts
     carry: str = ""
 

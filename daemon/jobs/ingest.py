@@ -29,12 +29,14 @@ from daemon.worker.messages import (
     Failure,
     Message,
     Order,
+    Revised,
     begin_messages,
     commit_of,
     failure_of,
     order_message,
     progress_of,
     records_of,
+    revised_of,
 )
 from engine.types import Commit, FaceRecord, Progress
 
@@ -256,6 +258,7 @@ class _Conversation:
         self._stop_limit_s = max(STOP_LEAST_S, config.service.drain_timeout_s - STOP_RESERVE_S)
         self._wish = wish
         self._records: list[FaceRecord] = []
+        self._revised: list[Revised] = []
         self._stage_seconds: Mapping[str, float] = {}
         self._queue_seconds: Mapping[str, float] = {}
         self._told: tuple[Mapping[str, float], Mapping[str, float]] = {}, {}
@@ -280,9 +283,11 @@ class _Conversation:
                 self._progressed(progress_of(message))
             elif kind == "records":
                 self._records += records_of(message)
+            elif kind == "revised":
+                self._revised += revised_of(message)
             elif kind == "commit":
-                self._commit(commit_of(message, self._records))
-                self._records = []
+                self._commit(commit_of(message, self._records, self._revised))
+                self._records, self._revised = [], []
             elif kind in ("done", "failed"):
                 if self._asked_to_stop and kind == "done" and not message["report"]["completed"]:
                     raise _StoppedError(self._asked_to_stop[0])

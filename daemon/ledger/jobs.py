@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -129,7 +129,11 @@ def resume_of(connection: sqlite3.Connection, job: Job) -> Resume | None:
 
 
 def store_commit(connection: sqlite3.Connection, job_id: int, commit: Commit) -> None:
-    """Add the faces of one finished piece and move the cursor, together; deaths before it count no more."""
+    """Add the faces of one finished piece and move the cursor, together; deaths before it count no more.
+
+    Faces that the end of the clip revised get their final row. The totals of outcomes only grow: such a face counts
+    under what it was taken for and under what it ended as.
+    """
     row = connection.execute("SELECT coalesce(max(place) + 1, 0) FROM faces WHERE job = ?", (job_id,)).fetchone()
     connection.executemany(
         "INSERT INTO faces (job, place, frame, kept, reason, file, record) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -138,18 +142,34 @@ def store_commit(connection: sqlite3.Connection, job_id: int, commit: Commit) ->
             for place, face in enumerate(commit.records, int(row[0]))
         ],
     )
+    places = [place for place, _ in commit.revised]
+    were_kept = _count_kept(connection, job_id, places)
+    connection.executemany(
+        "UPDATE faces SET kept = ?, reason = ?, file = ?, record = ? WHERE job = ? AND place = ?",
+        [
+            (face.kept, face.reason, face.file, json.dumps(asdict(face)), job_id, place)
+            for place, face in commit.revised
+        ],
+    )
     inbox, counts = connection.execute("SELECT inbox, counts FROM jobs WHERE id = ?", (job_id,)).fetchone()
     before = Counts(**json.loads(counts))
-    amounts = Counter(f"faces_{face.reason}" for face in commit.records)
+    ended = (*commit.records, *(face for _, face in commit.revised))
+    amounts = Counter(f"faces_{face.reason}" for face in ended)
     amounts["frames_decoded"] = commit.counts.frames_decoded - before.frames_decoded
     amounts["packets_damaged"] = commit.counts.packets_damaged - before.packets_damaged
-    amounts["faces_written"] = sum(face.kept for face in commit.records)
+    amounts["faces_written"] = sum(face.kept for face in ended) - were_kept
     add_totals(connection, inbox, amounts)
     connection.execute(
         "UPDATE jobs SET next_frame = ?, last_pts = ?, counts = ?, carry = ?, deaths = 0, death_frame = NULL"
         " WHERE id = ?",
         (commit.cursor.next_frame, commit.cursor.last_pts, json.dumps(asdict(commit.counts)), commit.carry, job_id),
     )
+
+
+def _count_kept(connection: sqlite3.Connection, job_id: int, places: Sequence[int]) -> int:
+    """Count the faces among these that were kept so far."""
+    question = "SELECT kept FROM faces WHERE job = ? AND place = ?"
+    return sum(connection.execute(question, (job_id, place)).fetchone()[0] for place in places)
 
 
 def start_over(connection: sqlite3.Connection, job_id: int, basis: str) -> None:

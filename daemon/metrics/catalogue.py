@@ -88,7 +88,13 @@ EXTRACTION = (
     _counter("dfld_jobs_resumed_total", "Jobs that went on at their cursor."),
     _counter("dfld_frames_decoded_total", "Frames decoded in committed work.", "ledger", inbox=()),
     _counter("dfld_packets_damaged_total", "Damaged packets that were skipped.", "ledger", inbox=()),
-    _counter("dfld_faces_total", "Faces by what became of them.", "ledger", inbox=(), outcome=FACE_OUTCOMES),
+    _counter(
+        "dfld_faces_total",
+        "Faces by what became of them; one that its clip's end judges anew counts under both.",
+        "ledger",
+        inbox=(),
+        outcome=FACE_OUTCOMES,
+    ),
     _counter("dfld_stage_seconds_total", "Time spent in each stage of the pipeline.", stage=STAGES),
     _counter(
         "dfld_queue_fill_seconds_total",

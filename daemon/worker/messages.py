@@ -9,11 +9,12 @@ could as well sit at the other end of a connection.
     records  faces of earlier commits         opened     models are loaded; `basis` = what makes its faces
     ack      the commit is stored             progress   how far it is
     stop     end the piece in hand            records    faces of the commit that follows
+                                              revised    faces of earlier commits that ended otherwise
                                               commit     a finished piece
                                               done       the report
                                               failed     why not
 
-    order → readable → opened → begin (records…) → progress… (records… commit → ack)… → done | failed
+    order → readable → opened → begin (records…) → progress… (records… revised… commit → ack)… → done | failed
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ MESSAGE_BYTES_MAX = 64 << 20
 RECORDS_A_MESSAGE = 500
 
 Message = dict[str, Any]
+Revised = tuple[int, FaceRecord]
+"""Place among all faces of the clip, and what became of that face in the end."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,20 @@ def resume_of_message(message: Message, records: Sequence[FaceRecord]) -> Resume
     return Resume(Cursor(**state["cursor"]), tuple(records), Counts(**state["counts"]), state["carry"])
 
 
+def revised_messages(revised: Sequence[Revised]) -> Iterator[Message]:
+    """Yield the faces that ended otherwise, each with its place, in messages of bounded size."""
+    for start in range(0, len(revised), RECORDS_A_MESSAGE):
+        part = revised[start : start + RECORDS_A_MESSAGE]
+        yield {"type": "revised", "faces": [[place, asdict(one)] for place, one in part]}
+
+
+def revised_of(message: Message) -> list[Revised]:
+    return [(int(place), face_record(values)) for place, values in message["faces"]]
+
+
 def commit_messages(commit: Commit) -> Iterator[Message]:
     yield from records_messages(commit.records)
+    yield from revised_messages(commit.revised)
     yield {
         "type": "commit",
         "cursor": asdict(commit.cursor),
@@ -148,8 +163,9 @@ def commit_messages(commit: Commit) -> Iterator[Message]:
     }
 
 
-def commit_of(message: Message, records: Sequence[FaceRecord]) -> Commit:
-    return Commit(Cursor(**message["cursor"]), tuple(records), Counts(**message["counts"]), message["carry"])
+def commit_of(message: Message, records: Sequence[FaceRecord], revised: Sequence[Revised] = ()) -> Commit:
+    cursor, counts = Cursor(**message["cursor"]), Counts(**message["counts"])
+    return Commit(cursor, tuple(records), counts, message["carry"], tuple(revised))
 
 
 def progress_message(progress: Progress) -> Message:

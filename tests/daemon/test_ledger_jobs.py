@@ -187,6 +187,33 @@ def test_commits_are_handed_back_exactly_and_in_order(ledger: Ledger) -> None:
     assert totals["alice", "faces_accepted"] == 3
 
 
+def test_a_face_that_the_end_of_its_clip_judges_anew_stands_in_the_ledger_as_it_ended(ledger: Ledger) -> None:
+    job = arrive(ledger, CLIP).job
+    doubtful = replace(face(5, "clip-00000005_0.jpg"), kept=False, reason="review")
+    twice = face(7, "clip-00000007_0.jpg")
+    cursor, counts = Cursor(64, 2520), Counts(64, 64, 0)
+    accepted = replace(doubtful, kept=True, reason="accepted_in_video")
+    dropped = replace(twice, kept=False, reason="near_duplicate", file=None)
+    for one in (
+        Commit(cursor, (face(3, "clip-00000003_0.jpg"), doubtful, twice), counts, "carry"),
+        Commit(cursor, (), counts, "carry", ((1, accepted), (2, dropped))),
+    ):
+        ledger.write(lambda writer, one=one: table.store_commit(writer, job.id, one))  # type: ignore[misc]
+    stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
+    assert stored is not None
+    resume = ledger.read(lambda reader: table.resume_of(reader, stored))
+    assert resume is not None
+    assert resume.records == (face(3, "clip-00000003_0.jpg"), accepted, dropped)
+    rows = ledger.read(lambda reader: reader.execute("SELECT kept, reason, file FROM faces ORDER BY place").fetchall())
+    assert [tuple(row) for row in rows[1:]] == [
+        (1, "accepted_in_video", "clip-00000005_0.jpg"),
+        (0, "near_duplicate", None),
+    ]
+    totals = ledger.read(table.totals)
+    assert totals["alice", "faces_written"] == 2, "two files are there"
+    assert (totals["alice", "frames_decoded"], totals["alice", "faces_accepted_in_video"]) == (64, 1)
+
+
 def test_a_commit_that_fails_moves_neither_faces_nor_cursor(ledger: Ledger) -> None:
     job = arrive(ledger, CLIP).job
     twice = Commit(Cursor(64, 2520), (face(3, "a.jpg"), face(3, "a.jpg")), Counts(64, 64, 0), "")

@@ -26,6 +26,7 @@ from daemon.worker.messages import (
     read_message,
     records_of,
     resume_of_message,
+    revised_of,
     write_message,
 )
 from engine.types import Commit, Counts, Cursor, FaceRecord, Progress, Resume
@@ -72,6 +73,14 @@ def test_a_commit_of_many_faces_arrives_in_several_messages_and_whole() -> None:
     *parts, last = over_the_pipe(*commit_messages(commit))
     assert len(parts) == 3
     assert commit_of(last, [one for part in parts for one in records_of(part)]) == commit
+
+
+def test_faces_that_ended_otherwise_arrive_with_their_places() -> None:
+    revised = tuple((2 * place, face(place)) for place in range(1201))
+    commit = Commit(Cursor(9, 360), (), Counts(9, 9, 0), "carry", revised)
+    *parts, last = over_the_pipe(*commit_messages(commit))
+    assert len(parts) == 3
+    assert commit_of(last, (), [one for part in parts for one in revised_of(part)]) == commit
 
 
 @pytest.mark.parametrize("resume", [None, Resume(Cursor(9, None), (face(1), face(2)), Counts(9, 9, 0), "carry")])

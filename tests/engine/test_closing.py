@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import json
+import threading
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from engine.closing import WAITING_MAX, ReviewTrack, accept_known, drop_near_duplicates, still_waiting
+from engine.closing import WAITING_MAX, ReviewTrack, accept_known, drop_near_duplicates, revisions, still_waiting
+from engine.extract import extract
 from engine.match import ACCEPTED, ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW, Gallery, TrackVerdict
 from engine.quality import FaceQuality
 from engine.tracking import Sample, Sighting, Track
-from engine.types import Face, FaceRecord
+from engine.types import Commit, ExtractSettings, Face, FaceRecord
 from engine.workspace import Layout, output_layout, prepare_workspace
+from tests.painted import ALICE as PAINTED
+from tests.painted import PaintedBackend, identity_of, picture
 
 ALICE, BOB = np.eye(2, 16, dtype=np.float32)
 
@@ -86,6 +93,40 @@ def test_near_duplicates_are_dropped_with_their_masks_and_stay_in_the_records(tm
     assert [one.file for one in after] == [None, None, "00000002_0.jpg", "00000003_0.jpg"]
     assert len(list(layout.aligned.iterdir())) == len(list(layout.masks.iterdir())) == 2
     assert drop_near_duplicates(records, layout) == after, "a killed run comes to the same end"
+
+
+def test_revisions_name_the_faces_that_end_otherwise_by_their_place() -> None:
+    before = [record(1, 1, REVIEW), record(2, 2, ACCEPTED), record(3, 1, REVIEW)]
+    after = [before[0], before[1], replace(before[2], kept=True)]
+    assert revisions(before, after) == ((2, after[2]),)
+    assert revisions(before, before) == ()
+
+
+def test_the_commits_of_a_run_together_hold_every_face_as_the_log_has_it(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(12):
+        cv2.imwrite(str(images / f"{number:03d}.png"), picture([(PAINTED, 100 + 5 * (number // 4), 100, 40)]))
+    layout, commits = output_layout(tmp_path / "out"), list[Commit]()
+    report = extract(
+        images,
+        layout,
+        identity=identity_of(PAINTED),
+        backend=PaintedBackend(),
+        settings=ExtractSettings(output_size=64, keep="varied"),
+        stop=threading.Event(),
+        on_commit=commits.append,
+    )
+    records = [record for commit in commits for record in commit.records]
+    for place, one in commits[-1].revised:
+        records[place] = one
+    assert report.reasons[NOT_VARIED] > 0
+    assert Counter(one.reason for one in records) == report.reasons
+    logged = json.loads(layout.log.read_text())["faces"]
+    assert {(one["frame"], one["reason"], one["file"]) for one in logged} == {
+        (one.frame, one.reason, one.file) for one in records
+    }
+    assert commits[-1].cursor == commits[-2].cursor, "nothing is read again for it"
 
 
 def test_only_the_likeliest_review_tracks_wait() -> None:
