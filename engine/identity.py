@@ -81,7 +81,8 @@ def build_identity(
         which = f"the photo of {name} cannot" if count == 1 else f"none of {count} reference photos of {name} can"
         raise ReferencePhotoError(
             f"{which} be used: " + "; ".join(f"{report.photo}: {report.detail}" for report in person.reports),
-            hint="give photos that show the person's face alone and at least 40 px wide, or allow --largest-face",
+            hint="give photos that show the person's face alone and at least 40 px wide, or allow --largest-face "
+            "(largest_face = true in an inbox)",
         ) from person.denied
     if not allow_mixed:
         _refuse_mixed(name, person, info.metric, info.default_threshold)
@@ -139,7 +140,8 @@ def _refuse_mixed(name: str, person: _Photos, metric: Metric, threshold: float) 
     raise ReferencePhotoError(
         f"the reference photos of {name} show {len(groups)} people who do not resemble each other: {said}; "
         "nothing was extracted",
-        hint="keep the photos of one person; where they are the same person all the same, --allow-mixed takes them",
+        hint="keep the photos of one person; where they are the same person all the same, --allow-mixed takes "
+        "them (allow_mixed = true in an inbox)",
     )
 
 

@@ -46,7 +46,8 @@ def check_keys(config: Config) -> Iterator[Finding]:
 def check_files(config: Config) -> Iterator[Finding]:
     """Yield the reference photos and model folders that the configuration names and the disk does not have."""
     for index, inbox in enumerate(config.inboxes):
-        for key, paths in (("references", inbox.references), ("negatives", inbox.negatives)):
+        groups = {"references": inbox.references, "negatives": inbox.negatives, "other_age": inbox.other_age}
+        for key, paths in groups.items():
             for place, path in enumerate(paths):
                 if not _exists(path):
                     yield Finding(

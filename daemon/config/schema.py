@@ -134,6 +134,13 @@ class InboxConfig:
     """Photos of the wanted person, or folders of them."""
     negatives: tuple[ConfigPath, ...] = ()
     """Photos of people who are mistaken for the wanted person, or folders of them."""
+    other_age: tuple[ConfigPath, ...] = ()
+    """Photos of the same person at the age that is not wanted, or folders of them: who is as like these goes to
+    review/. Two inboxes, each with the other's references here, part a young and an old set."""
+    allow_mixed: bool = False
+    """Take references that do not resemble each other; otherwise they are refused as two people."""
+    largest_face: bool = False
+    """Of a reference photo with several faces, take the largest; otherwise it is left out."""
     role: Literal["src", "dst"] = "src"
     """src fills data_src/aligned; dst also writes every frame to data_dst for the merger."""
     backend: Literal["insightface", "dlib", "opencv_cascade"] = "insightface"

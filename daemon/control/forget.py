@@ -55,7 +55,7 @@ def forget(ledger: Ledger, name: str, inbox: InboxConfig | None) -> Forgotten:
     removed += _remove_copies(ledger.path)
     ledger.shrink()
     left = [path for job in jobs if (path := _original(job, inbox)) is not None]
-    left += [str(path) for path in (inbox.references if inbox else ())]
+    left += [str(path) for path in ((*inbox.references, *inbox.other_age) if inbox else ())]
     return Forgotten(name, tuple(removed), rows, tuple(left))
 
 

@@ -54,6 +54,7 @@ class EngineExtractor:
             "backend": backend.info.name,
             "models": [[model.task, model.sha256] for model in backend.info.models],
             "photos": photos,
+            "largest_face": order.largest_face,
             "role": order.role,
             "stretch": [order.start_s, order.end_s],
         }
@@ -98,13 +99,17 @@ class EngineExtractor:
 
     def _identity(self, order: Order, backend: Backend, photos: Photos) -> Identity:
         """Make the person's identity, or take the one made of the same photos before."""
-        made_of = json.dumps([order.person, order.backend, order.model_root, order.model_pack, photos])
+        choices = [order.allow_mixed, order.largest_face]
+        made_of = json.dumps([order.person, order.backend, order.model_root, order.model_pack, photos, choices])
         if made_of not in self._identities:
             identity, _reports = build_identity(
                 [Path(one) for one in order.references],
                 backend,
                 name=order.person,
+                largest_face=order.largest_face,
+                allow_mixed=order.allow_mixed,
                 negatives=[Path(one) for one in order.negatives],
+                other_age=[Path(one) for one in order.other_age],
             )
             while len(self._identities) >= IDENTITIES_MAX:
                 self._identities.pop(next(iter(self._identities)))
@@ -133,7 +138,8 @@ def try_file(order: Order) -> None:
 
 
 def _photos_of(order: Order) -> Photos:
-    return {"references": _photo_hashes(order.references), "negatives": _photo_hashes(order.negatives)}
+    groups = {"references": order.references, "negatives": order.negatives, "other_age": order.other_age}
+    return {part: _photo_hashes(paths) for part, paths in groups.items()}
 
 
 def _photo_hashes(paths: Sequence[str]) -> list[str]:

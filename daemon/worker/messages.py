@@ -54,6 +54,9 @@ class Order:
     model_pack: str
     settings: Mapping[str, Any]
     """Fields of engine.types.ExtractSettings."""
+    other_age: tuple[str, ...] = ()
+    allow_mixed: bool = False
+    largest_face: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
     """Written into the extraction log."""
     start_s: float | None = None
@@ -110,7 +113,8 @@ def order_message(order: Order) -> Message:
 
 def order_of(message: Message) -> Order:
     values = {one.name: message[one.name] for one in fields(Order)}
-    values["references"], values["negatives"] = tuple(values["references"]), tuple(values["negatives"])
+    for group in ("references", "negatives", "other_age"):
+        values[group] = tuple(values[group])
     return Order(**values)
 
 
