@@ -11,6 +11,7 @@ novelty            what a picture shows that an earlier one did not
 search             the faces of one frame: all over, or near known ones and where something is new
 looking            how the detector is fed: a whole picture, a square round a face, darker, turned
 tracking           who goes with whom from one look to the next
+company            who is near whom in one look: where to ask
 recognise          crops -> embeddings
 decide             who is who in a window
 follow             pass two: a wanted face in every frame between the looks

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from engine.backends.backend import Backend
+from engine.company import apart, beside_parts, crowded, displaced
 from engine.footage import DecodedFrame, region_round
 from engine.match import Gallery, Rule, blankness, is_settled, judge_track
 from engine.novelty import NOVELTY_WIDTH_PX, WHOLE, Share, news_between
@@ -43,7 +44,6 @@ from engine.tracking import (
     centre,
     contested,
     link,
-    overlap,
     size_of,
 )
 from engine.types import Face, Identity, Image
@@ -158,10 +158,8 @@ class Scout:
         ]
         links = link(live, looked, frame, metric, same)
         doubtful = self.state.doubtful_looks + (seen.full and is_unsure(faces))
-        for n in asked.keys() & guess.keys():
-            track = live[guess[n]]
-            if links.get(n) != guess[n] and track.samples and track.samples[-1].frame < track.last.frame:
-                self.torn.setdefault(track.id, (track.samples[-1].frame, frame))
+        for track in displaced(live, guess, links):
+            self.torn.setdefault(track.id, (track.samples[-1].frame, frame))
         self._advance(live, faces, links, asked, decoded, thumbnail)
         if seen.wide and len(links) < len(faces):
             self.births.append(frame)
@@ -224,12 +222,7 @@ class Scout:
         self.tracks.update({part.id: part for part in parts})
         live = tuple(second if track.id == old else track for track in self.state.live)
         self.state = replace(self.state, live=live, next_track=max(self.state.next_track, second.id + 1))
-        companions = self.beside.pop(old, set())
-        for part in parts:
-            self.beside[part.id] = {other for other in companions if _share_a_frame(part, self.tracks.get(other))}
-        for companion in companions:
-            sharing = {part.id for part in parts if companion in self.beside[part.id]}
-            self.beside[companion] = (self.beside[companion] - {old}) | sharing
+        self.beside = beside_parts(self.beside, old, parts, self.tracks)
 
     def _whole_look_due(self, frame: int) -> bool:
         """Say whether a frame must be looked at whole, whatever it shows."""
@@ -324,10 +317,7 @@ class Scout:
         wanted = [
             n
             for n, face in enumerate(faces)
-            if n not in guess
-            or n in open_
-            or _crowded(face, faces)
-            or self._needs_sample(live[guess[n]], decoded.index)
+            if n not in guess or n in open_ or crowded(face, faces) or self._needs_sample(live[guess[n]], decoded.index)
         ]
         if not wanted:
             return {}
@@ -378,7 +368,7 @@ class Scout:
             seen.append(track)
         for track in seen:
             self.tracks[track.id] = track
-            self.beside.setdefault(track.id, set()).update(_apart(track, seen))
+            self.beside.setdefault(track.id, set()).update(apart(track, seen))
         if self.looks[-1:] != [frame]:
             self.looks.append(frame)
         self.state = replace(
@@ -397,28 +387,6 @@ class Scout:
             return INTERVAL_BORN
         known = all(self._settled(track) for track in seen)
         return min(INTERVAL_CALM if known else INTERVAL_FACES, self.state.interval + INTERVAL_STEP)
-
-
-def _crowded(face: Face, faces: Sequence[Face]) -> bool:
-    """A face within reach of another may be swapped with it: only embeddings tell."""
-    return any(
-        other is not face
-        and float(np.linalg.norm(centre(face.bbox) - centre(other.bbox)))
-        < 1.2 * max(size_of(face.bbox), size_of(other.bbox))
-        for other in faces
-    )
-
-
-def _apart(track: Track, seen: Sequence[Track]) -> set[int]:
-    """Ids of tracks seen in the same frame in another place: nested boxes are one face found twice."""
-    box = track.last.face.bbox
-    return {other.id for other in seen if other.id != track.id and overlap(box, other.last.face.bbox) < 0.1}
-
-
-def _share_a_frame(track: Track, other: Track | None) -> bool:
-    if other is None:
-        return False
-    return not {one.frame for one in track.sightings}.isdisjoint(one.frame for one in other.sightings)
 
 
 def _moved(track: Track, face: Face) -> float:

@@ -25,7 +25,7 @@ def look_at(scout: Scout, pictures: Sequence[Image], *, only: Sequence[int] | No
     looked = []
     for decoded in frames(pictures):
         thumbnail = decoded.luma(32)
-        if decoded.index in only if only is not None else scout.due(decoded.index, thumbnail):
+        if decoded.index in only if only is not None else scout.due(decoded, thumbnail):
             scout.look(decoded, thumbnail, whole=only is not None)
             looked.append(decoded.index)
     return looked
