@@ -11,7 +11,7 @@ HEADLESS_OPENCV = echo 'no X11 libraries here: taking opencv-python-headless' \
 	&& $(BIN)/python -m pip uninstall --quiet --yes opencv-python \
 	&& $(BIN)/python -m pip install --quiet --constraint constraints.txt opencv-python-headless
 
-.PHONY: demo test check lint format docs install-gpu install-service uninstall-service clean
+.PHONY: demo test test-versions lint format docs install-gpu install-service uninstall-service clean
 
 # setuptools warns that an editable install finds our folders first, which is what it is for: hence PYTHONWARNINGS.
 # One stamp per set of extras, so that a changed lock or pyproject reinstalls.
@@ -27,6 +27,15 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Every Python that is promised and installed here, each in an environment of its own.
+VERSIONS ?= 3.11 3.12 3.13
+test-versions:
+	@for version in $(VERSIONS); do \
+		if command -v python$$version >/dev/null; then \
+			$(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+		else echo "python$$version is not installed: left out"; fi; \
+	done
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

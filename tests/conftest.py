@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import clips
@@ -14,6 +15,10 @@ from tests import clips
 ROOT = Path(__file__).parents[1]
 # Programs that tests start are of this tree too, whichever tree the environment was installed from.
 os.environ["PYTHONPATH"] = str(ROOT)
+
+# Nothing here is judged by how long it takes: a machine that others use too may be slow.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
