@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.commands.options import add_json_option
+from daemon.commands.options import add_json_option, path_argument
 from daemon.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -34,8 +33,10 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="weight file or model folder")
-    parser.add_argument("-o", "--out", required=True, type=Path, metavar="OUT", help="file or folder for the average")
+    parser.add_argument("inputs", nargs="+", type=path_argument, metavar="INPUT", help="weight file or model folder")
+    parser.add_argument(
+        "-o", "--out", required=True, type=path_argument, metavar="OUT", help="file or folder for the average"
+    )
     parser.add_argument(
         "--shares", type=_shares, metavar="A,B,...", help="part of each input, in any scale (default: all alike)"
     )

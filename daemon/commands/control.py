@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.commands.options import add_json_option
+from daemon.commands.options import add_json_option, path_argument
 from daemon.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def add_commands(commands: Commands) -> None:
 def _add(commands: Commands, name: str, text: str, run: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE",
+        "--config", type=path_argument, metavar="FILE",
         help=f"configuration of the daemon (default: {' or '.join(str(place) for place in CONFIG_PLACES)})",
     )  # fmt: skip
     add_json_option(parser)

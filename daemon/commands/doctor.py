@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.commands.options import add_json_option
+from daemon.commands.options import add_json_option, path_argument
 from daemon.commands.output import print_json
 from daemon.commands.service import CONFIG_PLACES
 
@@ -33,7 +32,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     doctor.add_argument(
-        "--config", type=Path, metavar="FILE",
+        "--config", type=path_argument, metavar="FILE",
         help=f"configuration (default: {' or '.join(str(place) for place in CONFIG_PLACES)}, if there)",
     )  # fmt: skip
     doctor.add_argument("--quiet", action="store_true", help="leave out what is good")

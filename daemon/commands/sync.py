@@ -11,10 +11,9 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.commands.options import add_json_option
+from daemon.commands.options import add_json_option, path_argument
 from daemon.commands.output import print_json
 from daemon.commands.service import CONFIG_PLACES
 from daemon.errors import ExitCode, UsageError
@@ -80,7 +79,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _add_shared(parser: argparse.ArgumentParser, run: Any) -> None:
     parser.add_argument(
-        "--config", type=Path, metavar="FILE",
+        "--config", type=path_argument, metavar="FILE",
         help=f"configuration (default: {' or '.join(str(place) for place in CONFIG_PLACES)})",
     )  # fmt: skip
     add_json_option(parser)

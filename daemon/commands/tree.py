@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from daemon.commands.options import path_argument
@@ -88,7 +87,7 @@ def _argument(action: argparse.Action, program: str) -> Argument:
     metavar = action.metavar if isinstance(action.metavar, str) else ""
     value = "" if action.nargs == 0 else metavar or "|".join(choices) or action.dest.upper()
     completes: Completes = "choice" if choices else ""
-    if action.type in (Path, path_argument):
+    if action.type is path_argument:
         completes = "folder" if metavar == "DIR" else "file"
     return Argument(
         flags=tuple(action.option_strings),

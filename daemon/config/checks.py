@@ -13,7 +13,7 @@ from pathlib import Path
 
 from daemon.config.schema import Config, InboxConfig
 from daemon.config.sync_tables import MachineConfig, SyncConfig
-from daemon.config.words import Finding
+from daemon.config.words import Finding, shown
 from daemon.inboxes.mounts import network_filesystem
 
 MACHINES_FOR_TRIMMED = 5
@@ -139,9 +139,9 @@ def _sync(index: int, sync: SyncConfig, machines: set[str]) -> Iterator[Finding]
     for place, name in enumerate(sync.machines):
         if name not in machines:
             known = ", ".join(sorted(machines)) or "none"
-            yield Finding(("sync", index, "machines", place), name, f"the name of a [[machine]] ({known})")
+            yield Finding(("sync", index, "machines", place), shown(name), f"the name of a [[machine]] ({known})")
         if name in sync.machines[:place]:
-            yield Finding(("sync", index, "machines", place), name, "each machine once")
+            yield Finding(("sync", index, "machines", place), shown(name), "each machine once")
     if sync.quorum > len(sync.machines):
         expected = f"at most the {len(sync.machines)} machines of this sync"
         yield Finding(("sync", index, "quorum"), str(sync.quorum), expected)

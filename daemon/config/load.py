@@ -160,7 +160,14 @@ def _validate(document: dict[str, Any], path: Path, adapter: TypeAdapter[Any]) -
         return adapter.validate_json(content, context={"folder": path.absolute().parent}), []
     except ValidationError as error:
         schema = adapter.json_schema()
-        return None, [told(schema, dict(one)) for one in error.errors(include_url=False)]
+        errors = error.errors(include_url=False)
+        places = [one["loc"] for one in errors]
+        # An array whose entries are wrong is said to have none: that is no second problem.
+        return None, [
+            told(schema, dict(one))
+            for one in errors
+            if one["type"] != "too_short" or not any(place[:-1] == one["loc"] for place in places)
+        ]
 
 
 def _without(document: dict[str, Any], paths: Sequence[KeyPath]) -> dict[str, Any]:

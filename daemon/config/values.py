@@ -91,6 +91,13 @@ def parse_listen(text: str) -> tuple[str, int] | None:
     return bare, int(port)
 
 
+def _not_empty(text: Any) -> Any:
+    """Refuse "", which would name the folder of the configuration file."""
+    if isinstance(text, str) and not text.strip():
+        raise ValueError("a path that is not empty")
+    return text
+
+
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     return resolve_path(str(path), (info.context or {}).get("folder", Path.cwd()))
 
@@ -128,9 +135,16 @@ Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema({"type": "stri
 """Bytes; written `"20GiB"`."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """Becomes a folder name and a metric label: letters, digits, `_ . -`, at most 64, first a letter or digit."""
-ConfigPath = Annotated[Path, AfterValidator(_resolve), WithJsonSchema({"type": "string", "format": "path"})]
+ConfigPath = Annotated[
+    Path, BeforeValidator(_not_empty), AfterValidator(_resolve), WithJsonSchema({"type": "string", "format": "path"})
+]
 """Absolute once read; relative ones are taken from the folder of the configuration file."""
-KeyFile = Annotated[Path, AfterValidator(_resolve_key), WithJsonSchema({"type": "string", "format": "path"})]
+KeyFile = Annotated[
+    Path,
+    BeforeValidator(_not_empty),
+    AfterValidator(_resolve_key),
+    WithJsonSchema({"type": "string", "format": "path"}),
+]
 """A path, or `credential:NAME` for a file that systemd's LoadCredential= provides."""
 Listen = Annotated[str, AfterValidator(_listen)]
 Glob = Annotated[str, AfterValidator(_glob)]

@@ -29,15 +29,22 @@ _KINDS = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
-    "finite_number": "a number",
+    "finite_number": "a number that is neither nan nor infinite",
     "bool_type": "true or false",
     "string_type": "text in quotes",
     "path_type": "a path in quotes",
-    "tuple_type": "an array",
-    "list_type": "an array",
     "dict_type": "a table",
 }
 """What pydantic calls its error → what a person should have written."""
+PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$": "a name of letters, digits, _ . - (64 at most, the first a letter or digit)",
+    r"^[^/]*$": 'an ending without "/"',
+    r"^[^/\\_]+$": 'a name without "/", "\\" and "_"',
+    r"^[A-Za-z0-9_.:%\[\]-]{1,253}$": "a host name or an IP address",
+    r"^([A-Za-z_][A-Za-z0-9_.@\\-]{0,63})?$": "the name of a user on that machine",
+    r"^(https?://.*|credential:[A-Za-z0-9_.-]+)?$": 'an address of http:// or https://, or "credential:NAME"',
+}
+"""Every pattern of the schema in words."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ def told(schema: Node, error: Mapping[str, Any]) -> Finding:
         choices = [str(choice) for choice in node.get("enum", [])]
         expected = " or ".join(f'"{choice}"' for choice in choices) or str(error["ctx"]["expected"])
         return Finding(path, found, expected, closest_to(str(error["input"]), choices))
-    return Finding(path, found, _expected(kind, node, error))
+    return Finding(path, found, _expected(kind, node, path, error))
 
 
 def _unknown_key(schema: Node, path: KeyPath) -> Finding:
@@ -75,21 +82,33 @@ def _unknown_key(schema: Node, path: KeyPath) -> Finding:
     return Finding(path, "an unknown key", f"one of {', '.join(valid)}", closest)
 
 
-def _expected(kind: str, node: Node, error: Mapping[str, Any]) -> str:
+def _expected(kind: str, node: Node, path: KeyPath, error: Mapping[str, Any]) -> str:
     if kind in _LIMITS:
         name, sentence = _LIMITS[kind]
         return sentence.format(_in_unit(error["ctx"][name], node))
     if kind == "string_pattern_mismatch":
-        return f"text that matches {error['ctx']['pattern']}"
+        pattern = error["ctx"]["pattern"]
+        return PATTERNS.get(pattern, f"text that matches {pattern}")
+    if kind in ("tuple_type", "list_type"):
+        return _array(node, path, error["input"])
     if kind in _KINDS:
         return _KINDS[kind]
     if kind in ("too_short", "too_long"):
         limit = error["ctx"]["min_length" if kind == "too_short" else "max_length"]
+        if isinstance(error["input"], str):
+            return f"text of at {'least' if kind == 'too_short' else 'most'} {limit} characters"
         return f"at {'least' if kind == 'too_short' else 'most'} {limit} {'entry' if limit == 1 else 'entries'}"
     if kind in ("string_too_short", "string_too_long"):
         limit = error["ctx"]["min_length" if kind == "string_too_short" else "max_length"]
         return f"text of at {'least' if kind == 'string_too_short' else 'most'} {limit} characters"
     return str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+
+
+def _array(node: Node, path: KeyPath, found: Any) -> str:
+    """Say how the array is written, by what was written in its place."""
+    if "items" in node and "$ref" in node["items"]:
+        return f"tables that begin with [[{'.'.join(part for part in path if isinstance(part, str))}]]"
+    return f"an array, such as [{shown(found)}]" if isinstance(found, str | int | float) else "an array"
 
 
 def closest_to(text: str, choices: list[str]) -> str:

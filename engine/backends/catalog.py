@@ -68,10 +68,9 @@ def open_backend(
         from engine.backends.opencv_cascade import OpencvCascadeBackend
 
         return OpencvCascadeBackend(device=device, det_size=det_size)
-    closest = difflib.get_close_matches(name, BACKENDS, n=len(BACKENDS), cutoff=0.0)
     meant = difflib.get_close_matches(name, BACKENDS, n=1)
     raise SettingsError(
-        f"backend {name!r} is not known, expected one of {', '.join(closest)}",
+        f"backend {name!r} is not known, expected one of {', '.join(BACKENDS)}",
         hint=f"did you mean {meant[0]}?" if meant else "",
     )
 
