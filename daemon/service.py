@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
@@ -47,6 +48,7 @@ from daemon.notify import Notifier
 from daemon.reload import changes, needs_restart
 from daemon.scheduler import Scheduler
 from daemon.state_folder import LEDGER_NAME, StateLock, prepare_state_folder
+from daemon.worker.gpu import VISIBLE, gpu_for, installed_gpus
 from daemon.worker.link import WORKER_COMMAND, WorkerLink
 
 TICK_S = 1.0
@@ -212,7 +214,7 @@ class Service:
                 guard=self.guard,
                 tell=self.tell,
                 tidier=self.tidier,
-                start_worker=self._start_worker,
+                start_worker=partial(self._start_worker, gpu_for(number, os.environ.get(VISIBLE), installed_gpus())),
                 on_originals_gone=self.inboxes.forget,
             )
             slot = Slot(number, self.board, runner, self.ledger, self.tell)
@@ -220,8 +222,9 @@ class Service:
             self.slots.append(slot)
         self.board.poke()
 
-    def _start_worker(self, config: Config) -> WorkerLink:
+    def _start_worker(self, gpu: str | None, config: Config) -> WorkerLink:
         return WorkerLink(
+            gpu=gpu,
             command=self._worker_command,
             memory_bytes=config.limits.worker_memory_bytes,
             keep_open=(self.lock.descriptor,),

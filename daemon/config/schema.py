@@ -84,7 +84,8 @@ class LimitsConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    """Child processes that extract; each holds the models once."""
+    """Child processes that extract; each holds the models once, on a GPU of its own while there are enough. No inbox
+    gets a second one while another has files ready."""
     worker_memory_bytes: Annotated[Size, Field(alias="worker_memory", ge=256 * 2**20)] = 8 * 2**30
     """A worker that uses more is replaced, and its video goes on at the cursor."""
     worker_recycle_videos: Annotated[int, Field(ge=1, le=1_000_000)] = 200

@@ -87,13 +87,27 @@ def jobs(connection: sqlite3.Connection, states: Collection[str] = STATES, limit
 
 
 def start_next(connection: sqlite3.Connection, *, now_s: float, inboxes: Collection[str]) -> Job | None:
-    """Take the job that is next among these inboxes and mark it running; None when none may start now."""
-    marks = ", ".join("?" * len(inboxes))
-    row = connection.execute(
-        "SELECT id FROM jobs WHERE state IN ('queued', 'waiting') AND not_before_s <= ?"
-        f" AND inbox IN ({marks}) ORDER BY rank, id LIMIT 1",
-        (now_s, *inboxes),
-    ).fetchone()
+    """Take the job that is next among these inboxes and mark it running; None when none may start now.
+
+    Inboxes with fewer running jobs go first, so that a thousand files dropped into one leave the others their worker;
+    among equals the smallest rank.
+    """
+    running = dict.fromkeys(inboxes, 0)
+    for inbox, count in connection.execute("SELECT inbox, count(*) FROM jobs WHERE state = 'running' GROUP BY inbox"):
+        if inbox in running:
+            running[inbox] = count
+    row = None
+    for count in sorted(set(running.values())):
+        equals = [inbox for inbox, its_count in running.items() if its_count == count]
+        marks = ", ".join("?" * len(equals))
+        row = (
+            row
+            or connection.execute(
+                "SELECT id FROM jobs WHERE state IN ('queued', 'waiting') AND not_before_s <= ?"
+                f" AND inbox IN ({marks}) ORDER BY rank, id LIMIT 1",
+                (now_s, *equals),
+            ).fetchone()
+        )
     if row is None:
         return None
     connection.execute(

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from daemon.errors import WorkerError
+from daemon.worker.gpu import VISIBLE
 from daemon.worker.messages import Message, read_message, write_message
 
 WORKER_COMMAND = (sys.executable, "-m", "daemon.worker.extractor")
@@ -47,9 +48,11 @@ class WorkerLink:
         command: Sequence[str] = WORKER_COMMAND,
         memory_bytes: int = 0,
         keep_open: Sequence[int] = (),
+        gpu: str | None = None,
         on_error_line: Callable[[str], None] | None = None,
     ) -> None:
         """Start a worker. `keep_open`: descriptors that it holds as long as it lives (the lock of the state folder).
+        `gpu`: the one GPU it sees; None leaves that as it is for the service.
 
         Raise WorkerError when it cannot be started.
         """
@@ -60,7 +63,7 @@ class WorkerLink:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=child_environment(),
+                env=child_environment() | ({} if gpu is None else {VISIBLE: gpu}),
                 pass_fds=tuple(keep_open),
                 start_new_session=True,
             )

@@ -151,7 +151,22 @@ def test_high_priority_goes_first_oldest_first_within_and_nothing_starves(ledger
     order = []
     while (job := next_job(ledger)) is not None:
         order.append(job.path.decode())
+        set_job(ledger, job, state="done")
     assert order == ["low, a day old", "high, older", "high", "normal"]
+
+
+def test_an_inbox_with_a_running_job_lets_the_others_go_first(ledger: Ledger) -> None:
+    made = [("alice", 5, 9), ("alice", 5, 8), ("alice", 5, 7), ("bob", 0, 1), ("bob", 0, 0)]
+    for number, (inbox, priority, age_s) in enumerate(made):
+        arrive(
+            ledger,
+            replace(CLIP, inbox=inbox, path=f"{number}".encode(), sha256=f"{number}", slugs=(f"s{number}",),
+                    priority=priority, arrived_s=NOW - age_s),
+        )  # fmt: skip
+    order = []
+    while (job := next_job(ledger)) is not None:  # every one stays running, as with as many workers
+        order.append(job.inbox)
+    assert order == ["alice", "bob", "alice", "bob", "alice"]
 
 
 def test_a_job_that_waits_starts_when_its_time_has_come_and_only_for_inboxes_that_may(ledger: Ledger) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
+import pytest
+
+from daemon.worker.gpu import gpu_for, installed_gpus
 from daemon.worker.link import WorkerLink
 from tests.daemon_rig import ROOT, wait_until
 
@@ -16,3 +20,30 @@ def test_a_worker_runs_the_program_that_its_service_runs_whatever_else_is_instal
     link.close()  # ends its input, upon which it speaks
     wait_until(lambda: said, "the worker to speak")
     assert said == [str(ROOT)]
+
+
+SEES = "import os, sys; sys.stdin.read(); sys.stderr.write(os.environ.get('CUDA_VISIBLE_DEVICES', 'all') + chr(10))"
+
+
+@pytest.mark.parametrize("gpu", ["1", "GPU-5f", None])
+def test_a_worker_sees_the_gpu_it_was_given(gpu: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    said: list[str] = []
+    link = WorkerLink(command=(sys.executable, "-c", SEES), on_error_line=said.append, gpu=gpu)
+    link.close()
+    wait_until(lambda: said, "the worker to speak")
+    assert said == [gpu or "all"]
+
+
+def test_workers_take_the_gpus_in_turn() -> None:
+    assert [gpu_for(slot, None, ("0", "1", "2")) for slot in range(5)] == ["0", "1", "2", "0", "1"]
+    assert [gpu_for(slot, "3, GPU-5f", ("0", "1", "2", "3")) for slot in range(3)] == ["3", "GPU-5f", "3"]
+    assert gpu_for(1, None, ("0",)) is None, "one GPU is shared"
+    assert gpu_for(1, "", ("0", "1")) is None, "no GPU for the service, none for its workers"
+    assert gpu_for(0, None, ()) is None
+
+
+def test_the_gpus_of_this_machine_are_told_from_the_drivers_other_devices(tmp_path: Path) -> None:
+    for name in ("nvidia10", "nvidia0", "nvidia2", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    assert installed_gpus(tmp_path) == ("0", "2", "10")
