@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,10 @@ import pytest
 from daemon.cli import main
 from daemon.commands.control import state_dir_of
 from daemon.commands.status import duration
-from tests.daemon_rig import InProcess, Rig, wait_until
+from tests.daemon_rig import ROOT, InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
+
+HEAVY = {"numpy", "cv2", "pydantic", "rich", "paramiko", "prometheus_client", "apscheduler", "daemon.config.schema"}
 
 
 @pytest.fixture
@@ -39,6 +43,19 @@ def test_status_shows_progress_speed_and_the_time_left(rig: Rig, capsys: pytest.
     assert "frames/s" in text
     assert "faces kept" in text
     assert "1 running" in text
+
+
+@pytest.mark.parametrize("command", ["status", "jobs"])
+def test_a_question_to_the_daemon_loads_nothing_that_takes_time(rig: Rig, command: str) -> None:
+    # The schema of the configuration alone is most of a second on a busy machine, for one path that is in plain TOML.
+    script = (
+        "import sys; from daemon.cli import main\n"
+        f"code = main([{command!r}, '--config', {str(rig.config_path)!r}])\n"
+        f"sys.exit(f'loaded {{sorted({HEAVY} & sys.modules.keys())}}' if {HEAVY} & sys.modules.keys() else code)\n"
+    )
+    with InProcess(rig):
+        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_without_a_daemon_the_exit_code_and_the_sentence_say_so(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
