@@ -1,4 +1,4 @@
-"""The fault list of ingestion in its long form: more of each, and real footage where the tests pretend.
+"""The fault list of ingestion in its long form: more of each.
 
     python benchmarks/faults.py [NAME…]        all of them take about an hour
 
@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[1]
 FAULTS: dict[str, tuple[str, dict[str, str]]] = {
     "service-kills": ("tests/faults/test_kills.py -k service", {"DFLD_SERVICE_KILLS": "500"}),
     "worker-kills": ("tests/faults/test_kills.py -k worker", {"DFLD_WORKER_KILLS": "200"}),
-    "real-kills": ("tests/journeys/test_daemon.py -k killed", {"DFLD_REAL_KILLS": "50", "DFLD_REAL_SHOTS": "20"}),
+    "real-kills": ("tests/faults/test_real_kills.py -k service_killed", {"DFLD_REAL_KILLS": "500"}),
+    "real-stops": ("tests/faults/test_real_kills.py -k told_to_stop", {"DFLD_REAL_STOPS": "200"}),
+    "real-worker-kills": ("tests/faults/test_real_kills.py -k killed_worker", {"DFLD_REAL_WORKER_KILLS": "100"}),
     "arrivals": ("tests/faults/test_arrivals.py", {"DFLD_FILES_A_WAY": "50"}),
     "many-files": ("tests/faults/test_many_files.py", {"DFLD_DROPPED": "10000", "DFLD_OVERFLOWING": "100000"}),
     "places": ("tests/faults/test_places.py", {}),
