@@ -51,7 +51,7 @@ def test_a_question_to_the_daemon_loads_nothing_that_takes_time(rig: Rig, comman
     script = (
         "import sys; from daemon.cli import main\n"
         f"code = main([{command!r}, '--config', {str(rig.config_path)!r}])\n"
-        f"sys.exit(f'loaded {{sorted({HEAVY} & sys.modules.keys())}}' if {HEAVY} & sys.modules.keys() else code)\n"
+        f"sys.exit(str(sorted({HEAVY} & sys.modules.keys())) if {HEAVY} & sys.modules.keys() else code)\n"
     )
     with InProcess(rig):
         done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
