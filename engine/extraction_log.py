@@ -53,6 +53,7 @@ def extraction_log(
             "packets_damaged": report.packets_damaged,
             "faces_found": report.faces_found,
             "faces_kept": report.faces_kept,
+            "faces_kept_fit_to_train": sum(record.kept and bool(record.fit_to_train) for record in records),
             "reasons": dict(report.reasons),
         },
         "stage_seconds": {stage: round(seconds, 3) for stage, seconds in report.stage_seconds.items()},

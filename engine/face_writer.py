@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from engine.align import align_face, encode_face, encode_mask, encode_picture
 from engine.masks import face_hull_mask
-from engine.quality import pose_of_68, sharpness_of
+from engine.quality import fit_to_train, outside_share, pose_of_68, sharpness_of
 from engine.stopwatch import QueueFill, Stopwatch
-from engine.types import ExtractSettings, Face, Frame
+from engine.types import AlignedFace, ExtractSettings, Face, Frame
 from engine.workspace import Layout, write_file
 
 Result = TypeVar("Result")
@@ -38,9 +38,11 @@ SHARPNESS_SIDE_PX = 128
 class FaceFile:
     """Where a face was written, and what was measured of it on the way."""
 
-    file: str
+    file: str | None
+    """None where it was not fit to train on, and only such faces are wanted."""
     yaw_degrees: float
     sharpness: float
+    fit_to_train: bool
 
 
 class FaceWriter:
@@ -109,6 +111,11 @@ class FaceWriter:
         clock = Stopwatch()
         with clock.stage("align"):
             aligned = align_face(frame, face, landmarks_68, self._settings)
+        with clock.stage("measure"):
+            measured = _measured(aligned, frame, face)
+        if self._settings.only_fit_to_train and not measured.fit_to_train and not review:
+            self._watch.add(clock.seconds)
+            return measured
         with clock.stage("encode"):
             picture = encode_face(aligned, self._settings)
             mask = encode_mask(face_hull_mask(aligned))
@@ -117,12 +124,8 @@ class FaceWriter:
         with clock.stage("write files"):
             write_file(self._layout.masks / f"{stem}_mask.png", mask)
             write_file((self._layout.review if review else self._layout.aligned) / name, picture)
-        with clock.stage("measure"):
-            side = (SHARPNESS_SIDE_PX, SHARPNESS_SIDE_PX)
-            small = cv2.resize(aligned.pixels, side, interpolation=cv2.INTER_AREA)
-            measured = FaceFile(name, pose_of_68(aligned.landmarks_aligned_px)[0], sharpness_of(np.asarray(small)))
         self._watch.add(clock.seconds)
-        return measured
+        return replace(measured, file=name)
 
     def _write_frame(self, frame: Frame) -> None:
         assert self._layout.frames is not None
@@ -131,3 +134,12 @@ class FaceWriter:
             name = self.frame_name(frame.index)
             write_file(self._layout.frames / name, encode_picture(frame.pixels, self._settings.frame_format))
         self._watch.add(clock.seconds)
+
+
+def _measured(aligned: AlignedFace, frame: Frame, face: Face) -> FaceFile:
+    side = (SHARPNESS_SIDE_PX, SHARPNESS_SIDE_PX)
+    sharpness = sharpness_of(np.asarray(cv2.resize(aligned.pixels, side, interpolation=cv2.INTER_AREA)))
+    height, width = frame.pixels.shape[:2]
+    outside = outside_share(face.bbox, frame_width=width, frame_height=height)
+    fit = fit_to_train(width_px=face.width_px, aligned_sharpness=sharpness, outside=outside)
+    return FaceFile(None, pose_of_68(aligned.landmarks_aligned_px)[0], sharpness, fit)

@@ -55,6 +55,8 @@ TOO_MANY_FACES = "too_many_faces"
 """`max_faces_per_frame` more similar faces of the same frame were kept."""
 NOT_VARIED = "near_duplicate"
 """Dropped by keep = "varied": a face much like it was kept."""
+NOT_FIT = "not_fit_to_train"
+"""Dropped by only_fit_to_train: small, blurred, or half outside the frame."""
 
 REASONS = (
     ACCEPTED,
@@ -69,6 +71,7 @@ REASONS = (
     LOW_CONFIDENCE,
     TOO_MANY_FACES,
     NOT_VARIED,
+    NOT_FIT,
 )
 
 KEPT_REASONS = (ACCEPTED, RESCUED, ACCEPTED_IN_VIDEO)

@@ -29,8 +29,9 @@ FAINT_BGR = (160, 160, 160)
 def preview_sheet(title: str, records: Sequence[FaceRecord], aligned: Path) -> Image | None:
     """Given the kept faces, return the sheet (H, W, 3) uint8 BGR; None when there is none to show.
 
-    Faces of a track stand together. A face that was compared itself shows its own similarity, another that of its
-    track in brackets. More than 64 faces are thinned out evenly from best to worst: both ends always show.
+    Faces of a track stand together; "poor" marks one that is not fit to train on. A face that was compared itself
+    shows its own similarity, another that of its track in brackets. More than 64 faces are thinned out evenly from
+    best to worst: both ends always show.
     """
     kept = sorted((record for record in records if record.kept and record.file), key=_best_track_first)
     shown = _evenly(kept, TILES_MAX)
@@ -44,12 +45,15 @@ def preview_sheet(title: str, records: Sequence[FaceRecord], aligned: Path) -> I
     height = HEADER_PX + rows * (TILE_PX + CAPTION_PX + GAP_PX) + GAP_PX
     sheet = np.full((height, width, 3), BACKGROUND_BGR, np.uint8)
     _text(sheet, title, GAP_PX, 19, TEXT_BGR, 0.55)
-    _text(sheet, f"{len(tiles)} of {len(kept)} kept faces, best to worst", GAP_PX, 38, FAINT_BGR, 0.42)
+    poor = sum(record.fit_to_train is False for record in kept)
+    told = f"; {poor} of them poor: small, blurred or cut off" if poor else ""
+    _text(sheet, f"{len(tiles)} of {len(kept)} kept faces, best to worst{told}", GAP_PX, 38, FAINT_BGR, 0.42)
     for place, (record, tile) in enumerate(tiles):
         x = GAP_PX + (place % columns) * (TILE_PX + GAP_PX)
         y = HEADER_PX + (place // columns) * (TILE_PX + CAPTION_PX + GAP_PX)
         sheet[y : y + TILE_PX, x : x + TILE_PX] = tile
-        _text(sheet, f"{_similarity_text(record)}  frame {record.frame}", x + 2, y + TILE_PX + 15, TEXT_BGR, 0.42)
+        mark = "  poor" if record.fit_to_train is False else ""
+        _text(sheet, f"{_similarity_text(record)}  frame {record.frame}{mark}", x + 2, y + TILE_PX + 15, TEXT_BGR, 0.42)
     return sheet
 
 

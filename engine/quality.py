@@ -23,8 +23,9 @@ EDGE_FULL, EDGE_NONE = 0.05, 0.5
 UNRECOGNISABLE_FROM, UNRECOGNISABLE_ALL = 0.33, 0.62
 """Blankness (see `clarity`): clear faces of 30 people stay below 0.28, faces that nobody could name lie above 0.55
 (measured with a 128-d MobileFaceNet)."""
-TRAIN_SIZE_PX, TRAIN_SHARPNESS = 64.0, 0.015
-"""Below these a trainer learns blur. They only flag: what is kept is the owner's choice."""
+TRAIN_SIZE_PX, TRAIN_SHARPNESS = 64.0, 0.003
+"""Below these a trainer learns blur: aligned faces of the labelled clips that are blurred by motion have a sharpness
+of 0.001, sharp ones of 100 px 0.007, of 200 px 0.012. They flag; whether such faces are dropped the owner decides."""
 
 NOSE_DEPTH = 0.55
 """How far the nose's tip stands out, in units of the eye distance, on an average head (300-W 3-D mean shape)."""
@@ -37,7 +38,7 @@ class FaceQuality:
     width_px: float
     detection_score: float
     sharpness: float
-    """Variance of the Laplacian over variance of the luma: independent of contrast. Sharp faces reach 0.03 and more."""
+    """Variance of the Laplacian over variance of the luma: independent of contrast."""
     brightness: float
     """Median luma of the face, 0..255."""
     contrast: float
@@ -48,11 +49,6 @@ class FaceQuality:
     """Clockwise turn in the image plane, -180..180."""
     outside: float
     """Share of the box that lies outside the frame, 0..1."""
-
-    @property
-    def fit_to_train(self) -> bool:
-        """Large, sharp and whole enough that a trainer gains by it."""
-        return self.width_px >= TRAIN_SIZE_PX and self.sharpness >= TRAIN_SHARPNESS and self.outside < EDGE_NONE
 
 
 def measure(face: Face, crop: Image, *, frame_width: int, frame_height: int) -> FaceQuality:
@@ -87,6 +83,15 @@ def clarity(quality: FaceQuality, blankness: float) -> float:
         * _fall(quality.outside, EDGE_FULL, EDGE_NONE)
         * min(1.0, quality.width_px / SIZE_FULL_PX)
     )
+
+
+def fit_to_train(*, width_px: float, aligned_sharpness: float, outside: float) -> bool:
+    """Say whether a face is large, sharp and whole enough that a trainer gains by it.
+
+    `width_px` and `outside` (share of the box) are of the detection in the frame, `aligned_sharpness` is that of the
+    aligned face at 128 px.
+    """
+    return width_px >= TRAIN_SIZE_PX and aligned_sharpness >= TRAIN_SHARPNESS and outside < EDGE_NONE
 
 
 def sharpness_of(crop: Image) -> float:

@@ -157,6 +157,8 @@ class ExtractSettings:
     """At most so many accepted faces of one frame are kept, most similar first; 0 = no limit."""
     keep: Literal["all", "varied"] = "all"
     """varied: of faces that show the same, the sharpest alone is kept; the log lists what was dropped."""
+    only_fit_to_train: bool = False
+    """Keep only faces that are large, sharp and whole enough to train on; the log lists what was dropped."""
     format: OutputFormat = "jpg"
     """png is for other tools: DeepFaceLab reads its metadata from jpg alone."""
     jpeg_quality: int = 95
@@ -272,6 +274,8 @@ class FaceRecord:
     """Turn of the head to the side, negative to the image's left; of written faces."""
     sharpness: float | None = None
     """Of written faces, as engine.quality measures it."""
+    fit_to_train: bool | None = None
+    """Whether a face that was cut out is large, sharp and whole enough to train on."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from engine.extract_report import Subject
 from engine.face_writer import FaceFile, FaceWriter
 from engine.follow import SEARCH_REACH, Follower, Found
 from engine.footage import DecodedFrame, Region, holds, region_round
-from engine.match import KEPT_REASONS, RESCUED, TOO_MANY_FACES, TrackVerdict, similarity
+from engine.match import KEPT_REASONS, NOT_FIT, RESCUED, TOO_MANY_FACES, TrackVerdict, similarity
 from engine.steps import Step, no_step
 from engine.tracking import Track
 from engine.types import Cursor, FaceRecord, Frame, Identity
@@ -188,8 +188,10 @@ def _with_file(one: _Outcome) -> FaceRecord:
     made = one.file.result()
     return replace(
         one.record,
-        kept=one.record.reason in KEPT_REASONS,
+        kept=made.file is not None and one.record.reason in KEPT_REASONS,
+        reason=one.record.reason if made.file is not None else NOT_FIT,
         file=made.file,
+        fit_to_train=made.fit_to_train,
         yaw_degrees=round(made.yaw_degrees, 2),
         sharpness=round(made.sharpness, 5),
     )

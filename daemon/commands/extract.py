@@ -111,6 +111,9 @@ def add_extract_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--keep", choices=("all", "varied"), help="varied drops near-duplicates, the sharpest stays (default all)"
     )
+    group.add_argument(
+        "--only-fit-to-train", action="store_true", help="drop faces that are too small, blurred or cut off to train on"
+    )
     group.add_argument("--format", choices=("jpg", "png"), help="png is not read by DeepFaceLab (default jpg)")
     group.add_argument("--jpeg-quality", type=int, metavar="Q", help="1 to 100 (default 95)")
     group.add_argument("--plain-crop", action="store_true", help="crops without DeepFaceLab metadata, any margin")
@@ -125,7 +128,12 @@ def settings_from(options: argparse.Namespace) -> ExtractSettings:
         "keep", "format", "jpeg_quality",
     )  # fmt: skip
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    return ExtractSettings(similarity_threshold=options.similarity_threshold, plain_crop=options.plain_crop, **given)
+    return ExtractSettings(
+        similarity_threshold=options.similarity_threshold,
+        only_fit_to_train=options.only_fit_to_train,
+        plain_crop=options.plain_crop,
+        **given,
+    )
 
 
 def run_extract(options: argparse.Namespace) -> int:

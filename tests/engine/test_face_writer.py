@@ -44,10 +44,25 @@ def test_an_accepted_face_lies_in_aligned_and_a_doubtful_one_in_review_each_with
         writer.wait()
     assert [path.name for path in layout.aligned.iterdir()] == [kept.result().file]
     assert [path.name for path in layout.review.iterdir()] == [doubtful.result().file]
-    for path in (layout.aligned / kept.result().file, layout.review / doubtful.result().file):
+    for path in (layout.aligned / str(kept.result().file), layout.review / str(doubtful.result().file)):
         assert read_metadata(path.read_bytes()).source_filename == "00000007.png"
     assert len(list(layout.masks.iterdir())) == 2
     assert kept.result().sharpness > 0
+
+
+def test_only_faces_that_are_fit_to_train_are_written_where_that_is_asked(layout: Layout) -> None:
+    one = frame(3)
+    face, points = face_in(one)
+    small = Face(face.bbox * 0.5, face.detection_score)
+    settings = ExtractSettings(output_size=128, only_fit_to_train=True)
+    with FaceWriter(layout, settings, Stopwatch()) as writer:
+        kept = writer.write_face(one, face, points, 0, review=False).result()
+        dropped = writer.write_face(one, small, points, 1, review=False).result()
+        doubtful = writer.write_face(one, small, points, 2, review=True).result()
+    assert (kept.fit_to_train, dropped.fit_to_train) == (True, False)
+    assert dropped.file is None
+    assert [path.name for path in layout.aligned.iterdir()] == [kept.file]
+    assert [path.name for path in layout.review.iterdir()] == [doubtful.file], "what a person will look at stays"
 
 
 def test_names_and_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:

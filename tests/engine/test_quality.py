@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.quality import FaceQuality, clarity, measure, outside_share, pose_of_five, sharpness_of
+from engine.quality import FaceQuality, clarity, fit_to_train, measure, outside_share, pose_of_five, sharpness_of
 from engine.types import Face, Image
 
 FRONTAL = np.array([[40, 50], [74, 50], [57, 70], [43, 90], [71, 90]], np.float32)
@@ -64,7 +64,6 @@ def test_measuring_tells_size_light_and_what_the_frame_cuts_off() -> None:
     assert quality.outside == pytest.approx(0.5)
     assert 100 < quality.brightness < 140
     assert quality.yaw_degrees < 2
-    assert not quality.fit_to_train
 
 
 @pytest.mark.parametrize(
@@ -85,8 +84,13 @@ def test_an_embedding_near_the_blank_is_no_evidence() -> None:
 def test_a_small_face_may_identify_but_not_train() -> None:
     small = replace(GOOD, width_px=50.0)
     assert clarity(small, 0.0) == 1.0
-    assert not small.fit_to_train
-    assert GOOD.fit_to_train
+    assert not fit_to_train(width_px=50, aligned_sharpness=0.01, outside=0.0)
+
+
+def test_a_large_sharp_whole_face_is_fit_to_train_and_a_blurred_or_cut_one_is_not() -> None:
+    assert fit_to_train(width_px=100, aligned_sharpness=0.01, outside=0.0)
+    assert not fit_to_train(width_px=100, aligned_sharpness=0.001, outside=0.0)
+    assert not fit_to_train(width_px=100, aligned_sharpness=0.01, outside=0.6)
 
 
 def test_a_box_within_the_frame_is_not_outside() -> None:
