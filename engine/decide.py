@@ -12,6 +12,7 @@ from engine.footage import DecodedFrame, region_round
 from engine.match import (
     ACCEPTED,
     NEGATIVE,
+    REVIEW_WIDTH,
     Gallery,
     Rule,
     TrackVerdict,
@@ -25,8 +26,8 @@ from engine.tracking import SAMPLES_MAX, Sighting, Track, add_sample, add_sighti
 from engine.types import Identity
 
 DOUBT_WIDTH = 0.15
-"""Tracks so little below the threshold are asked in more frames before they are judged, and those that resemble the
-video's sure tracks as a photo of the person would."""
+"""Tracks so little below the threshold are asked in more frames before they are judged, and so are those that resemble
+the video's sure tracks about as a photo of the person would: asking costs little, and accepts nobody by itself."""
 DOUBT_SAMPLES = 16
 """Frames of a doubtful track that are asked: its best 40 % are then six."""
 
@@ -126,7 +127,7 @@ def _split_switches(scout: Scout, identity: Identity, same: float) -> None:
 def _doubtful(verdict: TrackVerdict) -> bool:
     if verdict.samples == 0 or verdict.outcome == "accepted":
         return False
-    if verdict.in_video is not None and verdict.in_video >= verdict.threshold:
+    if verdict.in_video is not None and verdict.in_video >= verdict.threshold - REVIEW_WIDTH:
         return True
     return not is_settled(verdict) and verdict.similarity >= verdict.threshold - DOUBT_WIDTH
 
