@@ -157,9 +157,9 @@ def holder_of_dst(connection: sqlite3.Connection, workspace: str, before: int | 
     `before`: the job that asks; of several that only wait, the first has the workspace.
     """
     row = connection.execute(
-        "SELECT id FROM jobs WHERE workspace = ?1 AND role = 'dst' AND id != coalesce(?2, 0) AND (state IN"
-        " ('running', 'done') OR state IN ('queued', 'waiting') AND id < coalesce(?2, id + 1)) ORDER BY id",
-        (workspace, before),
+        "SELECT id FROM jobs WHERE workspace = :workspace AND role = 'dst' AND id != coalesce(:before, 0) AND (state IN"
+        " ('running', 'done') OR state IN ('queued', 'waiting') AND id < coalesce(:before, id + 1)) ORDER BY id",
+        {"workspace": workspace, "before": before},
     ).fetchone()
     return int(row[0]) if row else None
 
