@@ -14,9 +14,11 @@ from daemon.averaging import Averaging
 from daemon.config.load import read_config
 from daemon.config.schema import Config
 from daemon.events.event import Event
+from daemon.machines import round_settings_of
 from daemon.metrics.registry import Metrics, new_registry
 from daemon.scheduler import Scheduler
 from daemon.service import Service, names_of
+from sync.rounds import Rounds
 from tests.sync.fleet import Fleet, make_fleet
 from tests.sync.training import MODEL, until
 
@@ -131,15 +133,15 @@ def test_a_machine_that_is_down_is_told_once_and_again_when_it_is_back(
 
 
 def test_the_service_itself_does_the_round_and_serves_its_numbers(fleet: Fleet, config: Config) -> None:
-    service = Service(config)
     (sync,) = config.syncs
+    # Before the service looks: from two saves that it saw, it would reckon how long an interval has to be.
+    rounds = Rounds(round_settings_of(config, sync))
+    assert rounds.start_from("gpu1").outcome == "initialised"
+    rounds.close()
+    fleet.train_by_hand(iterations=100)
+    service = Service(config)
     ready = service.start()
     try:
-        (model,) = service.averaging._models.values()
-        until(lambda: not model._unfinished, "the first poll")
-        until(lambda: not model._thread.is_alive(), "its end")  # type: ignore[union-attr]
-        model.rounds.start_from("gpu1")
-        fleet.train_by_hand(iterations=100)
         wanted = f'dfld_rounds_total{{model="{sync.name}",outcome="averaged"}} 1.0'
 
         def served() -> str:
