@@ -36,9 +36,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from engine.dfl.weights import index_weights  # noqa: E402
-from sync.average import AverageSettings, uniform_shares  # noqa: E402
-from sync.averaging_pass import Output, PassPlan, run_averaging_pass  # noqa: E402
-from sync.tensor_file import TensorFile, TensorWriter  # noqa: E402
+from sync.averaging.average import AverageSettings, uniform_shares  # noqa: E402
+from sync.averaging.averaging_pass import Output, PassPlan, run_averaging_pass  # noqa: E402
+from sync.averaging.tensor_file import TensorFile, TensorWriter  # noqa: E402
 
 TENSORS = 60
 MEGABYTE = 10**6

@@ -40,9 +40,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.toy_faces import Machine, Model, score_of
-from sync.average import AverageSettings
-from sync.average_model import ModelPlan, average_model
-from sync.gates import GateSettings, Verdict, refuse_cold_start
+from sync.averaging.average import AverageSettings
+from sync.averaging.average_model import ModelPlan, average_model
+from sync.averaging.gates import GateSettings, Verdict, refuse_cold_start
 
 MACHINES = 4
 BAR_MEAN, BAR_OUTER = 0.07, 0.15

@@ -1,4 +1,5 @@
-"""Footage that no margin of engine.match was chosen on: clips composed of photographs, with the truth in a file beside.
+"""Footage that no margin of engine.identity.match was chosen on: clips composed of photographs, with the truth in a
+file beside.
 
 `compose` takes a folder with one sub-folder of photos a person and makes a clip for each person with enough photos:
 the first photos (by name) are the references, the others are what the clip shows, one photo a shot. Shots move,
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from truth import Case
 
 from engine.backends.backend import Backend
-from engine.reference_photos import PhotoReport, list_photos, look_at_photo, read_photo
+from engine.identity.reference_photos import PhotoReport, list_photos, look_at_photo, read_photo
 from engine.types import Image
 
 WIDTH, HEIGHT, RATE = 640, 360, 25

@@ -194,9 +194,9 @@ def _plain(task: dict[str, Any]) -> dict[str, Any]:
 def _dfld(task: dict[str, Any]) -> dict[str, Any]:
     from engine.backends.catalog import open_backend
     from engine.extract import extract
-    from engine.identity import build_identity
+    from engine.identity.identity import build_identity
     from engine.types import ExtractReport, ExtractSettings, FaceRecord
-    from engine.workspace import output_layout
+    from engine.workspace.workspace import output_layout
 
     backend = (
         open_backend("insightface", model_root=Path(task["shared"]) / "models", model_pack="insightface_mini")

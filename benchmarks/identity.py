@@ -33,11 +33,11 @@ from variants import VARIANTS, variant_of  # noqa: E402
 from engine.backends.backend import Backend  # noqa: E402
 from engine.backends.catalog import open_backend  # noqa: E402
 from engine.extract import extract  # noqa: E402
-from engine.identity import build_identity  # noqa: E402
-from engine.match import REVIEW_REASONS, similarity_to  # noqa: E402
+from engine.footage.video import open_frames  # noqa: E402
+from engine.identity.identity import build_identity  # noqa: E402
+from engine.identity.match import REVIEW_REASONS, similarity_to  # noqa: E402
 from engine.types import ExtractSettings, Identity, Metric  # noqa: E402
-from engine.video import open_frames  # noqa: E402
-from engine.workspace import output_layout  # noqa: E402
+from engine.workspace.workspace import output_layout  # noqa: E402
 
 PLAIN_THRESHOLDS: dict[Metric, tuple[float, ...]] = {"cosine": (0.40, 0.60), "one_minus_distance": (0.40, 0.50)}
 """InsightFace's own default, and what is often used in its place; dlib's own default (distance 0.6), and stricter."""

@@ -84,9 +84,9 @@ def _pictures(photo: np.ndarray, count: int) -> Iterator[np.ndarray]:
 def _extract(task: dict[str, Any]) -> dict[str, Any]:
     from engine.backends.catalog import open_backend
     from engine.extract import extract
-    from engine.identity import build_identity
+    from engine.identity.identity import build_identity
     from engine.types import ExtractSettings, Progress
-    from engine.workspace import output_layout
+    from engine.workspace.workspace import output_layout
 
     shared = Path(task["shared"])
     backend = (

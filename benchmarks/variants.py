@@ -16,8 +16,8 @@ import numpy as np
 from composed import write_footage
 from truth import Case
 
+from engine.footage.video import open_frames
 from engine.types import Image
-from engine.video import open_frames
 
 
 @dataclass(frozen=True)

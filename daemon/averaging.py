@@ -1,7 +1,7 @@
 """The job of one model: look whether a round is due, do it, and tell what came of it.
 
 One `Averaging` for the service. Each model is polled by the scheduler over kept connections; a due round runs in a
-thread of its own, and while it runs the model is not polled. What a round does is `sync.rounds`; here it becomes
+thread of its own, and while it runs the model is not polled. What a round does is `sync.rounds.rounds`; here it becomes
 events and metrics. A round that a killed dfld left unfinished is finished at the first poll.
 """
 
@@ -20,9 +20,9 @@ from daemon.metrics.registry import LabelValues, Metrics, Reading
 from daemon.scheduler import Scheduler
 from engine.dfl.errors import DfldError
 from sync.errors import HostKeyError, RoundError
-from sync.rounds import Rounds
+from sync.rounds.rounds import Rounds
+from sync.rounds.watch import Outlook, Watch
 from sync.types import Round
-from sync.watch import Outlook, Watch
 
 STOP_LOOK_S = 0.1
 SUCCESSES = ("averaged", "initialised", "rolled_back")

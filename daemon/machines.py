@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from daemon.config.schema import Config
 from daemon.config.sync_tables import MachineConfig, SyncConfig
-from sync.average import AverageSettings
-from sync.gates import GateSettings
-from sync.round_settings import SyncSettings
-from sync.stages import StageSettings, StageTable
+from sync.averaging.average import AverageSettings
+from sync.averaging.gates import GateSettings
+from sync.rounds.round_settings import SyncSettings
+from sync.rounds.stages import StageSettings, StageTable
 from sync.types import Machine, ModelName
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daemon.errors import ExitCode, ServiceError
-from engine.private_files import FILE_MODE, make_folder
+from engine.workspace.private_files import FILE_MODE, make_folder
 
 LOCK_NAME = "lock"
 LEDGER_NAME = "ledger.db"

@@ -1,6 +1,6 @@
 """The pipeline from a video to a workspace; the one seam of the engine that the daemon and the CLI call.
 
-Work goes window by window (engine.windows): read and scouted, its tracks judged, the wanted ones filled in and
+Work goes window by window (engine.tracks.windows): read and scouted, its tracks judged, the wanted ones filled in and
 written, then committed. Whoever stores the commits can go on after any crash and gets the same files as an
 undisturbed run: what one window hands to the next goes through the commit's `carry` in every run.
 """
@@ -16,20 +16,21 @@ from pathlib import Path
 
 from engine.backends.accelerators import CUDA_PROVIDER
 from engine.backends.backend import Backend
-from engine.carry import Carry, carry_from_json, carry_to_json
-from engine.closing import accept_known, drop_near_duplicates, revisions, still_waiting
-from engine.decide import decide
 from engine.errors import InputError, SettingsError
-from engine.extract_report import Subject, finish, make_report, write_log
-from engine.face_writer import FaceWriter
-from engine.footage import DecodedFrame, FrameReader
-from engine.match import Rule
-from engine.prefetch import Prefetch
-from engine.scout import Scout
+from engine.footage.contract import DecodedFrame, FrameReader
+from engine.footage.prefetch import Prefetch
+from engine.footage.stretch import StretchReader
+from engine.footage.video import open_frames
+from engine.identity.match import Rule
 from engine.steps import Steps
 from engine.stopwatch import QueueFill, Stopwatch
-from engine.stretch import StretchReader
 from engine.timed_backend import TimedBackend
+from engine.tracks.carry import Carry, carry_from_json, carry_to_json
+from engine.tracks.closing import accept_known, drop_near_duplicates, revisions, still_waiting
+from engine.tracks.decide import decide
+from engine.tracks.scout import Scout
+from engine.tracks.window_faces import Looks, write_window
+from engine.tracks.windows import Window, WindowReader, window_frames
 from engine.types import (
     Commit,
     Counts,
@@ -41,10 +42,9 @@ from engine.types import (
     Progress,
     Resume,
 )
-from engine.video import open_frames
-from engine.window_faces import Looks, write_window
-from engine.windows import Window, WindowReader, window_frames
-from engine.workspace import Layout, prepare_workspace, sync_folders
+from engine.workspace.extract_report import Subject, finish, make_report, write_log
+from engine.workspace.face_writer import FaceWriter
+from engine.workspace.workspace import Layout, prepare_workspace, sync_folders
 
 USUAL_RATE = 25.0
 """Frames a second for which intervals are written; folders of images count as such."""
@@ -202,7 +202,7 @@ class _Run:
                 written = partial(self._commit, window, faces, after, text, writer)
 
     def close(self) -> None:
-        """Do what only the whole clip can tell: see engine.closing."""
+        """Do what only the whole clip can tell: see engine.tracks.closing."""
         carry, layout = carry_from_json(self._carry), self.subject.layout
         committed = tuple(self.records)
         with self.watch.stage("close"):

@@ -263,7 +263,7 @@ class FaceRecord:
     similarity: float | None
     kept: bool
     reason: str
-    """One of the fixed reasons of engine.match."""
+    """One of the fixed reasons of engine.identity.match."""
     file: str | None = None
     """Name under aligned/, or under review/ where the reason is one of review, where the face was written."""
     track: int | None = None
@@ -273,7 +273,7 @@ class FaceRecord:
     yaw_degrees: float | None = None
     """Turn of the head to the side, negative to the image's left; of written faces."""
     sharpness: float | None = None
-    """Of written faces, as engine.quality measures it."""
+    """Of written faces, as engine.tracks.quality measures it."""
     fit_to_train: bool | None = None
     """Whether a face that was cut out is large, sharp and whole enough to train on."""
 

@@ -2,7 +2,7 @@
 
 Frozen dataclasses; nothing is filled in later. Paths on a machine are `str` with `/` between folders (SFTP's own
 rule, also for OpenSSH on Windows: `C:/workspace/model`); paths on this computer are `pathlib.Path`. What compares
-and averages (`sync.compare`, `sync.average`) keeps its own types beside it.
+and averages (`sync.averaging.compare`, `sync.averaging.average`) keeps its own types beside it.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Round:
     """Machine → why it still has to be given these weights before it counts again."""
     iterations: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     divergences: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
-    """Machine → name of the measure → value, as `sync.compare` names them."""
+    """Machine → name of the measure → value, as `sync.averaging.compare` names them."""
     seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """Phase → seconds it took."""
     bytes_pulled: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

@@ -23,7 +23,7 @@ from daemon.worker.messages import Order
 from daemon.worker.process import IncompleteError, main
 from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoError
 from engine.types import Commit, Counts, Cursor, ExtractReport, FaceRecord, Progress, Resume
-from engine.workspace import Layout, inbox_layout, prepare_workspace, sync_folders, write_file
+from engine.workspace.workspace import Layout, inbox_layout, prepare_workspace, sync_folders, write_file
 
 PIECE_FRAMES = 10
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from daemon.worker.extractor import try_file
 from daemon.worker.messages import Order
 from daemon.worker.process import main
+from engine.footage.video import open_frames
 from engine.types import Commit, Counts, Cursor, ExtractReport, Progress, Resume
-from engine.video import open_frames
-from engine.workspace import prepare_workspace
+from engine.workspace.workspace import prepare_workspace
 from tests.fake_worker import FakeExtractor, layout_of, report
 
 PIECE_FRAMES = 4

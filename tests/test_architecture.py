@@ -83,7 +83,7 @@ def test_only_ssh_imports_paramiko() -> None:
     users = {
         name for name, path in modules().items() if re.search(r"^\s*(from|import) paramiko", path.read_text(), re.M)
     }
-    assert users <= {"sync.ssh"}
+    assert users <= {"sync.transports.ssh"}
 
 
 def test_nothing_unpickles_without_a_closed_list() -> None:

@@ -12,7 +12,7 @@ from daemon.errors import ExitCode
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from sync.average_files import AverageReport
+    from sync.averaging.average_files import AverageReport
 
 RULES = ("mean", "median", "trimmed")
 
@@ -47,7 +47,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run_average(options: argparse.Namespace) -> int:
     """Average, and say how far apart the inputs were."""
-    from sync.average_files import average_files
+    from sync.averaging.average_files import average_files
 
     report = average_files(options.inputs, options.out, shares=options.shares, rule=options.rule)
     if options.json:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from engine.types import ExtractReport, ExtractSettings, Identity, Progress
-    from engine.workspace import Layout
+    from engine.workspace.workspace import Layout
 
 FACE_TYPES = ("half_face", "midfull_face", "full_face", "whole_face", "head")
 """As engine.types has them, written again because importing it costs the time of numpy."""
@@ -139,8 +139,8 @@ def settings_from(options: argparse.Namespace) -> ExtractSettings:
 def run_extract(options: argparse.Namespace) -> int:
     """Extract every input; go on after one that cannot be read, and say so at the end."""
     from engine.errors import InputError
-    from engine.footage import look_at_source
-    from engine.sole_writer import sole_writer
+    from engine.footage.contract import look_at_source
+    from engine.workspace.sole_writer import sole_writer
 
     settings = settings_from(options)
     if len(options.inputs) == 1:  # said before the models are loaded, which takes its time
@@ -187,8 +187,8 @@ def _extract_one(
     options: argparse.Namespace,
     stop: Stop,
 ) -> ExtractReport:
-    from engine.earlier_run import clear_earlier_run
     from engine.extract import extract
+    from engine.workspace.earlier_run import clear_earlier_run
 
     clear_earlier_run(layout, source, replace=options.replace)
     with progress_bar(shown(source.name), visible=not (options.quiet or options.json)) as on_progress:
@@ -240,7 +240,7 @@ def _layouts(inputs: Sequence[Path], out: Path) -> list[Layout]:
     """One input has plain names; several are told apart by their slug in front."""
     from dataclasses import replace
 
-    from engine.workspace import output_layout, slug_of
+    from engine.workspace.workspace import output_layout, slug_of
 
     layout = output_layout(out)
     if len(inputs) == 1:
@@ -256,8 +256,8 @@ def _layouts(inputs: Sequence[Path], out: Path) -> list[Layout]:
 
 def identity_from(options: argparse.Namespace, backend: Any) -> Identity:
     """Make the identity that the reference options name; tell which photos cannot be used."""
-    from engine.identity import build_identity
-    from engine.identity_file import load_identity
+    from engine.identity.identity import build_identity
+    from engine.identity.identity_file import load_identity
 
     files = [path for path in options.reference if path.suffix == ".npz"]
     if files:

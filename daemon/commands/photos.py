@@ -20,7 +20,7 @@ from daemon.errors import ExitCode
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from engine.reference_photos import PhotoReport
+    from engine.identity.reference_photos import PhotoReport
 
 
 def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -65,8 +65,8 @@ def run_match(options: argparse.Namespace) -> int:
 
 
 def _match_row(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    from engine.identity import build_identity
-    from engine.match import similarity
+    from engine.identity.identity import build_identity
+    from engine.identity.match import similarity
 
     backend = open_chosen_backend(options, name)
     first, _ = build_identity([options.first], backend, name="A", largest_face=options.largest_face)
@@ -111,8 +111,8 @@ def _add_reference(commands: _SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run_reference(options: argparse.Namespace) -> int:
     """Report on each photo; exit 0 when every one is used, 3 when only some are."""
-    from engine.identity import build_identity
-    from engine.identity_file import save_identity
+    from engine.identity.identity import build_identity
+    from engine.identity.identity_file import save_identity
 
     backend = open_chosen_backend(options)
     name = name_of_person(options.photos, options.name)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from daemon.config.schema import Config
     from daemon.config.sync_tables import MachineConfig, SyncConfig
-    from sync.rounds import Rounds
-    from sync.standing import RoundRecord
+    from sync.rounds.rounds import Rounds
+    from sync.rounds.standing import RoundRecord
     from sync.types import Round
 
 WATCH_TEXT = "watch the machines and do every round that is due, until interrupted"
@@ -177,7 +177,7 @@ def _rounds(config: Config, settings: SyncConfig, *, quiet: bool) -> Iterator[Ro
     """The rounds of a model; the first interrupt ends a round where it is safe, the second at once."""
     from daemon.machines import round_settings_of
     from daemon.state_folder import prepare_state_folder
-    from sync.rounds import Rounds
+    from sync.rounds.rounds import Rounds
 
     prepare_state_folder(config.service.state_dir)  # weights are a likeness: not for others to read
     stop = threading.Event()
@@ -215,7 +215,7 @@ def _tell_round(done: Round, options: argparse.Namespace) -> int:
 
 def _watch(rounds: Rounds, settings: SyncConfig, options: argparse.Namespace) -> int:
     from daemon.machines import stage_table_of
-    from sync.watch import Watch
+    from sync.rounds.watch import Watch
 
     watch = Watch(rounds, stage_table_of(settings))
     rounds.recover()
@@ -236,9 +236,9 @@ def _watch(rounds: Rounds, settings: SyncConfig, options: argparse.Namespace) ->
 def _print_hooks(config: Config, settings: SyncConfig) -> int:
     """Put the hook on every cooperating machine and print the line for its trainer."""
     from daemon.machines import machine_of, model_of
-    from sync.places import places_of
-    from sync.ssh_files import connect
-    from sync.trainer_hook import hook_line, install_hook
+    from sync.rounds.places import places_of
+    from sync.trainers.trainer_hook import hook_line, install_hook
+    from sync.transports.ssh_files import connect
 
     chosen = [machine for machine in config.machines if machine.name in settings.machines]
     cooperating = [machine for machine in chosen if machine.control == "cooperative"]
@@ -258,8 +258,8 @@ def _print_hooks(config: Config, settings: SyncConfig) -> int:
 
 def _trust(settings: MachineConfig, options: argparse.Namespace) -> int:
     from daemon.machines import machine_of
-    from sync.known_hosts import trust_host_key
-    from sync.ssh import fetch_host_key, known_host_keys
+    from sync.transports.known_hosts import trust_host_key
+    from sync.transports.ssh import fetch_host_key, known_host_keys
 
     machine = machine_of(settings)
     if machine.transfer == "local" or machine.known_hosts is None:
@@ -292,7 +292,7 @@ def _trust(settings: MachineConfig, options: argparse.Namespace) -> int:
 def _list_machines(config: Config, options: argparse.Namespace) -> int:
     """Try every machine of every model, and print how far each is."""
     from daemon.machines import stage_table_of
-    from sync.watch import Watch
+    from sync.rounds.watch import Watch
 
     found: list[dict[str, Any]] = []
     for settings in config.syncs:

@@ -19,8 +19,8 @@ from daemon.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from engine.threshold_curve import Choice, CurvePoint
-    from engine.tune import Survey
+    from engine.tuning.threshold_curve import Choice, CurvePoint
+    from engine.tuning.tune import Survey
 
 PICTURE = "tune.png"
 PICTURE_FORMATS = (".png", ".jpg", ".jpeg")
@@ -60,9 +60,9 @@ def run_tune(options: argparse.Namespace) -> int:
         raise UsageError(f"--picture {options.picture} is neither .png nor .jpg", hint=f"for example {PICTURE}")
     if not options.picture.absolute().parent.is_dir():
         raise UsageError(f"--picture {options.picture}: there is no such folder", hint="make it, or choose another")
-    from engine.footage import look_at_source
-    from engine.threshold_curve import choose, curve
-    from engine.tune import survey
+    from engine.footage.contract import look_at_source
+    from engine.tuning.threshold_curve import choose, curve
+    from engine.tuning.tune import survey
     from engine.types import ExtractSettings
 
     given = {name: getattr(options, name) for name in ("min_confidence", "frame_skip")}
@@ -104,7 +104,7 @@ def run_tune(options: argparse.Namespace) -> int:
 
 
 def _print_curve(seen: Survey, points: tuple[CurvePoint, ...], choice: Choice) -> None:
-    from engine.threshold_curve import kinds_of
+    from engine.tuning.threshold_curve import kinds_of
 
     kinds = list(kinds_of(seen.tracks, seen.default).values())
     print(
@@ -127,8 +127,8 @@ def _print_curve(seen: Survey, points: tuple[CurvePoint, ...], choice: Choice) -
 def _write_picture(path: Path, title: str, seen: Survey, choice: Choice) -> None:
     import cv2
 
-    from engine.threshold_picture import threshold_picture
-    from engine.workspace import write_file
+    from engine.tuning.threshold_picture import threshold_picture
+    from engine.workspace.workspace import write_file
 
     pixels = threshold_picture(title, seen.tracks, default=seen.default, chosen=choice.threshold)
     _, encoded = cv2.imencode(path.suffix.lower(), pixels)

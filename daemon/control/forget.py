@@ -21,7 +21,7 @@ from daemon.jobs.outputs import clip_files
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
-from engine.workspace import inbox_layout
+from engine.workspace.workspace import inbox_layout
 
 
 @dataclass(frozen=True)

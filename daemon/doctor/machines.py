@@ -18,10 +18,10 @@ from daemon.config.sync_tables import MachineConfig, SyncConfig
 from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
 from daemon.machines import machine_of, model_of
 from sync.errors import CommandError, RemoteFileMissingError, SyncError
-from sync.places import places_of
-from sync.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, SftpClient
-from sync.ssh import SshConnection
-from sync.transport import CommandResult, LocalTransport
+from sync.rounds.places import places_of
+from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, SftpClient
+from sync.transports.ssh import SshConnection
+from sync.transports.transport import CommandResult, LocalTransport
 from sync.types import FileStat, Machine, ModelName
 
 STALL_S = 15.0

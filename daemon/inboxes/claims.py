@@ -29,7 +29,7 @@ from daemon.ledger.claims import Arrival, Claim, claim, forget_files, known_file
 from daemon.ledger.jobs import job_of_content
 from daemon.ledger.ledger import Ledger, LedgerFullError
 from daemon.worker.trial import does_not_open
-from engine.workspace import SLUG_LENGTH_MAX, inbox_layout, slug_of
+from engine.workspace.workspace import SLUG_LENGTH_MAX, inbox_layout, slug_of
 
 BATCH_FILES = 256
 BATCH_BYTES = 256 << 20

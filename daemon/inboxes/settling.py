@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from engine.image_size import IMAGE_SUFFIXES
+from engine.footage.image_size import IMAGE_SUFFIXES
 
 Kind = Literal["video", "folder"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.inboxes.settling import PARTIAL_SIBLINGS, SIDECAR_ENDING
-from engine.private_files import NAME_BYTES_MAX, make_folder, replace_file, temporary_name
+from engine.workspace.private_files import NAME_BYTES_MAX, make_folder, replace_file, temporary_name
 
 REASON_ENDING = ".reason.json"
 MARK_LENGTH = 8

@@ -28,7 +28,7 @@ from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerFullError
 from daemon.worker.messages import Failure
-from engine.workspace import inbox_layout
+from engine.workspace.workspace import inbox_layout
 
 LEDGER_TRIES_PAUSE_S = 1.0
 LEDGER_TRIES = 5

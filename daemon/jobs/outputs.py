@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.workspace import Layout
+from engine.workspace.workspace import Layout
 
 FRAME_NAME = re.compile(r"\d{8}\.(png|jpg)")
 

@@ -21,7 +21,7 @@ from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerFullError
-from engine.workspace import inbox_layout
+from engine.workspace.workspace import inbox_layout
 
 
 class Tidier:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from daemon.errors import LedgerError
 from daemon.ledger.schema import migrate
-from engine.private_files import FILE_MODE
+from engine.workspace.private_files import FILE_MODE
 
 T = TypeVar("T")
 Step = Callable[[sqlite3.Connection], T]

@@ -11,7 +11,7 @@ from daemon.jobs.ingest import Running
 from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.registry import STATE_TARGET, LabelValues, Reading
-from engine.match import ACCEPTED, ACCEPTED_IN_VIDEO, NEGATIVE, NO_MATCH, RESCUED, REVIEW_REASONS
+from engine.identity.match import ACCEPTED, ACCEPTED_IN_VIDEO, NEGATIVE, NO_MATCH, RESCUED, REVIEW_REASONS
 
 QUEUE_STATE = {"queued": "queued", "running": "running", "waiting": "retrying", "quarantined": "quarantined"}
 JOB_RESULT = {"jobs_done": "done", "jobs_failed": "failed", "jobs_quarantined": "quarantined"}

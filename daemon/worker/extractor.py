@@ -20,10 +20,10 @@ from engine.backends.backend import Backend
 from engine.backends.catalog import open_backend
 from engine.errors import InputError, InputUnavailableError, ReferencePhotoError
 from engine.extract import extract
-from engine.identity import build_identity
+from engine.footage.video import probe
+from engine.identity.identity import build_identity
 from engine.types import Commit, ExtractReport, Identity, Progress, Resume
-from engine.video import probe
-from engine.workspace import Layout, inbox_layout
+from engine.workspace.workspace import Layout, inbox_layout
 
 IDENTITIES_MAX = 16
 """So many people are kept in mind; a machine has few inboxes."""

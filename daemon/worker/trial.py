@@ -51,7 +51,7 @@ def main(parent: int, path: Path) -> int:
     die_with(parent)
     limit_memory(MEMORY_BYTES)
     from engine.errors import InputError, InputUnavailableError
-    from engine.video import probe
+    from engine.footage.video import probe
 
     try:
         probe(path)

@@ -18,7 +18,7 @@ from daemon.machines import round_settings_of
 from daemon.metrics.registry import Metrics, new_registry
 from daemon.scheduler import Scheduler
 from daemon.service import Service, names_of
-from sync.rounds import Rounds
+from sync.rounds.rounds import Rounds
 from tests.sync.fleet import Fleet, make_fleet
 from tests.sync.training import MODEL, until
 

@@ -13,7 +13,7 @@ from daemon.config.schema import Config
 from daemon.config.sync_tables import MachineConfig, SyncConfig
 from daemon.doctor.diagnosis import Diagnosis
 from daemon.doctor.machines import examine_machine, examine_machines, judge_extensions, judge_files
-from sync.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS
+from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS
 from sync.types import FileStat
 from tests.sync.sshd import SshMachine, free_port, make_ssh_machine
 

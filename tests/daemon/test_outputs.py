@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from daemon.jobs.outputs import clip_files, discard_outputs
-from engine.workspace import inbox_layout, prepare_workspace
+from engine.workspace.workspace import inbox_layout, prepare_workspace
 
 OWN = (
     "aligned/take-00000001_0.jpg",

@@ -12,7 +12,7 @@ import pytest
 
 from daemon.config.load import read_config
 from daemon.machines import round_settings_of
-from sync.rounds import Rounds
+from sync.rounds.rounds import Rounds
 from tests.daemon_rig import ROOT, wait_until
 from tests.sync.fleet import Fleet, make_fleet
 from tests.sync.training import MODEL

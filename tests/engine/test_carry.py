@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from engine.carry import Carry, carry_from_json, carry_to_json
-from engine.closing import ReviewTrack
 from engine.errors import InputError
-from engine.match import Gallery
-from engine.quality import FaceQuality
-from engine.scout import ScoutState
-from engine.shots import ShotState
-from engine.tracking import Sample, Sighting, Track
+from engine.identity.match import Gallery
+from engine.tracks.carry import Carry, carry_from_json, carry_to_json
+from engine.tracks.closing import ReviewTrack
+from engine.tracks.quality import FaceQuality
+from engine.tracks.scout import ScoutState
+from engine.tracks.shots import ShotState
+from engine.tracks.tracking import Sample, Sighting, Track
 from engine.types import Face
 
 

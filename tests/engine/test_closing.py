@@ -9,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engine.closing import WAITING_MAX, ReviewTrack, accept_known, drop_near_duplicates, revisions, still_waiting
 from engine.extract import extract
-from engine.match import ACCEPTED, ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW, Gallery, TrackVerdict
-from engine.quality import FaceQuality
-from engine.tracking import Sample, Sighting, Track
+from engine.identity.match import ACCEPTED, ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW, Gallery, TrackVerdict
+from engine.tracks.closing import WAITING_MAX, ReviewTrack, accept_known, drop_near_duplicates, revisions, still_waiting
+from engine.tracks.quality import FaceQuality
+from engine.tracks.tracking import Sample, Sighting, Track
 from engine.types import Commit, ExtractSettings, Face, FaceRecord
-from engine.workspace import Layout, output_layout, prepare_workspace
+from engine.workspace.workspace import Layout, output_layout, prepare_workspace
 from tests.painted import ALICE as PAINTED
 from tests.painted import PaintedBackend, identity_of, picture
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from engine.decide import Decision, decide
-from engine.footage import DecodedFrame
-from engine.match import ACCEPTED, ANOTHER_IN_FRAME, Gallery, Rule
-from engine.scout import Scout
+from engine.footage.contract import DecodedFrame
+from engine.identity.match import ACCEPTED, ANOTHER_IN_FRAME, Gallery, Rule
+from engine.tracks.decide import Decision, decide
+from engine.tracks.scout import Scout
 from engine.types import Image
 from tests.painted import ALICE, BOB, PaintedBackend, frames, identity_of, picture
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.earlier_run import clear_earlier_run
 from engine.errors import OutputError
-from engine.workspace import Layout, output_layout, prepare_workspace
+from engine.workspace.earlier_run import clear_earlier_run
+from engine.workspace.workspace import Layout, output_layout, prepare_workspace
 
 SOURCE = Path("clips/a.mp4")
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from engine.dfl.image import read_metadata
 from engine.errors import OutputError
-from engine.face_writer import WAITING_MAX, FaceWriter
 from engine.stopwatch import Stopwatch
 from engine.types import ExtractSettings, Face, Frame
-from engine.workspace import Layout, output_layout, prepare_workspace
+from engine.workspace.face_writer import WAITING_MAX, FaceWriter
+from engine.workspace.workspace import Layout, output_layout, prepare_workspace
 from tests.painted import ALICE, PaintedBackend, picture
 
 

@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from engine.hardware import PICTURES_COMPARED, as_software, disagreement, try_on_gpu
-from engine.pixels import to_bgr
-from engine.video import open_frames
+from engine.footage.hardware import PICTURES_COMPARED, as_software, disagreement, try_on_gpu
+from engine.footage.pixels import to_bgr
+from engine.footage.video import open_frames
 from tests.clips import make_clip
 
 NVIDIA = Path("/dev/nvidia0")

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from engine.backends.backend import BackendInfo
 from engine.backends.catalog import open_backend
 from engine.errors import ReferencePhotoError
-from engine.identity import build_identity
-from engine.match import similarity_to
-from engine.reference_photos import NO_FACE, SEVERAL_FACES, TINY_FACE, UNREADABLE, USED
+from engine.identity.identity import build_identity
+from engine.identity.match import similarity_to
+from engine.identity.reference_photos import NO_FACE, SEVERAL_FACES, TINY_FACE, UNREADABLE, USED
 from engine.types import Face, Image, Metric
 
 GROUP_PHOTO = Path(insightface.__file__).parent / "data" / "images" / "t1.jpg"

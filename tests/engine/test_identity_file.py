@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine.errors import OutputError, ReferencePhotoError
-from engine.identity_file import load_identity, save_identity
+from engine.identity.identity_file import load_identity, save_identity
 from engine.types import Identity
 
 

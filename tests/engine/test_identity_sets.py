@@ -9,7 +9,7 @@ import pytest
 from engine.backends.backend import Backend
 from engine.backends.catalog import open_backend
 from engine.errors import ReferencePhotoError
-from engine.identity import build_identity
+from engine.identity.identity import build_identity
 
 
 @pytest.fixture(scope="module")

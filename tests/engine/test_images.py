@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
-from engine.image_size import image_size
+from engine.footage.image_size import image_size
+from engine.footage.video import open_frames, probe
 from engine.types import Cursor
-from engine.video import open_frames, probe
 from tests.clips import draw_numbered, frame_number
 
 SUFFIXES = ("jpg", "jpeg", "png", "tif", "tiff", "bmp", "webp")

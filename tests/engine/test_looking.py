@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.looking import is_dark, look_everywhere, look_near, look_turned, roll_of
-from engine.tracking import centre
+from engine.tracks.looking import is_dark, look_everywhere, look_near, look_turned, roll_of
+from engine.tracks.tracking import centre
 from engine.types import Face, Image
 from tests.painted import ALICE, SIZE, PaintedBackend, frames, picture
 

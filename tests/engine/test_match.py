@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import ModelError
-from engine.match import (
+from engine.identity.match import (
     ACCEPTED,
     ACCEPTED_IN_VIDEO,
     ANOTHER_IN_FRAME,
@@ -25,8 +25,8 @@ from engine.match import (
     learn,
     similarity,
 )
-from engine.quality import FaceQuality
-from engine.tracking import Sample, Sighting, Track
+from engine.tracks.quality import FaceQuality
+from engine.tracks.tracking import Sample, Sighting, Track
 from engine.types import Embedding, Face, Identity, Metric
 
 

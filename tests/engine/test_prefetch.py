@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
-from engine.footage import DecodedFrame, FrameReader
-from engine.images import DecodedImage
-from engine.prefetch import Prefetch
+from engine.footage.contract import DecodedFrame, FrameReader
+from engine.footage.images import DecodedImage
+from engine.footage.prefetch import Prefetch
 
 FRAME_BYTES = 300
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engine.preview import COLUMNS, GAP_PX, HEADER_PX, TILE_PX, TILES_MAX, preview_sheet
 from engine.types import FaceRecord
+from engine.workspace.preview import COLUMNS, GAP_PX, HEADER_PX, TILE_PX, TILES_MAX, preview_sheet
 
 
 def record(frame: int, similarity: float, file: str | None) -> FaceRecord:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.private_files import FILE_MODE, FOLDER_MODE, make_folder, replace_file, temporary_name
+from engine.workspace.private_files import FILE_MODE, FOLDER_MODE, make_folder, replace_file, temporary_name
 
 
 def mode(path: Path) -> int:

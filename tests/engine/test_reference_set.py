@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.reference_set import cluster_centres, duplicate_weights, leave_one_out, people_in, weighted_mean
+from engine.identity.reference_set import cluster_centres, duplicate_weights, leave_one_out, people_in, weighted_mean
 
 DIMENSIONS = 32
 

@@ -12,10 +12,10 @@ import pytest
 
 from engine.backends.backend import Backend
 from engine.backends.catalog import open_backend
-from engine.match import Rule
-from engine.scout import EMPTY_EVERY, INTERVAL_CALM, Scout
+from engine.identity.match import Rule
+from engine.tracks.scout import EMPTY_EVERY, INTERVAL_CALM, Scout
+from engine.tracks.windows import Window, WindowReader
 from engine.types import Face, Identity, Image
-from engine.windows import Window, WindowReader
 from tests.painted import ALICE, BOB, PaintedBackend, frames, identity_of, picture
 
 SHORTEST = INTERVAL_CALM

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.seek import Timeline, places_to_start, seek_times
+from engine.footage.seek import Timeline, places_to_start, seek_times
 from engine.types import Cursor
 
 PACKET_BYTES = 100

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.shots import ShotState, advance, change_between, is_cut
+from engine.tracks.shots import ShotState, advance, change_between, is_cut
 from engine.types import Image
 
 

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.extract import extract
+from engine.footage.stretch import StretchReader
+from engine.footage.video import open_frames
 from engine.steps import TELL_EVERY_S, Steps
-from engine.stretch import StretchReader
 from engine.types import Commit, Cursor, ExtractReport, ExtractSettings, Face, Image, Progress, Resume
-from engine.video import open_frames
-from engine.workspace import inbox_layout
+from engine.workspace.workspace import inbox_layout
 from tests.clips import make_clip
 from tests.painted import ALICE, PaintedBackend, identity_of, picture
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import InputError
-from engine.stretch import StretchReader
+from engine.footage.stretch import StretchReader
+from engine.footage.video import open_frames
 from engine.types import Cursor
-from engine.video import open_frames
 
 RATE = 25
 

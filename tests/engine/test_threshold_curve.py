@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from engine.threshold_curve import SeenTrack, certain_strangers, choose, curve, kinds_of, thresholds
-from engine.threshold_picture import CHOSEN_BGR, COLOURS_BGR, threshold_picture
+from engine.tuning.threshold_curve import SeenTrack, certain_strangers, choose, curve, kinds_of, thresholds
+from engine.tuning.threshold_picture import CHOSEN_BGR, COLOURS_BGR, threshold_picture
 
 AUTO = 0.40
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.quality import FaceQuality
-from engine.tracking import (
+from engine.tracks.quality import FaceQuality
+from engine.tracks.tracking import (
     SAMPLES_MAX,
     Looked,
     Sample,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.tracks.variety import ALIKE, choose_varied, descriptor_of
 from engine.types import Image
-from engine.variety import ALIKE, choose_varied, descriptor_of
 
 
 def face(seed: int) -> Image:

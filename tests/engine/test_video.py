@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
-from engine.pixels import turn_of, upright
+from engine.footage.pixels import turn_of, upright
+from engine.footage.video import open_frames, probe
 from engine.types import Image
-from engine.video import open_frames, probe
 from tests.clips import draw_numbered
 
 Maker = Callable[..., Path]

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError, InputUnavailableError
+from engine.footage.video import open_frames, probe
 from engine.types import Cursor, Image
-from engine.video import open_frames, probe
 
 Maker = Callable[..., Path]
 Reader = Callable[[Image], int]
@@ -233,7 +233,7 @@ def test_a_disk_that_fails_under_the_reader_is_worth_another_try(
     def failing(*_: object, **__: object) -> Iterator[None]:
         raise av.error.OSError(5, "Input/output error", str(clip))
 
-    monkeypatch.setattr("engine.container.av.open", failing)
+    monkeypatch.setattr("engine.footage.container.av.open", failing)
     with pytest.raises(InputUnavailableError, match="may be sound") as caught:
         probe(clip)
     assert caught.value.retryable

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.decoder import Decoder, Picture
+from engine.footage.decoder import Decoder, Picture
+from engine.footage.video import DecodedFrame, open_frames
 from engine.types import Cursor
-from engine.video import DecodedFrame, open_frames
 
 if TYPE_CHECKING:
-    from engine.decoder import Packets
+    from engine.footage.decoder import Packets
 
 FRAMES = 60
 UNEVEN_TICKS = [number * 40 + (number * 7) % 23 for number in range(FRAMES)]
@@ -73,7 +73,7 @@ def test_a_resume_near_the_end_does_not_decode_from_the_start(
                 lowest.append(picture.pts)
                 yield picture
 
-    monkeypatch.setattr("engine.video.Decoder", Watched)
+    monkeypatch.setattr("engine.footage.video.Decoder", Watched)
     with open_frames(clip, after=Cursor(50, last_pts)) as reader:
         assert next(reader).index == 50
     assert last_pts is not None

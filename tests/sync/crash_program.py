@@ -16,12 +16,12 @@ from pathlib import Path
 
 import paramiko  # noqa: F401  sync.ssh imports it when it connects first; here once for all forks
 
-from sync.journal import Entry, FileJournal
-from sync.round_settings import SyncSettings
-from sync.rounds import Rounds
-from sync.ssh_files import SshTransport
-from sync.ssh_openssh import find_ssh
-from sync.transport import LocalTransport, Transport
+from sync.rounds.journal import Entry, FileJournal
+from sync.rounds.round_settings import SyncSettings
+from sync.rounds.rounds import Rounds
+from sync.transports.ssh_files import SshTransport
+from sync.transports.ssh_openssh import find_ssh
+from sync.transports.transport import LocalTransport, Transport
 from sync.types import Machine
 
 

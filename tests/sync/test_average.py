@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from sync.average import (
+from sync.averaging.average import (
     AverageSettings,
     GramTable,
     combine,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from engine.dfl.errors import DfldError, FormatError
-from sync.average_files import average_files
+from sync.averaging.average_files import average_files
 from sync.errors import AverageError, DisagreementError
 
 PARTS = ("decoder", "encoder", "inter_AB", "inter_B")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sync.average_files import average_files
+from sync.averaging.average_files import average_files
 
 MIB = 2**20
 ARRAY_MIB = 16
@@ -36,7 +36,7 @@ def test_an_npz_average_needs_less_memory_than_one_of_its_arrays(tmp_path: Path,
 
 def test_pytorch_files_are_mapped_and_not_read(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from sync.torch_files import load_torch
+    from sync.averaging.torch_files import load_torch
 
     path = tmp_path / "model.pt"
     torch.save({"weight": torch.ones(64 * MIB // 4)}, path)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sync.average import AverageSettings
-from sync.average_model import ModelPlan, average_model, machine_shares, update_deployed
+from sync.averaging.average import AverageSettings
+from sync.averaging.average_model import ModelPlan, average_model, machine_shares, update_deployed
+from sync.averaging.gates import GateSettings
 from sync.errors import AverageError, DisagreementError
-from sync.gates import GateSettings
 
 PARTS = ("encoder.npy", "decoder.npy")
 

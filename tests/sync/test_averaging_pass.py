@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from engine.dfl.weights import index_weights
-from sync.average import AverageSettings, uniform_shares
-from sync.averaging_pass import CHUNK_ITEMS, Output, PassPlan, run_averaging_pass
-from sync.divergence import measure_divergence
+from sync.averaging.average import AverageSettings, uniform_shares
+from sync.averaging.averaging_pass import CHUNK_ITEMS, Output, PassPlan, run_averaging_pass
+from sync.averaging.divergence import measure_divergence
+from sync.averaging.gates import GateSettings, judge_weights
+from sync.averaging.tensor_file import TensorFile
 from sync.errors import AverageError, DisagreementError
-from sync.gates import GateSettings, judge_weights
-from sync.tensor_file import TensorFile
 
 Model = dict[str, np.ndarray]
 

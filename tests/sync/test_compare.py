@@ -8,7 +8,7 @@ import pytest
 
 from engine.dfl.training_state import read_training_state
 from engine.dfl.weights import index_weights
-from sync.compare import (
+from sync.averaging.compare import (
     agree_on_options,
     agree_on_start,
     agree_on_tensors,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.rounds import Rounds
+from sync.rounds.rounds import Rounds
 from tests.sync.crash_program import CrashCase
 from tests.sync.fleet import Fleet, make_fleet, weights_value
 from tests.sync.sshd import SshMachine

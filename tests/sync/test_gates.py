@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from sync.average import GramTable, TensorGram, gram_of_rows, uniform_shares
-from sync.divergence import measure_divergence
+from sync.averaging.average import GramTable, TensorGram, gram_of_rows, uniform_shares
+from sync.averaging.divergence import measure_divergence
+from sync.averaging.gates import GateSettings, judge_weights, refuse_cold_start, refuse_idle, spread_limit
 from sync.errors import DisagreementError
-from sync.gates import GateSettings, judge_weights, refuse_cold_start, refuse_idle, spread_limit
 
 GATES = GateSettings()
 GENERATOR = np.random.default_rng(1)

@@ -9,9 +9,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.in_flight import PIECES_WAITING, Arriving, HashBeside, Leaving
-from sync.ssh import cut
-from sync.transport import ignore_bytes
+from sync.transports.in_flight import PIECES_WAITING, Arriving, HashBeside, Leaving
+from sync.transports.ssh import cut
+from sync.transports.transport import ignore_bytes
 
 PIECE = 4096
 

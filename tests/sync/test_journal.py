@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sync.errors import JournalError
-from sync.journal import Entry, FileJournal
-from sync.standing import RoundRecord, replay, stand
+from sync.rounds.journal import Entry, FileJournal
+from sync.rounds.standing import RoundRecord, replay, stand
 
 
 @pytest.fixture

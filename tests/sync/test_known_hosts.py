@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.known_hosts import HostKey, trust_host_key
+from sync.transports.known_hosts import HostKey, trust_host_key
 
 
 def key_of(number: int) -> HostKey:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sync.average import AverageSettings
+from sync.averaging.average import AverageSettings
 from sync.errors import RoundError, UnreachableError
-from sync.rounds import Rounds
-from sync.transport import LocalTransport, Transport
+from sync.rounds.rounds import Rounds
+from sync.transports.transport import LocalTransport, Transport
 from sync.types import Machine
 from tests.sync.fleet import Fleet, as_value, begun, make_fleet, mean_of, weights_value
 from tests.sync.training import MODEL

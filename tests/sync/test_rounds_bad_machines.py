@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sync.rounds import Rounds
+from sync.rounds.rounds import Rounds
 from tests.sync.fleet import Fleet, as_value, begun, make_fleet, mean_of, weights_value
 from tests.sync.training import MODEL, TrainingMachine
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sync.rounds import Rounds
-from sync.trainer_hook import hook_line, install_hook
-from sync.transport import LocalTransport
+from sync.rounds.rounds import Rounds
+from sync.trainers.trainer_hook import hook_line, install_hook
+from sync.transports.transport import LocalTransport
 from tests.sync.fleet import Fleet, weights_value
 from tests.sync.sshd import SshMachine
 from tests.sync.training import MODEL, TrainingMachine, until

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.rounds import Rounds
+from sync.rounds.rounds import Rounds
 from sync.types import Machine
 from tests.sync.fleet import Fleet, as_value, mean_of
 from tests.sync.sshd import SshMachine, make_ssh_machine

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from sync.errors import RemoteFileMissingError, SnapshotError
-from sync.places import optimizer_parts, weight_parts
-from sync.snapshot import ModelListing, list_model, take_snapshot, why_unsettled
-from sync.transport import LocalTransport, OnBytes, ignore_bytes
+from sync.rounds.places import optimizer_parts, weight_parts
+from sync.rounds.snapshot import ModelListing, list_model, take_snapshot, why_unsettled
+from sync.transports.transport import LocalTransport, OnBytes, ignore_bytes
 from sync.types import FileStat, Machine, ModelName
 from tests.sync.fleet import SNAPSHOTS
 from tests.sync.standin_trainer import SHAPES

@@ -22,10 +22,10 @@ from sync.errors import (
     UnknownHostKeyError,
     UnreachableError,
 )
-from sync.known_hosts import trust_host_key
-from sync.ssh import SshConnection, fetch_host_key
-from sync.ssh_files import SshTransport
-from sync.ssh_openssh import find_ssh, ssh_command
+from sync.transports.known_hosts import trust_host_key
+from sync.transports.ssh import SshConnection, fetch_host_key
+from sync.transports.ssh_files import SshTransport
+from sync.transports.ssh_openssh import find_ssh, ssh_command
 from sync.types import Machine
 from tests.sync.proxy import FaultyProxy
 from tests.sync.sshd import SshMachine, free_port, make_key, make_ssh_machine

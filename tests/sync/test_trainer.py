@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from sync.errors import SyncError, TrainerError
-from sync.places import places_of
-from sync.push import note_given, put_in_place, stage
-from sync.trainer import trainer_of
-from sync.trainer_contract import Exchange, Trainer, TrainerSettings, read_state
-from sync.trainer_hook import hook_line, hook_source, install_hook
-from sync.transport import LocalTransport
+from sync.rounds.places import places_of
+from sync.rounds.push import note_given, put_in_place, stage
+from sync.trainers.trainer import trainer_of
+from sync.trainers.trainer_contract import Exchange, Trainer, TrainerSettings, read_state
+from sync.trainers.trainer_hook import hook_line, hook_source, install_hook
+from sync.transports.transport import LocalTransport
 from sync.types import Machine, ModelName
 from tests.sync.training import MODEL, QUICK, TrainingMachine, until
 

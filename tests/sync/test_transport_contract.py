@@ -15,9 +15,9 @@ from sync.errors import (
     RemoteFileError,
     RemoteFileMissingError,
 )
-from sync.ssh_files import SshTransport, connect
-from sync.ssh_openssh import find_ssh
-from sync.transport import LocalTransport, Transport
+from sync.transports.ssh_files import SshTransport, connect
+from sync.transports.ssh_openssh import find_ssh
+from sync.transports.transport import LocalTransport, Transport
 from sync.types import Machine
 from tests.sync.sshd import SshMachine
 

@@ -7,11 +7,11 @@ import pickle
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sync.rounds import Rounds
-from sync.stages import StageSettings, StageTable
-from sync.transport import LocalTransport
+from sync.rounds.rounds import Rounds
+from sync.rounds.stages import StageSettings, StageTable
+from sync.rounds.watch import Watch
+from sync.transports.transport import LocalTransport
 from sync.types import FileStat, Machine
-from sync.watch import Watch
 from tests.sync.fleet import Fleet, begun, make_fleet
 from tests.sync.test_rounds_bad_machines import break_weights
 from tests.sync.training import MODEL

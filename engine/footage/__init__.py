@@ -1,0 +1,14 @@
+"""Frames out of hostile files: videos and folders of images.
+
+contract    what every source of frames promises
+video       a video file as frames: probe, read in order, go on at a cursor
+container   opening an untrusted video file
+prefetch    decoding in a thread, a little ahead
+decoder     one pass over it: packets in, pictures out
+hardware    decoding on the GPU, where it gives the same pictures
+seek        where to start decoding so that the rest comes out the same
+pixels      decoded frames -> arrays, the right way up
+stretch     only the frames from one time to another
+images      a folder of images as frames
+image_size  the size that an image file's header states
+"""

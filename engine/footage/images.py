@@ -1,0 +1,149 @@
+"""Folders of images -> frames, in name order.
+
+For frames extracted earlier by other tools. Subfolders, other files and symbolic links are left alone: an inbox must
+not lead out of itself. Not for reference photos (engine.identity.identity reads those).
+
+A frame's index is the image's place among the sorted names, unreadable images included. Of several images with one
+stem (`a.jpg`, `a.png`) the first by name is taken: DeepFaceLab joins faces to frames by stem. EXIF orientation is
+applied; gray, 16-bit and transparent images become 8-bit BGR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from engine.errors import InputError, InputUnavailableError
+from engine.footage.contract import (
+    PASSING_TROUBLES,
+    DecodedFrame,
+    FrameReader,
+    Region,
+    VideoInfo,
+    height_for_width,
+    refuse_oversize,
+)
+from engine.footage.image_size import IMAGE_SUFFIXES, image_size
+from engine.steps import Step, no_step
+from engine.types import Cursor, Frame, Image
+
+MAX_IMAGE_BYTES = 512 * 1024 * 1024
+"""A larger file is not read: beyond any still photograph, and it would not fit a worker's memory."""
+NO_CLOCK = Fraction(1, 1)
+"""Images have no time; their pts is None and this unit says nothing."""
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the images of a folder in name order, one a stem. Raise InputError when the folder cannot be read."""
+    try:
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed: {error.strerror}", hint="check its permissions") from error
+    chosen: dict[str, Path] = {}
+    for entry in entries:
+        if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() and not entry.is_symlink():
+            chosen.setdefault(entry.stem, entry)
+    return list(chosen.values())
+
+
+class DecodedImage(DecodedFrame):
+    """One image of a folder, already BGR: image files have no cheaper form."""
+
+    def __init__(self, pixels: Image, *, index: int, name: str, packets_damaged: int) -> None:
+        self.index = index
+        self.pts = None
+        self.time_base = NO_CLOCK
+        self.source_filename = name
+        self.packets_damaged = packets_damaged
+        self.height, self.width = pixels.shape[:2]
+        self.nbytes = pixels.nbytes
+        self._pixels = pixels
+
+    def luma(self, width: int) -> Image:
+        return np.asarray(cv2.cvtColor(self.scaled(width), cv2.COLOR_BGR2GRAY), np.uint8)
+
+    def scaled(self, width: int) -> Image:
+        height, full_width = self._pixels.shape[:2]
+        size = (width, height_for_width(width, (full_width, height)))
+        return np.asarray(cv2.resize(self._pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def to_frame(self, region: Region | None = None) -> Frame:
+        del region  # the pixels are there already
+        return Frame(self.index, self.pts, self.time_base, self._pixels, self.source_filename)
+
+
+class ImageFolderReader(FrameReader):
+    """Frames of one folder. Its list of images is fixed when it is opened."""
+
+    def __init__(self, folder: Path, *, after: Cursor | None, step: Step = no_step) -> None:
+        self._files = image_files(folder)
+        if not self._files:
+            raise InputError(
+                f"{folder}: holds no images, expected {', '.join(sorted(IMAGE_SUFFIXES))}",
+                hint="subfolders and symbolic links are not followed",
+            )
+        self._start = after.next_frame if after is not None else 0
+        self._step = step
+        first = next((image for image in map(_read, self._files) if image is not None), None)
+        if first is None:
+            raise InputError(f"{folder}: none of its {len(self._files)} images can be read")
+        self.info = VideoInfo(
+            path=folder,
+            kind="images",
+            width=first.shape[1],
+            height=first.shape[0],
+            frames_estimate=len(self._files),
+            average_rate=None,
+            time_base=NO_CLOCK,
+            duration_s=None,
+            rotation_degrees=0,
+            codec="images",
+            pixel_format="bgr24",
+        )
+        self._images = self._walk()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.info.warnings
+
+    def __next__(self) -> DecodedFrame:
+        return next(self._images)
+
+    def close(self) -> None:
+        self._images = iter(())
+
+    def _walk(self) -> Iterator[DecodedFrame]:
+        for index, file in enumerate(self._files[self._start :], self._start):
+            pixels = _read(file)
+            if pixels is None:
+                self.packets_damaged += 1
+                self._step()
+                continue
+            self.frames_decoded += 1
+            yield DecodedImage(pixels, index=index, name=file.name, packets_damaged=self.packets_damaged)
+
+
+def _read(file: Path) -> Image | None:
+    """Return an image as (H, W, 3) uint8 BGR, upright; None when it cannot be read or is larger than dfld takes."""
+    try:
+        if file.stat().st_size > MAX_IMAGE_BYTES:
+            return None
+        data = file.read_bytes()
+        size = image_size(data)
+        if size is None:
+            return None
+        refuse_oversize(file, *size)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except OSError as error:
+        if error.errno in PASSING_TROUBLES:
+            raise InputUnavailableError(
+                f"{file}: reading it failed: {error.strerror}", hint="check the disk or network share it lies on"
+            ) from error
+        return None
+    except (InputError, cv2.error):
+        return None
+    return None if pixels is None else np.asarray(pixels, np.uint8)

@@ -1,0 +1,293 @@
+"""Videos -> decoded frames: probe a file, read it in order, go on at a cursor.
+
+For anything FFmpeg's libraries open (through PyAV), and the door to folders of images (engine.footage.images). Not for
+finding shots (engine.tracks.shots), and without any threads but the decoder's.
+
+Indices. A frame's index counts the pictures the decoder put out; unsound ones (engine.footage.decoder) are dropped and
+counted as damaged, but keep their index. A packet that decodes to nothing has none. So an index means the same frame in
+every run over the same file. To make that true for damaged files too, decoding goes on with one thread from the first
+damage: decoders race with themselves there. Streams that change their size keep each frame's own size.
+
+Timestamps are the stream's own (exact for variable rates); where a container has only decoding times (AVI), those
+stand in, as FFmpeg's "best effort" timestamps do. Interlaced frames are left woven and said to be so.
+
+The file is untrusted: see engine.footage.container. What can still hang or crash is the decoder's C code: run it in a
+process that may die.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+from av.video.stream import VideoStream
+
+from engine.errors import InputError
+from engine.footage.contract import DecodedFrame, FrameReader, VideoInfo, look_at_source, refuse_oversize
+from engine.footage.decoder import Decoder, Picture
+from engine.footage.hardware import as_software, try_on_gpu
+from engine.footage.images import ImageFolderReader
+from engine.footage.pixels import DecodedVideoFrame, Turns, clockwise_degrees, turn_of
+from engine.footage.seek import first_usable, places_to_start, read_timeline, retraces, seek_times, without_leading
+from engine.steps import Step, no_step
+from engine.types import Cursor
+
+if TYPE_CHECKING:
+    from engine.footage.decoder import Packets
+
+__all__ = ["DecodedFrame", "FrameReader", "VideoInfo", "open_frames", "probe"]
+
+SHORT_BELOW = 0.98
+"""Less than this part of what the header promises: the file was cut. Sound files are often off by a frame or two."""
+MILLISECONDS = Fraction(1, 1000)
+"""Unit of time for streams that name none."""
+
+_HDR_TRANSFERS = {16: "PQ (HDR10)", 18: "HLG"}  # transfer characteristics of ITU-T H.273, table 3
+_PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
+_RATE_TOLERANCE = 0.01  # mean and nominal rate of a constant-rate file differ by rounding only
+
+
+def probe(path: Path) -> VideoInfo:
+    """Given a file or a folder of images, return what it holds, decoding up to the first frame.
+
+    Raise InputError for anything that gives no frame, InputUnavailableError when reading failed for a reason outside
+    the file (I/O error, too many open files).
+    """
+    with open_frames(path) as reader:
+        return reader.info
+
+
+def open_frames(
+    path: Path,
+    *,
+    after: Cursor | None = None,
+    decode_threads: int | None = None,
+    on_gpu: bool = False,
+    step: Step = no_step,
+) -> FrameReader:
+    """Open a video or a folder of images for reading, from its start or from where `after` says work ended.
+
+    With `after`, indices, pts and pixels are those of an undisturbed run from frame `after.next_frame` on, and
+    damage is counted from there. `decode_threads`: threads of the codec; None leaves it to FFmpeg (one a core).
+    `on_gpu`: decode on the GPU where engine.footage.hardware finds that it gives the same pictures; `warnings` say
+    where not. `step` is called, by whoever opens or iterates, for everything that is read and not handed out. Raise as
+    `probe` does. The iteration raises InputUnavailableError when the disk fails under it, and InputError at its end
+    when damage left no frame at all.
+    """
+    path = path.absolute()
+    if stat.S_ISDIR(look_at_source(path).st_mode):
+        return ImageFolderReader(path, after=after, step=step)
+    return VideoReader(path, after=after, decode_threads=decode_threads, on_gpu=on_gpu, step=step)
+
+
+class VideoReader(FrameReader):
+    """Frames of one video file; see engine.footage.contract.FrameReader."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        after: Cursor | None,
+        decode_threads: int | None,
+        on_gpu: bool = False,
+        step: Step = no_step,
+    ) -> None:
+        self._path = path
+        self._step = step
+        self._threads = decode_threads
+        self._conceal_errors = False
+        self._next_index = 0
+        self._turns = Turns()
+        self._last_pts: int | None = None
+        self._damaged_before = 0
+        self._ended = False
+        self._resumed = after is not None and after.next_frame > 0
+        self._trial = try_on_gpu(path) if on_gpu else None
+        self._on_gpu = self._trial is not None and not self._trial.why_not
+        self._decoder = self._new_decoder()
+        self._pictures: Iterator[Picture] = self._decoder.pictures(self._decoder.packets())
+        try:
+            first = self._first_picture()
+            self.info = _describe(path, self._decoder, first.decoded)
+            self._pictures = chain([first], self._pictures)
+            if after is not None and self._resumed:
+                self._go_to(after)
+        except BaseException:
+            self._decoder.close()
+            raise
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        found = list(self.info.warnings)
+        if self._trial is not None and not self._on_gpu:
+            why = self._trial.why_not or "it is damaged, and what is damaged the GPU may conceal"
+            found.append(f"decoded by software: {why}")
+        if self._conceal_errors:
+            found.append("the stream breaks its codec's rules: damage in it cannot be told from sound pictures")
+        if self._ended and self._is_truncated():
+            found.append(f"the file is truncated: it ends after {self._next_index} frames")
+        return tuple(found)
+
+    def __next__(self) -> DecodedFrame:
+        while (picture := self._next_picture()) is not None:
+            index = self._next_index
+            self._next_index += 1
+            self._last_pts = picture.pts
+            self.packets_damaged = self._decoder.damaged - self._damaged_before
+            if not picture.sound:
+                self._step()
+            else:
+                refuse_oversize(self._path, picture.decoded.width, picture.decoded.height)
+                self.frames_decoded += 1
+                turn = self._turns.turn_of(picture.decoded)
+                return DecodedVideoFrame(
+                    as_software(picture.decoded, self._trial.pixel_format)
+                    if self._on_gpu and self._trial
+                    else picture.decoded,
+                    index=index,
+                    pts=picture.pts,
+                    time_base=self.info.time_base,
+                    packets_damaged=self.packets_damaged,
+                    turn=turn,
+                )
+        self.packets_damaged = self._decoder.damaged - self._damaged_before
+        self._ended = True
+        if not (self.frames_decoded or self._resumed):
+            raise InputError(f"{self._path}: none of its {self._next_index} frames could be decoded without damage")
+        raise StopIteration
+
+    def close(self) -> None:
+        self._pictures = iter(())
+        self._decoder.close()
+
+    def _next_picture(self) -> Picture | None:
+        """Return the next picture; at the first damage, go on behind the last one with a single thread."""
+        picture = next(self._pictures, None)
+        if self._decoder.damaged and (self._threads != 1 or self._on_gpu):
+            self._threads, self._on_gpu = 1, False
+            self._go_to(Cursor(self._next_index, self._last_pts))
+            picture = next(self._pictures, None)
+        return picture
+
+    def _first_picture(self) -> Picture:
+        """Return the first picture; where damage lets none through, fall back to one thread, then to concealment."""
+        first = next(self._pictures, None)
+        for conceal_errors in (False, True):
+            if first is None and self._decoder.damaged:
+                self._conceal_errors, self._threads, self._on_gpu = conceal_errors, 1, False
+                self._restart()
+                first = next(self._pictures, None)
+        if first is None:
+            codec = self._decoder.stream.name
+            raise InputError(f"{self._path}: has a video stream ({codec}) but no frame could be decoded")
+        refuse_oversize(self._path, first.decoded.width, first.decoded.height)
+        return first
+
+    def _go_to(self, cursor: Cursor) -> None:
+        """Make the next picture the one after the cursor: seek where that is sure to be the same, else decode."""
+        if not self._seek_to(cursor):
+            self._restart()
+            for _ in islice(self._pictures, cursor.next_frame):
+                self._step()
+        self._next_index = cursor.next_frame
+        self._last_pts = cursor.last_pts
+        self._damaged_before = self._decoder.damaged
+
+    def _seek_to(self, cursor: Cursor) -> bool:
+        """Seek to a key frame and decode up to the picture before the cursor; False where that cannot be trusted."""
+        self._restart()
+        timeline = read_timeline(self._stepping_packets(), cursor)
+        places = places_to_start(timeline, cursor)
+        for time in seek_times(timeline, places):
+            if not (self._land_at(time) and retraces(self._stepping_packets(), timeline, cursor)):
+                continue
+            self._land_at(time)
+            packets = self._stepping_packets()
+            first = first_usable(packets, timeline, places)
+            if first is None:
+                continue
+            self._pictures = self._decoder.pictures(without_leading(first, packets))
+            if any(picture.sound for picture in self._pictures if picture.pts == cursor.last_pts):
+                return True
+        return False
+
+    def _stepping_packets(self) -> Packets:
+        for packet in self._decoder.packets():
+            self._step()
+            yield packet
+
+    def _land_at(self, time: int) -> bool:
+        self._restart()
+        return self._decoder.seek(time)
+
+    def _restart(self) -> None:
+        self._decoder.close()
+        self._decoder = self._new_decoder()
+        self._pictures = self._decoder.pictures(self._decoder.packets())
+
+    def _new_decoder(self) -> Decoder:
+        return Decoder(self._path, threads=self._threads, conceal_errors=self._conceal_errors, on_gpu=self._on_gpu)
+
+    def _is_truncated(self) -> bool:
+        """Compare what came with what the header promised; called at the end only."""
+        stream = self._decoder.stream
+        if self._decoder.cut_off:
+            return True
+        few = stream.frames > 0 and self._next_index < SHORT_BELOW * stream.frames
+        promised = _stream_seconds(self._decoder)
+        if promised is None or self._last_pts is None:
+            return few
+        last_frame_s = 1 / float(stream.average_rate) if stream.average_rate else 0.0
+        reached = float((self._last_pts - (stream.start_time or 0)) * self.info.time_base) + last_frame_s
+        return reached < SHORT_BELOW * promised and (few or not stream.frames)
+
+
+def _describe(path: Path, decoder: Decoder, first: av.VideoFrame) -> VideoInfo:
+    stream, turn = decoder.stream, turn_of(first)
+    width, height = (first.height, first.width) if turn[0] else (first.width, first.height)
+    seconds = _stream_seconds(decoder)
+    rate = stream.average_rate or None
+    frames = stream.frames or (round(seconds * rate) if seconds and rate else None)
+    return VideoInfo(
+        path=path,
+        kind="video",
+        width=width,
+        height=height,
+        frames_estimate=frames if frames and frames > 0 else None,
+        average_rate=rate,
+        time_base=stream.time_base or MILLISECONDS,
+        duration_s=seconds,
+        rotation_degrees=clockwise_degrees(turn),
+        codec=stream.name or "unknown",
+        pixel_format=first.format.name,
+        first_pts=first.pts if first.pts is not None else first.dts,
+        warnings=tuple(_notes(stream, first)),
+    )
+
+
+def _notes(stream: VideoStream, first: av.VideoFrame) -> Iterator[str]:
+    if first.color_trc in _HDR_TRANSFERS:
+        yield f"HDR video ({_HDR_TRANSFERS[first.color_trc]}): converted without tone mapping, colours will look flat"
+    if first.interlaced_frame or stream.codec_context.field_order not in _PROGRESSIVE:
+        yield "interlaced video: frames are used as they are, comb edges will show in motion"
+    mean, nominal = stream.average_rate, stream.base_rate
+    if mean and nominal and abs(float(nominal / mean) - 1) > _RATE_TOLERANCE:
+        yield f"variable frame rate: {float(mean):.2f} frames/s on average; the exact time of each frame is kept"
+    shape = stream.sample_aspect_ratio
+    if shape and shape != 1:
+        yield f"pixels are not square ({shape.numerator}:{shape.denominator}): faces are cut out as stored, stretched"
+
+
+def _stream_seconds(decoder: Decoder) -> float | None:
+    """Return how long the header says the video lasts; the container's length only when no other stream shares it."""
+    container, stream = decoder.container, decoder.stream
+    if stream.duration and stream.duration > 0 and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if container.duration and container.duration > 0 and len(container.streams) == 1:
+        return container.duration / av.time_base
+    return None

@@ -1,0 +1,122 @@
+"""What is left of an extraction when the frames are done: report, warnings, log and preview sheet."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from engine.backends.backend import BackendInfo
+from engine.types import Counts, ExtractReport, ExtractSettings, FaceRecord, Identity
+from engine.workspace.align import encode_picture
+from engine.workspace.extraction_log import extraction_log, log_bytes
+from engine.workspace.preview import preview_sheet
+from engine.workspace.workspace import Layout, sync_folders, write_file
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What stays the same for a whole clip, as report and log tell it."""
+
+    source: Path
+    layout: Layout
+    identity: Identity
+    backend: BackendInfo
+    settings: ExtractSettings
+    threshold: float
+    notes: Mapping[str, str]
+
+
+def make_report(
+    subject: Subject,
+    records: Sequence[FaceRecord],
+    counts: Counts,
+    *,
+    total: int | None,
+    notices: tuple[str, ...],
+    stage_seconds: Mapping[str, float],
+    queue_fill: Mapping[str, float],
+    completed: bool,
+) -> ExtractReport:
+    """Sum up what is known of a clip; `total`: frames by its header, `notices`: what the reader had to say."""
+    kept = sum(record.kept for record in records)
+    return ExtractReport(
+        source=subject.source,
+        workspace=subject.layout.root,
+        frames_total=total,
+        frames_decoded=counts.frames_decoded,
+        frames_examined=counts.frames_examined,
+        packets_damaged=counts.packets_damaged,
+        faces_found=len(records),
+        faces_kept=kept,
+        reasons=dict(Counter(record.reason for record in records)),
+        stage_seconds=dict(stage_seconds),
+        queue_fill=dict(queue_fill),
+        log_path=subject.layout.log,
+        preview_path=subject.layout.preview if kept else None,
+        warnings=(*notices, *(_warnings(subject, records, counts) if completed else ())),
+        completed=completed,
+    )
+
+
+def _warnings(subject: Subject, records: Sequence[FaceRecord], counts: Counts) -> Iterator[str]:
+    if counts.packets_damaged:
+        yield f"{counts.packets_damaged} damaged packets were skipped; the frames in them are missing"
+    if subject.settings.format == "png" and any(record.kept for record in records):
+        yield "DeepFaceLab does not read these PNG files: its metadata is kept in JPEG alone (--format jpg)"
+    if subject.settings.crop_face_type is None and any(record.kept for record in records):
+        yield "plain crops carry no DeepFaceLab metadata: DeepFaceLab cannot train on them"
+    if not any(record.kept for record in records):
+        best = max((record for record in records if record.similarity is not None), key=_similarity, default=None)
+        seen = (
+            f"the most similar of {len(records)} faces has {_similarity(best):.2f} (frame {best.frame}), "
+            f"{subject.threshold:.2f} is needed"
+            if best
+            else f"no face at all was found in {counts.frames_examined} frames"
+        )
+        yield f"no face of {subject.identity.name} was kept: {seen}"
+
+
+def _similarity(record: FaceRecord) -> float:
+    return record.similarity if record.similarity is not None else -1.0
+
+
+def finish(report: ExtractReport, records: Sequence[FaceRecord], subject: Subject) -> ExtractReport:
+    """Write preview and log last: a log tells of files that are there."""
+    sheet = preview_sheet(f"{subject.identity.name} in {report.source.name}", records, subject.layout.aligned)
+    if sheet is None:
+        report = replace(report, preview_path=None)
+    else:
+        write_file(subject.layout.preview, encode_picture(sheet, "jpg", jpeg_quality=90))
+    write_log(report, records, subject)
+    sync_folders([subject.layout.debug])
+    return report
+
+
+def write_log(report: ExtractReport, records: Sequence[FaceRecord], subject: Subject) -> None:
+    """Write the log; at the start too, so that faces of a run that was killed can be told from others."""
+    log = extraction_log(
+        report,
+        records,
+        settings=subject.settings,
+        threshold=subject.threshold,
+        backend=subject.backend,
+        identity=subject.identity,
+        notes=subject.notes,
+        program=_program(),
+    )
+    write_file(subject.layout.log, log_bytes(log))
+
+
+def _program() -> dict[str, str]:
+    names = {"dfld": "dfld", "numpy": "numpy", "opencv": "opencv-python", "av": "av"}
+    found = {"python": platform.python_version()}
+    for label, distribution in names.items():
+        try:
+            found[label] = version(distribution)
+        except PackageNotFoundError:
+            found[label] = "unknown"
+    return found

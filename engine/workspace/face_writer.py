@@ -1,0 +1,145 @@
+"""Wanted faces -> files, in a few threads: cut out, encode, write. Decides nothing; models are not its business.
+
+Names are given by the caller, so that the order in which threads finish changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.stopwatch import QueueFill, Stopwatch
+from engine.tracks.quality import fit_to_train, outside_share, pose_of_68, sharpness_of
+from engine.types import AlignedFace, ExtractSettings, Face, Frame
+from engine.workspace.align import align_face, encode_face, encode_mask, encode_picture
+from engine.workspace.masks import face_hull_mask
+from engine.workspace.workspace import Layout, write_file
+
+Result = TypeVar("Result")
+
+THREADS = 2
+"""Cutting, encoding and syncing release the interpreter; two threads keep a disk busy beside the models."""
+WAITING_MAX = 12
+"""Tasks that wait or run: each holds a full frame."""
+SHARPNESS_SIDE_PX = 128
+"""Aligned faces are measured at one size, so that the output size changes nothing."""
+
+
+@dataclass(frozen=True)
+class FaceFile:
+    """Where a face was written, and what was measured of it on the way."""
+
+    file: str | None
+    """None where it was not fit to train on, and only such faces are wanted."""
+    yaw_degrees: float
+    sharpness: float
+    fit_to_train: bool
+
+
+class FaceWriter:
+    """Runs writing tasks in threads; any thread may hand them in. Context manager: leaving it waits for all."""
+
+    def __init__(self, layout: Layout, settings: ExtractSettings, watch: Stopwatch, *, threads: int = THREADS) -> None:
+        """`watch` adds up the threads' work."""
+        self._layout = layout
+        self._settings = settings
+        self._watch = watch
+        self._lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
+        self._waiting: deque[Future[Any]] = deque()
+        self.fill = QueueFill()
+        """How much of the room for faces that wait or are being written is taken."""
+        self._unwritten = 0
+
+    def write_face(
+        self, frame: Frame, face: Face, landmarks_68: NDArray[np.float32], index: int, *, review: bool
+    ) -> Future[FaceFile]:
+        """Write a face of a frame as its `index`-th, under aligned/ or review/, with its mask."""
+        return self._submit(self._write_face, frame, face, landmarks_68, index, review)
+
+    def write_frame(self, frame: Frame) -> None:
+        """Write a whole frame for DeepFaceLab's merger."""
+        self._submit(self._write_frame, frame)
+
+    def wait(self) -> None:
+        """Wait until everything handed in is on disk. Raise what a task raised."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+        for future in waiting:
+            future.result()
+
+    def frame_name(self, index: int) -> str:
+        """The name that aligned faces carry for the frame that `write_frame` writes."""
+        return f"{index:08d}.{self._settings.frame_format}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+
+    def _submit(self, task: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        with self._lock:  # whoever comes while the queue is full waits too
+            while len(self._waiting) >= WAITING_MAX:
+                self._waiting.popleft().result()
+            future = self._pool.submit(task, *arguments)
+            self._waiting.append(future)
+        self._count(1)
+        future.add_done_callback(lambda _: self._count(-1))
+        return future
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._unwritten += change
+            self.fill.set(self._unwritten / WAITING_MAX)
+
+    def _write_face(
+        self, frame: Frame, face: Face, landmarks_68: NDArray[np.float32], index: int, review: bool
+    ) -> FaceFile:
+        clock = Stopwatch()
+        with clock.stage("align"):
+            aligned = align_face(frame, face, landmarks_68, self._settings)
+        with clock.stage("measure"):
+            measured = _measured(aligned, frame, face)
+        if self._settings.only_fit_to_train and not measured.fit_to_train and not review:
+            self._watch.add(clock.seconds)
+            return measured
+        with clock.stage("encode"):
+            picture = encode_face(aligned, self._settings)
+            mask = encode_mask(face_hull_mask(aligned))
+        stem = self._layout.face_stem(frame.index, index)
+        name = f"{stem}.{self._settings.format}"
+        with clock.stage("write files"):
+            write_file(self._layout.masks / f"{stem}_mask.png", mask)
+            write_file((self._layout.review if review else self._layout.aligned) / name, picture)
+        self._watch.add(clock.seconds)
+        return replace(measured, file=name)
+
+    def _write_frame(self, frame: Frame) -> None:
+        assert self._layout.frames is not None
+        clock = Stopwatch()
+        with clock.stage("write frames"):
+            name = self.frame_name(frame.index)
+            write_file(self._layout.frames / name, encode_picture(frame.pixels, self._settings.frame_format))
+        self._watch.add(clock.seconds)
+
+
+def _measured(aligned: AlignedFace, frame: Frame, face: Face) -> FaceFile:
+    side = (SHARPNESS_SIDE_PX, SHARPNESS_SIDE_PX)
+    sharpness = sharpness_of(np.asarray(cv2.resize(aligned.pixels, side, interpolation=cv2.INTER_AREA)))
+    height, width = frame.pixels.shape[:2]
+    outside = outside_share(face.bbox, frame_width=width, frame_height=height)
+    fit = fit_to_train(width_px=face.width_px, aligned_sharpness=sharpness, outside=outside)
+    return FaceFile(None, pose_of_68(aligned.landmarks_aligned_px)[0], sharpness, fit)

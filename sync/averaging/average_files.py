@@ -1,0 +1,229 @@
+"""`dfld average`: files or folders of one model in, one averaged file or folder out; no machine, no round.
+
+All inputs have one format, known by their content: DeepFaceLab weights, true .npy, .npz, PyTorch, .safetensors; or
+they are folders that hold one DeepFaceLab model. The output has the first input's layout. Optimizer files and
+data.dat of a folder are a machine's own and are left out.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.dfl.byte_source import FileSource
+from engine.dfl.errors import FormatError
+from engine.dfl.training_state import read_training_state
+from sync.averaging.average import AverageSettings, GramTable, Rule, normalise_shares, trimmed_at_each_end
+from sync.averaging.averaging_pass import Output, PassPlan, run_averaging_pass
+from sync.averaging.compare import agree_on_options
+from sync.averaging.divergence import Divergence, measure_divergence
+from sync.averaging.gates import GateSettings
+from sync.averaging.npz_files import average_npz
+from sync.averaging.tensor_file import TensorFile, file_digest, sync_folder
+from sync.averaging.tensor_formats import TensorFormat, detect_format, index_tensors
+from sync.averaging.torch_files import average_torch
+from sync.errors import AverageError, DisagreementError
+
+_MODEL_FILE = re.compile(r"(?P<prefix>(?:.+_)?(?:SAEHD|AMP|AMPLegacy|Quick96|XSeg|ME|Q512))_(?P<part>.+\.npy)")
+"""`<name>_<Class>_<part>`; XSeg models have no name."""
+
+
+@dataclass(frozen=True)
+class AverageReport:
+    """What was averaged, and how far apart the inputs were."""
+
+    inputs: tuple[str, ...]
+    shares: Mapping[str, float]
+    """Input → share."""
+    rule: Rule
+    written: Mapping[Path, str]
+    """Output file → sha256."""
+    divergence: Divergence
+    """Of the inputs by name; drift is not known without a common base."""
+    warnings: tuple[str, ...]
+
+
+def average_files(
+    paths: Sequence[Path], out: Path, *, shares: Sequence[float] | None = None, rule: Rule = "mean"
+) -> AverageReport:
+    """Average `paths`, all files of one format or all folders of one DeepFaceLab model, into `out`.
+
+    `shares`: one number per path, in any scale; only for the mean. Existing files at `out` are replaced, each at
+    once and only after everything was averaged. Raise FormatError for an input that is no file of tensors or is
+    hostile, DisagreementError where inputs do not fit each other or hold NaN, AverageError for a full disk.
+    """
+    labels = _labels(paths)
+    weights = _shares(labels, shares, rule)
+    if all(path.is_dir() for path in paths):
+        return _average_folders(labels, out, weights, AverageSettings(rule=rule))
+    for path in paths:
+        if path.is_dir() or not path.exists():
+            what = "a folder, others are files" if path.is_dir() else "not there"
+            raise DisagreementError(f"{path} is {what}; nothing was averaged")
+    if out.is_dir():
+        raise DisagreementError(f"{out} is a folder, the average of files is a file")
+    _refuse_input_as_output(paths, [out])
+    return _average_all({"": labels}, {"": out}, weights, AverageSettings(rule=rule), warnings=())
+
+
+def _labels(paths: Sequence[Path]) -> dict[str, Path]:
+    labels = {str(path): path for path in paths}
+    if len(labels) < 2 or len(labels) != len(paths):
+        raise DisagreementError(f"{len(labels)} different inputs, expected two or more")
+    return labels
+
+
+def _shares(labels: Mapping[str, Path], shares: Sequence[float] | None, rule: Rule) -> dict[str, float]:
+    if rule == "trimmed":
+        trimmed_at_each_end(len(labels), AverageSettings().trim)
+    if shares is None:
+        return normalise_shares(dict.fromkeys(labels, 1.0))
+    if rule != "mean":
+        raise DisagreementError(f"shares are for the mean; the rule {rule} counts every input alike")
+    if len(shares) != len(labels):
+        raise DisagreementError(f"{len(shares)} shares for {len(labels)} inputs")
+    return normalise_shares(dict(zip(labels, shares, strict=True)))
+
+
+def _average_folders(
+    labels: Mapping[str, Path], out: Path, shares: Mapping[str, float], settings: AverageSettings
+) -> AverageReport:
+    models = {label: _models_in(folder) for label, folder in labels.items()}
+    common = set.intersection(*(set(found) for found in models.values()))
+    if len(common) != 1:
+        found = {label: sorted(names) for label, names in models.items()}
+        raise DisagreementError(f"the folders have {len(common)} models in common, expected one: {found}")
+    prefix = common.pop()
+    parts = models[next(iter(models))][prefix]
+    for label, names in models.items():
+        difference = sorted(parts ^ names[prefix])
+        if difference:
+            raise DisagreementError(f"{label} does not have the same files of {prefix}: {difference}")
+    files = {part: {label: folder / f"{prefix}_{part}" for label, folder in labels.items()} for part in sorted(parts)}
+    outputs = {part: out / f"{prefix}_{part}" for part in files}
+    _refuse_input_as_output([path for inputs in files.values() for path in inputs.values()], list(outputs.values()))
+    warnings = _compare_options(labels, prefix, sorted(parts))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AverageError(f"folder {out} cannot be made: {error.strerror}") from error
+    return _average_all(files, outputs, shares, settings, warnings)
+
+
+def _models_in(folder: Path) -> dict[str, set[str]]:
+    """Prefix → parts of the weight files in a folder; optimizer files are left out."""
+    models: dict[str, set[str]] = {}
+    for path in folder.iterdir():
+        match = _MODEL_FILE.fullmatch(path.name)
+        if match and path.is_file() and not path.name.endswith("_opt.npy"):
+            models.setdefault(match["prefix"], set()).add(match["part"])
+    return models
+
+
+def _compare_options(labels: Mapping[str, Path], prefix: str, parts: Sequence[str]) -> tuple[str, ...]:
+    """Compare the options where every folder has its data.dat; otherwise warn that flags were not compared."""
+    files = {label: folder / f"{prefix}_data.dat" for label, folder in labels.items()}
+    if not all(path.is_file() for path in files.values()):
+        return ("not every folder has a data.dat, so options such as archi were not compared",)
+    options = {}
+    for label, path in files.items():
+        with _in_full(path):
+            options[label] = read_training_state(path).options
+    agreement = agree_on_options(options, parts)
+    if agreement.refused:
+        told = "; ".join(f"{label} is {reason}" for label, reason in agreement.refused.items())
+        raise DisagreementError(f"the models are not the same: {told}; nothing was averaged")
+    return agreement.warnings
+
+
+def _refuse_input_as_output(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    for path in outputs:
+        if any(path.resolve() == source.resolve() for source in inputs):
+            raise DisagreementError(f"{path} is an input; write the average somewhere else")
+
+
+def _average_all(
+    files: Mapping[str, Mapping[str, Path]],
+    outputs: Mapping[str, Path],
+    shares: Mapping[str, float],
+    settings: AverageSettings,
+    warnings: tuple[str, ...],
+) -> AverageReport:
+    """Average part after part in a scratch folder beside the output; put all in place at the end."""
+    parent = next(iter(outputs.values())).parent
+    try:
+        scratch_folder = tempfile.TemporaryDirectory(dir=parent, prefix=".dfld-average-")
+    except OSError as error:
+        raise AverageError(f"nothing can be written in {parent}: {error.strerror}") from error
+    with scratch_folder as scratch:
+        table = GramTable(tuple(shares), False, ())
+        made: dict[Path, Path] = {}
+        for part, inputs in files.items():
+            made[outputs[part]] = Path(scratch) / outputs[part].name
+            table = table.joined(_average_one(inputs, made[outputs[part]], shares, settings))
+        divergence = measure_divergence(table, shares)
+        _refuse_nonfinite(divergence)
+        written = {}
+        for path, partial in made.items():
+            with FileSource(partial) as source:
+                written[path] = file_digest(source)
+            partial.replace(path)
+        sync_folder(parent)
+    return AverageReport(
+        tuple(shares), dict(shares), settings.rule, written, divergence, warnings + _spread_warning(divergence)
+    )
+
+
+def _average_one(
+    inputs: Mapping[str, Path], out: Path, shares: Mapping[str, float], settings: AverageSettings
+) -> GramTable:
+    formats: dict[str, TensorFormat] = {}
+    for label, path in inputs.items():
+        with _in_full(path):
+            formats[label] = detect_format(path)
+    form = next(iter(formats.values()))
+    if set(formats.values()) != {form}:
+        raise DisagreementError(f"the inputs have different formats: {formats}")
+    if form == "npz":
+        return average_npz(inputs, list(shares.values()), settings, out)
+    if form == "torch":
+        return average_torch(inputs, list(shares.values()), settings, out)
+    machines = {}
+    for label, path in inputs.items():
+        with _in_full(path):
+            machines[label] = TensorFile(path, index_tensors(path, form))
+    first = next(iter(machines.values()))
+    if not any(tensor.averaged for tensor in first.layout.tensors):
+        raise DisagreementError(f"{first.path.name} holds no floating-point tensors; there is nothing to average")
+    plan = PassPlan(out.name, machines, shares, settings, outputs=[Output(first, out)])
+    return run_averaging_pass(plan).grams
+
+
+@contextmanager
+def _in_full(path: Path) -> Iterator[None]:
+    """Name `path` with its folder in a FormatError: all machines' files have the same name."""
+    try:
+        yield
+    except FormatError as error:
+        told = error.message.removeprefix(path.name)
+        raise FormatError(f"{path}{'' if told != error.message else ': '}{told}", hint=error.hint) from error
+
+
+def _refuse_nonfinite(divergence: Divergence) -> None:
+    for label, machine in divergence.machines.items():
+        if machine.nonfinite:
+            raise DisagreementError(f"{label}: {machine.nonfinite} weights are NaN or infinite; nothing was written")
+
+
+def _spread_warning(divergence: Divergence) -> tuple[str, ...]:
+    limit = GateSettings().spread_max
+    if divergence.spread_rel <= limit:
+        return ()
+    return (
+        f"the inputs are {divergence.spread_rel:.2f} apart (spread_rel); averages of models above {limit} were ruins "
+        "where they did not train on from one common start",
+    )

@@ -1,0 +1,77 @@
+"""Pure: what a round's record says, as the value that people and metrics are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import cast
+
+from sync.rounds.standing import Kind, RoundRecord
+from sync.types import ModelName, Outcome, Round
+
+OUTCOMES: Mapping[Kind, Outcome] = {
+    "average": "averaged",
+    "init": "initialised",
+    "rollback": "rolled_back",
+    "undo": "rolled_back",
+    "dry_run": "dry_run",
+}
+PHASES = {
+    "gather": ("planned", "pulled"),
+    "average": ("pulled", "averaged"),
+    "stage": ("averaged", "staged"),
+    "swap": ("decided", "resumed"),
+    "verify": ("resumed", "verified"),
+}
+"""Phase → the steps between whose last lines it lies."""
+
+
+def told(record: RoundRecord, model: ModelName) -> Round:
+    """Return what a round did. A round without an end is told as far as it got."""
+    started = record.started_at or datetime.now(UTC)
+    outcome = record.outcome or (OUTCOMES[record.kind] if record.decided else "aborted")
+    reason = record.reason or ("not verified yet" if record.decided else "not decided yet")
+    return Round(
+        number=record.number,
+        model=model,
+        outcome=cast(Outcome, outcome),
+        reason=reason,
+        started_at=started,
+        ended_at=record.ended_at or max(record.times.values(), default=started),
+        contributors=record.contributors,
+        receivers=tuple(name for name in record.receivers if name in record.swapped),
+        excluded=record.excluded,
+        fenced={name: f"it still has to be given round {record.number}" for name in record.owing if record.decided},
+        iterations=record.iterations,
+        divergences=record.facts.get("measures", {}),
+        seconds=_seconds(record),
+        bytes_pulled=record.bytes_pulled,
+        bytes_pushed=record.bytes_pushed,
+        paused_s=_paused_s(record),
+        transfer_s=record.transfer_s,
+        spread_rel=record.facts.get("spread_rel"),
+        warnings=tuple(record.facts.get("warnings", ())),
+        doubted=record.doubted,
+    )
+
+
+def _seconds(record: RoundRecord) -> dict[str, float]:
+    last: dict[str, datetime] = {}
+    for (step, _machine), at in record.times.items():
+        last[step] = max(at, last.get(step, at))
+    return {
+        phase: (last[end] - last[begin]).total_seconds()
+        for phase, (begin, end) in PHASES.items()
+        if begin in last and end in last
+    }
+
+
+def _paused_s(record: RoundRecord) -> dict[str, float]:
+    """Machine → how long its trainer stood still; only where it was stopped."""
+    paused = {}
+    for name in record.stopped:
+        begun = record.times.get(("settling", name))
+        over = record.times.get(("resumed", name)) or record.times.get(("released", name))
+        if begun and over:
+            paused[name] = (over - begun).total_seconds()
+    return paused

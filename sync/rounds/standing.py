@@ -1,0 +1,216 @@
+"""Pure: what the journals say. Replays a round's lines into one record, and all records into where machines stand.
+
+The standing of a machine is which average it trains on from (its base), and whether it still owes something: a round
+that was decided while the machine was away must be finished on it before anything else happens to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from sync.rounds.journal import Entry
+from sync.rounds.push import StagedFile
+
+Kind = Literal["average", "init", "rollback", "undo", "dry_run"]
+"""average: the machines' own mean. init: one machine's weights for all. rollback: a kept average for all. undo: to
+every machine what it had before a round that turned out bad."""
+
+
+@dataclass
+class RoundRecord:
+    """One round, as its journal tells it. Changed by `apply_entry` alone."""
+
+    number: int
+    kind: Kind = "average"
+    source: str = ""
+    """init: the machine; rollback and undo: the number of the round."""
+    machines: tuple[str, ...] = ()
+    running: dict[str, bool] = field(default_factory=dict)
+    """Machine → whether its trainer ran before the round."""
+    stopped: set[str] = field(default_factory=set)
+    """Machines whose trainer was stopped, not only asked."""
+    bytes_pulled: dict[str, int] = field(default_factory=dict)
+    bytes_pushed: dict[str, int] = field(default_factory=dict)
+    transfer_s: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Machine → pull, push → seconds."""
+    touched: set[str] = field(default_factory=set)
+    """Machines that something was begun on, so something may have to be put right."""
+    iterations: dict[str, int] = field(default_factory=dict)
+    """Machine → its own iteration at its snapshot."""
+    losses: dict[str, tuple[float, float] | None] = field(default_factory=dict)
+    """Machine → median and deviation of its losses at its snapshot."""
+    excluded: dict[str, str] = field(default_factory=dict)
+    contributors: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Of `accepted` and `averaged`: measures, hashes, seconds."""
+    staged: dict[str, dict[str, StagedFile]] = field(default_factory=dict)
+    sources: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Machine → part → the file on this computer that was staged."""
+    decided: bool = False
+    receivers: tuple[str, ...] = ()
+    swapped: set[str] = field(default_factory=set)
+    taken_at: dict[str, int] = field(default_factory=dict)
+    """Machine → iteration at which its running trainer loaded the weights."""
+    resumed: set[str] = field(default_factory=set)
+    released: set[str] = field(default_factory=set)
+    verified: dict[str, str] = field(default_factory=dict)
+    doubted: dict[str, str] = field(default_factory=dict)
+    ended: Literal["", "aborted", "closed"] = ""
+    outcome: str = ""
+    reason: str = ""
+    times: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    """(step, machine) → when the journal's last such line was written."""
+
+    @property
+    def owing(self) -> set[str]:
+        """Machines on which this round is not finished: to be swapped and resumed, or to be released."""
+        receivers = set(self.receivers) if self.decided else set()
+        return (receivers - self.resumed) | (self.touched - receivers - self.released)
+
+    @property
+    def started_at(self) -> datetime | None:
+        return self.times.get(("planned", ""))
+
+    @property
+    def ended_at(self) -> datetime | None:
+        return self.times.get((self.ended, ""))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the set of weights that the round gave out; empty where it gave none."""
+        return str(self.facts.get("digest", ""))
+
+
+def replay(number: int, entries: Iterable[Entry]) -> RoundRecord:
+    """Turn the lines of one journal into a record."""
+    record = RoundRecord(number)
+    for entry in entries:
+        apply_entry(record, entry)
+    return record
+
+
+def apply_entry(record: RoundRecord, entry: Entry) -> None:
+    """Let one more line of its journal change a record."""
+    facts, machine = entry.facts, entry.machine
+    record.times[(entry.step, machine)] = entry.at
+    match entry.step:
+        case "planned":
+            record.kind, record.source = facts["kind"], facts.get("source", "")
+            record.machines, record.running = tuple(facts["machines"]), dict(facts["running"])
+        case "settling" | "staging":
+            record.touched.add(machine)
+            if facts.get("stops"):
+                record.stopped.add(machine)
+        case "pulled":
+            record.iterations[machine] = facts["iteration"]
+            record.bytes_pulled[machine] = facts["bytes"]
+            record.transfer_s.setdefault(machine, {})["pull"] = facts["seconds"]
+            record.losses[machine] = tuple(facts["loss"]) if facts["loss"] else None
+        case "excluded":
+            record.excluded[machine] = facts["reason"]
+        case "accepted":
+            record.contributors = tuple(facts["contributors"])
+            record.facts |= facts
+        case "averaged":
+            record.facts |= facts
+        case "staged":
+            record.staged[machine] = {part: StagedFile(*pair) for part, pair in facts["files"].items()}
+            record.sources[machine] = dict(facts["sources"])
+            record.bytes_pushed[machine] = facts["bytes"]
+            record.transfer_s.setdefault(machine, {})["push"] = facts["seconds"]
+        case "decided":
+            record.decided, record.receivers = True, tuple(facts["receivers"])
+        case "swapped":
+            record.swapped.add(machine)
+            if facts["iteration"] is not None:
+                record.taken_at[machine] = facts["iteration"]
+        case "resumed":
+            record.resumed.add(machine)
+        case "released":
+            record.released.add(machine)
+        case "verified":
+            record.verified[machine] = facts["reason"]
+        case "doubted":
+            record.doubted[machine] = facts["reason"]
+        case "aborted" | "closed":
+            record.ended, record.outcome, record.reason = entry.step, facts["outcome"], facts["reason"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the machines of one model stand."""
+
+    records: Sequence[RoundRecord]
+    base: Mapping[str, int]
+    """Machine → number of the round whose weights it trains on from; absent when it was never given any."""
+    newest: int
+    """Number of the round whose weights are the current common start; 0 when there is none."""
+    debts: Mapping[str, RoundRecord]
+    """Machine → the round that must be finished on it first."""
+
+    def record(self, number: int) -> RoundRecord | None:
+        """Return a round by its number."""
+        return next((record for record in self.records if record.number == number), None)
+
+    def digest_of(self, machine: str) -> str:
+        """sha256 of the set that the machine was given last; empty when it never was."""
+        found = self.record(self.base.get(machine, 0))
+        return found.digest if found else ""
+
+    @property
+    def newest_digest(self) -> str:
+        found = self.record(self.newest)
+        return found.digest if found else ""
+
+    def last_iteration(self, machine: str) -> int:
+        """The machine's own iteration when it was last given weights; 0 when it never was."""
+        found = self.record(self.base.get(machine, 0))
+        return found.iterations.get(machine, 0) if found else 0
+
+    @property
+    def start_iteration(self) -> int:
+        """Iteration of the model that all machines were given at first: the age of the common start."""
+        starts = [record for record in self.records if record.kind == "init" and record.decided]
+        return starts[-1].iterations.get(starts[-1].source, 0) if starts else 0
+
+    @property
+    def usual_spreads(self) -> list[float]:
+        """spread_rel of the last rounds that went well, oldest first."""
+        return [
+            float(record.facts["spread_rel"])
+            for record in self.records
+            if record.outcome == "averaged" and "spread_rel" in record.facts
+        ][-20:]
+
+    @property
+    def unfinished(self) -> list[RoundRecord]:
+        """Rounds that a crash left without an end."""
+        return [record for record in self.records if record.started_at and not record.ended]
+
+
+def stand(records: Sequence[RoundRecord]) -> Standing:
+    """Return where machines stand after these rounds, oldest first."""
+    base: dict[str, int] = {}
+    before: dict[int, dict[str, int]] = {}
+    newest, newest_before = 0, {0: 0}
+    debts: dict[str, RoundRecord] = {}
+    for record in records:
+        for machine in record.owing:
+            debts[machine] = record
+        if not record.decided:
+            continue
+        if record.kind == "undo":
+            undone = int(record.source)
+            for machine in record.swapped:
+                base[machine] = before.get(undone, {}).get(machine, 0)
+            newest = newest_before.get(undone, 0)
+            continue
+        before[record.number] = dict(base)
+        newest_before[record.number] = newest
+        newest = record.number
+        for machine in record.swapped:
+            base[machine] = record.number
+    return Standing(records, {machine: number for machine, number in base.items() if number}, newest, debts)

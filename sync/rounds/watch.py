@@ -1,0 +1,174 @@
+"""Is a round due? Looks at every machine's data.dat over the kept connections and asks `sync.rounds.stages`.
+
+A look costs one stat per machine; data.dat is read only when it has changed. Everything is counted in the machines'
+own iterations, so their clocks do not matter. Not for doing rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from engine.dfl.errors import DfldError
+from sync.averaging.compare import training_options_text, trains_gan
+from sync.rounds.places import DATA
+from sync.rounds.rounds import Rounds
+from sync.rounds.stages import (
+    LossHistory,
+    StageState,
+    StageTable,
+    interval_iterations,
+    look,
+    machines_due,
+    recent_loss,
+    target_reached,
+)
+from sync.rounds.standing import Standing
+from sync.trainers.trainer_contract import read_state
+from sync.transports.machines import MachineLink, on_each
+
+PATIENCE = 1.25
+"""Once the quorum is due, the others are waited for until one machine has trained so many intervals."""
+RETRY_SHARE = 0.25
+"""After a round that came to nothing, trainers train on for this part of the interval before they are stopped again."""
+RETRY_AFTER_S = 600.0
+"""The same for a round that never got as far as a snapshot."""
+CAME_TO_NOTHING = ("held", "aborted", "undone")
+
+
+@dataclass(frozen=True, eq=False)
+class MachineLook:
+    """What one machine's data.dat said when it was last read."""
+
+    saved_s: int
+    """By the machine's own clock."""
+    size_bytes: int
+    history: LossHistory
+    options: str
+    gan: bool
+    """Whether it trains a GAN."""
+    iteration_s: float | None
+    """Seconds per iteration between the last two saves that were seen."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Whether a round is due, and why (not)."""
+
+    due: bool
+    reason: str
+    stage: str
+    interval: int
+    looks: Mapping[str, MachineLook]
+    failed: Mapping[str, DfldError]
+    owing: tuple[str, ...]
+    """Machines that can be reached and still have to finish a round."""
+    finished: bool = False
+    """The target loss is reached: no more rounds."""
+
+
+class Watch:
+    """Watches the machines of one model. Uses the links of `rounds`, so never while a round runs."""
+
+    def __init__(
+        self, rounds: Rounds, table: StageTable, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.rounds = rounds
+        self.table = table
+        self._clock = clock
+        self._looks: dict[str, MachineLook] = {}
+
+    def look(self) -> Outlook:
+        """Look at every machine once. Machines that cannot be reached are told, and do not count."""
+        found, failed = on_each(self.rounds.links, self.rounds.links, self._look_at)
+        self._looks |= found
+        standing = self.rounds.standing()
+        owing = tuple(name for name in found if name in standing.debts)
+        counted = {name: seen for name, seen in found.items() if standing.base.get(name, 0) == standing.newest}
+        stage = self._stage(counted)
+        interval = interval_iterations(
+            self.table.stages[stage.stage],
+            iteration_s=max((seen.iteration_s for seen in counted.values() if seen.iteration_s), default=None),
+            downtime_s=self._downtime_s(standing),
+            gan=any(seen.gan for seen in counted.values()),
+        )
+        done = {name: seen.history.iteration - standing.last_iteration(name) for name, seen in counted.items()}
+        finished = target_reached(self.table, {name: seen.history for name, seen in counted.items()})
+        due, reason = self._judge(standing, done, interval, finished)
+        pause = self._why_not_again(standing, counted, interval) if due else ""
+        due, reason = due and not pause, pause or reason
+        return Outlook(due, reason, self.table.stages[stage.stage].name, interval, found, failed, owing, finished)
+
+    def _judge(self, standing: Standing, done: Mapping[str, int], interval: int, finished: bool) -> tuple[bool, str]:
+        quorum = self.rounds.settings.quorum
+        if not standing.newest and not self.rounds.alone:
+            return False, "the machines have no common start yet (dfld sync init)"
+        if finished:
+            return False, f"the target loss {self.table.target_loss} is reached"
+        ready = machines_due(done, interval)
+        told = ", ".join(f"{name} {count}" for name, count in sorted(done.items())) or "no machine"
+        progress = f"{told} of {interval} iterations since the last round"
+        if len(ready) < quorum:
+            return False, progress
+        if len(ready) < len(done) and max(done.values()) < PATIENCE * interval:
+            return False, f"{progress}; waiting for the others"
+        return True, progress
+
+    def _why_not_again(self, standing: Standing, counted: Mapping[str, MachineLook], interval: int) -> str:
+        """A round that came to nothing is not tried at every poll: each try stops the trainers."""
+        last = standing.records[-1] if standing.records else None
+        if last is None or last.outcome not in CAME_TO_NOTHING or last.ended_at is None:
+            return ""
+        told = f"round {last.number} was {last.outcome} ({last.reason}); "
+        since = [
+            seen.history.iteration - last.iterations[name] for name, seen in counted.items() if name in last.iterations
+        ]
+        if since and max(since) < RETRY_SHARE * interval:
+            return f"{told}the next try is {RETRY_SHARE * interval - max(since):.0f} iterations away"
+        if not since and (self._clock() - last.ended_at).total_seconds() < RETRY_AFTER_S:
+            return f"{told}the next try is within {RETRY_AFTER_S / 60:.0f} minutes"
+        return ""
+
+    def _look_at(self, link: MachineLink) -> MachineLook:
+        stat = link.transport.stat(link.places.live(DATA))
+        before = self._looks.get(link.name)
+        if before and (before.saved_s, before.size_bytes) == (stat.modified_s, stat.size_bytes):
+            return before
+        state = read_state(link.transport, link.places)
+        iteration_s = before.iteration_s if before else None
+        if before and state.iteration > before.history.iteration and stat.modified_s > before.saved_s:
+            iteration_s = (stat.modified_s - before.saved_s) / (state.iteration - before.history.iteration)
+        return MachineLook(
+            stat.modified_s,
+            stat.size_bytes,
+            LossHistory(state.iteration, state.losses),
+            training_options_text(state.options),
+            trains_gan(state.options),
+            iteration_s,
+        )
+
+    def _stage(self, counted: Mapping[str, MachineLook]) -> StageState:
+        """Move the stage on by the first machine of the configuration that counts; remembered on disk."""
+        state = StageState(**self.rounds.store.read_note("stage", asdict(StageState())))
+        if not counted:
+            return state
+        first = next(iter(counted.values()))
+        moved = look(self.table, state, first.history, first.options)
+        if moved != state:
+            self.rounds.store.write_note("stage", asdict(moved))
+        return moved
+
+    def _downtime_s(self, standing: Standing) -> float | None:
+        """How long trainers stood still in the last round that stopped any; None before there was one."""
+        for record in reversed(standing.records):
+            paused = self.rounds.told(record.number).paused_s if record.outcome == "averaged" else {}
+            if paused:
+                return max(paused.values())
+        return None
+
+
+def losses_now(outlook: Outlook) -> dict[str, float]:
+    """Return the median loss of every machine that has one."""
+    found = {name: recent_loss(seen.history) for name, seen in outlook.looks.items()}
+    return {name: loss for name, loss in found.items() if loss is not None}

@@ -1,0 +1,9 @@
+"""Stopping, starting and reloading the training program.
+
+trainer           stopping, starting and reloading the training program
+trainer_contract  what that means, in words
+trainer_command   by commands
+trainer_hook      by notes to a line inside the trainer
+hook_program      that line's program; runs on the machine
+proof             pure: did a trainer take the weights it was given?
+"""

@@ -1,0 +1,123 @@
+"""The contract of steering a machine's trainer, in words, and what every way of doing it shares.
+
+The ways: `sync.trainers.trainer_command` (stop, start), `sync.trainers.trainer_hook` (a line inside the trainer),
+`sync.trainers.trainer` (none of both, and the choice between them).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.dfl.training_state import TrainingState, read_training_state_source
+from sync.errors import RemoteFileMissingError
+from sync.rounds.places import DATA, RemotePlaces
+from sync.trainers.proof import Progress, rows
+from sync.transports.transport import Transport
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How long to wait for a trainer. The defaults suit DeepFaceLab; tests shorten them."""
+
+    command_s: float = 120.0
+    """A start or status command; they return at once, a loaded machine takes a little."""
+    stop_s: float = 900.0
+    """From SIGINT to the end: one iteration and one save, a minute for a big model, more on a slow disk."""
+    answer_s: float = 900.0
+    """From a request to the hook's answer: the same save, or loading."""
+    alive_s: float = 300.0
+    """A cooperating trainer that gave no sign for so long is taken for dead; it gives none during a save."""
+    poll_s: float = 1.0
+    proof_s: float = 3600.0
+    """Until a started trainer must have proved itself: loading, then its save after 25 minutes, with room."""
+    save_period_s: float = 25 * 60.0
+    """DeepFaceLab's own; without any control, a model untouched for longer than this and a bit is not trained."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Staged files that are to become the live ones."""
+
+    round_number: int
+    names: tuple[str, ...]
+    """Full file names, the same in the staging folder and in the model folder."""
+    rename: Callable[[], None]
+    """Renames them from here, over SSH; safe to call again."""
+
+
+class Trainer(Protocol):
+    """One machine's trainer of one model."""
+
+    def is_running(self) -> bool:
+        """Whether the trainer runs now, as far as can be told."""
+
+    def settle(self) -> None:
+        """Bring what the trainer has learned to disk, and see that it writes no more or only when asked.
+
+        Raise TrainerError when it does not: it ignores SIGINT, does not end, or ended without saving.
+        """
+
+    def take(self, exchange: Exchange) -> int | None:
+        """See that the staged files become the live ones with no save in between.
+
+        Return the trainer's iteration when it took them; None where that is data.dat's, because it was down.
+
+        Raise TrainerError when that cannot be, because a trainer runs that nobody controls. Safe to call again.
+        """
+
+    def resume(self) -> None:
+        """Let it train again. Raise TrainerError when it does not start."""
+
+    def progress(self, since_iteration: int) -> Progress | None:
+        """Return how far it is, once it has trained beyond `since_iteration` on what it was given; None before."""
+
+    def wait_until(self, happened: Callable[[], bool], limit_s: float, *, heed_stop: bool = True) -> bool:
+        """Look again and again until it happened or the limit passed; return whether it did.
+
+        `heed_stop`: also end when dfld is told to stop. Not for a trainer that was asked to stop or start: nobody
+        would know what became of it.
+        """
+
+
+def read_state(transport: Transport, places: RemotePlaces) -> TrainingState:
+    """Read iteration, options and losses of the machine's data.dat; its pictures never leave the machine."""
+    with transport.open_ranges(places.live(DATA)) as source:
+        return read_training_state_source(source)
+
+
+@dataclass(frozen=True)
+class ControlledTrainer:
+    """What all ways of control have."""
+
+    transport: Transport
+    places: RemotePlaces
+    settings: TrainerSettings
+    stop: threading.Event
+
+    @property
+    def name(self) -> str:
+        return self.transport.machine.name
+
+    def wait_until(self, happened: Callable[[], bool], limit_s: float, *, heed_stop: bool = True) -> bool:
+        ends_at = time.monotonic() + limit_s
+        while not happened():
+            if time.monotonic() > ends_at or (heed_stop and self.stop.is_set()):
+                return False
+            if heed_stop:
+                self.stop.wait(self.settings.poll_s)
+            else:
+                time.sleep(self.settings.poll_s)
+        return True
+
+    def state_beyond(self, since_iteration: int) -> Progress | None:
+        """Read progress from data.dat, which a trainer writes at its first save."""
+        try:
+            state = read_state(self.transport, self.places)
+        except RemoteFileMissingError:  # between unlink and rename of a save
+            return None
+        new = state.iteration - since_iteration
+        return Progress(state.iteration, rows(state.losses[-new:])) if new > 0 else None

@@ -1,0 +1,128 @@
+"""A trainer that cooperates: it executes `sync/trainers/hook_program.py` every few seconds and is talked to by notes.
+
+`request.json` (by dfld) asks it to save or to load staged weights, `answer.json` (by the hook) says that it is done,
+`alive.json` how far it is. No restart, so no minutes of loading; the trainer is started once with the line of
+`hook_line`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from sync.errors import RemoteFileMissingError, SyncError, TrainerError
+from sync.rounds.places import RemotePlaces
+from sync.trainers.proof import Progress, rows
+from sync.trainers.trainer_contract import ControlledTrainer, Exchange
+from sync.transports.transport import Transport
+
+MOST_NOTE_BYTES = 1024 * 1024
+"""Of a JSON note between dfld and the hook: 500 rows of losses are about 20 kB."""
+
+
+class CooperativeTrainer(ControlledTrainer):
+    """Talks to the hook inside the trainer (`sync.trainers.hook_program`) through notes in the model folder."""
+
+    def is_running(self) -> bool:
+        try:
+            seen_s = self.transport.stat(self.places.alive).modified_s
+        except RemoteFileMissingError:
+            return False
+        return self.transport.clock_s(self.places.own) - seen_s <= self.settings.alive_s
+
+    def settle(self) -> None:
+        if self.is_running():
+            self.ask({"do": "save", "token": f"save {time.time_ns()}"})
+
+    def take(self, exchange: Exchange) -> int | None:
+        if not self.is_running():
+            exchange.rename()
+            return None
+        request = {
+            "do": "load",
+            "token": f"load {exchange.round_number}",
+            "folder": self.places.staged(exchange.round_number).rpartition("/")[2],
+            "files": list(exchange.names),
+        }
+        answer = self.ask(request)
+        if answer.get("refused"):
+            raise TrainerError(
+                f"machine {self.name}: the trainer could not load {', '.join(map(str, answer['refused']))}"
+            )
+        iteration = answer.get("iteration")
+        return iteration if isinstance(iteration, int) else None
+
+    def resume(self) -> None:
+        """It never stopped."""
+
+    def progress(self, since_iteration: int) -> Progress | None:
+        note = self.note(self.places.alive)
+        iteration, losses = note.get("iteration"), note.get("losses")
+        if not isinstance(iteration, int) or not isinstance(losses, list) or iteration <= since_iteration:
+            return None
+        return Progress(iteration, rows(losses[-(iteration - since_iteration) :]))
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Leave a request for the hook and return its answer; the same token is only ever done once."""
+        if self.note(self.places.answer).get("token") != request["token"]:
+            self.transport.make_folder(self.places.own)
+            self.transport.write(self.places.request, json.dumps(request).encode())
+        answered = self.wait_until(
+            lambda: self.note(self.places.answer).get("token") == request["token"],
+            self.settings.answer_s,
+            heed_stop=False,
+        )
+        if not answered:
+            raise TrainerError(
+                f"machine {self.name}: the trainer did not answer the request to {request['do']} within "
+                f"{self.settings.answer_s:.0f} s",
+                hint="it must be started with the line that `dfld sync hook` prints",
+            )
+        answer = self.note(self.places.answer)
+        if answer.get("error"):
+            raise TrainerError(
+                f"machine {self.name}: the trainer could not {request['do']}: {str(answer['error'])[:300]}"
+            )
+        return answer
+
+    def note(self, path: str) -> dict[str, Any]:
+        """Read a JSON note; nothing for one that is absent or not JSON."""
+        try:
+            found = json.loads(self.transport.read(path, most_bytes=MOST_NOTE_BYTES))
+        except (RemoteFileMissingError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def hook_source() -> bytes:
+    """Return the program that a cooperating trainer executes."""
+    return Path(__file__).with_name("hook_program.py").read_bytes()
+
+
+def hook_line(places: RemotePlaces) -> str:
+    """Return what to add to the trainer's command line; raise SyncError for a path that cannot be quoted there."""
+    if set(places.hook) & set("'\"\n\r%!`$"):
+        raise SyncError(
+            f"the model folder {places.model_dir!r} holds a quote or a sign that shells replace; no line can name it",
+            hint="rename the folder",
+        )
+    # Names of the trainer's own scope are handed in: functions of a program that is executed inside a function do
+    # not see each other otherwise. A missing file is passed over: an error here would end the training.
+    code = (
+        f"p = r'{places.hook}'; __import__('os').path.isfile(p) and "
+        "exec(open(p).read(), {'model': model, 'model_save': model_save, 'program': p})"
+    )
+    return f'--execute-program -5 "{code}"'
+
+
+def install_hook(transport: Transport, places: RemotePlaces) -> None:
+    """Put the hook's program on the machine, unless the same lies there."""
+    program = hook_source()
+    try:
+        if transport.read(places.hook, most_bytes=MOST_NOTE_BYTES) == program:
+            return
+    except RemoteFileMissingError:
+        transport.make_folder(places.own)
+    transport.write(places.hook, program)
