@@ -231,11 +231,11 @@ class Service:
             on_error_line=lambda line: log.debug("worker: %s", line),
         )
 
-    def _claimed(self, inbox: InboxConfig, claim: Claim) -> None:
-        """A file was claimed, or turned out to be known."""
+    def _claimed(self, inbox: InboxConfig, path: bytes, claim: Claim) -> None:
+        """The file at `path` in the inbox was claimed, or turned out to be known."""
         if claim.outcome == "known":
             return
-        name = os.fsdecode(claim.job.path)
+        name = os.fsdecode(path)
         message = f"job {claim.job.id}: {name} is {claim.outcome}" + (f": {claim.message}" if claim.message else "")
         level = "warning" if claim.outcome in ("refused", "duplicate") else "info"
         facts = {"outcome": claim.outcome, "file": name, "sha256": claim.job.sha256}

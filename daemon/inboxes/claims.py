@@ -59,7 +59,7 @@ class Claimer:
         ledger: Ledger,
         tell: Tell,
         *,
-        on_claim: Callable[[Claim], None],
+        on_claim: Callable[[bytes, Claim], None],
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.inbox = inbox
@@ -235,7 +235,7 @@ class Claimer:
                     self._known[arrival.path] = arrival.identity
                     self._in_hand.pop(os.fsencode(one.unit.path), None)
             for (_, arrival), made in zip(arrivals, claims, strict=True):
-                self._on_claim(made)
+                self._on_claim(arrival.path, made)
                 if made.outcome == "duplicate" and self.inbox.on_duplicate == "quarantine":
                     self._quarantine(arrival, made)
             return

@@ -31,7 +31,7 @@ class _Armed:
 class Inboxes:
     """Starts and stops what belongs to each inbox. `configure` and `stop` belong to one thread."""
 
-    def __init__(self, ledger: Ledger, tell: Tell, on_claim: Callable[[InboxConfig, Claim], None]) -> None:
+    def __init__(self, ledger: Ledger, tell: Tell, on_claim: Callable[[InboxConfig, bytes, Claim], None]) -> None:
         self._ledger = ledger
         self._tell = tell
         self._on_claim = on_claim
@@ -101,7 +101,7 @@ class Inboxes:
             scan_rules(inbox, watch),
             self._ledger,
             self._tell,
-            on_claim=lambda claim: self._on_claim(inbox, claim),
+            on_claim=lambda path, claim: self._on_claim(inbox, path, claim),
         )
         intake = Intake(inbox, watch, claimer, self._tell)
         claimer.look_sooner = intake.hints.add

@@ -7,6 +7,7 @@ happens. `files` holds what lies in the inboxes and was dealt with. Everything r
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def claim(
         )
         return Claim("reprocess", _fetched(connection, job.id), f"the content of job {job.id} is done once more")
     _remember(connection, arrival, job.id, "duplicate", now_s)
-    return Claim("duplicate", job, f"the same content as job {job.id}, which is {job.state}")
+    return Claim("duplicate", job, f"the same content as {os.fsdecode(job.path)} of job {job.id}, which is {job.state}")
 
 
 def _claim_new(connection: sqlite3.Connection, arrival: Arrival, now_s: float) -> Claim:

@@ -137,7 +137,8 @@ def test_a_setup_that_cannot_work_fails_the_job_and_the_next_start_tries_again(r
         rig.wait_for_states("done")
 
 
-def test_the_same_content_under_another_name_is_not_done_twice(rig: Rig) -> None:
+def test_the_same_content_under_another_name_is_not_done_twice(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     (rig.inbox / "a.mp4").write_bytes(fake_video(frames=5))
     with InProcess(rig):
         rig.wait_for_states("done")
@@ -145,6 +146,7 @@ def test_the_same_content_under_another_name_is_not_done_twice(rig: Rig) -> None
         (rig.inbox / "c.mp4").write_bytes(fake_video(frames=6))
         rig.wait_for_states("done", "done")
     assert {job["path"] for job in rig.jobs()} == {b"a.mp4", b"c.mp4"}
+    assert "job 1: b.mp4 is duplicate: the same content as a.mp4 of job 1, which is done" in caplog.messages
 
 
 def test_the_same_name_with_new_content_is_new(rig: Rig) -> None:
