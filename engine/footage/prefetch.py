@@ -15,6 +15,9 @@ from engine.stopwatch import QueueFill
 AHEAD_BYTES = 24 << 20
 """About 17 frames of 720p: enough to hide a look at a whole frame, little beside the models."""
 
+TOGETHER = 8
+"""Frames for which whoever waits is woken: one at a time, the threads would change places more often than they work."""
+
 
 class Prefetch(Iterator[DecodedFrame]):
     """Hands out a reader's frames in order; its thread owns the reader until `close`. Context manager."""
@@ -44,9 +47,10 @@ class Prefetch(Iterator[DecodedFrame]):
         with self._changed:
             if self._frames:
                 frame = self._frames.popleft()
+                if self._held_bytes >= self._ahead_bytes:
+                    self._changed.notify_all()
                 self._held_bytes -= frame.nbytes
                 self.fill.set(self._held_bytes / self._ahead_bytes)
-                self._changed.notify_all()
                 return frame
             if self._problem is not None:
                 problem, self._problem = self._problem, None
@@ -70,9 +74,12 @@ class Prefetch(Iterator[DecodedFrame]):
         self.close()
 
     def _come(self) -> bool:
-        """Wait a moment for a frame or the end."""
+        """Wait a moment for some frames or the end; say whether there is one or the other."""
         with self._changed:
-            return self._changed.wait_for(lambda: bool(self._frames) or self._ended, TELL_EVERY_S)
+            return bool(self._frames) or self._changed.wait_for(self._is_enough, TELL_EVERY_S)
+
+    def _is_enough(self) -> bool:
+        return self._ended or len(self._frames) >= TOGETHER or self._held_bytes >= self._ahead_bytes
 
     def _run(self) -> None:
         try:
@@ -95,5 +102,6 @@ class Prefetch(Iterator[DecodedFrame]):
             self._frames.append(frame)
             self._held_bytes += frame.nbytes
             self.fill.set(self._held_bytes / self._ahead_bytes)
-            self._changed.notify_all()
+            if self._is_enough():
+                self._changed.notify_all()
             return True
