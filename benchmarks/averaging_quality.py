@@ -20,10 +20,24 @@ one machine can be a third better or worse than the next. A seed makes another f
     outer          the same with the outer Nesterov step (0.7, 0.9)
     garbage        one of the four sends noise every round: it must be left out
     cold           four machines train apart from a fresh model: averaging must be refused, both by the age of the
-                   common start and by what is measured, and is shown to be a ruin by averaging all the same
+                   common start and by what is measured; what averaging all the same would give is printed
 
 Bars, on the mean over the seeds: mean 7 % better than one machine at equal steps, outer step 15 %; on every seed:
 no healthy round held, cold start refused, garbage left out.
+
+Measured (seeds 0, 1, 2; mean ± standard deviation over them, PyTorch 2.13):
+
+    --variety     its average      mean             outer
+    1.0           34.2 ± 4.8 %     29.8 ± 5.4 %     40.4 ± 9.1 %
+    2.0           25.5 ± 2.6 %     23.8 ± 2.6 %     30.4 ± 2.2 %
+
+Averaged all the same, cold machines gave 3.1 to 4.5 where they themselves had 2.7 (variety 2).
+
+What these numbers are worth: after this warm-up one machine hardly learns any more and batch noise makes its error,
+the phase of training that averaging is for. In other set-ups that were tried (other warps, amounts of data, rates and
+losses), where one machine was still learning fast, the mean was 2 to 5 % better and the outer step 7.5 to 16 %. And
+the average of four machines is no better than the exponential average of one: only the outer step makes use of the
+others. Drawn faces of 32 px show that the machinery does what it should, not what a real model gains.
 """
 
 from __future__ import annotations
