@@ -52,8 +52,9 @@ def preview_sheet(title: str, records: Sequence[FaceRecord], aligned: Path) -> I
         x = GAP_PX + (place % columns) * (TILE_PX + GAP_PX)
         y = HEADER_PX + (place // columns) * (TILE_PX + CAPTION_PX + GAP_PX)
         sheet[y : y + TILE_PX, x : x + TILE_PX] = tile
-        mark = "  poor" if record.fit_to_train is False else ""
-        _text(sheet, f"{_similarity_text(record)}  frame {record.frame}{mark}", x + 2, y + TILE_PX + 15, TEXT_BGR, 0.42)
+        mark = " poor" if record.fit_to_train is False else ""
+        caption = f"{_similarity_text(record)} frame {record.frame}{mark}"
+        _text(sheet, caption, x + 2, y + TILE_PX + 15, TEXT_BGR, 0.42, TILE_PX - 2)
     return sheet
 
 
@@ -86,6 +87,11 @@ def _thumbnail(path: Path) -> Image | None:
     return np.asarray(cv2.resize(pixels, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _text(sheet: Image, text: str, x: int, y: int, colour: tuple[int, int, int], scale: float) -> None:
+def _text(
+    sheet: Image, text: str, x: int, y: int, colour: tuple[int, int, int], scale: float, most_px: int | None = None
+) -> None:
     plain = text.encode("ascii", "replace").decode()  # the drawing fonts hold no other letters
+    (width, _), _ = cv2.getTextSize(plain, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    if most_px is not None and width > most_px:
+        scale *= most_px / width
     cv2.putText(sheet, plain, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
