@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from tests import clips
+from tests.sync.sshd import SshMachine, make_ssh_machine
 
 ROOT = Path(__file__).parents[1]
 # Programs that tests start are of this tree too, whichever tree the environment was installed from.
@@ -45,6 +46,16 @@ def memory_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def quick_folder(memory_folder: Path) -> Path:
     """A folder of one test's own, in memory."""
     return Path(tempfile.mkdtemp(dir=memory_folder))
+
+
+@pytest.fixture(scope="session")
+def ssh_machines(memory_folder: Path) -> Iterator[list[SshMachine]]:
+    """Three machines, each with a real sshd and a home of its own, for the whole test run."""
+    folder = memory_folder / "machines"
+    made = [make_ssh_machine(folder, name) for name in ("gpu1", "gpu2", "gpu3")]
+    yield made
+    for machine in made:
+        machine.stop()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -203,7 +204,8 @@ class Killable:
         children = Path(f"/proc/{self.process.pid}/task")
         found = set()
         for task in children.iterdir():
-            found |= {int(pid) for pid in (task / "children").read_text().split()}
+            with contextlib.suppress(FileNotFoundError):  # a thread that has ended since
+                found |= {int(pid) for pid in (task / "children").read_text().split()}
         return sorted(found)
 
     def said(self) -> str:
