@@ -60,6 +60,10 @@ def loaded_sets(one: TrainingMachine) -> list[dict[str, str]]:
     return [line["loaded"] for line in history(one) if "loaded" in line]
 
 
+def saved_sets(one: TrainingMachine) -> list[dict[str, str]]:
+    return [line["saved"] for line in history(one) if "saved" in line]
+
+
 @pytest.fixture(params=["openssh", "paramiko"])
 def fleet(request: pytest.FixtureRequest, ssh_machines: list[SshMachine], quick_folder: Path) -> Iterator[Fleet]:
     made = lay_out(ssh_machines, quick_folder, request.param)
@@ -137,8 +141,7 @@ def test_a_round_that_makes_most_trainers_worse_is_undone(fleet: Fleet) -> None:
     assert (undo.kind, undo.source) == ("undo", str(done.number))
     for one in fleet.machines:
         # What each gave to the round is what it trains on from again: its last save before it.
-        saved = [line["saved"] for line in history(one) if "saved" in line]
-        assert loaded_sets(one)[-1] in saved
+        until(lambda one=one: loaded_sets(one)[-1] in saved_sets(one), f"{one.machine.name} with its own weights")
         assert one.runs()
     assert rounds.standing().newest == before[-1], "the common start is the one before the bad round"
     again = rounds.average()
