@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.inboxes.settling import PARTIAL_SIBLINGS, SIDECAR_ENDING
-from engine.workspace.private_files import NAME_BYTES_MAX, make_folder, replace_file, temporary_name
+from engine.workspace.private_files import NAME_BYTES_MAX, make_folder, replace_file, sync_folder, temporary_name
 
 REASON_ENDING = ".reason.json"
 MARK_LENGTH = 8
@@ -104,7 +104,12 @@ def _move_across(path: Path, target: Path) -> None:
             shutil.copytree(path, temporary, copy_function=_copy_synced)
         else:
             _copy_synced(path, temporary)
+        # Names are on disk only once their folder is: a power cut must not find the source gone and no copy.
+        for folder in (temporary, *temporary.rglob("*")):
+            if folder.is_dir():
+                sync_folder(folder)
         temporary.rename(target)
+        sync_folder(target.parent)
     except BaseException:
         delete(temporary)
         raise

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.errors import DiskFullError, OutputError
-from engine.workspace.private_files import TEMPORARY_SUFFIX, make_folder, open_new, replace_file
+from engine.workspace.private_files import TEMPORARY_SUFFIX, make_folder, open_new, replace_file, sync_folder
 
 SLUG_LENGTH_MAX = 48
 """Leaves room for frame number, index and suffix within the 255 bytes of a file name."""
@@ -137,11 +137,7 @@ def sync_folders(folders: Iterable[Path]) -> None:
     """Make the names in `folders` survive a power loss; called once per finished piece of work."""
     for folder in folders:
         with told_as_output_error("sync", folder):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folder(folder)
 
 
 def _remove_leftovers(folder: Path, layout: Layout) -> None:

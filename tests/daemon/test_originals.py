@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.jobs import originals
 from daemon.jobs.originals import REASON_ENDING, companions, delete, move_to, put_back, write_reason
 
 
@@ -49,6 +50,30 @@ def test_to_another_filesystem_it_is_copied_whole_before_it_goes(
     (inbox / "shots" / "1.png").write_bytes(b"1")
     assert (move_to(inbox / "shots", tmp_path / "done", below=inbox) / "1.png").read_bytes() == b"1"
     assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["shots", "sub"]
+
+
+def test_the_copy_has_its_name_on_disk_before_the_original_goes(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def far(self: Path, target: Path) -> Path:
+        if self.parent != Path(target).parent:
+            raise OSError(errno.EXDEV, "another filesystem")
+        return real_rename(self, target)
+
+    def watched(folder: Path) -> None:
+        real_sync(folder)
+        synced.append((folder, (tmp_path / "done" / "shots" / "1.png").exists(), (inbox / "shots" / "1.png").exists()))
+
+    real_rename, real_sync = Path.rename, originals.sync_folder
+    synced: list[tuple[Path, bool, bool]] = []
+    monkeypatch.setattr(Path, "rename", far)
+    monkeypatch.setattr(originals, "sync_folder", watched)
+    (inbox / "shots").mkdir()
+    (inbox / "shots" / "1.png").write_bytes(b"1")
+    move_to(inbox / "shots", tmp_path / "done", below=inbox)
+    assert synced[-1] == (tmp_path / "done", True, True)
+    assert len(synced) == 2, "the copied folder itself, then the one that it stands in"
+    assert not (inbox / "shots").exists()
 
 
 def test_a_copy_that_fails_leaves_the_original_and_no_half(
