@@ -183,6 +183,7 @@ class Killable:
         command = ["-m", "daemon", "run", "--config"] if real else [str(ROOT / "tests" / "fake_service.py")]
         self.log = rig.base / "service.log"
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, *command, str(rig.config_path)],
                 stdout=log,
@@ -190,6 +191,13 @@ class Killable:
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
             )
+
+    def wait_until_it_runs(self) -> None:
+        """Wait for a log line of this life. Before it, a SIGTERM ends the process as it ends any program."""
+        wait_until(
+            lambda: b"dfld runs with" in self.log.read_bytes()[self._log_start :],
+            lambda: f"not started: {self.said()[-2000:]}",
+        )
 
     def kill(self) -> None:
         self.process.kill()

@@ -47,6 +47,7 @@ def test_a_service_killed_at_random_points_ends_with_the_bytes_of_an_undisturbed
             names.append(f"clip{len(names)}")  # there must be something left to disturb
             drop(rig, names[-1], trace)
     with Killable(rig) as service:
+        service.wait_until_it_runs()
         rig.wait_for_states(*["done"] * len(names))
         assert service.terminate() == 0
 

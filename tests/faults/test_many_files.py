@@ -35,7 +35,7 @@ def test_files_that_the_event_queue_could_not_hold_are_all_seen_after_one_rescan
     rig = Rig(tmp_path)
     rig.tables["watch"]["rescan_every"] = "1h"  # the overflow alone must cause the scan
     with Killable(rig) as service:
-        wait_until(lambda: "dfld runs with" in service.said(), "not started")
+        service.wait_until_it_runs()
         ask(tmp_path / "state", "pause")
         service.process.send_signal(signal.SIGSTOP)
         for number in range(OVERFLOWING):

@@ -186,7 +186,7 @@ def test_a_full_ledger_disk_pauses_the_work_and_nothing_is_lost(rig: Rig) -> Non
     state = rig.base / "state"
     with small_filesystem(state, "1M"):
         with Killable(rig) as service:
-            wait_until(lambda: "dfld runs with" in service.said(), "not started")
+            service.wait_until_it_runs()
             fill(state / "ballast")
             (rig.inbox / "a.mp4").write_bytes(fake_video(frames=200, name="a"))
             wait_until(lambda: "the ledger cannot be written" in service.said(), "no trouble told")

@@ -100,6 +100,7 @@ class Stream:
                 die(self, service)
             self._look()
         with Killable(self.rig, real=True) as service:
+            service.wait_until_it_runs()  # the life before may have left nothing to wait for
             self.wait_until_done()
             assert service.terminate() == 0
 

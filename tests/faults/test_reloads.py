@@ -23,7 +23,7 @@ def test_reloads_drop_nothing_and_leave_memory_flat(tmp_path: Path) -> None:
     state = tmp_path / "state"
     dropped = len(range(0, RELOADS, RELOADS // FILES))
     with Killable(rig) as service:
-        wait_until(lambda: "dfld runs with" in service.said(), "not started")
+        service.wait_until_it_runs()
         resident = 0
         for number in range(RELOADS):
             if number % 2:
@@ -55,7 +55,7 @@ def test_reloads_drop_nothing_and_leave_memory_flat(tmp_path: Path) -> None:
 def test_a_hangup_reloads_and_a_wrong_configuration_keeps_the_old_one(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     with Killable(rig) as service:
-        wait_until(lambda: "dfld runs with" in service.said(), "not started")
+        service.wait_until_it_runs()
         rig.add_inbox("bob")
         assert rig.config_path
         service.process.send_signal(signal.SIGHUP)
