@@ -30,7 +30,7 @@ from daemon.control.server import ControlServer
 from daemon.errors import DaemonError, ExitCode, ServiceError
 from daemon.events.event import Event, Tell
 from daemon.events.hearing import Hearing
-from daemon.events.hooks import HookRunner
+from daemon.events.hooks import CLOSE_LEAST_S, HookRunner
 from daemon.health import Health
 from daemon.inboxes.running import Inboxes
 from daemon.jobs.disk import DiskGuard
@@ -159,7 +159,7 @@ class Service:
             rest.callback(self.lock.release)
             rest.callback(logging.getLogger().removeHandler, self._level_counter)
             rest.callback(self.tell, Event("service.stopped", "dfld stopped"))
-            rest.callback(self.hooks.close)
+            rest.callback(self._close_hooks, ends_at_s, at_once)
             rest.callback(self.ledger.close)
             if self._http is not None:
                 rest.callback(self._http.close)
@@ -177,6 +177,9 @@ class Service:
             if slot.thread.is_alive():
                 slot.runner.abandon()
                 slot.thread.join()
+
+    def _close_hooks(self, ends_at_s: float, at_once: Callable[[], bool]) -> None:
+        self.hooks.close(max(CLOSE_LEAST_S, ends_at_s - time.monotonic()), at_once=at_once)
 
     def _take_up(self) -> None:
         """Put what a killed service left running back into the queue, and give failures of the set-up a chance."""

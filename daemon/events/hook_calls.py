@@ -23,6 +23,10 @@ CREDENTIAL = "credential:"
 CREDENTIAL_BYTES_MAX = 4096
 OUTPUT_KEPT_BYTES = 500
 """Of what a command says, for the log."""
+LOOK_EVERY_S = 0.05
+"""Between two looks whether a command has ended or is given up."""
+TERM_S = 1.0
+"""A command that is given up is asked to end first; after so long it is killed with all it started."""
 NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
 """A hook must not speak to systemd in the service's name, nor find its keys."""
 
@@ -68,11 +72,13 @@ def send_ping(url: str, body: Mapping[str, object], *, limit_s: float) -> None:
         raise HookFailedError(f"{address.hostname} answered {status}")
 
 
-def run_command(command: Sequence[str], body: Mapping[str, object], *, limit_s: float) -> None:
+def run_command(
+    command: Sequence[str], body: Mapping[str, object], *, limit_s: float, given_up: threading.Event
+) -> None:
     """Run `command` with `body` as JSON on its standard input and as DFLD_* in its environment; no shell.
 
-    Raise HookTimeoutError after `limit_s`, upon which it and its children are killed; HookFailedError when it cannot
-    be started or exits with another status than 0.
+    Raise HookTimeoutError after `limit_s`, or when somebody sets `given_up`: it and what it started (its process group)
+    are told to end, then killed. Raise HookFailedError when it cannot be started or exits with another status than 0.
     """
     environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     environment |= {f"DFLD_{name.upper()}": _env_text(value) for name, value in body.items()}
@@ -88,15 +94,33 @@ def run_command(command: Sequence[str], body: Mapping[str, object], *, limit_s: 
             )  # fmt: skip
         except (OSError, ValueError) as error:
             raise HookFailedError(f"{name} cannot be started: {error}") from error
-        try:
-            status = process.wait(limit_s)
-        except subprocess.TimeoutExpired as error:
-            with contextlib.suppress(ProcessLookupError):  # it ended just now
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise HookTimeoutError(f"{name} did not end within {limit_s:g} s and was killed") from error
-        if status:
+        ends_at_s = time.monotonic() + limit_s
+        while not _has_ended(process):
+            if given_up.wait(LOOK_EVERY_S):
+                _end_group(process)
+                raise HookTimeoutError(f"{name} was ended: dfld stops")
+            if time.monotonic() >= ends_at_s and not _has_ended(process):
+                _end_group(process)
+                raise HookTimeoutError(f"{name} did not end within {limit_s:g} s and was killed")
+        if status := process.wait():
             raise HookFailedError(f"{name} ended with status {status}: {_end_of(output.fileno())}")
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Say whether it has, without collecting it: until then the kernel gives the number of its group to nobody else."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ask a command and what it started to end, kill what is left once it has or TERM_S is over, and collect it."""
+    with contextlib.suppress(PermissionError):  # it became somebody else, as sudo does: that one has to end it
+        os.killpg(process.pid, signal.SIGTERM)
+        ends_at_s = time.monotonic() + TERM_S
+        while not _has_ended(process) and time.monotonic() < ends_at_s:
+            threading.Event().wait(LOOK_EVERY_S)
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(TERM_S)
 
 
 def _address(url: str) -> SplitResult:

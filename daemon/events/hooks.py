@@ -13,6 +13,7 @@ import math
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -27,8 +28,11 @@ Value = Plain | None
 
 WAITING_MAX = 100
 """Calls that wait for one hook; when it is slower than events come, further ones are dropped and counted."""
-CLOSE_LIMIT_S = 2.0
-"""A stopping service waits so long for calls under way; a hook must not hold up a shutdown."""
+CLOSE_LEAST_S = 2.0
+"""A stopping service waits at least so long for calls under way: the end of the drain itself may be worth telling."""
+KILL_WAIT_S = 5.0
+"""After the end of its time a command is ended within `hook_calls.TERM_S`; more is for a busy machine."""
+JOIN_S = 0.1
 TEXT_MAX = 2000
 
 log = logging.getLogger("dfld.hooks")
@@ -41,6 +45,8 @@ class HookRunner:
         """`count` is told the result of every call, from the hooks' threads."""
         self._count = count
         self._callers = [_Caller(hook, count) for hook in hooks]
+        self._leaving: list[_Caller] = []
+        """Those of an earlier configuration that still tell what waited for them."""
 
     def configure(self, hooks: Sequence[HookConfig]) -> None:
         """Take the hooks of a new configuration; what already waits for an old one is still told."""
@@ -53,6 +59,7 @@ class HookRunner:
         self._callers = new
         for caller in old:
             caller.end()
+        self._leaving = [caller for caller in (*self._leaving, *old) if caller.thread.is_alive()]
 
     def fire(self, event: str, facts: Mapping[str, object]) -> None:
         """Tell every hook that listens to `event`; return at once. `facts` should hold a `message` for people."""
@@ -62,12 +69,24 @@ class HookRunner:
             for caller in wanted:
                 caller.add(body)
 
-    def close(self, limit_s: float = CLOSE_LIMIT_S) -> None:
-        """Give calls under way a moment, then leave them."""
-        for caller in self._callers:
+    def close(self, limit_s: float = CLOSE_LEAST_S, *, at_once: Callable[[], bool] = lambda: False) -> None:
+        """Give calls under way the rest of their own time, but no longer than `limit_s` or until `at_once()`.
+
+        Then commands are ended with what they started: none lives when this returns. A ping ends with the process.
+        """
+        callers = [*self._callers, *self._leaving]
+        for caller in callers:
             caller.end()
-        for caller in self._callers:
-            caller.thread.join(limit_s)
+        ends_at_s = time.monotonic() + limit_s
+        for caller in callers:
+            while caller.thread.is_alive() and time.monotonic() < ends_at_s and not at_once():
+                caller.thread.join(JOIN_S)
+        for caller in callers:
+            caller.give_up()
+        ends_at_s = time.monotonic() + KILL_WAIT_S
+        for caller in callers:
+            if caller.hook.command:
+                caller.thread.join(max(0.0, ends_at_s - time.monotonic()))
 
 
 def call_body(event: str, facts: Mapping[str, object], *, host: str, now: datetime) -> dict[str, Value]:
@@ -91,6 +110,7 @@ class _Caller:
         self._count = count
         self._waiting: queue.Queue[dict[str, Value] | None] = queue.Queue(WAITING_MAX)
         self._ending = threading.Event()
+        self._given_up = threading.Event()
         # A daemon thread: one that hangs in name resolution, which has no time limit, must not keep the process.
         self.thread = threading.Thread(target=self._run, name="hook", daemon=True)
         self.thread.start()
@@ -109,8 +129,19 @@ class _Caller:
         except queue.Full:
             return  # the thread sees `_ending` behind the call under way
 
+    def give_up(self) -> None:
+        """End the command under way; tell nothing more."""
+        self._given_up.set()
+
     def _run(self) -> None:
-        while (body := self._waiting.get()) is not None:
+        self._tell_in_turn()
+        with self._waiting.mutex:
+            left = sum(body is not None for body in self._waiting.queue)
+        if left:
+            log.warning("a hook ended before it was told of %d more events", left)
+
+    def _tell_in_turn(self) -> None:
+        while not self._given_up.is_set() and (body := self._waiting.get()) is not None:
             result = self._call(body)
             self._count(result)
             if self._ending.is_set() and (result != "ok" or self._waiting.empty()):
@@ -122,7 +153,7 @@ class _Caller:
             if hook.url:
                 send_ping(hook.url, body, limit_s=hook.timeout_s)
             else:
-                run_command(hook.command, body, limit_s=hook.timeout_s)
+                run_command(hook.command, body, limit_s=hook.timeout_s, given_up=self._given_up)
         except HookTimeoutError as error:
             log.warning("a hook was given up: %s", error.message, extra=fields(event=event))
             return "timeout"
