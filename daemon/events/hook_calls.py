@@ -98,7 +98,7 @@ def run_command(
         while not _has_ended(process):
             if given_up.wait(LOOK_EVERY_S):
                 _end_group(process)
-                raise HookTimeoutError(f"{name} was ended: dfld stops")
+                raise HookTimeoutError(f"{name} was ended: the service stops")
             if time.monotonic() >= ends_at_s and not _has_ended(process):
                 _end_group(process)
                 raise HookTimeoutError(f"{name} did not end within {limit_s:g} s and was killed")

@@ -16,7 +16,7 @@ from tests.fake_worker import fake_video
 DEADLINE_S = 30.0
 LONGER_THAN_ANY_TEST_S = 600.0
 LONGEST_LIMIT = "1m"
-ENDED = "was ended: dfld stops"
+ENDED = "was ended: the service stops"
 
 
 def stubborn(there: Path) -> tuple[str, ...]:
