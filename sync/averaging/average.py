@@ -200,7 +200,6 @@ def gram_of_rows(rows: Floats) -> NDArray[np.float64]:
     """The inner products of all pairs of rows, (rows, rows) float64; float32 rows are multiplied in float32."""
     count = len(rows)
     gram = np.empty((count, count))
-    for first in range(count):
-        for second in range(first, count):
-            gram[first, second] = gram[second, first] = np.dot(rows[first], rows[second])
+    for first in range(count):  # a row with all that follow in one call: it stays in the first-level cache
+        gram[first:, first] = gram[first, first:] = np.dot(rows[first:], rows[first])
     return gram

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ class TensorWriter:
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._descriptor = -1
         self._checks: dict[int, tuple[int, int]] = {}
-        """Offset → (length, crc32) of every piece of values written; threads write disjoint keys."""
+        """Offset → (length, `words_sum`) of every piece of values written; threads write disjoint keys."""
 
     def __enter__(self) -> Self:
         with ExitStack() as undo, self._explained():
@@ -115,7 +114,7 @@ class TensorWriter:
         stored = to_bfloat16(values) if span.dtype == "bfloat16" else np.asarray(values, span.dtype)
         content = stored.data.cast("B")
         offset = span.offset + start * span.item_bytes
-        self._checks[offset] = len(content), zlib.crc32(content)
+        self._checks[offset] = len(content), words_sum(content)
         with self._explained():
             while content:
                 written = os.pwrite(self._descriptor, content, offset)
@@ -163,7 +162,7 @@ class TensorWriter:
 
     def _check_values(self, written: FileSource) -> None:
         for offset, (length, check) in self._checks.items():
-            if zlib.crc32(written.read_at(offset, length)) != check:
+            if words_sum(written.read_at(offset, length)) != check:
                 raise AverageError(
                     f"{self.path.name} reads back wrong at byte {offset}: the disk lost it; not put in place"
                 )
@@ -194,6 +193,17 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def words_sum(content: bytes | memoryview) -> int:
+    """The sum of all 64-bit words modulo 2^64, the last one filled up with zeros.
+
+    It tells a piece that did not reach the disk as it was written (no page, an old page, a flipped bit), at a tenth of
+    what a CRC costs. What it cannot tell, the order of words inside a piece, no disk exchanges.
+    """
+    whole = len(content) // 8 * 8
+    words = np.frombuffer(content[:whole], "<u8")
+    return (int(words.sum(dtype=np.uint64)) + int.from_bytes(content[whole:], "little")) % 2**64
 
 
 def file_digest(source: FileSource) -> str:
