@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from daemon.inboxes.running import Inboxes
 from daemon.jobs.dispatch import Board, Slot
-from daemon.jobs.ingest import Running
+from daemon.jobs.running import Running
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.http import Check
 from daemon.metrics.registry import Metrics

@@ -26,7 +26,7 @@ from daemon.inboxes.plan import plan_inbox
 from daemon.inboxes.running import Inboxes
 from daemon.jobs import originals
 from daemon.jobs.dispatch import EVERYTHING, Board
-from daemon.jobs.ingest import Running
+from daemon.jobs.running import Running
 from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job

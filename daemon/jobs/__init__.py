@@ -2,6 +2,7 @@
 
 dispatch   which job runs next
 ingest     one job from claim to outcome
+running    the job in hand as everybody may see it
 orders     what a worker is told about one job
 outcomes   how a job ends, written down
 originals  moves, deletes, quarantines a file; never loses one

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from daemon.config.schema import Config, InboxConfig
@@ -20,6 +20,7 @@ from daemon.events.event import Event, Tell
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.orders import make_order
 from daemon.jobs.outcomes import Outcomes
+from daemon.jobs.running import Running
 from daemon.jobs.tidying import Tidier
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
@@ -57,30 +58,6 @@ STOP_RESERVE_S = 3.0
 STOP_LEAST_S = 0.5
 WORKER_DEATHS_IN_LOADING_MAX = 5
 """So many workers in a row that die while they load models are the set-up's fault: the job waits."""
-
-Phase = Literal["trying", "loading", "working", "finishing"]
-
-
-@dataclass(frozen=True)
-class Running:
-    """The job in hand, for status and metrics; replaced whole, so any thread may read it."""
-
-    job: int
-    inbox: str
-    path: str
-    phase: Phase
-    since_s: float
-    frames_done: int = 0
-    frames_total: int | None = None
-    faces_kept: int = 0
-    faces_rejected: int = 0
-    frames_at_start: int = 0
-    """Where this run took up the job; rates count from there."""
-    working_since_s: float | None = None
-    moved_s: float | None = None
-    """When the last frame was told, Unix seconds."""
-    held: str = ""
-    """Why a finished piece cannot be stored at the moment."""
 
 
 class _StoppedError(Exception):
@@ -267,9 +244,10 @@ class _Conversation:
 
     def hold(self, order: Order) -> Message:
         """Send the order and see it through; return `done` or `failed`. Raise what `Runner._run` catches."""
-        self._worker.send(order_message(order))
+        self._say(order_message(order))
         while True:
             message = self._worker.receive(RECEIVE_S)
+            self._worker.flush(0.0)  # of a stop that found the pipe full
             self._look_round()
             if message is None:
                 continue
@@ -296,6 +274,16 @@ class _Conversation:
                     self._tell_work([])
                 return message
 
+    def _say(self, message: Message) -> None:
+        """Tell the worker something. While it does not take it, look round: to take nothing is to make no progress."""
+        self._moved = self._runner._monotonic()
+        left = self._worker.send(message)
+        while left:
+            before, left = left, self._worker.flush(RECEIVE_S)
+            if left < before:
+                self._moved = self._runner._monotonic()
+            self._look_round()
+
     def _begin(self, basis: str) -> None:
         """Tell the worker where to begin: at the cursor when the same identity and settings made what is there."""
         job, ledger = self._job, self._runner._ledger
@@ -303,12 +291,11 @@ class _Conversation:
         discard = basis != job.basis and (bool(job.basis) or job.role == "dst")
         if basis != job.basis:
             self._store(lambda: ledger.write(lambda writer: table.start_over(writer, job.id, basis)))
-        for message in begin_messages(resume, discard=discard):
-            self._worker.send(message)
         self._runner._deaths_in_loading = 0
-        self._moved = self._runner._monotonic()
         at = resume.cursor.next_frame if resume else 0
         self._note(phase="working", frames_at_start=at, frames_done=at, working_since_s=self._runner._wall())
+        for message in begin_messages(resume, discard=discard):
+            self._say(message)
 
     def _progressed(self, progress: Progress) -> None:
         self._note(
@@ -323,8 +310,7 @@ class _Conversation:
     def _commit(self, commit: Commit) -> None:
         job, ledger = self._job, self._runner._ledger
         self._store(lambda: ledger.write(lambda writer: table.store_commit(writer, job.id, commit)))
-        self._worker.send({"type": "ack"})
-        self._moved = self._runner._monotonic()
+        self._say({"type": "ack"})
         self._tell_work([record.similarity for record in commit.records if record.similarity is not None])
 
     def _tell_work(self, similarities: Sequence[float]) -> None:
@@ -374,7 +360,8 @@ class _Conversation:
         phase = self._runner.running.phase if self._runner.running else "trying"
         limit = LOAD_LIMIT_S if phase == "loading" else self._limits.no_progress_timeout_s
         if now - self._moved > limit:
-            self._end_worker("no_progress", f"no new frame for {limit:.0f} s", "worker_hung")
+            lack = "it takes nothing that it is told, and that" if self._worker.flush(0.0) else "no new frame"
+            self._end_worker("no_progress", f"{lack} for {limit:.0f} s", "worker_hung")
         if now - self._memory_looked > MEMORY_LOOK_S:
             self._memory_looked = now
             used = self._worker.resident_bytes()

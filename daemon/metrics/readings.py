@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from daemon.config.schema import Config
 from daemon.jobs.disk import DiskGuard
-from daemon.jobs.ingest import Running
+from daemon.jobs.running import Running
 from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.registry import STATE_TARGET, LabelValues, Reading

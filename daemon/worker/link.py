@@ -1,29 +1,33 @@
 """The service's end of one worker: start it, talk to it, see how it is, end it. Nothing about jobs.
 
 A worker is started, used and ended by one thread, which must live as long as the worker does: the kernel takes the
-death of the thread that forked for the death of the parent. Two threads of its own read what the worker says.
+death of the thread that forked for the death of the parent. Two threads of its own read what the worker says. What
+the worker is told waits here while its pipe is full: a worker that reads nothing holds up nobody.
 """
 
 from __future__ import annotations
 
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from daemon.errors import WorkerError
 from daemon.worker.gpu import VISIBLE
-from daemon.worker.messages import Message, read_message, write_message
+from daemon.worker.messages import Message, message_bytes, read_message
 
 WORKER_COMMAND = (sys.executable, "-m", "daemon.worker.extractor")
 ERROR_LINES_KEPT = 40
 ERROR_LINE_CHARS_MAX = 500
+PIECE_BYTES = 64 << 10
+"""Written at a time: what a pipe of Linux holds, pipe(7)."""
 END_WAIT_S = 5.0
 """After SIGKILL only an unresponsive disk keeps a process; it is not waited for any longer."""
 
@@ -69,6 +73,11 @@ class WorkerLink:
             )
         except OSError as problem:
             raise WorkerError(f"cannot start a worker: {problem}") from problem
+        assert self._process.stdin is not None, "a pipe was asked for"
+        os.set_blocking(self._process.stdin.fileno(), False)
+        self._unsent = bytearray()
+        self._sending = threading.Lock()
+        """Held by whoever writes to the pipe or closes it: `kill` may come from another thread."""
         self._last_words: deque[str] = deque(maxlen=ERROR_LINES_KEPT)
         self._messages: queue.SimpleQueue[Message | WorkerError | None] = queue.SimpleQueue()
         self._on_error_line = on_error_line
@@ -87,13 +96,34 @@ class WorkerLink:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def send(self, message: Message) -> None:
-        """Send one message. Raise WorkerDiedError when the worker is gone."""
+    def send(self, message: Message) -> int:
+        """Send one message, as much of it as the worker takes at once; `flush` sends the rest.
+
+        Return how many bytes it did not take. Raise WorkerDiedError when the worker is gone.
+        """
+        with self._sending:
+            self._unsent += message_bytes(message)
+        return self.flush(0.0)
+
+    def flush(self, timeout_s: float) -> int:
+        """Send what is left as far as the worker takes it in the time; return how many bytes it did not take.
+
+        Raise WorkerDiedError when the worker is gone.
+        """
         assert self._process.stdin is not None, "a pipe was asked for"
-        try:
-            write_message(self._process.stdin, message)
-        except OSError as problem:
-            raise self._died() from problem
+        ends_at_s = time.monotonic() + timeout_s
+        with self._sending:
+            if self._unsent and self._process.stdin.closed:
+                raise self._died()
+            try:
+                while self._unsent:
+                    if not _write_some(self._process.stdin.fileno(), self._unsent):
+                        left_s = ends_at_s - time.monotonic()
+                        if left_s <= 0 or not _takes_more(self._process.stdin.fileno(), left_s):
+                            break
+            except OSError as problem:
+                raise self._died() from problem
+            return len(self._unsent)
 
     def receive(self, timeout_s: float) -> Message | None:
         """Return the next message, None when none came in time. Raise WorkerDiedError, or WorkerError for nonsense."""
@@ -125,7 +155,7 @@ class WorkerLink:
     def close(self) -> None:
         """Let it end by closing its input, and clean up behind it."""
         assert self._process.stdin is not None, "a pipe was asked for"
-        with suppress(OSError):  # it died with words still on their way to it
+        with self._sending:
             self._process.stdin.close()
         try:
             self._process.wait(END_WAIT_S)
@@ -166,6 +196,23 @@ class WorkerLink:
             self._last_words.append(text)
             if self._on_error_line is not None:
                 self._on_error_line(text)
+
+
+def _write_some(pipe: int, data: bytearray) -> bool:
+    """Write the first bytes of `data` and take them off; False when the pipe is full."""
+    try:
+        written = os.write(pipe, data[:PIECE_BYTES])
+    except BlockingIOError:
+        return False
+    del data[:written]
+    return True
+
+
+def _takes_more(pipe: int, timeout_s: float) -> bool:
+    """Wait until the pipe has room, or nobody reads from it any more: the next write tells. False after the time."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLOUT)
+    return bool(poll.poll(timeout_s * 1000))
 
 
 def child_environment() -> dict[str, str]:

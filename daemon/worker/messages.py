@@ -83,9 +83,14 @@ class Failure:
     hint: str = ""
 
 
+def message_bytes(message: Message) -> bytes:
+    """Return one message as it travels."""
+    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+
+
 def write_message(stream: IO[bytes], message: Message) -> None:
     """Write one message and flush. Raise OSError when the other side is gone."""
-    stream.write(json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n")
+    stream.write(message_bytes(message))
     stream.flush()
 
 

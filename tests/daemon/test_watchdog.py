@@ -220,6 +220,51 @@ def test_a_worker_that_hangs_is_replaced_while_the_watchdog_is_fed(rig: Rig, man
     assert "no new frame for 1 s" in killable.said()
 
 
+def with_a_long_order(rig: Rig) -> None:
+    """Have each order be longer than the 64 KiB that a pipe holds: it names every reference photo."""
+    folder = rig.base / ("photos-" + "x" * 200)
+    folder.mkdir()
+    photos = [folder / f"{'x' * 200}-{number}.jpg" for number in range(200)]
+    for photo in photos:
+        photo.write_bytes(b"face")
+    rig.inboxes["alice"]["references"] = [str(photo) for photo in photos]
+    assert sum(len(str(photo)) for photo in photos) > 64 << 10
+
+
+def stopped_worker(rig: Rig, killable: Killable) -> int:
+    """Let a worker do one video, stop it while it waits, and give it another; return its number."""
+    (rig.inbox / "first.mp4").write_bytes(fake_video(frames=5, name="first"))
+    rig.wait_for_states("done")
+    (worker,) = killable.workers()
+    os.kill(worker, signal.SIGSTOP)
+    (rig.inbox / "second.mp4").write_bytes(fake_video(frames=5, name="second"))
+    return worker
+
+
+def test_a_worker_that_reads_nothing_is_replaced_while_the_watchdog_is_fed(rig: Rig, manager: Manager) -> None:
+    with_a_long_order(rig)
+    rig.tables["limits"]["no_progress_timeout"] = "2s"
+    with Killable(rig, environment={"NOTIFY_SOCKET": manager.path}) as killable:
+        worker = stopped_worker(rig, killable)
+        manager.heard()
+        rig.wait_for_states("done", "done")
+        assert "WATCHDOG=1" in manager.heard()
+        assert worker not in killable.workers()
+        assert killable.terminate() == 0
+    assert len(rig.faces()) == 10
+    assert "it takes nothing that it is told, and that for 2 s" in killable.said()
+
+
+def test_a_service_stops_while_its_worker_reads_nothing(rig: Rig, manager: Manager) -> None:
+    with_a_long_order(rig)
+    rig.tables["service"]["drain_timeout"] = "1s"
+    with Killable(rig) as killable:
+        stopped_worker(rig, killable)
+        wait_until(lambda: "second.mp4 is worked on" in killable.said(), "the second job")
+        assert killable.terminate() == 0
+    assert rig.states() == ["done", "queued"]
+
+
 def test_systemd_hears_ready_only_when_the_inboxes_were_looked_at(rig: Rig, manager: Manager) -> None:
     (rig.inbox / "half.mp4").write_bytes(fake_video(frames=5))
     rig.tables["watch"]["stable_for"] = "1h"

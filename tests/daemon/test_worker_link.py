@@ -1,14 +1,18 @@
-"""The service's end of a worker: what a worker is given when it starts."""
+"""The service's end of a worker: what a worker is given when it starts, and one that does not listen."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from daemon.worker.gpu import gpu_for, installed_gpus
-from daemon.worker.link import WorkerLink
+from daemon.worker.link import WorkerDiedError, WorkerLink
+from daemon.worker.messages import message_bytes
 from tests.daemon_rig import ROOT, wait_until
 
 WHERE = "import os, sys; sys.stdin.read(); sys.stderr.write(os.environ['PYTHONPATH'].split(os.pathsep)[0] + chr(10))"
@@ -20,6 +24,46 @@ def test_a_worker_runs_the_program_that_its_service_runs_whatever_else_is_instal
     link.close()  # ends its input, upon which it speaks
     wait_until(lambda: said, "the worker to speak")
     assert said == [str(ROOT)]
+
+
+ECHO = "import sys; sys.stderr.write(str(len(sys.stdin.readline())) + chr(10))"
+LARGE = {"type": "records", "records": ["x" * 1000] * 1000}
+"""A megabyte: a pipe holds 64 KiB."""
+
+
+def test_a_worker_that_reads_nothing_holds_up_nobody_and_gets_every_byte_once_it_reads() -> None:
+    said: list[str] = []
+    link = WorkerLink(command=(sys.executable, "-c", ECHO), on_error_line=said.append)
+    os.kill(link.pid, signal.SIGSTOP)
+    left = link.send(LARGE)
+    assert len(message_bytes(LARGE)) > left > 0
+    assert link.flush(0.05) == left, "it takes nothing"
+    os.kill(link.pid, signal.SIGCONT)
+    wait_until(lambda: link.flush(0.05) == 0, "the worker to take the rest")
+    wait_until(lambda: said, "the worker to speak")
+    assert said == [str(len(message_bytes(LARGE)))]
+    link.close()
+
+
+@pytest.mark.parametrize("end", [WorkerLink.kill, WorkerLink.close])
+def test_a_worker_that_reads_nothing_can_be_ended_with_words_on_their_way(end: Callable[[WorkerLink], None]) -> None:
+    link = WorkerLink(command=(sys.executable, "-c", ECHO))
+    os.kill(link.pid, signal.SIGSTOP)
+    assert link.send(LARGE)
+    end(link)
+    assert not link.is_alive
+    with pytest.raises(WorkerDiedError, match="SIGKILL"):
+        link.flush(0.05)
+
+
+def test_a_worker_that_dies_with_words_on_their_way_is_known_to_be_dead() -> None:
+    link = WorkerLink(command=(sys.executable, "-c", ECHO))
+    os.kill(link.pid, signal.SIGSTOP)
+    assert link.send(LARGE)
+    os.kill(link.pid, signal.SIGKILL)
+    with pytest.raises(WorkerDiedError, match="SIGKILL"):
+        wait_until(lambda: link.flush(0.05) == 0, "the pipe to break")
+    link.close()
 
 
 SEES = "import os, sys; sys.stdin.read(); sys.stderr.write(os.environ.get('CUDA_VISIBLE_DEVICES', 'all') + chr(10))"

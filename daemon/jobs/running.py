@@ -1,0 +1,30 @@
+"""The job in hand as everybody may see it: for status, metrics and systemd. Who works is `daemon.jobs.ingest`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Phase = Literal["trying", "loading", "working", "finishing"]
+
+
+@dataclass(frozen=True)
+class Running:
+    """The job in hand, for status and metrics; replaced whole, so any thread may read it."""
+
+    job: int
+    inbox: str
+    path: str
+    phase: Phase
+    since_s: float
+    frames_done: int = 0
+    frames_total: int | None = None
+    faces_kept: int = 0
+    faces_rejected: int = 0
+    frames_at_start: int = 0
+    """Where this run took up the job; rates count from there."""
+    working_since_s: float | None = None
+    moved_s: float | None = None
+    """When the last frame was told, Unix seconds."""
+    held: str = ""
+    """Why a finished piece cannot be stored at the moment."""
