@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from engine.errors import ModelError, SettingsError
@@ -136,14 +137,32 @@ def session_options(threads: int | None) -> Any:
     return options
 
 
-def provider_options(providers: Sequence[str]) -> list[dict[str, str]]:
-    """Return the options to open each provider with.
+CUDA_OPTIONS = MappingProxyType(
+    {
+        # By default each convolution is searched anew for every shape of input, exhaustively: 0.3 to 1.3 s a shape
+        # where the heuristic takes 5 ms and is no slower afterwards (PaddleX pull request 5057, on an RTX 2080 Ti).
+        # Pictures and batches here come in many sizes. DEFAULT is a third thing, and slow (onnxruntime issue 22705).
+        "cudnn_conv_algo_search": "HEURISTIC",
+        # Memory grows by what is asked for, not by doubling, so that other workers and trainers fit beside.
+        "arena_extend_strategy": "kSameAsRequested",
+        # By default single precision multiplies in TF32, with half precision's 10 bits. What runs in single precision
+        # here is either the answer that half precision is held against, or a model that half precision changed.
+        "use_tf32": "0",
+    }
+)
+"""The options of CUDA that are set. Left alone, since a GPU would have to show that they help: `prefer_nhwc`, which
+pays or costs depending on the graph; `enable_cuda_graph`, which wants one shape; `cudnn_conv_use_max_workspace`, on
+already; `do_copy_in_default_stream`, whose other value races. TensorRT is not offered: see docs/architecture.md."""
 
-    CUDA looks for the fastest convolution anew for every size of picture, exhaustively by default, which takes seconds:
-    pictures here come in many sizes. Its memory grows by what is asked for, not by doubling, so that others fit beside.
-    """
-    cuda = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
-    return [cuda if provider == CUDA_PROVIDER else {} for provider in providers]
+
+def provider_options(providers: Sequence[str]) -> list[dict[str, str]]:
+    """Return the options to open each provider with: CUDA_OPTIONS for CUDA, none for others."""
+    return [dict(CUDA_OPTIONS) if provider == CUDA_PROVIDER else {} for provider in providers]
+
+
+def runs_on(session: Any, device: str) -> bool:
+    """Tell whether a session runs on `device` (`cuda`, or `cpu`, where all of them can)."""
+    return {"cuda": CUDA_PROVIDER, "cpu": CPU_PROVIDER}[device] in session.get_providers()
 
 
 def open_session(path: Path, providers: Sequence[str], threads: int | None) -> Any:

@@ -88,6 +88,7 @@ class Backend(Protocol):
     def embed(self, crops: Sequence[Image]) -> NDArray[np.float32]:
         """Given recognition crops, return (len(crops), D) embeddings; unit length where the metric is cosine.
 
-        A batch equals its crops one by one (to 1e-4), so batching may never change a decision.
+        A batch equals its crops one by one (to 1e-4), so batching may never change a decision. In half precision on a
+        GPU similarities hold to engine.backends.half_precision.SIMILARITY_CHANGE_MAX.
         """
         ...

@@ -17,7 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.accelerators import CUDA_PROVIDER, graph_errors, provider_options, session_options
+from engine.backends.accelerators import graph_errors, runs_on
+from engine.backends.bound_session import BoundSession
+from engine.backends.half_precision import half_graph, open_graph
 
 Answer = list[NDArray[np.float32]]
 """The graph's outputs for one picture: scores, boxes and points of each stride."""
@@ -45,16 +47,20 @@ class CheckedSession:
     """For the log: precision, pictures a run, and the largest difference found."""
 
 
-def open_checked(path: Path, plain: Any, providers: Sequence[str], threads: int | None) -> CheckedSession:
+def open_checked(
+    path: Path, plain: Any, providers: Sequence[str], threads: int | None, *, device: str = "cuda"
+) -> CheckedSession:
     """Given a detector's file and a session of it as it is, open it for batches if that changes no answer.
 
-    On CUDA half precision is tried first.
+    Where `plain` runs on `device`, half precision is tried first, and runs are bound to it (BoundSession).
     """
+    on_device = runs_on(plain, device)
     why = ""
-    for half in (True, False) if CUDA_PROVIDER in plain.get_providers() else (False,):
+    for half in (True, False) if on_device else (False,):
         name = "half" if half else "single"
         try:
             session = _open(path, providers, threads, half=half)
+            session = BoundSession(session, device) if on_device else session
             probes = _probes(plain)
             wanted = [_run(plain, probe) for probe in probes]
             order, difference = row_order(wanted, _run(session, np.concatenate(probes)))
@@ -62,8 +68,9 @@ def open_checked(path: Path, plain: Any, providers: Sequence[str], threads: int 
             why += f"; {name} precision in batches failed: {type(problem).__name__}"
             continue
         if order is not None:
-            report = f"{name} precision in batches, largest difference to the file's own graph {difference:.1g}{why}"
-            return CheckedSession(session, order, report)
+            binding = f", {session.report}" if on_device else ""
+            report = f"{name} precision in batches, largest difference to the file's own graph {difference:.1g}"
+            return CheckedSession(session, order, f"{report}{binding}{why}")
         why += f"; {name} precision in batches differs by {difference:.1g}"
     return CheckedSession(plain, None, f"one picture a run{why}")
 
@@ -112,54 +119,33 @@ class BatchSession:
     """
 
     def __init__(self, checked: CheckedSession) -> None:
-        self._checked = checked
+        self.checked = checked
         self._answers: list[Answer] = []
 
     def prepare(self, blobs: NDArray[np.float32]) -> None:
         """Run (N, 3, H, W) pictures at once."""
-        assert self._checked.order is not None
-        outputs = _run(self._checked.session, blobs)
-        self._answers = split_answers(outputs, len(blobs), self._checked.order)[::-1]
+        assert self.checked.order is not None
+        outputs = _run(self.checked.session, blobs)
+        self._answers = split_answers(outputs, len(blobs), self.checked.order)[::-1]
 
     def run(self, names: Sequence[str] | None, feed: Mapping[str, Any], *options: Any) -> list[Any]:
         if self._answers:
             return list(self._answers.pop())
-        return list(self._checked.session.run(names, feed, *options))
+        return list(self.checked.session.run(names, feed, *options))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._checked.session, name)
+        return getattr(self.checked.session, name)
 
 
 def _open(path: Path, providers: Sequence[str], threads: int | None, *, half: bool) -> Any:
     import onnx
-    import onnxruntime
 
     model = onnx.load(str(path))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "pictures"
     del model.graph.value_info[:]
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
-    if half:
-        from onnxruntime.transformers.float16 import convert_float_to_float16
-
-        model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
-        _drop_repeated_nodes(model)
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(),
-        session_options(threads),
-        providers=list(providers),
-        provider_options=provider_options(providers),
-    )
-
-
-def _drop_repeated_nodes(model: Any) -> None:
-    """Mend what the converter does to a value that two nodes read: it casts it twice, under one name."""
-    seen: set[tuple[str, ...]] = set()
-    for node in list(model.graph.node):
-        outputs = tuple(node.output)
-        if outputs in seen:
-            model.graph.node.remove(node)
-        seen.add(outputs)
+    return open_graph(half_graph(model) if half else model, providers, threads)
 
 
 def _probes(session: Any) -> list[NDArray[np.float32]]:

@@ -7,10 +7,10 @@ fit `det_size` (640 px by default), once: the library's own default looks twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,18 @@ from engine.backends.accelerators import (
     choose_providers,
     naming,
     open_session,
+    provider_options,
     runtime_version,
     session_options,
 )
+from engine.backends.arcface import DEFAULT_THRESHOLD, Recogniser, arcface_points, threshold_of
 from engine.backends.backend import BackendInfo
+from engine.backends.bound_session import BoundSession
 from engine.backends.detector_session import BatchSession, open_checked
 from engine.backends.dlib import landmarks_of, library_versions
 from engine.backends.dlib_models import DlibLandmarks
-from engine.backends.landmarks_3d68 import Landmarks3d68
+from engine.backends.half_precision import choose_precision, judge_embeddings, judge_landmarks
+from engine.backends.landmarks_3d68 import CROP_PX, Landmarks3d68
 from engine.backends.model_files import LICENCE_300W, LICENCE_UNKNOWN, describe_model_file, sha256_of
 from engine.backends.packs import Pack, open_pack, quiet
 from engine.backends.warps import cut, fit_warp, five_of_68, roll_deg
@@ -41,34 +45,11 @@ DEFAULT_PACK = "buffalo_l"
 DEFAULT_DET_SIZE = 640
 STRIDE_PX = 32  # SCRFD's coarsest grid: sides of its input are multiples of it
 
-# Where ArcFace-style networks expect the five points in a 112 px crop (insightface.utils.face_align.arcface_dst).
-ARCFACE_POINTS_112 = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-)
 # Pictures in one run of the detector: a GPU gains little beyond.
 DETECTION_BATCH = 16
-# Largest number of crops in one run: bounds memory; a GPU is saturated well below.
-BATCH = 64
-
 # SCRFD places its five points badly on a rolled head. Beyond this roll they are taken from the 68 points instead, which
 # are predicted upright: median similarity of a dark, rolling head to its references 0.32 -> 0.49, of others unchanged.
 ROLL_TO_REFINE_DEG = 12.0
-
-# Raw cosine from which two faces are one person. For w600k_r50 insightface's own evaluation (ICCV21-MFR, all pairs)
-# puts a false accept rate of 1e-6 at 0.4078, with 91 % of true pairs above; its GUI and server use 0.40 for every pack.
-# That is the rule for recognisers that are not in the table, with a warning to calibrate.
-DEFAULT_THRESHOLD = 0.40
-THRESHOLDS = MappingProxyType(
-    {
-        "w600k_r50": 0.40,  # buffalo_l, buffalo_m
-        "w600k_mbf": 0.40,  # buffalo_s, buffalo_sc: insightface's value, not measured here
-        "glintr100": 0.40,  # antelopev2: likewise
-        # A 128-d MobileFaceNet, by its hash since its name says little. benchmarks/match_pairs.py: 35 same-person pairs
-        # from 0.59 up, 70 different pairs up to 0.21; the most alike two of six actors in another photo reach 0.42 as a
-        # single pair, while blurred faces of the right person lie at 0.39.
-        "e72a5710cce378dc46472b6b845cb90647634f2738d8c3e581735cf195b9866f": 0.40,
-    }
-)
 
 
 class InsightFaceBackend:
@@ -83,9 +64,12 @@ class InsightFaceBackend:
         det_size: int | None = None,
         threads: int | None = None,
         allow_download: bool = True,
+        tuned_device: str = "cuda",
     ) -> None:
         """Load a pack, downloading it when it is a known one and missing. `threads`: per run; None = the runtime's.
 
+        `tuned_device`: where half precision and bound buffers are tried, and kept if they change no answer; `cpu` is
+        for tests of that, since a CPU gains nothing by either.
         Raise ModelError when a file is missing or damaged, or when `device` is "cuda" and CUDA cannot be used.
         """
         side = DEFAULT_DET_SIZE if det_size is None else det_size
@@ -95,29 +79,69 @@ class InsightFaceBackend:
         providers = choose_providers(device, available_providers())
         pack = open_pack(model_root, model_pack, allow_download=allow_download)
         self._detector = _load(pack.detection, providers, threads)
-        self._recogniser = _load(pack.recognition, providers, threads)
+        self._recogniser = Recogniser(_load(pack.recognition, providers, threads))
+        self._marker = None if pack.landmarks_68 is None else _load_marker(pack.landmarks_68, providers, threads)
+        self._dlib_marker = DlibLandmarks() if self._marker is None else None
+        used = [provider for provider in providers if all(provider in one.get_providers() for one in self._sessions())]
+        warnings = check_device(device, providers, used, problem=accelerator_report().problem)
         with naming(pack.detection):
-            checked = open_checked(pack.detection, self._detector.session, providers, threads)
+            checked = open_checked(pack.detection, self._detector.session, providers, threads, device=tuned_device)
         self._batches = BatchSession(checked) if checked.order is not None else None
         if self._batches is not None:
             self._detector.session = self._batches
-        sessions = [self._detector.session, self._recogniser.session]
-        self._marker: Landmarks3d68 | None = None
-        self._dlib_marker: DlibLandmarks | None = None
-        if pack.landmarks_68 is not None:
-            sessions.append(open_session(pack.landmarks_68, providers, threads))
-            self._marker = Landmarks3d68(pack.landmarks_68, sessions[-1])
-        else:
-            self._dlib_marker = DlibLandmarks()
-        used = [provider for provider in providers if all(provider in session.get_providers() for session in sessions)]
-        warnings = check_device(device, providers, used, problem=accelerator_report().problem)
-        self._info = self._describe(
-            pack, used[0], warnings, embedding_size=self._try_out(pack), detector_run=checked.report
-        )
+        embedding_size = self._try_out(pack)
+        precisions = self._choose_precisions(pack, providers, threads, tuned_device)
+        runs = {"detector run": checked.report, **precisions}
+        self._info = self._describe(pack, used[0], warnings, embedding_size=embedding_size, runs=runs)
+
+    def _sessions(self) -> list[Any]:
+        marker = [] if self._marker is None else [self._marker.session]
+        return [self._detector.session, self._recogniser.session, *marker]
+
+    def _choose_precisions(
+        self, pack: Pack, providers: Sequence[str], threads: int | None, device: str
+    ) -> dict[str, str]:
+        """Let recogniser and 68-point model run in half precision where that holds; return what was found."""
+        with naming(pack.recognition):
+            runs = {
+                "recogniser run": choose_precision(
+                    self._recogniser,
+                    pack.recognition,
+                    providers,
+                    threads,
+                    run=self._recogniser.embed,
+                    side_px=self._recogniser.side_px,
+                    judge=judge_embeddings,
+                    device=device,
+                )
+            }
+        if self._marker is None or pack.landmarks_68 is None:
+            return runs
+        with naming(pack.landmarks_68):
+            runs["landmarks run"] = choose_precision(
+                self._marker,
+                pack.landmarks_68,
+                providers,
+                threads,
+                run=self._marker.crop_points,
+                side_px=CROP_PX,
+                judge=judge_landmarks,
+                device=device,
+            )
+        return runs
 
     @property
     def info(self) -> BackendInfo:
-        return self._info
+        """What the backend is made of; what came up since it was opened is among its warnings."""
+        given_up = [session.problem for session in self._bound_sessions() if session.problem]
+        if not given_up:
+            return self._info
+        warning = f"I/O binding was given up, which costs speed alone: {'; '.join(sorted(set(given_up)))}"
+        return replace(self._info, warnings=(*self._info.warnings, warning))
+
+    def _bound_sessions(self) -> list[BoundSession]:
+        sessions = [one.checked.session if isinstance(one, BatchSession) else one for one in self._sessions()]
+        return [session for session in sessions if isinstance(session, BoundSession)]
 
     def detect(self, image: Image, *, min_confidence: float = 0.5, side_px: int | None = None) -> list[Face]:
         """Given an image, find faces scored at least `min_confidence` (0..1), largest bbox first; see the contract."""
@@ -167,7 +191,7 @@ class InsightFaceBackend:
 
     def recognition_crop(self, image: Image, face: Face) -> Image:
         """Cut the square crop (112 px for ArcFace) that the recogniser reads, turned upright by the five points."""
-        size = int(self._recogniser.input_size[0])
+        size = self._recogniser.side_px
         five = face.landmarks_5
         if five is None or abs(roll_deg(five)) > ROLL_TO_REFINE_DEG:
             five = five_of_68(self.landmarks_68(image, [face])[0])
@@ -175,18 +199,7 @@ class InsightFaceBackend:
 
     def embed(self, crops: Sequence[Image]) -> NDArray[np.float32]:
         """Given recognition crops, return (len(crops), D), unit length, in as few runs as the graph allows."""
-        if not crops:
-            return np.zeros((0, self._info.embedding_size), dtype=np.float32)
-        fixed = self._recogniser.input_shape[0]
-        step = fixed if isinstance(fixed, int) else BATCH
-        rows = []
-        for start in range(0, len(crops), step):
-            batch = list(crops[start : start + step])
-            missing = step - len(batch) if isinstance(fixed, int) else 0
-            rows.append(self._recogniser.get_feat(batch + batch[-1:] * missing)[: len(batch)])
-        embeddings = np.concatenate(rows).astype(np.float32)
-        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-        return np.asarray(embeddings / np.maximum(lengths, 1e-12), dtype=np.float32)
+        return self._recogniser.embed(crops) if crops else np.zeros((0, self._info.embedding_size), dtype=np.float32)
 
     def _try_out(self, pack: Pack) -> int:
         """Run every model once, so that one that does not fit is named now; return the size of an embedding."""
@@ -197,13 +210,16 @@ class InsightFaceBackend:
             with naming(pack.landmarks_68):
                 self.landmarks_68(blank, [Face(np.array([0, 0, STRIDE_PX, STRIDE_PX]), 1.0)])
         with naming(pack.recognition):
-            embedding = self._recogniser.get_feat(_blank(self._recogniser))
-            if embedding.ndim != 2:
-                raise ValueError(f"it answers with an array of shape {embedding.shape}, expected (batch, size)")
-        return int(embedding.shape[1])
+            return self._recogniser.try_out()
 
     def _describe(
-        self, pack: Pack, provider: str, warnings: tuple[str, ...], *, embedding_size: int, detector_run: str
+        self,
+        pack: Pack,
+        provider: str,
+        warnings: tuple[str, ...],
+        *,
+        embedding_size: int,
+        runs: Mapping[str, str],
     ) -> BackendInfo:
         threshold = threshold_of(pack.recognition)
         if threshold is None:
@@ -231,24 +247,11 @@ class InsightFaceBackend:
                 {
                     "insightface": metadata.version("insightface"),
                     "onnxruntime": runtime_version(),
-                    "detector run": detector_run,
+                    **runs,
                 }
             ),
             warnings=warnings,
         )
-
-
-def threshold_of(recogniser: Path) -> float | None:
-    """Return the calibrated raw cosine from which two faces are one person; None for an unknown recogniser."""
-    return THRESHOLDS.get(recogniser.stem, THRESHOLDS.get(sha256_of(recogniser)))
-
-
-def arcface_points(size_px: int) -> NDArray[np.float64]:
-    """Return where the five points go in a crop of `size_px`: 112 px scaled, or 128 px with 8 px at each side."""
-    if size_px % 112 == 0:
-        return ARCFACE_POINTS_112 * (size_px / 112)
-    ratio = size_px / 128
-    return ARCFACE_POINTS_112 * ratio + [8.0 * ratio, 0.0]
 
 
 def _fit_canvas(image: Image, static: tuple[int, int] | None, side: int) -> tuple[Image, float]:
@@ -289,17 +292,19 @@ def _load(path: Path, providers: list[str], threads: int | None) -> Any:
 
     with quiet(), naming(path):
         model = model_zoo.get_model(
-            str(path), providers=providers, sess_options=session_options(threads), static_shape_sessions=False
+            str(path),
+            providers=providers,
+            provider_options=provider_options(providers),
+            sess_options=session_options(threads),
+            static_shape_sessions=False,
         )
     if model is None:
         raise ModelError(f"model file {path} is not a model that insightface knows")
     return model
 
 
-def _blank(recogniser: Any) -> list[Image]:
-    width, height = recogniser.input_size
-    fixed = recogniser.input_shape[0]
-    return [np.zeros((height, width, 3), dtype=np.uint8)] * (fixed if isinstance(fixed, int) else 1)
+def _load_marker(path: Path, providers: list[str], threads: int | None) -> Landmarks3d68:
+    return Landmarks3d68(path, open_session(path, providers, threads))
 
 
 def _with_300w(licence: str) -> str:

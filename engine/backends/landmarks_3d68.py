@@ -29,7 +29,7 @@ class Landmarks3d68:
     """The model, given its open ONNX Runtime session."""
 
     def __init__(self, path: Path, session: Any) -> None:
-        self._session = session
+        self.session = session
         self._input = session.get_inputs()[0]
         self._fixed_batch = self._input.shape[0] if isinstance(self._input.shape[0], int) else None
         self._mean, self._spread = (0.0, 1.0) if _normalises_itself(path) else (MEAN, SPREAD)
@@ -38,10 +38,14 @@ class Landmarks3d68:
         """Given faces of this image, return (len(faces), 68, 2) px."""
         warps = [_warp_of(face) for face in faces]
         crops = [cut(image, warp, CROP_PX) for warp in warps]
-        step = self._fixed_batch or BATCH
-        points = [p for start in range(0, len(crops), step) for p in self._run(crops[start : start + step])]
-        rows = [map_back(one, warp) for one, warp in zip(points, warps, strict=True)]
+        rows = [map_back(one, warp) for one, warp in zip(self.crop_points(crops), warps, strict=True)]
         return np.array(rows, dtype=np.float32).reshape(len(faces), 68, 2)
+
+    def crop_points(self, crops: Sequence[Image]) -> NDArray[np.float64]:
+        """Given crops of CROP_PX, return their points: (len(crops), 68, 2) crop px."""
+        step = self._fixed_batch or BATCH
+        parts = [self._run(list(crops[start : start + step])) for start in range(0, len(crops), step)]
+        return np.concatenate(parts) if parts else np.zeros((0, 68, 2))
 
     def _run(self, crops: list[Image]) -> NDArray[np.float64]:
         """Given up to one batch of crops, return (len(crops), 68, 2) crop px."""
@@ -50,7 +54,7 @@ class Landmarks3d68:
         filled = crops + crops[-1:] * ((self._fixed_batch or len(crops)) - len(crops))
         mean = (self._mean, self._mean, self._mean)
         blob = cv2.dnn.blobFromImages(filled, 1.0 / self._spread, (CROP_PX, CROP_PX), mean, swapRB=True)
-        answer = self._session.run(None, {self._input.name: blob})[0]
+        answer = self.session.run(None, {self._input.name: blob})[0]
         points = np.asarray(answer, dtype=np.float64).reshape(len(filled), -1, COORDINATES)[: len(crops), -68:, :2]
         return np.asarray((points + 1.0) * (CROP_PX / 2))
 

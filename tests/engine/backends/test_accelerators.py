@@ -8,6 +8,7 @@ from engine.backends.accelerators import (
     accelerator_report,
     check_device,
     choose_providers,
+    provider_options,
     runtime_problem,
     session_options,
 )
@@ -78,3 +79,15 @@ def test_threads_are_set_and_never_spin() -> None:
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
     with pytest.raises(SettingsError, match="threads is 0"):
         session_options(0)
+
+
+def test_cuda_gets_the_options_that_are_reasoned_about_and_other_providers_none() -> None:
+    cuda, cpu = provider_options(BOTH)
+    assert cuda == {
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": "0",
+    }
+    assert cpu == {}
+    cuda.clear()
+    assert provider_options(BOTH)[0], "a caller's copy is its own"

@@ -16,6 +16,7 @@ from engine.backends.accelerators import CPU_PROVIDER, CUDA_PROVIDER
 from engine.backends.catalog import open_backend
 from engine.backends.detector_session import (
     DIFFERENCE_MAX,
+    BatchSession,
     _open,
     _probes,
     _run,
@@ -60,6 +61,25 @@ def test_half_precision_is_compared_with_the_files_own_answers(shared: Path) -> 
     order, difference = row_order([_run(plain, one) for one in probes], _run(half, np.concatenate(probes)))
     assert order == "cells"
     assert 1e-5 < difference < DIFFERENCE_MAX, "it is another precision, and near enough"
+
+
+def test_where_the_session_runs_on_the_device_half_precision_in_batches_is_taken_and_bound(shared: Path) -> None:
+    """The code that a GPU runs, but for the device's name."""
+    path = mini_detector(shared)
+    plain = plain_session(path)
+    checked = open_checked(path, plain, [CPU_PROVIDER], 1, device="cpu")
+    assert checked.order == "cells"
+    assert checked.report.startswith("half precision in batches, largest difference")
+    assert checked.report.endswith("I/O binding")
+    session = BatchSession(checked)
+    probes = _probes(plain)
+    name = plain.get_inputs()[0].name
+    alone = [_run(plain, probe) for probe in probes]
+    for _ in range(2):  # the second time the buffers are there
+        session.prepare(np.concatenate(probes))
+        for wanted in alone:
+            answers = session.run(None, {name: probes[0]})
+            assert max(float(np.abs(a - b).max()) for a, b in zip(wanted, answers, strict=True)) < DIFFERENCE_MAX
 
 
 def test_a_graph_whose_pictures_leak_into_each_other_runs_them_one_by_one(make_pack: MakePack) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.backends.insightface import InsightFaceBackend, arcface_points
+from engine.backends.arcface import arcface_points
+from engine.backends.insightface import InsightFaceBackend
 from engine.errors import ModelError, SettingsError
 from engine.types import Face
 
