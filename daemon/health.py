@@ -71,7 +71,9 @@ class Health:
         parts = []
         for one in running:
             share = f" {100 * one.frames_done // one.frames_total} %" if one.frames_total else ""
-            parts.append(f"{one.inbox}: {one.path}{share}, {one.faces_kept} faces" + (" (held)" if one.held else ""))
+            undecided = f" and {one.faces_undecided} undecided" if one.faces_undecided else ""
+            held = " (held)" if one.held else ""
+            parts.append(f"{one.inbox}: {one.path}{share}, {one.faces_kept} faces{undecided}{held}")
         return "; ".join(parts)
 
     def move_gauges(self, metrics: Metrics) -> None:

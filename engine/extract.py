@@ -136,6 +136,10 @@ class _Run:
         self._done = resume.cursor.next_frame if resume else 0
         self._kept = sum(record.kept for record in self.records)
         self._queues: Mapping[str, QueueFill] = {}
+        self._scouted: Callable[[], int] = int
+        """Faces seen in the window that is being scouted."""
+        self._filled_in = 0
+        """Faces seen in the window that is being filled in; none is counted as kept before its commit."""
 
     def work(self, reader: FrameReader, *, rate: float, after: Cursor | None) -> None:
         """Take window after window until the footage ends or `stop` is set."""
@@ -164,6 +168,7 @@ class _Run:
             )
             while True:
                 scout.state = carry.scout
+                self._scouted = partial(scout.faces_seen, after.next_frame if after else 0)
                 window = windows.next_window(carry.shot)
                 if window is None:
                     written()
@@ -187,6 +192,7 @@ class _Run:
                     ),
                 )
                 written()
+                self._filled_in = self._scouted()
                 looks = Looks(frozenset(scout.births), frozenset(scout.full_looks))
                 fill = partial(write_window, after=after, step=self.steps.step)
                 faces = filler.submit(fill, window, decision, looks, self.subject, self.backend, writer)
@@ -243,7 +249,7 @@ class _Run:
         )
         self._carry, self._cursor = carry, cursor
         self._on_commit(Commit(cursor, fresh, self.counts, carry))
-        self._done = cursor.next_frame
+        self._done, self._filled_in = cursor.next_frame, 0
         self.steps.tell()
 
     def _take(self, decoded: DecodedFrame, writer: FaceWriter) -> None:
@@ -265,6 +271,7 @@ class _Run:
                 faces_rejected=rejected,
                 stage_seconds=self._stage_seconds(),
                 queue_seconds=self._queue_seconds(),
+                faces_undecided=self._filled_in + self._scouted(),
             )
         )
 

@@ -339,6 +339,8 @@ class Progress:
     stage_seconds: Mapping[str, float]
     queue_seconds: Mapping[str, float] = field(default_factory=dict)
     """Of each queue between stages: the share of its room that was taken, times the seconds it was taken for."""
+    faces_undecided: int = 0
+    """Faces seen in what is not committed yet. Looks lie frames apart: the commit counts those between them as well."""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ class FakeExtractor:
                 misbehave(video, frame)
                 note(video, order, frame)
                 piece.append(write_face(layout, order, frame))
-                on_progress(Progress(frame + 1, frames, len(records) + len(piece), 0, {}))
+                undecided = video.get("undecided", 0)
+                on_progress(Progress(frame + 1, frames, len(records) + len(piece), 0, {}, faces_undecided=undecided))
                 stop.wait(video.get("pause_s", 0.0))
             sync_folders(layout.folders)
             records += piece

@@ -293,13 +293,21 @@ def progress_bar(label: str, *, visible: bool) -> Iterator[Callable[[Progress], 
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"),
-        TextColumn("{task.fields[faces]} faces kept"), TimeRemainingColumn(),
+        TextColumn("{task.fields[faces]}"), TimeRemainingColumn(),
     )  # fmt: skip
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None, faces=0)
-        yield lambda progress: bar.update(
-            task, completed=progress.frames_done, total=progress.frames_total, faces=progress.faces_kept
-        )
+        task = bar.add_task(label, total=None, faces=faces_text(0, 0))
+
+        def show(progress: Progress) -> None:
+            faces = faces_text(progress.faces_kept, progress.faces_undecided)
+            bar.update(task, completed=progress.frames_done, total=progress.frames_total, faces=faces)
+
+        yield show
+
+
+def faces_text(kept: int, undecided: int) -> str:
+    """Return the faces of a progress bar: those of a long shot are decided at its end."""
+    return f"{kept} faces kept" + (f", {undecided} undecided" if undecided else "")
 
 
 def _threshold(text: str) -> float | None:

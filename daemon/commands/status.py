@@ -58,7 +58,8 @@ def _running_lines(job: Mapping[str, Any]) -> list[str]:
     faces = f"  {job['faces_per_s']:.1f} faces/s" if job["faces_per_s"] else ""
     left = f"  {duration(job['eta_s'])} left" if job["eta_s"] is not None else ""
     lines.append(f"  {progress}{speed}{faces}{left}")
-    lines.append(f"  {job['faces_kept']} faces kept, {job['faces_rejected']} rejected")
+    undecided = f", {job['faces_undecided']} seen and not decided yet" if job["faces_undecided"] else ""
+    lines.append(f"  {job['faces_kept']} faces kept, {job['faces_rejected']} rejected{undecided}")
     if job["held"]:
         lines.append(f"  waits: {job['held']}")
     return lines

@@ -303,6 +303,7 @@ class _Conversation:
             frames_total=progress.frames_total,
             faces_kept=progress.faces_kept,
             faces_rejected=progress.faces_rejected,
+            faces_undecided=progress.faces_undecided,
             moved_s=self._runner._wall(),
         )
         self._stage_seconds, self._queue_seconds = progress.stage_seconds, progress.queue_seconds

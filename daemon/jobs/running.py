@@ -21,6 +21,8 @@ class Running:
     frames_total: int | None = None
     faces_kept: int = 0
     faces_rejected: int = 0
+    faces_undecided: int = 0
+    """Seen in what is not committed yet: a long shot is decided at its end."""
     frames_at_start: int = 0
     """Where this run took up the job; rates count from there."""
     working_since_s: float | None = None

@@ -194,6 +194,10 @@ class Scout:
             samples.append(Sample(decoded.index, embedding, self._clarity(quality, embedding), quality))
         return samples
 
+    def faces_seen(self, since: int) -> int:
+        """Return how many faces of this window were seen from frame `since` on; its tracks may be older."""
+        return sum(one.frame >= since for track in self.tracks.values() for one in track.sightings)
+
     def all_settled(self) -> bool:
         """Say whether more frames can hardly change what this window's tracks are."""
         return all(self._settled(track) for track in self.tracks.values())

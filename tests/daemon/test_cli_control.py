@@ -45,6 +45,22 @@ def test_status_shows_progress_speed_and_the_time_left(rig: Rig, capsys: pytest.
     assert "1 running" in text
 
 
+def test_status_tells_of_faces_that_a_long_shot_has_not_decided_yet(
+    rig: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=400, pause_s=0.02, undecided=214))
+
+    def shown(*how: str) -> str:
+        assert dfld(rig, "status", *how) == 0
+        return capsys.readouterr().out
+
+    with InProcess(rig):
+        text = wait_until(lambda: (out := shown()) and ("not decided" in out and out), "status never told of them")
+        job = json.loads(shown("--json"))["running"][0]
+    assert " rejected, 214 seen and not decided yet\n" in text
+    assert job["faces_undecided"] == 214
+
+
 @pytest.mark.parametrize("command", ["status", "jobs"])
 def test_a_question_to_the_daemon_loads_nothing_that_takes_time(rig: Rig, command: str) -> None:
     # The schema of the configuration alone is most of a second on a busy machine, for one path that is in plain TOML.

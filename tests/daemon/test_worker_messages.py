@@ -91,7 +91,7 @@ def test_a_begin_says_where_from(resume: Resume | None) -> None:
 
 
 def test_progress_and_failure_arrive_as_they_were_sent() -> None:
-    progress = Progress(5, None, 3, 2, {"decode": 0.25}, {"decoded": 0.125})
+    progress = Progress(5, None, 3, 2, {"decode": 0.25}, {"decoded": 0.125}, 7)
     failure = Failure("passing", "gpu", "out of memory", "wait")
     told = over_the_pipe(progress_message(progress), failed_message(failure))
     assert progress_of(told[0]) == progress

@@ -101,6 +101,36 @@ def test_filling_in_a_window_is_told_of_although_no_new_frame_is_read(images: Pa
     assert sum(progress.frames_done == FRAMES for progress in told.all) >= backend.marked - 1
 
 
+def test_faces_of_a_shot_are_told_as_undecided_until_it_is_committed(images: Path, tmp_path: Path) -> None:
+    told = Told()
+    commits: list[tuple[int, Commit]] = []
+    run(
+        images,
+        tmp_path / "out",
+        PaintedBackend(),
+        told,
+        on_commit=lambda commit: commits.append((len(told.all), commit)),
+    )
+    ((before, commit),) = commits  # one shot
+    undecided = [progress.faces_undecided for progress in told.all[:before]]
+    assert undecided == sorted(undecided), "nothing is decided before the commit"
+    assert 1 < undecided[-1] <= len(commit.records)
+    assert {progress.faces_kept for progress in told.all[:before]} == {0}
+    assert {(progress.faces_kept, progress.faces_undecided) for progress in told.all[before:]} == {(FRAMES, 0)}
+
+
+def test_faces_of_an_earlier_shot_are_decided_while_the_next_one_is_read(images: Path, tmp_path: Path) -> None:
+    for number in range(FRAMES, 2 * FRAMES):
+        cv2.imwrite(str(images / f"{number:03d}.png"), 255 - picture([(ALICE, 300 - 5 * number, 100, 40)]))
+    told, ends = Told(), []
+    run(images, tmp_path / "out", PaintedBackend(), told, on_commit=lambda commit: ends.append((len(told.all), commit)))
+    assert len(ends) == 2
+    (first, _), (second, last) = ends
+    assert 0 < told.all[first].faces_undecided <= told.all[second - 1].faces_undecided <= FRAMES
+    assert told.all[-1].faces_undecided == 0
+    assert last.cursor.next_frame == 2 * FRAMES
+
+
 def test_comparing_all_faces_at_the_end_is_told_of(images: Path, tmp_path: Path) -> None:
     plain, varied = Told(), Told()
     run(images, tmp_path / "plain", PaintedBackend(), plain)
