@@ -1,12 +1,17 @@
 """Extraction speed: dfld, the plain loop and decoding alone, on the same clips in one run.
 
 usage: python benchmarks/extraction.py [--repeat N] [--shared DIR] [--plain-frames N] [--json]
+                                       [--synthetic-pack [FRAMES]]
 
 Each measurement runs in a process of its own (its peak memory is its own), ways take turns so that a busy machine
 hurts all alike, and the median of the repetitions counts. Models are loaded before the clock starts. dfld does all
 its work: aligned faces, masks, log and preview are written to a temporary folder. The plain loop only detects and
 embeds every frame, as insightface's FaceAnalysis.get does at det_size 640; it is timed on at most --plain-frames
 frames, for it is slow. Uses ../shared where it is, else the demo's clip with dlib. Measures; never fails.
+
+With --synthetic-pack, models of buffalo_l's shapes and a 1920 x 1080 clip of so many frames are made instead (see
+synthetic_pack). On a machine with CUDA insightface runs there, in dfld and in the plain loop, and the GPU's load is
+told. The stage with most seconds limits, unless the queue of decoded frames is empty: then decoding does.
 """
 
 from __future__ import annotations
@@ -28,9 +33,12 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+from gpu_watch import GpuWatch  # noqa: E402
+from synthetic_pack import NAME, disc_clip, reference_photo, write_pack  # noqa: E402
 from truth import SHARED, Case, labelled_cases, score  # noqa: E402
 
 WAYS = ("decode", "plain", "dfld")
+MINI_PACK = "insightface_mini"
 NO_FACE_FRAMES = 1500
 """A minute: what a start costs (the first looks of the shot) is in it, spread as thinly as in a short film scene."""
 
@@ -40,6 +48,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--shared", type=Path, default=SHARED)
     parser.add_argument("--plain-frames", type=int, default=150)
+    parser.add_argument("--synthetic-pack", type=int, nargs="?", const=1500, metavar="FRAMES")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -54,7 +63,9 @@ def main() -> int:
 
 
 def _tasks(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    common = {"plain_frames": options.plain_frames, "shared": str(options.shared)}
+    common = {"plain_frames": options.plain_frames, "pack_root": str(options.shared / "models"), "pack": MINI_PACK}
+    if options.synthetic_pack:
+        return [{**common, **_synthetic_task(folder, options.synthetic_pack)}]
     if not options.shared.is_dir():
         from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
         from engine.backends.catalog import open_backend
@@ -81,6 +92,24 @@ def _tasks(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         *tasks,
         {**common, "clip": str(empty), "who": "", "references": tasks[0]["references"], "backend": "insightface"},
     ]
+
+
+def _synthetic_task(folder: Path, frames: int) -> dict[str, Any]:
+    import cv2
+
+    from daemon.commands.demo_clip import write_clip
+
+    write_pack(folder)
+    write_clip(folder / "discs.mp4", disc_clip(frames))
+    cv2.imwrite(str(folder / "disc.png"), reference_photo())
+    return {
+        "clip": str(folder / "discs.mp4"),
+        "who": "",
+        "references": [str(folder / "disc.png")],
+        "backend": "insightface",
+        "pack_root": str(folder),
+        "pack": NAME,
+    }
 
 
 def _write_empty_clip(path: Path, shared: Path) -> None:
@@ -120,7 +149,8 @@ def _compare(task: dict[str, Any], repeat: int, *, quiet: bool) -> dict[str, Any
         "peak_rss_mib": {way: max(run["peak_rss_mib"] for run in runs[way]) for way in WAYS},
         "recall": runs["dfld"][0].get("recall"),
         "precision": runs["dfld"][0].get("precision"),
-        "stage_seconds": runs["dfld"][0].get("stage_seconds"),
+        **{key: runs["dfld"][0].get(key) for key in ("stage_seconds", "queue_fill", "faces_kept", "runs")},
+        **{key: {way: runs[way][0].get(key) for way in WAYS[1:]} for key in ("gpu_percent", "gpu_memory_mib_peak")},
     }
     if not quiet:
         print(
@@ -130,7 +160,12 @@ def _compare(task: dict[str, Any], repeat: int, *, quiet: bool) -> dict[str, Any
             f"peak RSS {row['peak_rss_mib']['dfld']} MiB",
             flush=True,
         )
-        print(f"{'':<26} seconds by stage: {row['stage_seconds']}", flush=True)
+        print(f"{'':<26} seconds by stage: {row['stage_seconds']}, queues filled: {row['queue_fill']}", flush=True)
+        print(f"{'':<26} {row['faces_kept']} faces kept; {row['runs']}", flush=True)
+        if row["gpu_percent"]["dfld"] is not None:
+            print(
+                f"{'':<26} GPU busy, %: {row['gpu_percent']}; its memory, MiB: {row['gpu_memory_mib_peak']}", flush=True
+            )
     return row
 
 
@@ -143,9 +178,11 @@ def _measure(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clocked(work: Callable[[], int]) -> dict[str, Any]:
-    begin, cpu = time.perf_counter(), time.process_time()
-    frames = work()
-    return {"frames": frames, "seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu}
+    with GpuWatch() as gpu:
+        begin, cpu = time.perf_counter(), time.process_time()
+        frames = work()
+        seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu
+    return {"frames": frames, "seconds": seconds, "cpu_seconds": cpu_seconds, **gpu.result()}
 
 
 def _decode(task: dict[str, Any]) -> dict[str, Any]:
@@ -166,10 +203,15 @@ def _plain(task: dict[str, Any]) -> dict[str, Any]:
     if task["backend"] == "insightface":
         from insightface.app import FaceAnalysis
 
+        from engine.backends.accelerators import CUDA_PROVIDER, available_providers, choose_providers
+
+        providers = choose_providers("auto", available_providers())
         app = FaceAnalysis(
-            name=str(Path(task["shared"]) / "models" / "insightface_mini"), providers=["CPUExecutionProvider"]
+            name=str(Path(task["pack_root"]) / task["pack"]),
+            allowed_modules=["detection", "recognition"],
+            providers=providers,
         )
-        app.prepare(ctx_id=-1, det_size=(640, 640))
+        app.prepare(ctx_id=0 if CUDA_PROVIDER in providers else -1, det_size=(640, 640))
         look = app.get
     else:
         from engine.backends.catalog import open_backend
@@ -199,7 +241,7 @@ def _dfld(task: dict[str, Any]) -> dict[str, Any]:
     from engine.workspace.workspace import output_layout
 
     backend = (
-        open_backend("insightface", model_root=Path(task["shared"]) / "models", model_pack="insightface_mini")
+        open_backend("insightface", model_root=Path(task["pack_root"]), model_pack=task["pack"])
         if task["backend"] == "insightface"
         else open_backend(task["backend"])
     )
@@ -223,7 +265,13 @@ def _dfld(task: dict[str, Any]) -> dict[str, Any]:
             return report.frames_decoded
 
         result = _clocked(work)
-    result["stage_seconds"] = {stage: round(seconds, 2) for stage, seconds in reports[0].stage_seconds.items()}
+    result |= {
+        "stage_seconds": {stage: round(seconds, 2) for stage, seconds in reports[0].stage_seconds.items()},
+        "queue_fill": {queue: round(share, 2) for queue, share in reports[0].queue_fill.items()},
+        "faces_kept": reports[0].faces_kept,
+        "runs": {"device": backend.info.device}
+        | {name: text for name, text in backend.info.versions.items() if name.endswith(" run")},
+    }
     if task["who"]:
         case = Case(Path(task["clip"]), task["who"], ())
         faces = [(r.frame, (r.bbox[0] + r.bbox[2]) / 2, (r.bbox[1] + r.bbox[3]) / 2) for r in records if r.kept]
