@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -16,6 +17,11 @@ from tests.sync.sshd import SshMachine, make_ssh_machine
 ROOT = Path(__file__).parents[1]
 # Programs that tests start are of this tree too, whichever tree the environment was installed from.
 os.environ["PYTHONPATH"] = str(ROOT)
+
+# A shell starts `pytest &` in a script with SIGINT ignored, and every program inherits that: trainers that tests start
+# could not be stopped cleanly, which dfld would rightly refuse to try.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing here is judged by how long it takes: a machine that others use too may be slow.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -113,7 +113,8 @@ def training(request: pytest.FixtureRequest, ssh_machines: list[SshMachine], mem
     put_under_control(made, request.param)
     start_all(made)
     rounds = Rounds(made.settings())
-    assert rounds.start_from("gpu1").outcome == "initialised"
+    begun = rounds.start_from("gpu1")
+    assert begun.outcome == "initialised", (begun.reason, begun.excluded)
     rounds.close()
     yield made
     for one in made.machines:

@@ -102,7 +102,8 @@ def test_trainers_train_on_from_the_average(fleet: Fleet, control: str) -> None:
 def test_without_control_trainers_must_rest(fleet: Fleet) -> None:
     put_under_control(fleet, "none")
     rounds = Rounds(fleet.settings())
-    assert rounds.start_from("gpu1").outcome == "initialised"
+    begun = rounds.start_from("gpu1")
+    assert begun.outcome == "initialised", (begun.reason, begun.excluded)
     start_all(fleet)
     until(lambda: all(one.state()["iter"] > 20_000 for one in fleet.machines), "the first saves")
 
@@ -122,7 +123,8 @@ def test_a_round_that_makes_most_trainers_worse_is_undone(fleet: Fleet) -> None:
     put_under_control(fleet, "command")
     start_all(fleet)
     rounds = Rounds(fleet.settings())
-    assert rounds.start_from("gpu1").outcome == "initialised"
+    begun = rounds.start_from("gpu1")
+    assert begun.outcome == "initialised", (begun.reason, begun.excluded)
     # A file that is lost between the swap and the restart is made anew at random by DeepFaceLab, without a word.
     for one in fleet.machines:
         lost = shlex.quote(str(one.folder / MODEL.file_name("inter.npy")))
@@ -154,7 +156,8 @@ def test_a_trainer_that_hangs_at_start_is_told_and_the_others_go_on(fleet: Fleet
     start_all(fleet)
     settings = fleet.settings(trainer=replace(fleet.settings().trainer, proof_s=6.0))
     rounds = Rounds(settings)
-    assert rounds.start_from("gpu1").outcome == "initialised"
+    begun = rounds.start_from("gpu1")
+    assert begun.outcome == "initialised", (begun.reason, begun.excluded)
     rounds.close()
     two = fleet["gpu2"]
     two.machine = replace(two.machine, start=f"{two.command_line()} --background --hang-at-start")
@@ -171,7 +174,8 @@ def test_a_trainer_that_hangs_at_start_is_told_and_the_others_go_on(fleet: Fleet
 def test_a_machine_whose_clock_is_wrong_takes_part(fleet: Fleet) -> None:
     put_under_control(fleet, "none")
     rounds = Rounds(fleet.settings())
-    assert rounds.start_from("gpu1").outcome == "initialised"
+    begun = rounds.start_from("gpu1")
+    assert begun.outcome == "initialised", (begun.reason, begun.excluded)
     fleet.train_by_hand()
     import os
     import time
