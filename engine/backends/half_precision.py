@@ -6,6 +6,10 @@ is run over the same pictures, as its file is and in half precision, several at 
 A similarity may not depend on how an identity was made: the same photos embedded in single precision (on a CPU) and in
 half (on a GPU) must say the same of a face. The check therefore compares similarities in half precision, and between
 half and single, with those in single, and lets none change by more than SIMILARITY_CHANGE_MAX.
+
+That is of the same crop. A detector in half precision moves the five points that crops are cut by, too, by parts of a
+pixel. Measured on two clips with both in half precision: the same 64 and 450 faces kept, similarities moved by up to
+0.012; by up to 0.001 where the identity alone was made in half.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,35 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from engine.backends.accelerators import CPU_PROVIDER
+from engine.backends.accelerators import (
+    CPU_PROVIDER,
+    CUDA_PROVIDER,
+    available_providers,
+    choose_providers,
+    provider_options,
+    runs_on,
+)
 from engine.backends.bound_session import BoundSession
 from tests.engine.conftest import MakePack
 
 Floats = NDArray[np.float32]
 
 
-def open_graph(model: Path | bytes) -> Any:
-    return onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), providers=[CPU_PROVIDER])
+def open_graph(model: Path | bytes, providers: Sequence[str] = (CPU_PROVIDER,)) -> Any:
+    return onnxruntime.InferenceSession(
+        model if isinstance(model, bytes) else str(model),
+        providers=list(providers),
+        provider_options=provider_options(providers),
+    )
 
 
-def free_detector(path: Path) -> Any:
+def free_detector(path: Path, providers: Sequence[str] = (CPU_PROVIDER,)) -> Any:
     """The detector with its batch axis freed, as it is run."""
     model = onnx.load(str(path))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "pictures"
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
-    return open_graph(model.SerializeToString())
+    return open_graph(model.SerializeToString(), providers)
 
 
 def pictures(number: int, height: int, width: int, seed: int = 0) -> Floats:
@@ -46,8 +58,8 @@ SHAPES = [(1, 64, 96), (1, 96, 64), (4, 64, 96), (1, 64, 96), (2, 64, 96), (7, 3
 """One after the other: new ones, one that comes back, batches that grow and shrink."""
 
 
-def check_shapes(session: Any) -> None:
-    bound = BoundSession(session, "cpu")
+def check_shapes(session: Any, device: str = "cpu") -> None:
+    bound = BoundSession(session, device)
     for seed, shape in enumerate(SHAPES):
         feed = {"input": pictures(*shape, seed=seed)}
         name = session.get_inputs()[0].name
@@ -72,6 +84,16 @@ def test_a_real_recogniser_answers_as_without_binding(shared: Path) -> None:
         feed = {name: pictures(1, 112, 112, seed)}
         assert same(bound.run(None, feed), session.run(None, feed))
     assert bound.problem == ""
+
+
+def test_on_a_gpu_too_a_detector_answers_as_without_binding(make_pack: MakePack) -> None:
+    path = make_pack() / "det.onnx"
+    if CUDA_PROVIDER not in available_providers():
+        pytest.skip("the installed ONNX Runtime knows no GPU")
+    session = free_detector(path, choose_providers("cuda", available_providers()))
+    if not runs_on(session, "cuda"):
+        pytest.skip("CUDA does not load here")
+    check_shapes(session, "cuda")
 
 
 def test_no_answer_is_overwritten_by_a_later_run(make_pack: MakePack) -> None:
