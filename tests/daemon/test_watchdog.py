@@ -255,7 +255,7 @@ def test_a_worker_that_reads_nothing_is_replaced_while_the_watchdog_is_fed(rig: 
     assert "it takes nothing that it is told, and that for 2 s" in killable.said()
 
 
-def test_a_service_stops_while_its_worker_reads_nothing(rig: Rig, manager: Manager) -> None:
+def test_a_service_stops_while_its_worker_reads_nothing(rig: Rig) -> None:
     with_a_long_order(rig)
     rig.tables["service"]["drain_timeout"] = "1s"
     with Killable(rig) as killable:
@@ -263,6 +263,19 @@ def test_a_service_stops_while_its_worker_reads_nothing(rig: Rig, manager: Manag
         wait_until(lambda: "second.mp4 is worked on" in killable.said(), "the second job")
         assert killable.terminate() == 0
     assert rig.states() == ["done", "queued"]
+
+
+def test_a_second_sigterm_ends_a_service_at_once_while_its_worker_reads_nothing(rig: Rig) -> None:
+    with_a_long_order(rig)
+    rig.tables["service"]["drain_timeout"] = "1h"
+    with Killable(rig) as killable:
+        stopped_worker(rig, killable)
+        wait_until(lambda: "second.mp4 is worked on" in killable.said(), "the second job")
+        killable.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "draining" in killable.said(), "the service to drain")
+        assert killable.terminate() == 0
+    assert rig.states()[0] == "done"
+    assert rig.jobs()[1]["next_frame"] == 0, "it is done again from where it was"
 
 
 def test_systemd_hears_ready_only_when_the_inboxes_were_looked_at(rig: Rig, manager: Manager) -> None:
