@@ -25,8 +25,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/dfld demo
 
+# A file's tests stay together in one process, since they share what is dear to make.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 # Every Python that is promised and installed here, each in an environment of its own.
 VERSIONS ?= 3.11 3.12 3.13

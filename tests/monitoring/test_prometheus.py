@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -30,7 +29,7 @@ from daemon.commands.demo_clip import camera_move, group_photo, write_clip, writ
 from engine.backends.catalog import open_backend
 from monitoring import dashboard
 from tests.sync.fleet import Fleet
-from tests.sync.sshd import SshMachine
+from tests.sync.sshd import SshMachine, free_port
 from tests.sync.tables import ssh_fleet, sync_tables
 from tests.sync.training import MODEL
 
@@ -105,12 +104,6 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
     while not condition():
         assert time.monotonic() < end, f"waited {DEADLINE_S:.0f} s for {what}"
         pause.wait(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
