@@ -42,7 +42,7 @@ from daemon.ledger.claims import Claim
 from daemon.ledger.ledger import Ledger
 from daemon.log import LevelCounter, set_level
 from daemon.metrics.http import HttpServer, make_application
-from daemon.metrics.readings import disk_reading, ledger_reading, progress_reading
+from daemon.metrics.readings import disk_reading, gpu_reading, ledger_reading, progress_reading
 from daemon.metrics.registry import Metrics, Names, new_registry
 from daemon.notify import Notifier
 from daemon.reload import changes, needs_restart
@@ -203,6 +203,7 @@ class Service:
         )
         self.metrics.add_reader("disk", lambda: disk_reading(self.config, self.guard, self.ledger))
         self.metrics.add_reader("progress", lambda: progress_reading(self.health.running()))
+        self.metrics.add_reader("gpu", gpu_reading)
         self.metrics.set("dfld_config_last_reload_success", 1.0)
         self.metrics.set("dfld_config_last_reload_timestamp_seconds", time.time())
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["counter", "gauge", "histogram"]
-Reader = Literal["ledger", "disk", "progress"]
+Reader = Literal["ledger", "disk", "progress", "gpu"]
 
 FROM_CONFIG = ("inbox", "machine", "model", "target")
 """Labels whose values are the names in the configuration; target = an inbox's filesystem, or `state`."""
@@ -157,7 +157,7 @@ SYSTEM = (
     _gauge("dfld_disk_free_bytes", "Free space where this target is written.", "disk", target=()),
     _gauge("dfld_disk_reserve_bytes", "Space that is left free there.", "disk", target=()),
     _gauge("dfld_ledger_size_bytes", "Size of the ledger.", "disk"),
-    _gauge("dfld_gpu_memory_used_bytes", "Memory in use on the GPU, by all programs.", "disk", always=False),
+    _gauge("dfld_gpu_memory_used_bytes", "Memory in use on all GPUs, by all programs.", "gpu", always=False),
     _gauge("dfld_config_last_reload_success", "1 if the configuration was taken at the last start or reload."),
     _gauge("dfld_config_last_reload_timestamp_seconds", "When it was taken."),
     _counter("dfld_config_reloads_total", "Reloads by result.", result=("applied", "refused")),

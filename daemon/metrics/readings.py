@@ -1,4 +1,4 @@
-"""What Prometheus reads at each scrape: from the ledger, from the disks, and from the work in hand."""
+"""What Prometheus reads at each scrape: from the ledger, the disks, the work in hand, and the GPUs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from daemon.jobs.running import Running
 from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.registry import STATE_TARGET, LabelValues, Reading
+from daemon.worker.gpu import gpu_memory_used_bytes, installed_gpus
 from engine.identity.match import ACCEPTED, ACCEPTED_IN_VIDEO, NEGATIVE, NO_MATCH, RESCUED, REVIEW_REASONS
 
 QUEUE_STATE = {"queued": "queued", "running": "running", "waiting": "retrying", "quarantined": "quarantined"}
@@ -74,3 +75,9 @@ def progress_reading(running: Sequence[Running]) -> Reading:
         (one.inbox,): min(1.0, one.frames_done / one.frames_total) if one.frames_total else 0.0 for one in running
     }
     return {"dfld_job_progress_ratio": ratios}
+
+
+def gpu_reading() -> Reading:
+    """Return the memory in use on the GPUs, where there are any."""
+    used = gpu_memory_used_bytes(installed_gpus())
+    return {} if used is None else {"dfld_gpu_memory_used_bytes": {(): used}}

@@ -29,7 +29,7 @@ LabelValues = tuple[str, ...]
 Reading = Mapping[str, Mapping[LabelValues, float]]
 """Metric → label values, in the order the catalogue declares → value."""
 
-READERS: tuple[Reader, ...] = ("ledger", "disk", "progress")
+READERS: tuple[Reader, ...] = ("ledger", "disk", "progress", "gpu")
 SPECS: Mapping[str, MetricSpec] = {spec.name: spec for spec in CATALOGUE}
 STATE_TARGET = "state"
 """`target` of the filesystem that the state folder lies on."""

@@ -43,7 +43,7 @@ def test_five_inboxes_and_five_machines_stay_within_the_budget() -> None:
     metrics.add_reader(
         "ledger", lambda: {"dfld_oldest_queued_timestamp_seconds": {(name,): 1.0 for name in FIVE.inboxes}}
     )
-    metrics.add_reader("disk", lambda: {"dfld_gpu_memory_used_bytes": {(): 1.0}})
+    metrics.add_reader("gpu", lambda: {"dfld_gpu_memory_used_bytes": {(): 1.0}})
     assert len(scrape(registry)) <= SERIES_BUDGET
 
 
