@@ -164,7 +164,7 @@ FLOAT64_STATE = (3, "<", None, None, None, -1, -1, 0)
         (2**300, "an integer of"),
         (bytearray(b"1"), "not on the closed list"),
     ],
-    ids=str,
+    ids=lambda given: given if isinstance(given, str) else type(given).__name__,
 )
 def test_values_deepfacelab_never_stores_are_refused(value: Any, refusal: str) -> None:
     with pytest.raises(FormatError, match=refusal):
