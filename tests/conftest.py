@@ -85,4 +85,6 @@ def pytest_runtest_makereport(
     if report.skipped and os.environ.get("DFLD_NO_SKIP") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, but nothing may skip here: {report.longrepr}"
+    # What a test printed of a file name that is no text cannot travel between processes as it is.
+    report.sections = [(head, body.encode(errors="backslashreplace").decode()) for head, body in report.sections]
     return report

@@ -25,6 +25,7 @@ from engine.backends.bound_session import BoundSession
 from tests.engine.conftest import MakePack
 
 Floats = NDArray[np.float32]
+DEVICES = ("cpu", "cuda") if CUDA_PROVIDER in available_providers() else ("cpu",)
 
 
 def open_graph(model: Path | bytes, providers: Sequence[str] = (CPU_PROVIDER,)) -> Any:
@@ -58,7 +59,7 @@ SHAPES = [(1, 64, 96), (1, 96, 64), (4, 64, 96), (1, 64, 96), (2, 64, 96), (7, 3
 """One after the other: new ones, one that comes back, batches that grow and shrink."""
 
 
-def check_shapes(session: Any, device: str = "cpu") -> None:
+def check_shapes(session: Any, device: str) -> None:
     bound = BoundSession(session, device)
     for seed, shape in enumerate(SHAPES):
         feed = {"input": pictures(*shape, seed=seed)}
@@ -68,12 +69,15 @@ def check_shapes(session: Any, device: str = "cpu") -> None:
     assert bound.report == "I/O binding"
 
 
-def test_a_detector_answers_as_without_binding_whatever_shapes_come(make_pack: MakePack) -> None:
-    check_shapes(free_detector(make_pack() / "det.onnx"))
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_detector_answers_as_without_binding_whatever_shapes_come(make_pack: MakePack, device: str) -> None:
+    session = free_detector(make_pack() / "det.onnx", choose_providers(device, available_providers()))
+    assert runs_on(session, device)
+    check_shapes(session, device)
 
 
 def test_a_real_detector_answers_as_without_binding_whatever_shapes_come(shared: Path) -> None:
-    check_shapes(free_detector(next((shared / "models" / "insightface_mini").glob("scrfd*.onnx"))))
+    check_shapes(free_detector(next((shared / "models" / "insightface_mini").glob("scrfd*.onnx"))), "cpu")
 
 
 def test_a_real_recogniser_answers_as_without_binding(shared: Path) -> None:
@@ -84,16 +88,6 @@ def test_a_real_recogniser_answers_as_without_binding(shared: Path) -> None:
         feed = {name: pictures(1, 112, 112, seed)}
         assert same(bound.run(None, feed), session.run(None, feed))
     assert bound.problem == ""
-
-
-def test_on_a_gpu_too_a_detector_answers_as_without_binding(make_pack: MakePack) -> None:
-    path = make_pack() / "det.onnx"
-    if CUDA_PROVIDER not in available_providers():
-        pytest.skip("the installed ONNX Runtime knows no GPU")
-    session = free_detector(path, choose_providers("cuda", available_providers()))
-    if not runs_on(session, "cuda"):
-        pytest.skip("CUDA does not load here")
-    check_shapes(session, "cuda")
 
 
 def test_no_answer_is_overwritten_by_a_later_run(make_pack: MakePack) -> None:
