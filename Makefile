@@ -26,7 +26,8 @@ demo: $(VENV)/.installed
 	$(BIN)/dfld demo
 
 # A file's tests stay together in one process, since they share what is dear to make.
-PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+# Not reordered: that would begin the few tests that kill services for minutes last.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
