@@ -14,8 +14,9 @@ ratios within a turn are compared, since the machine is busy. Rows:
     median, trimmed (from 5 machines on), nesterov: other rules, as `with base`
 
 What plain takes is mostly fresh memory, 2.3 GB of it, and that costs three times as much on one virtual machine as on
-another: 6.8 s where the bar of 1/8 was set and the fused pass took 0.8, 2.2 s on two CPUs of an AMD EPYC where it took
-1.0 s and `copy` alone 0.5. There the bar cannot be met by anything; look at what is left above `copy`.
+another: 6.8 s where the bar of 1/8 was set and a fused pass took 0.8; 2.4 s on two CPUs of an AMD EPYC, where this one
+takes 0.42 (1/5.8) and `copy` 0.18. There the float64 sums and the inner products alone take 0.14 s of both CPUs, which
+with `copy` is more than the 0.30 s that 1/8 leaves; look at what is left above `copy`.
 
 Prints medians, the ratio to plain, and peak memory beyond the interpreter with its imports. Bars: 1/8 of plain
 (`with base`), 64 MB, indexing 20 ms per GB. Measures; fails only when the averages differ.
@@ -94,9 +95,14 @@ def make_models(folder: Path, machines: int, megabytes: int) -> None:
 
 
 def measure(way: str, folder: Path, machines: int) -> dict[str, float]:
-    """Run one way in a fresh process."""
+    """Run one way in a fresh process, without an earlier output to replace and with nothing left to be written."""
+    for name in (f"out {way}.npy", "out momentum.npy"):
+        (folder / name).unlink(missing_ok=True)
+    os.sync()
     command = [sys.executable, __file__, "--way", way, "--folder", str(folder), "--machines", str(machines)]
-    told: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # as `dfld` sets it
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    told: dict[str, float] = json.loads(answer.stdout)
     return told
 
 
@@ -171,7 +177,10 @@ def average_fused(way: str, folder: Path, machines: int) -> float:
     if way == "durable":
         run_averaging_pass(plan)
     else:  # the plain way syncs and checks nothing either
-        with mock.patch.object(TensorWriter, "verify", return_value=""):
+        with (
+            mock.patch.object(TensorWriter, "verify", return_value=""),
+            mock.patch("sync.averaging.tensor_file.sync_folder"),
+        ):
             run_averaging_pass(plan)
     return index_s
 
