@@ -27,6 +27,7 @@ from daemon.config.lines import KeyPath, key_lines, line_of
 from daemon.config.schema import Config, SidecarConfig
 from daemon.config.words import Finding, shown, told
 from daemon.errors import ConfigError, ConfigProblem
+from daemon.log import escaped
 
 MAX_CONFIG_BYTES = 1 << 20
 """A thousand inboxes fit; anything larger is not a configuration."""
@@ -89,7 +90,8 @@ class _Source:
     def problem(self, finding: Finding) -> ConfigProblem:
         line = line_of(self.lines, finding.path)
         key = dotted(finding.path)
-        return ConfigProblem(self.path, line, key, finding.found, finding.expected, finding.closest)
+        # Names of files are part of both, and they may hold what steers a terminal.
+        return ConfigProblem(self.path, line, key, escaped(finding.found), escaped(finding.expected), finding.closest)
 
     def error(self, findings: Sequence[Finding]) -> ConfigError:
         return ConfigError(sorted(map(self.problem, findings), key=lambda problem: problem.line))

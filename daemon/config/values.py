@@ -31,7 +31,7 @@ _BYTES = {
     "TB": 10**12,
 }
 _MACHINE_ADDRESS = r"[A-Za-z0-9_.:%\[\]-]{1,253}"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DEFAULT_CREDENTIALS = Path("/run/credentials/dfld.service")
 """Where systemd puts LoadCredential= files of dfld.service; used when no $CREDENTIALS_DIRECTORY says otherwise."""
 

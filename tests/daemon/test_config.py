@@ -10,6 +10,7 @@ import pytest
 from daemon.config.load import load_config, read_config, read_sidecar
 from daemon.config.schema import Config
 from daemon.errors import ConfigError, ConfigProblem, ExitCode
+from daemon.log import escaped
 
 GOOD = """
 [service]
@@ -199,6 +200,13 @@ def test_two_inboxes_may_share_neither_name_nor_path(write) -> None:
     inbox = GOOD[GOOD.index("[[inbox]]") : GOOD.index("[inbox.extract]")]
     found = problems(write(GOOD + inbox))
     assert {"inbox[2].name", "inbox[2].path"} <= set(found)
+
+
+@pytest.mark.parametrize("name", [r"\u001b[2J", r"\u0080", r"\u202egpj", r"a\u2028b", r"\ufeffme"])
+def test_a_path_that_could_steer_a_terminal_is_told_harmlessly(write, name: str) -> None:
+    found = problems(write(GOOD.replace('["refs"]', f'["{name}"]')))
+    assert list(found) == ["inbox[1].references[1]"]
+    assert [str(problem) for problem in found.values()] == [escaped(str(problem)) for problem in found.values()]
 
 
 def test_missing_photos_may_be_a_warning(write) -> None:

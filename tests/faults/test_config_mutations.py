@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from daemon.config.load import read_config
 from daemon.errors import ConfigError, ConfigProblem
+from daemon.log import escaped
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 MUTATIONS_OF_TEXT = 1000
@@ -78,7 +79,7 @@ def read(path: Path, content: bytes) -> None:
         assert 0 < problem.line <= lines
         assert problem.expected
         assert str(problem).startswith(f"{path}:{problem.line}: ")
-        assert str(problem).isprintable()
+        assert escaped(str(problem)) == str(problem), "it could steer a terminal"
         assert len(str(problem)) < LONGEST_PROBLEM
 
 
