@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from benchmarks.gpu_watch import GpuWatch
 from benchmarks.synthetic_pack import detector, disc_clip
 from engine.backends.accelerators import CPU_PROVIDER
 from engine.backends.insightface import _load
+from tests.daemon_rig import wait_until
 
 
 def test_the_synthetic_detector_finds_each_disc_once_and_where_it_is(tmp_path: Path) -> None:
@@ -39,8 +39,7 @@ def test_the_gpus_load_is_what_nvidia_smi_says(tmp_path: Path, monkeypatch: pyte
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with GpuWatch() as watch:
-        while not said.exists():
-            time.sleep(0.01)
+        wait_until(said.exists, "nvidia-smi was not asked")
     assert watch.result() == {"gpu_percent": 50.0, "gpu_percent_peak": 60.0, "gpu_memory_mib_peak": 3000.0}
 
 

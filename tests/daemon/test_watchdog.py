@@ -232,12 +232,13 @@ def with_a_long_order(rig: Rig) -> None:
 
 
 def stopped_worker(rig: Rig, killable: Killable) -> int:
-    """Let a worker do one video, stop it while it waits, and give it another; return its number."""
+    """Let a worker do one video, stop it while it waits, have another given to it; return its number."""
     (rig.inbox / "first.mp4").write_bytes(fake_video(frames=5, name="first"))
     rig.wait_for_states("done")
     (worker,) = killable.workers()
     os.kill(worker, signal.SIGSTOP)
     (rig.inbox / "second.mp4").write_bytes(fake_video(frames=5, name="second"))
+    wait_until(lambda: "second.mp4 is worked on" in killable.said(), "the second job")
     return worker
 
 
@@ -260,7 +261,6 @@ def test_a_service_stops_while_its_worker_reads_nothing(rig: Rig) -> None:
     rig.tables["service"]["drain_timeout"] = "1s"
     with Killable(rig) as killable:
         stopped_worker(rig, killable)
-        wait_until(lambda: "second.mp4 is worked on" in killable.said(), "the second job")
         assert killable.terminate() == 0
     assert rig.states() == ["done", "queued"]
 
@@ -270,7 +270,6 @@ def test_a_second_sigterm_ends_a_service_at_once_while_its_worker_reads_nothing(
     rig.tables["service"]["drain_timeout"] = "1h"
     with Killable(rig) as killable:
         stopped_worker(rig, killable)
-        wait_until(lambda: "second.mp4 is worked on" in killable.said(), "the second job")
         killable.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "draining" in killable.said(), "the service to drain")
         assert killable.terminate() == 0
