@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,9 @@ OVERFLOW_TEXT = "queue overflowed"
 EMITTER_LOGGER = "watchdog.observers.inotify"
 EMITTER_STOPPED_TEXT = "queue_events() called when the thread is inactive"
 """What an emitter logs as an error each time that it is stopped."""
+WATCHED_TWICE_TEXT = "Callback with id"
+"""What watchdog warns of where folders are made inside each other faster than it hears of the first: it watches the
+inner one twice, to the same effect."""
 HINTS_MAX = 10_000
 """More hints than this between two looks, and a full scan is cheaper."""
 
@@ -78,6 +82,8 @@ class Watcher:
         self._overflow = _OverflowListener(getattr(self._observer, "_inotify_fd", None), on_overflow)
         logging.getLogger(OVERFLOW_LOGGER).addHandler(self._overflow)
         logging.getLogger(EMITTER_LOGGER).addFilter(_is_worth_telling)
+        # Where warnings are errors, this one would end the thread that reads events.
+        warnings.filterwarnings("ignore", WATCHED_TWICE_TEXT, RuntimeWarning, r"watchdog\.")
         try:
             self._observer.start()
         except OSError:

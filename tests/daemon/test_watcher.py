@@ -45,6 +45,16 @@ def expect(hints: Hints, path: str) -> None:
     wait_until(arrived, lambda: f"no hint for {path}, only {seen}", 10)
 
 
+def test_folders_made_inside_each_other_at_once_leave_the_watch_whole(
+    watcher: Watcher, hints: Hints, tmp_path: Path
+) -> None:
+    for number in range(100):
+        (tmp_path / "inbox" / str(number) / "a" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "inbox" / "last.mp4").write_bytes(b"x")
+    expect(hints, "last.mp4")
+    assert watcher.is_healthy()
+
+
 def test_created_moved_linked_and_renamed_files_are_hints(watcher: Watcher, hints: Hints, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     (inbox / "written.mp4").write_bytes(b"x")
