@@ -12,13 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from core.errors import DfldError
 from daemon.config.schema import Config
 from daemon.config.sync_tables import SyncConfig
 from daemon.events.event import Event, Level, Tell
 from daemon.machines import round_settings_of, stage_table_of
 from daemon.metrics.registry import LabelValues, Metrics, Reading
 from daemon.scheduler import Scheduler
-from engine.dfl.errors import DfldError
 from sync.errors import HostKeyError, RoundError
 from sync.rounds.rounds import Rounds
 from sync.rounds.watch import Outlook, Watch

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
+from core.errors import DfldError
 from daemon.commands import (
     average,
     completion,
@@ -28,7 +29,6 @@ from daemon.commands import (
 )
 from daemon.commands.output import prepare_streams, tell_error
 from daemon.errors import ExitCode, UsageError
-from engine.dfl.errors import DfldError
 
 EXIT_CODES = {
     ExitCode.OK: "done",

@@ -9,7 +9,7 @@ DaemonError
 ├── DemoError              the demonstration went wrong
 └── ServiceError           the daemon cannot start or go on: port taken, state folder not usable
 
-The tree starts at engine.dfl.errors.DfldError. Only the command line turns an error into an exit code.
+The tree starts at core.errors.DfldError. Only the command line turns an error into an exit code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from engine.dfl.errors import DfldError
+from core.errors import DfldError
 
 
 class ExitCode(IntEnum):

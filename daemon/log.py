@@ -25,6 +25,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Literal, TextIO
 
+from core.text import escaped
+
 LogFormat = Literal["auto", "text", "json"]
 
 SYSLOG_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
@@ -32,8 +34,6 @@ SYSLOG_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING
 LEVELS = ("debug", "info", "warning", "error", "critical")
 _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=_NO_FIELDS)
-# C0, DEL and C1 controls, line separators, marks that turn the writing direction, lone surrogates.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _NEEDS_QUOTES = re.compile(r'[\s="]')
 
 
@@ -84,11 +84,6 @@ def stream_is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     except (OSError, ValueError):
         return False
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
-
-
-def escaped(text: str) -> str:
-    """Return `text` with every character that could break a line or steer a terminal written out as \\x.. or \\u...."""
-    return _UNSAFE.sub(_escape, text)
 
 
 class TextFormatter(logging.Formatter):
@@ -164,8 +159,3 @@ def _value_text(value: Any) -> str:
         return text
     quoted = text.replace('"', '\\"')
     return f'"{quoted}"'
-
-
-def _escape(match: re.Match[str]) -> str:
-    number = ord(match[0])
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"

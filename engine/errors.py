@@ -11,7 +11,7 @@ EngineError
 
 from __future__ import annotations
 
-from engine.dfl.errors import DfldError
+from core.errors import DfldError
 
 
 class EngineError(DfldError):

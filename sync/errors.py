@@ -22,7 +22,7 @@ SyncError
 
 from __future__ import annotations
 
-from engine.dfl.errors import DfldError
+from core.errors import DfldError
 
 
 class SyncError(DfldError):

@@ -235,6 +235,6 @@ def _confirmed(name: str) -> bool:
 
 
 def _shown(text: str) -> str:
-    from daemon.log import escaped
+    from core.text import escaped
 
     return escaped(text)

@@ -11,9 +11,9 @@ import json
 import sys
 from typing import Any
 
+from core.errors import DfldError
+from core.text import escaped
 from daemon.errors import ExitCode, exit_code_of
-from daemon.log import escaped
-from engine.dfl.errors import DfldError
 
 
 def prepare_streams() -> None:

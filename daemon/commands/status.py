@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from daemon.log import escaped
+from core.text import escaped
 
 BAR_WIDTH = 24
 NAME_WIDTH_MAX = 48

@@ -22,12 +22,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from core.text import escaped
 from daemon.config import checks
 from daemon.config.lines import KeyPath, key_lines, line_of
 from daemon.config.schema import Config, SidecarConfig
 from daemon.config.words import Finding, shown, told
 from daemon.errors import ConfigError, ConfigProblem
-from daemon.log import escaped
 
 MAX_CONFIG_BYTES = 1 << 20
 """A thousand inboxes fit; anything larger is not a configuration."""

@@ -17,9 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from core.errors import DfldError
 from daemon.errors import ControlError
 from daemon.state_folder import SOCKET_NAME
-from engine.dfl.errors import DfldError
 
 SOCKET_MODE = 0o660
 REQUEST_BYTES_MAX = 64 << 10

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 
+from core.errors import DfldError
 from daemon.worker.messages import Failure
-from engine.dfl.errors import DfldError
 from engine.errors import InputError, ModelError, OutputError, ReferencePhotoError, SettingsError
 
 PASSING_ERRNOS = {

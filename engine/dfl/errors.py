@@ -1,34 +1,11 @@
-"""Errors of dfld, and of its format code.
-
-`DfldError` stands here because `engine.dfl` is the one package that every other may import. Each package
-grows its own tree from it (engine.errors, sync.errors, daemon.errors):
-
-    DfldError
-    ├── FormatError            bytes that are not what a DeepFaceLab format says (here)
-    ├── EngineError            engine.errors
-    ├── SyncError              sync.errors
-    └── DaemonError            daemon.errors
-"""
+"""Errors of DeepFaceLab's formats, and how an untrusted value is shown in one."""
 
 from __future__ import annotations
 
+from core.errors import DfldError
+
 _SHOWN_CHARACTERS = 60
 """Enough of a foreign text to know it again."""
-
-
-class DfldError(Exception):
-    """A failure that is told to a person as one sentence, never as a traceback.
-
-    The message says what was tried, on what, what was found and what was expected. `hint` names the remedy
-    where one exists. `retryable` says whether the same work may succeed later without anyone's help.
-    """
-
-    retryable = False
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
 
 class FormatError(DfldError):

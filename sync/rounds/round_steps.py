@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.dfl.errors import DfldError
+from core.errors import DfldError
 from sync.averaging.average_model import AveragedFile
 from sync.errors import RoundError, TrainerError
 from sync.rounds.journal import Entry, Journal, Step

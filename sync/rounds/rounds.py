@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from engine.dfl.errors import DfldError
+from core.errors import DfldError
 from sync.averaging.average_model import AveragedFile, ModelAverage, ModelPlan, average_model, update_deployed
 from sync.errors import DisagreementError, RoundError, SyncError
 from sync.rounds.accept import Candidates, check_ready, sort_out

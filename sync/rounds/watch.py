@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from engine.dfl.errors import DfldError
+from core.errors import DfldError
 from sync.averaging.compare import training_options_text, trains_gan
 from sync.rounds.places import DATA
 from sync.rounds.rounds import Rounds

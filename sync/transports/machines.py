@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from engine.dfl.errors import DfldError
+from core.errors import DfldError
 from sync.rounds.places import RemotePlaces, places_of
 from sync.trainers.trainer import trainer_of
 from sync.trainers.trainer_contract import Trainer, TrainerSettings

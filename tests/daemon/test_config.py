@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from core.text import escaped
 from daemon.config.load import load_config, read_config, read_sidecar
 from daemon.config.schema import Config
 from daemon.errors import ConfigError, ConfigProblem, ExitCode
-from daemon.log import escaped
 
 GOOD = """
 [service]

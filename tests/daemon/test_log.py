@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from daemon.log import LevelCounter, escaped, fields, log_context, start_logging, stream_is_journal
+from core.text import escaped
+from daemon.log import LevelCounter, fields, log_context, start_logging, stream_is_journal
 
 log = logging.getLogger("daemon.story")
 

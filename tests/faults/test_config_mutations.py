@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.text import escaped
 from daemon.config.load import read_config
 from daemon.errors import ConfigError, ConfigProblem
-from daemon.log import escaped
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 MUTATIONS_OF_TEXT = 1000

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.dfl.errors import DfldError, FormatError
+from core.errors import DfldError
+from engine.dfl.errors import FormatError
 from sync.averaging.average_files import average_files
 from sync.errors import AverageError, DisagreementError
 
