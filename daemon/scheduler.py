@@ -1,17 +1,21 @@
 """APScheduler for what recurs: heartbeat, tidying up, and whatever else the service adds.
 
-Memory store, an explicit time zone, no missed run dropped, one run of a job at a time. APScheduler waits on a
-monotonic clock and does not notice a suspend or a step of the wall clock; the heartbeat wakes it and tells. A job
-that raises is told and runs again next time: the library itself would only log it.
+Memory store, an explicit time zone, no missed run dropped, one run of a job at a time. A job that raises is told and
+runs again next time: the library itself would only log it. APScheduler plans by the wall clock: after a suspend it
+oversleeps, and a clock set back by a day would stop every recurring job for that day. So the heartbeat has a thread of
+its own that waits on the monotonic clock, tells of the jump, and brings every job back to its period.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from daemon.events.event import Event, Tell
@@ -39,7 +43,7 @@ class Scheduler:
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
         self._scheduler.add_listener(self._heard, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
-        self.every(HEARTBEAT_S, "heartbeat", self._heartbeat)
+        self._ended = threading.Event()
 
     def every(self, seconds: float, name: str, work: Callable[[], None], *, at_once: bool = False) -> None:
         """Run `work` every so many seconds; a job of the same name is replaced."""
@@ -53,11 +57,17 @@ class Scheduler:
 
     def start(self) -> None:
         self._scheduler.start()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def stop(self) -> None:
         """Start nothing more. What runs is not waited for: APScheduler's own wait has no limit."""
+        self._ended.set()
         if self._scheduler.running:  # not after a start that failed before it
             self._scheduler.shutdown(wait=False)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_S):
+            self._heartbeat()
 
     def _heartbeat(self) -> None:
         wall, monotonic = self._wall(), self._monotonic()
@@ -66,7 +76,16 @@ class Scheduler:
         if abs(jump) > CLOCK_JUMP_S:
             message = f"the clock jumped by {jump:+.0f} s: the machine slept, or its time was set"
             self._tell(Event("clock.jumped", message, "warning", facts={"seconds": jump}))
+        self._bring_back()
         self._scheduler.wakeup()
+
+    def _bring_back(self) -> None:
+        """Let no job wait longer than its period: after a clock that was set back its next time lies far ahead."""
+        now = datetime.now(UTC)
+        for job in self._scheduler.get_jobs():
+            if job.next_run_time is not None and job.next_run_time - now > job.trigger.interval:
+                with contextlib.suppress(JobLookupError):  # forgotten meanwhile
+                    job.modify(next_run_time=now)
 
     def _heard(self, event: JobEvent) -> None:
         if event.code == EVENT_JOB_ERROR:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from daemon.config.schema import Config, InboxConfig
@@ -17,6 +18,7 @@ from daemon.errors import LedgerError
 from daemon.events.event import Event, Tell
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.ingest import STUCK_S, Runner, Wish
+from daemon.jobs.retry import longest_wait_s
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerFullError
@@ -116,9 +118,12 @@ class Board:
         free = {inbox.name: inbox for inbox in config.inboxes if inbox.name not in holds}
         if not free or self.stopping.is_set():
             return None
-        if not self._ledger.read(lambda reader: table.any_ready(reader, now_s=time.time(), inboxes=free)):
+        longest_s = longest_wait_s(config.retry.max_delay_s, config.watch.unreadable_grace_s)
+        may_start = partial(table.any_ready, now_s=time.time(), inboxes=free, longest_wait_s=longest_s)
+        if not self._ledger.read(may_start):
             return None
-        job = self._ledger.write(lambda writer: table.start_next(writer, now_s=time.time(), inboxes=free))
+        start = partial(table.start_next, now_s=time.time(), inboxes=free, longest_wait_s=longest_s)
+        job = self._ledger.write(start)
         return None if job is None else (job, free[job.inbox], config)
 
     def over(self, job: Job) -> None:

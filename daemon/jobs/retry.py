@@ -15,6 +15,11 @@ def delay_s(attempts: int, *, first_s: float, longest_s: float) -> float:
     return min(longest_s, first_s * 2.0 ** min(attempts - 1, 60))
 
 
+def longest_wait_s(longest_delay_s: float, unreadable_grace_s: float) -> float:
+    """Return the longest time that a job is made to wait: for its next try, or for a file still being written."""
+    return max(longest_delay_s, unreadable_grace_s)
+
+
 def deaths_after(deaths: int, death_frame: int | None, *, frame: int, killed_by: int) -> int:
     """Given the deaths counted so far and where the last one was, return the count with this one.
 

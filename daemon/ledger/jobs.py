@@ -86,11 +86,18 @@ def jobs(connection: sqlite3.Connection, states: Collection[str] = STATES, limit
     return map(_job, rows)
 
 
-def start_next(connection: sqlite3.Connection, *, now_s: float, inboxes: Collection[str]) -> Job | None:
+READY = "state IN ('queued', 'waiting') AND NOT (not_before_s > ? AND not_before_s <= ?)"
+"""A job may start unless its time lies ahead by no more than the longest wait; further ahead than that only a clock
+that was set back can have put it."""
+
+
+def start_next(
+    connection: sqlite3.Connection, *, now_s: float, inboxes: Collection[str], longest_wait_s: float
+) -> Job | None:
     """Take the job that is next among these inboxes and mark it running; None when none may start now.
 
     Inboxes with fewer running jobs go first, so that a thousand files dropped into one leave the others their worker;
-    among equals the smallest rank.
+    among equals the smallest rank. No job waits longer than `longest_wait_s` from `now_s`, whatever the clock did.
     """
     running = dict.fromkeys(inboxes, 0)
     for inbox, count in connection.execute("SELECT inbox, count(*) FROM jobs WHERE state = 'running' GROUP BY inbox"):
@@ -103,9 +110,8 @@ def start_next(connection: sqlite3.Connection, *, now_s: float, inboxes: Collect
         row = (
             row
             or connection.execute(
-                "SELECT id FROM jobs WHERE state IN ('queued', 'waiting') AND not_before_s <= ?"
-                f" AND inbox IN ({marks}) ORDER BY rank, id LIMIT 1",
-                (now_s, *equals),
+                f"SELECT id FROM jobs WHERE {READY} AND inbox IN ({marks}) ORDER BY rank, id LIMIT 1",
+                (now_s, now_s + longest_wait_s, *equals),
             ).fetchone()
         )
     if row is None:
@@ -118,12 +124,12 @@ def start_next(connection: sqlite3.Connection, *, now_s: float, inboxes: Collect
     return _fetched(connection, row[0])
 
 
-def any_ready(connection: sqlite3.Connection, *, now_s: float, inboxes: Collection[str]) -> bool:
+def any_ready(connection: sqlite3.Connection, *, now_s: float, inboxes: Collection[str], longest_wait_s: float) -> bool:
     """Say whether `start_next` would find a job: a look that writes nothing."""
     marks = ", ".join("?" * len(inboxes))
     row = connection.execute(
-        f"SELECT 1 FROM jobs WHERE state IN ('queued', 'waiting') AND not_before_s <= ? AND inbox IN ({marks}) LIMIT 1",
-        (now_s, *inboxes),
+        f"SELECT 1 FROM jobs WHERE {READY} AND inbox IN ({marks}) LIMIT 1",
+        (now_s, now_s + longest_wait_s, *inboxes),
     ).fetchone()
     return row is not None
 

@@ -54,7 +54,7 @@ def set_job(ledger: Ledger, job: Job, **values: Any) -> None:
 
 
 def next_job(ledger: Ledger, now_s: float = NOW, inboxes: tuple[str, ...] = ("alice", "bob")) -> Job | None:
-    return ledger.write(lambda writer: table.start_next(writer, now_s=now_s, inboxes=inboxes))
+    return ledger.write(lambda writer: table.start_next(writer, now_s=now_s, inboxes=inboxes, longest_wait_s=60.0))
 
 
 def face(frame: int, file: str | None = None) -> FaceRecord:
@@ -179,6 +179,16 @@ def test_a_job_that_waits_starts_when_its_time_has_come_and_only_for_inboxes_tha
     assert (started.id, started.state, started.started_s) == (job.id, "running", NOW + 30)
     assert ledger.write(table.interrupted_to_queue) == 1
     assert next_job(ledger, NOW + 31) is not None
+
+
+@pytest.mark.parametrize("back_s", [0.0, 59.0, 3600.0, 86_400.0 * 365])
+def test_no_job_waits_longer_than_the_longest_wait_however_far_the_clock_is_set_back(
+    ledger: Ledger, back_s: float
+) -> None:
+    job = arrive(ledger, CLIP).job
+    set_job(ledger, job, state="waiting", not_before_s=NOW + 30)
+    now_s = NOW - back_s
+    assert next_job(ledger, now_s) or next_job(ledger, now_s + 60)
 
 
 def test_commits_are_handed_back_exactly_and_in_order(ledger: Ledger) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 
 from daemon.events.event import Event
 from daemon.scheduler import CLOCK_JUMP_S, Scheduler
@@ -62,3 +63,29 @@ def test_a_clock_that_jumps_is_told() -> None:
     finally:
         scheduler.stop()
     assert [event.facts["seconds"] for event in told] == [CLOCK_JUMP_S * 2, -3630.0]
+
+
+def test_a_clock_that_was_set_back_delays_no_recurring_job_beyond_its_period() -> None:
+    runs: list[int] = []
+    scheduler = Scheduler(lambda _event: None)
+    scheduler.every(3600, "work", lambda: runs.append(1))
+    scheduler.start()
+    try:
+        # What a clock looks like to APScheduler that went back by a day after the next time was planned.
+        scheduler._scheduler.modify_job("work", next_run_time=datetime.now(UTC) + timedelta(days=1))
+        scheduler._heartbeat()
+        wait_until(lambda: runs, "the job waits for the day that the clock went back", 20)
+    finally:
+        scheduler.stop()
+
+
+def test_a_heartbeat_does_not_bring_forward_what_waits_for_its_period() -> None:
+    scheduler = Scheduler(lambda _event: None)
+    scheduler.every(3600, "work", lambda: None)
+    scheduler.start()
+    try:
+        before = scheduler._scheduler.get_job("work").next_run_time
+        scheduler._heartbeat()
+        assert scheduler._scheduler.get_job("work").next_run_time == before
+    finally:
+        scheduler.stop()
