@@ -119,7 +119,8 @@ def run_rounds(options: argparse.Namespace) -> int:
     with _rounds(config, _model(config, options.name), quiet=True) as rounds:
         records = rounds.records()
         if options.what == "list":
-            _print_list([rounds.told(record.number) for record in records], records, options)
+            rejected = rounds.standing().rejected
+            _print_list([rounds.told(record.number) for record in records], records, rejected, options)
             return ExitCode.OK
         number = options.number or (records[-1].number if records else 0)
         if number not in [record.number for record in records]:
@@ -321,15 +322,19 @@ def _list_machines(config: Config, options: argparse.Namespace) -> int:
     return ExitCode.PARTLY_FAILED if any(row["error"] for row in found) else ExitCode.OK
 
 
-def _print_list(told: list[Round], records: list[RoundRecord], options: argparse.Namespace) -> None:
+def _print_list(
+    told: list[Round], records: list[RoundRecord], rejected: Mapping[int, int], options: argparse.Namespace
+) -> None:
     if options.json:
-        print_json([_round_values(one) for one in told])
+        print_json([_round_values(one) | {"rejected_by": rejected.get(one.number)} for one in told])
         return
     if not told:
         print("no rounds yet; dfld sync init NAME --from MACHINE is the first")
     for one, record in zip(told, records, strict=True):
         when = one.started_at.astimezone().strftime("%Y-%m-%d %H:%M")
-        print(f"{one.number:5d}  {when}  {record.kind:8} {one.outcome:12} {', '.join(one.contributors)}  {one.reason}")
+        by = f" (rejected by round {rejected[one.number]})" if one.number in rejected else ""
+        who = ", ".join(one.contributors)
+        print(f"{one.number:5d}  {when}  {record.kind:8} {one.outcome:12} {who}  {one.reason}{by}")
 
 
 def _print_round(done: Round, options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ watch           is a round due? one look at every machine
 round_steps     the steps of a round, each on all its machines
 round_settings  what a round is told
 round_report    pure: a round's record as a value for people and metrics
+joining         what a finished round leaves: the model to deploy, the outer step's memory; going back
 journal         what a round has done, on disk before anything builds on it
 standing        pure: what the journals say, and where machines stand
 store           what is kept on this computer for one model

@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core.errors import DfldError
-from sync.averaging.average_model import AveragedFile, ModelAverage, ModelPlan, average_model, update_deployed
+from sync.averaging.average_model import AveragedFile, ModelAverage, ModelPlan, average_model
 from sync.errors import DisagreementError, RoundError, SyncError
 from sync.rounds.accept import Candidates, check_ready, sort_out
+from sync.rounds.joining import join
 from sync.rounds.journal import FileJournal, Journal, Step
 from sync.rounds.round_report import OUTCOMES, told
 from sync.rounds.round_settings import SyncSettings
@@ -87,10 +88,15 @@ class Rounds:
             return self._run("init", machine, self._weights_of_one)
 
     def roll_back(self, number: int | None = None) -> Round:
-        """Give every machine the kept average of an earlier round; by default of the one before the newest."""
+        """Give every machine the kept average of an earlier round.
+
+        By default the last one that led to the present weights and is another than they are: never one that was
+        rejected by an earlier rollback.
+        """
         with self.store.locked():
             self._finish_earlier()
-            earlier = [kept for kept in self.store.averages() if kept < self.standing().newest]
+            standing = self.standing()
+            earlier = [kept for kept in standing.earlier() if kept in self.store.averages()]
             if number is None and not earlier:
                 raise RoundError("no average from before the newest is kept", hint="dfld rounds lists what there is")
             kept = self.store.average(number if number is not None else earlier[-1])
@@ -165,8 +171,9 @@ class Rounds:
                 return self.told(work.number)  # perhaps broken off; the next start sees to it
             work.close("undone", "; ".join(f"{name}: {reason}" for name, reason in record.doubted.items()))
         else:
-            self._join_deployed(record)
-            work.close(OUTCOMES[record.kind], f"{len(record.swapped)} of {len(record.receivers)} machines have it")
+            said = join(self.store, record, self.settings.average)
+            reached = f"{len(record.swapped)} of {len(record.receivers)} machines have it"
+            work.close(OUTCOMES[record.kind], f"{reached}; {said}" if said else reached)
         self.store.prune(self.settings.keep_rounds, needed={self.standing().newest})
         return self.told(work.number)
 
@@ -336,23 +343,6 @@ class Rounds:
             parts = {part: folder / self.settings.model.file_name(part) for part in record.staged[name]}
             made[name] = {part: AveragedFile(path, sha256_of(path)) for part, path in parts.items()}
         return NewWeights(made, {}, 0, {})
-
-    def _join_deployed(self, record: RoundRecord) -> None:
-        """Let the new average join the exponential average of rounds, and keep the outer step's memory."""
-        if record.kind not in ("average", "init") or record.number not in self.store.averages():
-            return
-        self.store.keep_momentum(record.number, record.facts.get("momentum", []))
-        before = self.store.deployed()
-        if before and before.number == record.number:
-            return  # joined already, by a dfld that was killed before it closed the round
-        joins = before.files if before and record.kind == "average" else None
-        made = update_deployed(
-            joins,
-            self.store.average(record.number).files,
-            self.store.scratch("deploy"),
-            settings=self.settings.average,
-        )
-        self.store.keep_deployed(record.number, {part: file.path for part, file in made.items()})
 
 
 def is_optimizer(part: str) -> bool:

@@ -150,6 +150,10 @@ class Standing:
     """Number of the round whose weights are the current common start; 0 when there is none."""
     debts: Mapping[str, RoundRecord]
     """Machine → the round that must be finished on it first."""
+    lineage: tuple[int, ...] = ()
+    """The decided rounds that led to the present weights, oldest first. A rollback takes those after its source out."""
+    rejected: Mapping[int, int] = field(default_factory=dict)
+    """Decided round that is not of the lineage → the rollback or undo that took it out."""
 
     def record(self, number: int) -> RoundRecord | None:
         """Return a round by its number."""
@@ -170,19 +174,24 @@ class Standing:
         found = self.record(self.base.get(machine, 0))
         return found.iterations.get(machine, 0) if found else 0
 
+    def earlier(self) -> list[int]:
+        """Rounds of the lineage that gave out other weights than the newest, oldest first."""
+        found = [(number, self.record(number)) for number in self.lineage]
+        return [number for number, record in found if record and record.digest != self.newest_digest]
+
     @property
     def start_iteration(self) -> int:
         """Iteration of the model that all machines were given at first: the age of the common start."""
-        starts = [record for record in self.records if record.kind == "init" and record.decided]
+        starts = [record for record in self.records if record.kind == "init" and record.number in self.lineage]
         return starts[-1].iterations.get(starts[-1].source, 0) if starts else 0
 
     @property
     def usual_spreads(self) -> list[float]:
-        """spread_rel of the last rounds that went well, oldest first."""
+        """spread_rel of the last rounds that went well and were not rejected later, oldest first."""
         return [
             float(record.facts["spread_rel"])
             for record in self.records
-            if record.outcome == "averaged" and "spread_rel" in record.facts
+            if record.outcome == "averaged" and "spread_rel" in record.facts and record.number not in self.rejected
         ][-20:]
 
     @property
@@ -197,6 +206,8 @@ def stand(records: Sequence[RoundRecord]) -> Standing:
     before: dict[int, dict[str, int]] = {}
     newest, newest_before = 0, {0: 0}
     debts: dict[str, RoundRecord] = {}
+    lines: dict[int, tuple[int, ...]] = {0: ()}
+    rejected: dict[int, int] = {}
     for record in records:
         for machine in record.owing:
             debts[machine] = record
@@ -207,10 +218,18 @@ def stand(records: Sequence[RoundRecord]) -> Standing:
             for machine in record.swapped:
                 base[machine] = before.get(undone, {}).get(machine, 0)
             newest = newest_before.get(undone, 0)
+            lines[record.number] = lines.get(newest, ())
+            rejected[undone] = record.number
             continue
+        line = lines.get(newest, ())
+        follows = lines.get(int(record.source), ()) if record.kind == "rollback" else line
+        lines[record.number] = (*follows, record.number)
+        rejected |= {number: record.number for number in line if number not in follows}
+        rejected = {number: by for number, by in rejected.items() if number not in follows}
         before[record.number] = dict(base)
         newest_before[record.number] = newest
         newest = record.number
         for machine in record.swapped:
             base[machine] = record.number
-    return Standing(records, {machine: number for machine, number in base.items() if number}, newest, debts)
+    known = {machine: number for machine, number in base.items() if number}
+    return Standing(records, known, newest, debts, lines.get(newest, ()), rejected)

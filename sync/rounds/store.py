@@ -5,6 +5,7 @@
     <folder>/outgoing/000123/                  what it pushes, until every machine has it
     <folder>/averages/000123/ + manifest.json  the last K averages, with hashes
     <folder>/momentum/, <folder>/deploy/000123 the outer step's memory; the exponential average to use
+    <folder>/after/000123/                     both as round 123 left them (links): what a rollback to it restores
     <folder>/lock                              one dfld at a time
 
 Not for deciding anything. Sets appear whole: written beside, synced, renamed.
@@ -81,6 +82,9 @@ class Store:
         folder.mkdir(parents=True)
         return folder
 
+    def forget_scratch(self, name: str) -> None:
+        shutil.rmtree(self.folder / "scratch" / name, ignore_errors=True)
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the model for this process. Raise RoundError when another dfld holds it."""
@@ -134,10 +138,12 @@ class Store:
                 raise RoundError(f"{part} of the kept average {kept.number} is damaged: its hash is another one")
 
     def prune(self, keep: int, needed: set[int]) -> None:
-        """Remove all but the newest `keep` averages; those in `needed` stay."""
+        """Remove all but the newest `keep` averages, with what is kept of their rounds; those in `needed` stay."""
         for number in self.averages()[:-keep]:
             if number not in needed:
                 shutil.rmtree(self.folder / "averages" / f"{number:06d}")
+        for number in set(_numbers_in(self.folder / "after")) - set(self.averages()):
+            shutil.rmtree(self.folder / "after" / f"{number:06d}")
 
     def forget_incoming(self, number: int) -> None:
         shutil.rmtree(self.folder / "incoming" / f"{number:06d}", ignore_errors=True)
@@ -177,18 +183,45 @@ class Store:
         return KeptSet(numbers[-1], _files_of(self.folder / "deploy" / f"{numbers[-1]:06d}") or {}) if numbers else None
 
     def keep_deployed(self, number: int, files: Mapping[str, Path]) -> None:
-        """Take over a new exponential average, which round `number` has joined; the one before goes."""
+        """Take over a new exponential average, which round `number` has joined; the one before goes.
+
+        The files stay where they are too (same disk: links).
+        """
         folder = self.folder / "deploy"
-        beside = folder / f"{number:06d}.new"
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        for part, path in files.items():
-            path.rename(beside / part)
-        _sync(beside)
-        beside.rename(folder / f"{number:06d}")
+        _make_set(folder / f"{number:06d}", files)
         for earlier in _numbers_in(folder):
             if earlier != number:
                 shutil.rmtree(folder / f"{earlier:06d}")
+
+    def keep_state(self, number: int) -> None:
+        """Keep the outer step's memory and the exponential average, as they are now, as those after round `number`."""
+        kept = self.folder / "after" / f"{number:06d}"
+        if kept.exists():
+            return
+        beside = kept.with_name(kept.name + ".new")
+        shutil.rmtree(beside, ignore_errors=True)
+        deployed = self.deployed()
+        for name, files in (("deploy", deployed.files if deployed else {}), ("momentum", self.momentum_files() or {})):
+            _make_set(beside / name, files)
+        beside.rename(kept)
+        _sync(kept.parent)
+
+    def restore_state(self, source: int, number: int) -> bool:
+        """Make both what they were after round `source`, the exponential average now as that of round `number`.
+
+        False, and nothing is changed, where that is not kept (any more). Safe to call again.
+        """
+        kept = self.folder / "after" / f"{source:06d}"
+        deployed = _files_of(kept / "deploy")
+        if deployed is None:
+            return False
+        self._replace_set(self.folder / "momentum", _files_of(kept / "momentum") or {})
+        self.keep_deployed(number, deployed)
+        return True
+
+    def forget_momentum(self) -> None:
+        """Let the outer step begin anew."""
+        self._replace_set(self.folder / "momentum", {})
 
     def _replace_set(self, folder: Path, files: Mapping[str, Path]) -> None:
         """Make `folder` hold exactly `files` (by part), in one step as far as a reader can see one file."""
@@ -230,6 +263,19 @@ def _numbers_in(folder: Path) -> list[int]:
 def _files_of(folder: Path) -> dict[str, Path] | None:
     found = {path.name: path for path in folder.iterdir() if not path.name.endswith(".new")} if folder.is_dir() else {}
     return found or None
+
+
+def _make_set(folder: Path, files: Mapping[str, Path]) -> None:
+    """Make a folder that holds exactly `files` (by part); it appears whole. What had its name goes."""
+    beside = folder.with_name(folder.name + ".new")
+    for old in (beside, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for part, path in files.items():
+        _link_or_copy(path, beside / part)
+    _sync(beside)
+    beside.rename(folder)
+    _sync(folder.parent)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
