@@ -1,12 +1,16 @@
 """Opening an untrusted video file: checks, safe options, and FFmpeg's errors as sentences.
 
-Hands back an open container and the one stream that is the video. Decodes nothing (engine.footage.video does).
+`open_source` opens the file itself, once, as core.opening does; `open_container` hands FFmpeg that very file by its
+descriptor, however often, so a name that is swapped meanwhile changes nothing. Hands back an open container and the
+one stream that is the video. Decodes nothing (engine.footage.video does).
 """
 
 from __future__ import annotations
 
+import io
 import os
-import stat
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import av
@@ -15,15 +19,16 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from core.opening import RefusedFileError, open_regular, path_of
 from engine.errors import InputError, InputUnavailableError
-from engine.footage.contract import MAX_FRAME_PX, PASSING_TROUBLES, look_at_source
+from engine.footage.contract import MAX_FRAME_PX, PASSING_TROUBLES
+from engine.footage.formats import FOOTAGE_FORMATS, HEAD_BYTES, kind_of
 
 CONTAINER_OPTIONS = {
-    "protocol_whitelist": "file",  # a playlist or a reference movie must not reach the network
+    "format_whitelist": ",".join(FOOTAGE_FORMATS),  # asked before a format's reader runs
+    "protocol_whitelist": "file",  # nothing in a file reaches the network
     "max_pixels": str(MAX_FRAME_PX),  # the decoder refuses before it allocates
 }
-REFUSED_FORMATS = frozenset({"hls", "concat", "dash", "imf", "tty", "image2", "lavfi", "sdp", "rtsp", "ffmetadata"})
-"""Demuxers that open other files by name, or make pictures out of text."""
 
 _STILL_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 _MP4_FAMILY_FIRST_BOXES = (b"ftyp", b"mdat", b"wide", b"free", b"skip")
@@ -32,28 +37,73 @@ _MAX_BOXES = 1_000  # top-level boxes looked at in search of moov; real files ha
 _COPY_AGAIN = "copy or download the file again; a recording that was cut off can sometimes be mended with untrunc"
 
 
-def open_container(
-    path: Path, *, decode_threads: int | None, on_gpu: bool = False
-) -> tuple[InputContainer, VideoStream]:
-    """Open `path` (absolute) and pick its video stream; the caller closes the container.
+def open_source(path: Path, *, within: Sequence[Path] | None) -> io.FileIO:
+    """Open the file `path` (absolute) itself, for `open_container`; the caller closes it.
 
-    Raise InputError when the file is missing, unreadable, empty, no video, without a video stream or with a codec
-    that no decoder here knows; InputUnavailableError when reading failed for a reason outside the file. With `on_gpu`
+    `within`: folders that it must lie in, also where `path` is a link; None = anywhere. Raise InputError for what is
+    missing, unreadable, empty, no regular file or elsewhere; InputUnavailableError where that may pass.
+    """
+    try:
+        file = open_regular(path, within=within, follow_links=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such file or folder", hint="check the path") from error
+    except RefusedFileError as error:
+        raise InputError(f"{path}: {error.strerror}", hint="expected a video file or a folder of images") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be read by this user", hint="change its owner or mode") from error
+    except OSError as error:
+        if error.errno in PASSING_TROUBLES or isinstance(error, BlockingIOError):  # a file server holds a lease on it
+            raise InputUnavailableError(
+                f"{path}: cannot be opened: {error.strerror}", hint="check the disk or network share it lies on"
+            ) from error
+        raise InputError(f"{path}: cannot be opened: {error.strerror}", hint="check its permissions") from error
+    if os.fstat(file.fileno()).st_size == 0:
+        file.close()
+        raise InputError(f"{path}: the file is empty", hint="the copy may have failed; copy it again")
+    return file
+
+
+def open_container(
+    file: io.FileIO, path: Path, *, decode_threads: int | None, on_gpu: bool = False
+) -> tuple[InputContainer, VideoStream]:
+    """Open `file` and pick its video stream; the caller closes the container. `path` is what messages call it.
+
+    Raise InputError when it is no video, of no format that is footage, without a video stream or with a codec that
+    no decoder here knows; InputUnavailableError when reading failed for a reason outside the file. With `on_gpu`
     (NVIDIA's decoder or none, never silently another) it is FFmpeg's own error.
     """
-    _require_readable_file(path)
+    chip = HWAccel(device_type="cuda", allow_software_fallback=False) if on_gpu else None
     try:
-        chip = HWAccel(device_type="cuda", allow_software_fallback=False) if on_gpu else None
-        container = av.open(str(path), options=CONTAINER_OPTIONS, metadata_errors="replace", hwaccel=chip)
+        container = _open_any(path_of(file), path.suffix, chip)
     except av.FFmpegError as error:
         if on_gpu:
             raise
-        raise explained(error, path, "opening it", _why_not_opened(path)) from error
+        raise explained(error, path, "opening it", _why_not_opened(file, path)) from error
     try:
         return container, _video_stream(container, path, decode_threads)
     except BaseException:
         container.close()
         raise
+
+
+def _open_any(place: str, suffix: str, chip: HWAccel | None) -> InputContainer:
+    """Open by content; where that says nothing, by the name's ending, which FFmpeg cannot see in `place`."""
+    try:
+        return av.open(place, options=CONTAINER_OPTIONS, metadata_errors="replace", hwaccel=chip)
+    except av.InvalidDataError:
+        named = _format_of_suffix(suffix)
+        if named is None:
+            raise
+        return av.open(place, format=named, options=CONTAINER_OPTIONS, metadata_errors="replace", hwaccel=chip)
+
+
+@cache
+def _format_of_suffix(suffix: str) -> str | None:
+    """Return the one format of footage whose files end so; None where there is none, or several, as FFmpeg decides."""
+    ending = suffix.removeprefix(".").lower()
+    formats = (name for name in FOOTAGE_FORMATS if name in av.formats_available)
+    found = [name for name in formats if ending in av.ContainerFormat(name, "r").extensions]
+    return found[0] if len(found) == 1 else None
 
 
 def explained(error: av.FFmpegError, path: Path, doing: str, message: str = "") -> InputError:
@@ -73,26 +123,7 @@ def is_passing(error: av.FFmpegError) -> bool:
     return error.errno in PASSING_TROUBLES
 
 
-def _require_readable_file(path: Path) -> None:
-    status = look_at_source(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{path}: is a device, pipe or socket, expected a file or a folder of images")
-    if status.st_size == 0:
-        raise InputError(f"{path}: the file is empty", hint="the copy may have failed; copy it again")
-    try:
-        path.open("rb").close()
-    except PermissionError as error:
-        raise InputError(f"{path}: may not be read by this user", hint="change its owner or mode") from error
-    except OSError:
-        return  # FFmpeg meets the same, and its error is explained there
-
-
 def _video_stream(container: InputContainer, path: Path, decode_threads: int | None) -> VideoStream:
-    if REFUSED_FORMATS & set(container.format.name.split(",")):
-        raise InputError(
-            f"{path}: not a video but a list or text ({container.format.long_name}); such files are not followed",
-            hint="give the video file itself",
-        )
     moving = [stream for stream in container.streams.video if not stream.disposition & _STILL_PICTURE]
     if not moving:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
@@ -110,31 +141,32 @@ def _video_stream(container: InputContainer, path: Path, decode_threads: int | N
     return stream
 
 
-def _why_not_opened(path: Path) -> str:
+def _why_not_opened(file: io.FileIO, path: Path) -> str:
     """Return a sentence for a file that FFmpeg did not open: an MP4 without its index, or no video at all."""
-    if _lacks_moov(path):
+    if _lacks_moov(file):
         return f"{path}: the index (moov) of this MP4 or MOV is missing: the copy or the recording was cut short"
-    return f"{path}: is not a video that FFmpeg can read, or its beginning is damaged"
+    kind = kind_of(os.pread(file.fileno(), HEAD_BYTES, 0))
+    if kind:
+        return f"{path}: is not a video but {kind}"
+    return f"{path}: is not a video of a format that dfld reads, or its beginning is damaged"
 
 
-def _lacks_moov(path: Path) -> bool:
+def _lacks_moov(file: io.FileIO) -> bool:
     """Walk the top-level boxes (ISO/IEC 14496-12 §4.2: 32-bit size, type, optional 64-bit size) looking for moov."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        if end < _LEAST_BOX_BYTES:
-            return False  # too short to tell what it was to become
-        position, boxes = 0, 0
-        while position + _LEAST_BOX_BYTES <= end and boxes < _MAX_BOXES:
-            file.seek(position)
-            header = file.read(16)
-            size, kind = int.from_bytes(header[:4], "big"), header[4:8]
-            if boxes == 0 and kind not in _MP4_FAMILY_FIRST_BOXES:
-                return False
-            if kind in (b"moov", b"moof"):
-                return False
-            if size == 1:
-                size = int.from_bytes(header[8:16], "big")
-            if size < _LEAST_BOX_BYTES:  # 0: the box reaches to the end of the file
-                return True
-            position, boxes = position + size, boxes + 1
+    end = os.fstat(file.fileno()).st_size
+    if end < _LEAST_BOX_BYTES:
+        return False  # too short to tell what it was to become
+    position, boxes = 0, 0
+    while position + _LEAST_BOX_BYTES <= end and boxes < _MAX_BOXES:
+        header = os.pread(file.fileno(), 16, position)
+        size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        if boxes == 0 and kind not in _MP4_FAMILY_FIRST_BOXES:
+            return False
+        if kind in (b"moov", b"moof"):
+            return False
+        if size == 1:
+            size = int.from_bytes(header[8:16], "big")
+        if size < _LEAST_BOX_BYTES:  # 0: the box reaches to the end of the file
+            return True
+        position, boxes = position + size, boxes + 1
     return True

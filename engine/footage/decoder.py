@@ -10,6 +10,7 @@ Not for indices, cursors and what to do about damage (engine.footage.video).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,8 +49,11 @@ class Picture(NamedTuple):
 class Decoder:
     """An open file being decoded once. `threads` None leaves their number to FFmpeg: one a core."""
 
-    def __init__(self, path: Path, *, threads: int | None, conceal_errors: bool, on_gpu: bool = False) -> None:
-        self.container, self.stream = open_container(path, decode_threads=threads, on_gpu=on_gpu)
+    def __init__(
+        self, file: io.FileIO, path: Path, *, threads: int | None, conceal_errors: bool, on_gpu: bool = False
+    ) -> None:
+        """Decode `file`, which messages call `path`. Raise as `open_container`."""
+        self.container, self.stream = open_container(file, path, decode_threads=threads, on_gpu=on_gpu)
         self.damaged = 0
         """Packets that could not be read or decoded, and unsound pictures, so far."""
         self.cut_off = False

@@ -7,6 +7,7 @@ are not for hardware either: from the first damage on engine.footage.video decod
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -32,16 +33,16 @@ class Trial:
     """The software decoder's layout, which frames from the GPU are brought into."""
 
 
-def try_on_gpu(path: Path) -> Trial:
-    """Decode the first pictures of a video on the GPU and by software, and compare them.
+def try_on_gpu(file: io.FileIO, path: Path) -> Trial:
+    """Decode the first pictures of a video on the GPU and by software, and compare them. Messages call it `path`.
 
     Raise InputError where not even the software can open the file.
     """
-    wanted = _first_pictures(path, on_gpu=False)
+    wanted = _first_pictures(file, path, on_gpu=False)
     if not wanted:
         return Trial("its beginning is damaged")
     try:
-        got = _first_pictures(path, on_gpu=True)
+        got = _first_pictures(file, path, on_gpu=True)
     except (av.FFmpegError, ValueError, RuntimeError, NotImplementedError) as problem:
         return Trial(f"the GPU cannot: {getattr(problem, 'strerror', '') or problem}")
     return Trial(disagreement(wanted, got), wanted[0].format.name)
@@ -64,8 +65,8 @@ def as_software(frame: av.VideoFrame, pixel_format: str) -> av.VideoFrame:
     return frame.reformat(format=pixel_format)
 
 
-def _first_pictures(path: Path, *, on_gpu: bool) -> list[av.VideoFrame]:
-    decoder = Decoder(path, threads=1, conceal_errors=False, on_gpu=on_gpu)
+def _first_pictures(file: io.FileIO, path: Path, *, on_gpu: bool) -> list[av.VideoFrame]:
+    decoder = Decoder(file, path, threads=1, conceal_errors=False, on_gpu=on_gpu)
     try:
         pictures: Iterator[Picture] = decoder.pictures(decoder.packets())
         return [picture.decoded for picture in islice(pictures, PICTURES_COMPARED)]

@@ -10,13 +10,14 @@ applied; gray, 16-bit and transparent images become 8-bit BGR.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from core.opening import read_regular
 from engine.errors import InputError, InputUnavailableError
 from engine.footage.contract import (
     PASSING_TROUBLES,
@@ -79,7 +80,11 @@ class DecodedImage(DecodedFrame):
 class ImageFolderReader(FrameReader):
     """Frames of one folder. Its list of images is fixed when it is opened."""
 
-    def __init__(self, folder: Path, *, after: Cursor | None, step: Step = no_step) -> None:
+    def __init__(
+        self, folder: Path, *, after: Cursor | None, within: Sequence[Path] | None = None, step: Step = no_step
+    ) -> None:
+        """`within`: folders that every image must lie in; None = where it really lies is the operator's affair."""
+        self._within = within
         self._files = image_files(folder)
         if not self._files:
             raise InputError(
@@ -88,7 +93,7 @@ class ImageFolderReader(FrameReader):
             )
         self._start = after.next_frame if after is not None else 0
         self._step = step
-        first = next((image for image in map(_read, self._files) if image is not None), None)
+        first = next((image for file in self._files if (image := _read(file, within)) is not None), None)
         if first is None:
             raise InputError(f"{folder}: none of its {len(self._files)} images can be read")
         self.info = VideoInfo(
@@ -118,7 +123,7 @@ class ImageFolderReader(FrameReader):
 
     def _walk(self) -> Iterator[DecodedFrame]:
         for index, file in enumerate(self._files[self._start :], self._start):
-            pixels = _read(file)
+            pixels = _read(file, self._within)
             if pixels is None:
                 self.packets_damaged += 1
                 self._step()
@@ -127,19 +132,17 @@ class ImageFolderReader(FrameReader):
             yield DecodedImage(pixels, index=index, name=file.name, packets_damaged=self.packets_damaged)
 
 
-def _read(file: Path) -> Image | None:
+def _read(file: Path, within: Sequence[Path] | None) -> Image | None:
     """Return an image as (H, W, 3) uint8 BGR, upright; None when it cannot be read or is larger than dfld takes."""
     try:
-        if file.stat().st_size > MAX_IMAGE_BYTES:
-            return None
-        data = file.read_bytes()
+        data = read_regular(file, within=within, max_bytes=MAX_IMAGE_BYTES)
         size = image_size(data)
         if size is None:
             return None
         refuse_oversize(file, *size)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except OSError as error:
-        if error.errno in PASSING_TROUBLES:
+        if error.errno in PASSING_TROUBLES or isinstance(error, BlockingIOError):  # a file server holds a lease on it
             raise InputUnavailableError(
                 f"{file}: reading it failed: {error.strerror}", hint="check the disk or network share it lies on"
             ) from error

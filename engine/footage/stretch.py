@@ -22,6 +22,7 @@ class StretchReader(FrameReader):
     ) -> None:
         """Take over `reader`; `step` is called for each frame left out. Raise InputError for an empty stretch."""
         if start_s is not None and end_s is not None and end_s <= start_s:
+            reader.close()
             raise InputError(
                 f"{reader.info.path}: the stretch from {start_s:g} s to {end_s:g} s is empty",
                 hint="end must be later than start",

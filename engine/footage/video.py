@@ -17,8 +17,9 @@ process that may die.
 
 from __future__ import annotations
 
+import io
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -28,6 +29,7 @@ import av
 from av.video.stream import VideoStream
 
 from engine.errors import InputError
+from engine.footage.container import open_source
 from engine.footage.contract import DecodedFrame, FrameReader, VideoInfo, look_at_source, refuse_oversize
 from engine.footage.decoder import Decoder, Picture
 from engine.footage.hardware import as_software, try_on_gpu
@@ -52,13 +54,13 @@ _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 _RATE_TOLERANCE = 0.01  # mean and nominal rate of a constant-rate file differ by rounding only
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(path: Path, *, within: Sequence[Path] | None = None) -> VideoInfo:
     """Given a file or a folder of images, return what it holds, decoding up to the first frame.
 
-    Raise InputError for anything that gives no frame, InputUnavailableError when reading failed for a reason outside
-    the file (I/O error, too many open files).
+    `within` is as for `open_frames`. Raise InputError for anything that gives no frame, InputUnavailableError when
+    reading failed for a reason outside the file (I/O error, too many open files).
     """
-    with open_frames(path) as reader:
+    with open_frames(path, within=within) as reader:
         return reader.info
 
 
@@ -68,6 +70,7 @@ def open_frames(
     after: Cursor | None = None,
     decode_threads: int | None = None,
     on_gpu: bool = False,
+    within: Sequence[Path] | None = None,
     step: Step = no_step,
 ) -> FrameReader:
     """Open a video or a folder of images for reading, from its start or from where `after` says work ended.
@@ -75,21 +78,29 @@ def open_frames(
     With `after`, indices, pts and pixels are those of an undisturbed run from frame `after.next_frame` on, and
     damage is counted from there. `decode_threads`: threads of the codec; None leaves it to FFmpeg (one a core).
     `on_gpu`: decode on the GPU where engine.footage.hardware finds that it gives the same pictures; `warnings` say
-    where not. `step` is called, by whoever opens or iterates, for everything that is read and not handed out. Raise as
-    `probe` does. The iteration raises InputUnavailableError when the disk fails under it, and InputError at its end
-    when damage left no frame at all.
+    where not. `within`: folders that the file must lie in, where strangers may have put it or a link to it; None = it
+    was named by the operator. It is opened once: who swaps its name later changes nothing. `step` is called, by
+    whoever opens or iterates, for everything that is read and not handed out. Raise as `probe` does. The iteration
+    raises InputUnavailableError when the disk fails under it, and InputError at its end when damage left no frame at
+    all.
     """
     path = path.absolute()
     if stat.S_ISDIR(look_at_source(path).st_mode):
-        return ImageFolderReader(path, after=after, step=step)
-    return VideoReader(path, after=after, decode_threads=decode_threads, on_gpu=on_gpu, step=step)
+        return ImageFolderReader(path, after=after, within=within, step=step)
+    file = open_source(path, within=within)
+    try:
+        return VideoReader(file, path, after=after, decode_threads=decode_threads, on_gpu=on_gpu, step=step)
+    except BaseException:
+        file.close()
+        raise
 
 
 class VideoReader(FrameReader):
-    """Frames of one video file; see engine.footage.contract.FrameReader."""
+    """Frames of one video file, which is closed with the reader; see engine.footage.contract.FrameReader."""
 
     def __init__(
         self,
+        file: io.FileIO,
         path: Path,
         *,
         after: Cursor | None,
@@ -97,6 +108,7 @@ class VideoReader(FrameReader):
         on_gpu: bool = False,
         step: Step = no_step,
     ) -> None:
+        self._file = file
         self._path = path
         self._step = step
         self._threads = decode_threads
@@ -107,7 +119,7 @@ class VideoReader(FrameReader):
         self._damaged_before = 0
         self._ended = False
         self._resumed = after is not None and after.next_frame > 0
-        self._trial = try_on_gpu(path) if on_gpu else None
+        self._trial = try_on_gpu(file, path) if on_gpu else None
         self._on_gpu = self._trial is not None and not self._trial.why_not
         self._decoder = self._new_decoder()
         self._pictures: Iterator[Picture] = self._decoder.pictures(self._decoder.packets())
@@ -164,6 +176,7 @@ class VideoReader(FrameReader):
     def close(self) -> None:
         self._pictures = iter(())
         self._decoder.close()
+        self._file.close()
 
     def _next_picture(self) -> Picture | None:
         """Return the next picture; at the first damage, go on behind the last one with a single thread."""
@@ -231,7 +244,9 @@ class VideoReader(FrameReader):
         self._pictures = self._decoder.pictures(self._decoder.packets())
 
     def _new_decoder(self) -> Decoder:
-        return Decoder(self._path, threads=self._threads, conceal_errors=self._conceal_errors, on_gpu=self._on_gpu)
+        return Decoder(
+            self._file, self._path, threads=self._threads, conceal_errors=self._conceal_errors, on_gpu=self._on_gpu
+        )
 
     def _is_truncated(self) -> bool:
         """Compare what came with what the header promised; called at the end only."""

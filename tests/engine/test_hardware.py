@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from engine.footage.container import open_source
 from engine.footage.hardware import PICTURES_COMPARED, as_software, disagreement, try_on_gpu
 from engine.footage.pixels import to_bgr
 from engine.footage.video import open_frames
@@ -28,7 +29,8 @@ def first_frames(clip: Path, skip: int = 0) -> list[av.VideoFrame]:
 
 @pytest.mark.skipif(NVIDIA.exists(), reason="this machine has an NVIDIA GPU")
 def test_where_no_gpu_decodes_the_software_does_and_the_reader_says_why(clip: Path) -> None:
-    assert "the GPU cannot" in try_on_gpu(clip).why_not
+    with open_source(clip, within=None) as file:
+        assert "the GPU cannot" in try_on_gpu(file, clip).why_not
     with open_frames(clip) as plain, open_frames(clip, on_gpu=True) as asked:
         assert not any("by software" in warning for warning in plain.warnings)
         assert any(warning.startswith("decoded by software: the GPU cannot") for warning in asked.warnings)

@@ -11,6 +11,7 @@ from typing import cast
 import av
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from engine.errors import InputError
@@ -212,10 +213,12 @@ def test_a_picture_larger_than_the_limit_is_refused(make_clip: Maker, tmp_path: 
 def test_rotation_is_found_beside_side_data_that_pyav_cannot_name(
     make_clip: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counterclockwise: int
 ) -> None:
-    """A TIFF's EXIF block is such data; here every frame is made to look like that."""
-    cv2.imwrite(str(tmp_path / "exif.tif"), draw_numbered(0))
-    with open_frames(tmp_path / "exif.tif") as reader:
-        assert np.array_equal(next(reader).to_frame().pixels, draw_numbered(0))
+    """A picture's EXIF block is such data; here every frame is made to look like that."""
+    exif = PIL.Image.Exif()
+    exif[0x010E] = "a description"
+    PIL.Image.fromarray(draw_numbered(0)).save(tmp_path / "exif.mjpeg", format="jpeg", exif=exif)
+    with open_frames(tmp_path / "exif.mjpeg") as reader:
+        assert next(reader).to_frame().pixels.shape == draw_numbered(0).shape
 
     class Unnamed:
         rotation = counterclockwise

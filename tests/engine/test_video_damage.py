@@ -71,7 +71,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
-    with pytest.raises(InputError, match="device, pipe or socket"):
+    with pytest.raises(InputError, match="is a pipe, expected"):
         probe(tmp_path / "pipe.mp4")
 
 
@@ -79,10 +79,10 @@ def test_a_file_that_may_not_be_read_is_told(make_clip: Maker, tmp_path: Path, m
     clip = make_clip(tmp_path / "clip.mp4", frames=2)
     clip.chmod(0)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)  # root may read anything
+    monkeypatch.setattr("engine.footage.container.open_regular", refuse)  # root may read anything
     with pytest.raises(InputError, match="may not be read") as problem:
         probe(clip)
     assert isinstance(problem.value.__cause__, PermissionError)
@@ -110,7 +110,7 @@ def test_a_playlist_is_not_followed(make_clip: Maker, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", frames=2)
     playlist = tmp_path / "list.mp4"
     playlist.write_text("ffconcat version 1.0\nfile clip.mp4\n")
-    with pytest.raises(InputError, match="not a video but a list"):
+    with pytest.raises(InputError, match="not a video but a list of other files"):
         probe(playlist)
 
 
