@@ -19,9 +19,10 @@ from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
 from daemon.machines import machine_of, model_of
 from sync.errors import CommandError, RemoteFileMissingError, SyncError
 from sync.rounds.places import places_of
+from sync.transports.remote_command import RunsLines, run_command
 from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, SftpClient
 from sync.transports.ssh import SshConnection
-from sync.transports.transport import CommandResult, LocalTransport
+from sync.transports.transport import LocalTransport
 from sync.types import FileStat, Machine, ModelName
 
 STALL_S = 15.0
@@ -63,7 +64,7 @@ def examine_machine(settings: MachineConfig, syncs: Sequence[SyncConfig]) -> Ite
             yield ok(subject, f"host key and login of {machine.user}@{machine.address} are good")
             sftp = SftpClient(connection.open_sftp(), machine.name)
             yield judge_extensions(subject, sftp.extensions)
-            yield from _files_and_trainer(subject, machine, models, _Connected(connection, sftp))
+            yield from _files_and_trainer(subject, machine, models, _Connected(machine, connection, sftp))
     except SyncError as error:
         yield problem(subject, error.message, error.hint or "test by hand: " + _by_hand(machine))
 
@@ -117,18 +118,17 @@ def judge_files(subject: str, model: str, prefix: str, folder: str, files: Seque
     )
 
 
-class _Asked(Protocol):
+class _Asked(RunsLines, Protocol):
     """What is asked of a machine, over SSH or in a folder of this computer."""
 
     def list_files(self, folder: str) -> list[FileStat]: ...
-
-    def run(self, command: str, *, timeout_s: float) -> CommandResult: ...
 
 
 class _Connected:
     """The same on the one connection that is already open."""
 
-    def __init__(self, connection: SshConnection, sftp: SftpClient) -> None:
+    def __init__(self, machine: Machine, connection: SshConnection, sftp: SftpClient) -> None:
+        self.machine = machine
         self.list_files = sftp.list_files
         self.run = connection.run
 
@@ -160,7 +160,7 @@ def _trainer(subject: str, machine: Machine, models: Sequence[SyncConfig], there
     if not machine.status:
         return
     try:
-        exit_status = there.run(machine.status, timeout_s=STATUS_LIMIT_S).exit_status
+        exit_status = run_command(there, machine.status, timeout_s=STATUS_LIMIT_S).exit_status
     except CommandError as error:
         yield problem(subject, error.message, "the status command must return at once")
         return

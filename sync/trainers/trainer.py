@@ -19,6 +19,7 @@ from sync.trainers.proof import Progress
 from sync.trainers.trainer_command import CommandTrainer
 from sync.trainers.trainer_contract import ControlledTrainer, Exchange, Trainer, TrainerSettings
 from sync.trainers.trainer_hook import CooperativeTrainer
+from sync.transports.remote_command import run_command
 from sync.transports.transport import Transport
 
 
@@ -40,7 +41,7 @@ class UncontrolledTrainer(ControlledTrainer):
         """By the status command where there is one; else by the age of the model's files and a fork's lock file."""
         machine = self.transport.machine
         if machine.status:
-            return self.transport.run(machine.status, timeout_s=self.settings.command_s).exit_status == 0
+            return run_command(self.transport, machine.status, timeout_s=self.settings.command_s).exit_status == 0
         self.transport.make_folder(self.places.own)
         now_s = self.transport.clock_s(self.places.own)
         prefix = self.places.model.prefix

@@ -6,13 +6,17 @@ with SIGINT ignored, and it does not save when it is killed; both are found out 
 
 from __future__ import annotations
 
+import re
+
 from sync.errors import TrainerError
 from sync.rounds.places import DATA
 from sync.trainers.proof import Progress
 from sync.trainers.trainer_contract import ControlledTrainer, Exchange, read_state
+from sync.transports.remote_command import run_command
 
 SIGINT_BIT = 1 << (2 - 1)
 """SIGINT is signal 2; /proc/PID/status counts bits from signal 1."""
+_ONE_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 class CommandTrainer(ControlledTrainer):
@@ -20,7 +24,7 @@ class CommandTrainer(ControlledTrainer):
 
     def is_running(self) -> bool:
         machine = self.transport.machine
-        return self.transport.run(machine.status, timeout_s=self.settings.command_s).exit_status == 0
+        return run_command(self.transport, machine.status, timeout_s=self.settings.command_s).exit_status == 0
 
     def settle(self) -> None:
         if not self.is_running():
@@ -32,7 +36,7 @@ class CommandTrainer(ControlledTrainer):
         self.transport.make_folder(self.places.own)
         asked_at_s = self.transport.clock_s(self.places.own)
         command = machine.stop or f"kill -INT {pid}"
-        result = self.transport.run(command, timeout_s=self.settings.stop_s)
+        result = run_command(self.transport, command, timeout_s=self.settings.stop_s)
         if result.exit_status:
             raise TrainerError(
                 f"machine {self.name}: `{command}` ended with status {result.exit_status}: {result.output[-300:]}"
@@ -59,7 +63,7 @@ class CommandTrainer(ControlledTrainer):
         if self.is_running():
             return
         machine = self.transport.machine
-        result = self.transport.run(machine.start, timeout_s=self.settings.command_s)
+        result = run_command(self.transport, machine.start, timeout_s=self.settings.command_s)
         if result.exit_status:
             raise TrainerError(
                 f"machine {self.name}: `{machine.start}` ended with status {result.exit_status}: {result.output[-300:]}"
@@ -74,17 +78,19 @@ class CommandTrainer(ControlledTrainer):
         command = self.transport.machine.pid
         if not command:
             return 0
-        result = self.transport.run(command, timeout_s=self.settings.command_s)
-        first = (result.output.split() or ["0"])[0]
-        if result.exit_status or not first.isdecimal() or int(first) <= 1:
+        result = run_command(self.transport, command, timeout_s=self.settings.command_s)
+        # One number alone: the first word of anything else may be the number of some other process.
+        if result.exit_status or _ONE_NUMBER.fullmatch(result.output) is None or int(result.output) <= 1:
             raise TrainerError(
-                f"machine {self.name}: `{command}` printed {result.output[:100]!r}, a process id was expected"
+                f"machine {self.name}: `{command}` printed {result.output[:100]!r} with status {result.exit_status}, "
+                "one process id and nothing else was expected",
+                hint="`pid` of its [[machine]] must print the number of the trainer's main process alone",
             )
-        return int(first)
+        return int(result.output)
 
     def _refuse_deaf(self, pid: int) -> None:
         """SIGINT that is ignored is never noticed: say so now instead of waiting for the stop limit."""
-        result = self.transport.run(f"cat /proc/{pid}/status", timeout_s=self.settings.command_s)
+        result = run_command(self.transport, f"cat /proc/{pid}/status", timeout_s=self.settings.command_s)
         for line in result.output.splitlines():
             name, _, value = line.partition(":")
             if name == "SigIgn" and int(value, 16) & SIGINT_BIT:
@@ -98,7 +104,7 @@ class CommandTrainer(ControlledTrainer):
             return False
         # A dead process that nobody has collected yet (in a container without an init) is not alive.
         command = f"kill -0 {pid} && ! grep -qs '^State:.Z' /proc/{pid}/status"
-        return self.transport.run(command, timeout_s=self.settings.command_s).exit_status == 0
+        return run_command(self.transport, command, timeout_s=self.settings.command_s).exit_status == 0
 
     def _check_saved(self, asked_at_s: int) -> None:
         saved_at_s = self.transport.stat(self.places.live(DATA)).modified_s

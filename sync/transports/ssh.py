@@ -39,7 +39,11 @@ KEEPALIVE_S = 15
 TCP_USER_TIMEOUT_MS = 60_000
 """The kernel gives up on bytes that the other side does not acknowledge for this long (a machine that lost power)."""
 MOST_OUTPUT_BYTES = 64 * 1024
-"""What is kept of a command's output, for messages."""
+"""What is kept of a command's output: its end."""
+OUTPUT_POLL_S = 0.1
+"""Between looks at whether a command has ended whose output stays open."""
+OUTPUT_GRACE_S = 2.0
+"""For output that comes after the exit status; servers that send it in that order need milliseconds."""
 CHANNEL_PIECE_BYTES = 32 * 1024 - 64
 """What paramiko puts into one packet to OpenSSH: 64 bytes less than the packet may hold. Pieces of the whole 32 KiB
 would each be followed by a packet of 64 bytes, which costs as much of Python's time as a full one."""
@@ -91,31 +95,32 @@ class SshConnection:
 
     def open_sftp(self) -> ChannelStream:
         """Open a stream to the machine's SFTP subsystem."""
-        with self._translated("open SFTP"):
+        # paramiko waits for the reply to the request without an end of its own.
+        with self._translated("open SFTP"), self._watchdog.watching():
             channel = self._transport.open_session(timeout=self.stall_s)
-            channel.settimeout(self.stall_s)  # for the reply to the request for SFTP
             channel.invoke_subsystem("sftp")
         return ChannelStream(channel, self.machine.name, self._watchdog, stall_s=self.stall_s)
 
     def run(self, command: str, *, timeout_s: float) -> CommandResult:
-        """Run a command in the user's login shell and wait for its end, not for its children's.
+        """Hand a line to the user's login shell and wait for its end, not for its children's.
 
-        Raise CommandError when it has not ended after `timeout_s`; its exit status is the caller's to judge.
+        The exit status may come before the output (RFC 4254, section 6.10), and the channel may be closed before the
+        request is confirmed: both count. Raise CommandError when it has not ended after `timeout_s`; its exit status
+        is the caller's to judge.
         """
         ends_at = time.monotonic() + timeout_s
-        with self._translated(f"run `{command}`"):
+        with self._translated("run a command"):
             channel = self._transport.open_session(timeout=min(timeout_s, self.stall_s))
             try:
-                channel.exec_command(command)
-                channel.shutdown_write()
-                # The exit status, not the end of the output: a trainer started in the background may keep the
-                # output open for days.
-                if not channel.status_event.wait(max(0.0, ends_at - time.monotonic())):
-                    raise CommandError(f"`{command}` did not end within {timeout_s:.0f} s", machine=self.machine.name)
-                output = _what_is_there(channel)
+                channel.set_combine_stderr(True)
+                with self._watchdog.watching():
+                    _begin(channel, command)
+                output = _output_of(channel, ends_at)
+                if output is None:
+                    raise CommandError(f"the command did not end within {timeout_s:.0f} s", machine=self.machine.name)
                 if channel.exit_status < 0:
-                    raise ConnectionLostError(f"lost during `{command}`", machine=self.machine.name)
-                return CommandResult(channel.exit_status, output)
+                    raise ConnectionLostError("lost during a command", machine=self.machine.name)
+                return CommandResult(channel.exit_status, output.decode("utf-8", "replace").strip())
             finally:
                 channel.close()
 
@@ -358,14 +363,39 @@ def _log_in(transport: paramiko.Transport, machine: Machine) -> None:
         ) from error
 
 
-def _what_is_there(channel: paramiko.Channel) -> str:
-    """Return the output that has arrived, both streams, cut to what a message can use."""
-    channel.settimeout(0.0)
-    pieces = []
-    for receive in (channel.recv, channel.recv_stderr):
+def _begin(channel: paramiko.Channel, command: str) -> None:
+    """Ask for the command, and say that no input comes. A server may have run it and closed the channel by then."""
+    import paramiko
+
+    try:
+        channel.exec_command(command)
+        channel.shutdown_write()
+    except (paramiko.SSHException, EOFError, OSError):
+        if channel.exit_status < 0:
+            raise
+
+
+def _output_of(channel: paramiko.Channel, ends_at: float) -> bytes | None:
+    """Return the end of what a command printed, when it has ended; None when it has not at `ends_at`.
+
+    A trainer that was started in the background may keep the output open for days, and print: after the exit status
+    the output counts for OUTPUT_GRACE_S at most. It is taken in all the time, or a long one would block the command.
+    """
+    kept = bytearray()
+    channel.settimeout(OUTPUT_POLL_S)
+    while True:
         with contextlib.suppress(TimeoutError):
-            pieces.append(receive(MOST_OUTPUT_BYTES))
-    return b"".join(pieces).decode("utf-8", "replace").strip()
+            piece = channel.recv(RECEIVE_BYTES)
+            if not piece:
+                break
+            kept += piece
+            del kept[:-MOST_OUTPUT_BYTES]
+        if channel.status_event.is_set():
+            ends_at = min(ends_at, time.monotonic() + OUTPUT_GRACE_S)
+        if time.monotonic() > ends_at:
+            break
+    ended = channel.status_event.wait(max(0.0, ends_at - time.monotonic()))
+    return bytes(kept) if ended else None
 
 
 def _words(error: BaseException) -> str:

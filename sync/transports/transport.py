@@ -128,9 +128,11 @@ class Transport(Protocol):
         """Return the machine's own time in seconds since 1970, by the age of a file written there just now."""
 
     def run(self, command: str, *, timeout_s: float) -> CommandResult:
-        """Run a command in the user's shell and wait for its end, not for what it leaves in the background.
+        """Hand a line to the user's login shell and wait for its end, not for what it leaves in the background.
 
-        Raise CommandError when it has not ended after `timeout_s`.
+        For `sync.transports.remote_command.run_command` alone: what the shell makes of the line, and what it prints
+        besides, differs from user to user. Of a long output the end is kept. Raise CommandError when it has not ended
+        after `timeout_s`.
         """
 
     def close(self) -> None:

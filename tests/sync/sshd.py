@@ -43,6 +43,8 @@ class SshMachine:
     """SFTP requests that the server does not know, as older ones and those of other makers."""
     drives: bool = False
     """Whether paths begin with a drive, as on Windows: `C:/x` is then `C:/x` below this machine's home."""
+    login_shell: str = ""
+    """The program that gets every command line, as if it stood in /etc/passwd; such a machine offers no SFTP."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,13 +74,15 @@ class SshMachine:
         config = self.home / "sshd_config"
         subsystem_options = f" -P {self.denied}" if self.denied else ""
         subsystem_options += f" -d {self.home}" if self.drives else ""
+        # What sshd itself starts is the login shell of the user who runs the tests; it hands the line on, unread.
+        force = f"""ForceCommand exec {self.login_shell} -c "$SSH_ORIGINAL_COMMAND"\n""" if self.login_shell else ""
         config.write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.host_key}\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {self.home}/authorized_keys\nStrictModes no\nPasswordAuthentication no\n"
             f"KbdInteractiveAuthentication no\nSubsystem sftp internal-sftp{subsystem_options}\n"
             "MaxStartups 100\nPrintMotd no\n"
             # A command sees its own machine's home, as it would on a computer of its own.
-            f"SetEnv HOME={self.home}\n",
+            f"SetEnv HOME={self.home}\n{force}",
             encoding="utf-8",
         )
         self.process = subprocess.Popen(
@@ -107,7 +111,9 @@ def make_key(path: Path) -> Path:
     return path
 
 
-def make_ssh_machine(folder: Path, name: str, *, denied: str = "", drives: bool = False) -> SshMachine:
+def make_ssh_machine(
+    folder: Path, name: str, *, denied: str = "", drives: bool = False, login_shell: str = ""
+) -> SshMachine:
     """Lay out one machine below `folder` and start its sshd."""
     if not (shutil.which("sshd") or Path("/usr/sbin/sshd").exists()):
         pytest.skip("sshd is not installed (apt-get install openssh-server)")
@@ -122,6 +128,7 @@ def make_ssh_machine(folder: Path, name: str, *, denied: str = "", drives: bool 
         known_hosts=home / "known_hosts",
         denied=denied,
         drives=drives,
+        login_shell=login_shell,
     )
     made.model_dir.mkdir(parents=True)
     (home / "authorized_keys").write_text((home / "user_key.pub").read_text(encoding="utf-8"), encoding="utf-8")
