@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -18,10 +19,13 @@ from daemon.config.sync_tables import MachineConfig, SyncConfig
 from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
 from daemon.machines import machine_of, model_of
 from sync.errors import CommandError, RemoteFileMissingError, SyncError
-from sync.rounds.places import places_of
+from sync.rounds.places import DATA, RemotePlaces, is_optimizer, is_weights, places_of
+from sync.trainers.trainer_contract import TrainerSettings
+from sync.trainers.trainer_hook import CooperativeTrainer
 from sync.transports.remote_command import RunsLines, run_command
 from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, SftpClient
 from sync.transports.ssh import SshConnection
+from sync.transports.ssh_files import connect
 from sync.transports.transport import LocalTransport
 from sync.types import FileStat, Machine, ModelName
 
@@ -105,10 +109,20 @@ def judge_extensions(subject: str, offered: Collection[str]) -> Diagnosis:
 
 def judge_files(subject: str, model: str, prefix: str, folder: str, files: Sequence[FileStat]) -> Diagnosis:
     """Given the files of a model folder, say whether the model is there. Pure."""
-    own = [file.name for file in files if file.name.startswith(f"{prefix}_")]
-    weights = [name for name in own if name.endswith(".npy")]
-    if f"{prefix}_data.dat" in own and weights:
-        return ok(subject, f"model {model}: {len(weights)} weight files in {folder}")
+    own = {file.name.removeprefix(f"{prefix}_"): file for file in files if file.name.startswith(f"{prefix}_")}
+    weights = [part for part in own if is_weights(part)]
+    optimizers = sum(map(is_optimizer, own))
+    empty = sorted(file.name for part, file in own.items() if not file.size_bytes and (part == DATA or part in weights))
+    if empty:
+        return problem(
+            subject,
+            f"model {model}: {', '.join(empty)} in {folder} has 0 bytes",
+            "its trainer was killed during a save, or the disk was full: put a backup in place (from "
+            f"{prefix}_autobackups, if it makes any)",
+        )
+    if DATA in own and weights:
+        beside = f" and {optimizers} of optimizer state" if optimizers else ""
+        return ok(subject, f"model {model}: {len(weights)} weight files{beside} in {folder}")
     others = sorted({file.name.removesuffix("_data.dat") for file in files if file.name.endswith("_data.dat")})
     told = f"; there are {', '.join(others[:5])}" if others else "; there is no model at all"
     return problem(
@@ -184,12 +198,27 @@ def _cooperation(subject: str, machine: Machine, sync: SyncConfig, there: _Asked
     except SyncError as error:
         return problem(subject, error.message, error.hint or "look at the model folder by hand")
     if places.alive.rpartition("/")[2] in notes:
+        gone = _why_gone(machine, places)
+        if gone:
+            return warning(
+                subject,
+                f"model {sync.name}: its trainer was started with dfld's line, and {gone}",
+                "start it again, with the same line, or leave it: a round gives it the new weights while it is down",
+            )
         return ok(subject, f"model {sync.name}: its trainer was started with dfld's line")
     return warning(
         subject,
         f"model {sync.name}: its trainer never gave a sign, though control is cooperative",
         f"start it with what `dfld sync hook {sync.name}` prints",
     )
+
+
+def _why_gone(machine: Machine, places: RemotePlaces) -> str:
+    with closing(connect(machine)) as transport:
+        try:
+            return CooperativeTrainer(transport, places, TrainerSettings(), threading.Event()).why_gone()
+        except SyncError:
+            return ""  # what cannot be reached is told by another examination
 
 
 def _by_hand(machine: Machine) -> str:

@@ -74,6 +74,16 @@ def places_of(model_dir: str, model: ModelName) -> RemotePlaces:
     return RemotePlaces(model_dir.replace("\\", "/").rstrip("/") or "/", model)
 
 
+def is_optimizer(part: str) -> bool:
+    """Say whether a part is optimizer state, which normally stays on its machine."""
+    return part.endswith("_opt.npy")
+
+
+def is_weights(part: str) -> bool:
+    """Say whether a part holds weights, as far as its name says."""
+    return part.endswith(".npy") and not is_optimizer(part)
+
+
 def weight_parts(model: ModelName, options: Mapping[str, Any], present: Iterable[str]) -> tuple[str, ...]:
     """Return the weight files that a trainer with these options reads and writes, in its save order.
 
@@ -86,7 +96,7 @@ def weight_parts(model: ModelName, options: Mapping[str, Any], present: Iterable
     elif model.model_class in WEIGHTS_OF_CLASS:
         parts = list(WEIGHTS_OF_CLASS[model.model_class])
     else:
-        return tuple(sorted(part for part in here if part.endswith(".npy") and not part.endswith("_opt.npy")))
+        return tuple(sorted(filter(is_weights, here)))
     if _number(options, "gan_power") and not options.get("pretrain") and model.model_class in ("SAEHD", "AMP"):
         parts.append("GAN.npy")
     return tuple(parts)

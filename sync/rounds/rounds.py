@@ -23,6 +23,7 @@ from sync.errors import DisagreementError, RoundError, SyncError
 from sync.rounds.accept import Candidates, check_ready, sort_out
 from sync.rounds.joining import join
 from sync.rounds.journal import FileJournal, Journal, Step
+from sync.rounds.places import is_optimizer
 from sync.rounds.round_report import OUTCOMES, told
 from sync.rounds.round_settings import SyncSettings
 from sync.rounds.round_steps import NewWeights, OnProgress, RoundTools, RoundWork
@@ -343,11 +344,6 @@ class Rounds:
             parts = {part: folder / self.settings.model.file_name(part) for part in record.staged[name]}
             made[name] = {part: AveragedFile(path, sha256_of(path)) for part, path in parts.items()}
         return NewWeights(made, {}, 0, {})
-
-
-def is_optimizer(part: str) -> bool:
-    """Say whether a part is optimizer state, which normally stays on its machine."""
-    return part.endswith("_opt.npy")
 
 
 def paths_of(work: RoundWork, name: str) -> dict[str, Path]:

@@ -1,6 +1,6 @@
 # What runs inside a DeepFaceLab trainer with control = "cooperative"; `dfld sync hook` puts it on the machine.
 #
-# Never imported by dfld: the trainer executes it every few seconds between two iterations (its --execute-program),
+# Never imported by dfld: the trainer executes it every second between two iterations (its --execute-program),
 # with the names model, model_save and program (the path of this file). It saves when asked to, and puts staged
 # weights in place and loads them: in the training thread, so that no save of the trainer's can come in between.
 # The last thing that happens is always the answer, so an answer means that all before it is done.
@@ -9,6 +9,8 @@
 
 import contextlib
 import json
+import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,33 @@ def tick(model: Any, save: Any, folder: Path) -> None:
         answer["iteration"] = iteration_of(model)
         write_json(folder / "answer.json", answer)
     losses = [[float(part) for part in row] for row in model.loss_history[-LOSS_ROWS:]]
-    write_json(folder / "alive.json", {"iteration": iteration_of(model), "losses": losses})
+    sign = {"iteration": iteration_of(model), "losses": losses, "process": process()}
+    write_json(folder / "alive.json", sign)
+
+
+def process() -> Any:
+    # Which process this is, so that dfld can ask the machine whether that very one lives: numbers are used again.
+    mark = {"pid": os.getpid(), "host": platform.node(), "system": platform.system()}  # type: Any
+    with contextlib.suppress(Exception):  # without it dfld goes by the age of this note
+        if mark["system"] == "Linux":
+            behind_name = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+            mark["started"] = int(behind_name.split()[19])
+            mark["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+            mark["pids"] = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 -- Path.readlink is Python 3.9
+        elif mark["system"] == "Windows":
+            mark["started"] = windows_start_time()
+    return mark
+
+
+def windows_start_time() -> int:
+    import ctypes
+
+    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 -- there is none elsewhere
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    times = [ctypes.c_ulonglong() for _ in range(4)]  # creation, exit, kernel, user; as FILETIME
+    if not kernel.GetProcessTimes(ctypes.c_void_p(kernel.GetCurrentProcess()), *[ctypes.byref(one) for one in times]):
+        raise OSError("GetProcessTimes failed")
+    return times[0].value
 
 
 def load(model: Any, folder: Path, request: Any) -> Any:

@@ -30,7 +30,8 @@ class TrainerSettings:
     answer_s: float = 900.0
     """From a request to the hook's answer: the same save, or loading."""
     alive_s: float = 300.0
-    """A cooperating trainer that gave no sign for so long is taken for dead; it gives none during a save."""
+    """A cooperating trainer that gave no sign for so long is taken for dead where its machine cannot say whether its
+    process lives; it gives none during a save."""
     poll_s: float = 1.0
     proof_s: float = 3600.0
     """Until a started trainer must have proved itself: loading, then its save after 25 minutes, with room."""
@@ -75,6 +76,9 @@ class Trainer(Protocol):
     def progress(self, since_iteration: int) -> Progress | None:
         """Return how far it is, once it has trained beyond `since_iteration` on what it was given; None before."""
 
+    def why_gone(self) -> str:
+        """Return how it is known for certain that the trainer will not come; nothing when it may."""
+
     def wait_until(self, happened: Callable[[], bool], limit_s: float, *, heed_stop: bool = True) -> bool:
         """Look again and again until it happened or the limit passed; return whether it did.
 
@@ -101,6 +105,9 @@ class ControlledTrainer:
     @property
     def name(self) -> str:
         return self.transport.machine.name
+
+    def why_gone(self) -> str:
+        return ""
 
     def wait_until(self, happened: Callable[[], bool], limit_s: float, *, heed_stop: bool = True) -> bool:
         ends_at = time.monotonic() + limit_s

@@ -1,36 +1,51 @@
-"""A trainer that cooperates: it executes `sync/trainers/hook_program.py` every few seconds and is talked to by notes.
+"""A trainer that cooperates: it executes `sync/trainers/hook_program.py` every second and is talked to by notes.
 
 `request.json` (by dfld) asks it to save or to load staged weights, `answer.json` (by the hook) says that it is done,
-`alive.json` how far it is. No restart, so no minutes of loading; the trainer is started once with the line of
-`hook_line`.
+`alive.json` how far it is and which process it is (`sync.trainers.process`). No restart, so no minutes of loading; the
+trainer is started once with the line of `hook_line`.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sync.errors import RemoteFileMissingError, SyncError, TrainerError
+from sync.errors import CommandError, RemoteFileMissingError, SyncError, TrainerError
 from sync.rounds.places import RemotePlaces
+from sync.trainers.process import Life, judge, mark_of, question
 from sync.trainers.proof import Progress, rows
 from sync.trainers.trainer_contract import ControlledTrainer, Exchange
+from sync.transports.remote_command import run_command
 from sync.transports.transport import Transport
 
 MOST_NOTE_BYTES = 1024 * 1024
 """Of a JSON note between dfld and the hook: 500 rows of losses are about 20 kB."""
 
 
+class TrainerGoneError(TrainerError):
+    """The trainer's process ended before it did what it was asked to."""
+
+
 class CooperativeTrainer(ControlledTrainer):
     """Talks to the hook inside the trainer (`sync.trainers.hook_program`) through notes in the model folder."""
 
     def is_running(self) -> bool:
-        try:
-            seen_s = self.transport.stat(self.places.alive).modified_s
-        except RemoteFileMissingError:
+        """Whether the process of the last sign of life lives; by the sign's age where the machine cannot say."""
+        silent_s = self._silent_s()
+        if silent_s is None:
             return False
-        return self.transport.clock_s(self.places.own) - seen_s <= self.settings.alive_s
+        life = self._life(silent_s)
+        return life == "lives" or (life == "unknown" and silent_s <= self.settings.alive_s)
+
+    def why_gone(self) -> str:
+        silent_s = self._silent_s()
+        mark = mark_of(self.note(self.places.alive))
+        if silent_s is None or mark is None or self._life(silent_s) != "gone":
+            return ""
+        return f"its process {mark.pid} has ended"
 
     def settle(self) -> None:
         if self.is_running():
@@ -46,7 +61,11 @@ class CooperativeTrainer(ControlledTrainer):
             "folder": self.places.staged(exchange.round_number).rpartition("/")[2],
             "files": list(exchange.names),
         }
-        answer = self.ask(request)
+        try:
+            answer = self.ask(request)
+        except TrainerGoneError:
+            exchange.rename()  # it may have begun; no process of it is left that could write
+            return None
         if answer.get("refused"):
             raise TrainerError(
                 f"machine {self.name}: the trainer could not load {', '.join(map(str, answer['refused']))}"
@@ -65,16 +84,32 @@ class CooperativeTrainer(ControlledTrainer):
         return Progress(iteration, rows(losses[-(iteration - since_iteration) :]))
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Leave a request for the hook and return its answer; the same token is only ever done once."""
+        """Leave a request for the hook and return its answer; the same token is only ever done once.
+
+        Raise TrainerGoneError as soon as the machine says that the trainer's process has ended, TrainerError when no
+        answer came in time.
+        """
         if self.note(self.places.answer).get("token") != request["token"]:
             self.transport.make_folder(self.places.own)
             self.transport.write(self.places.request, json.dumps(request).encode())
-        answered = self.wait_until(
-            lambda: self.note(self.places.answer).get("token") == request["token"],
-            self.settings.answer_s,
-            heed_stop=False,
-        )
-        if not answered:
+        gone = ""
+
+        def answered_or_gone() -> bool:
+            nonlocal gone
+            if self._answers(request):
+                return True
+            gone = self.why_gone()
+            # The answer may have come just before the end.
+            return bool(gone)
+
+        ended = self.wait_until(answered_or_gone, self.settings.answer_s, heed_stop=False)
+        if gone and not self._answers(request):
+            self.transport.remove(self.places.request)  # not for the next process
+            raise TrainerGoneError(
+                f"machine {self.name}: the trainer did not {request['do']}: {gone}",
+                hint="start it again with the line that `dfld sync hook` prints",
+            )
+        if not ended:
             raise TrainerError(
                 f"machine {self.name}: the trainer did not answer the request to {request['do']} within "
                 f"{self.settings.answer_s:.0f} s",
@@ -95,6 +130,27 @@ class CooperativeTrainer(ControlledTrainer):
             return {}
         return found if isinstance(found, dict) else {}
 
+    def _answers(self, request: Mapping[str, Any]) -> bool:
+        return bool(self.note(self.places.answer).get("token") == request["token"])
+
+    def _silent_s(self) -> int | None:
+        """Seconds since the last sign of life by the machine's clock; None when there never was one."""
+        try:
+            seen_s = self.transport.stat(self.places.alive).modified_s
+        except RemoteFileMissingError:
+            return None
+        return self.transport.clock_s(self.places.own) - seen_s
+
+    def _life(self, silent_s: float) -> Life:
+        mark = mark_of(self.note(self.places.alive))
+        if mark is None:
+            return "unknown"
+        try:
+            answer = run_command(self.transport, question(mark, self.places.hook), timeout_s=self.settings.command_s)
+        except CommandError:  # a user that may move files only
+            return "unknown"
+        return judge(mark, answer.output, silent_s=silent_s)
+
 
 def hook_source() -> bytes:
     """Return the program that a cooperating trainer executes."""
@@ -114,7 +170,8 @@ def hook_line(places: RemotePlaces) -> str:
         f"p = r'{places.hook}'; __import__('os').path.isfile(p) and "
         "exec(open(p).read(), {'model': model, 'model_save': model_save, 'program': p})"
     )
-    return f'--execute-program -5 "{code}"'
+    # Every second: what a trainer learns between the request for a save and the new weights is lost.
+    return f'--execute-program -1 "{code}"'
 
 
 def install_hook(transport: Transport, places: RemotePlaces) -> None:

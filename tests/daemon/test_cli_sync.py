@@ -173,7 +173,7 @@ def test_the_hook_line_is_printed_and_its_program_lies_on_the_machine(
     code, out, err = run(capsys, "sync", "hook", "alice", "--config", config)
     assert code == 0, err
     flag, seconds, program = shlex.split(out.splitlines()[1])
-    assert (flag, seconds) == ("--execute-program", "-5")
+    assert (flag, seconds) == ("--execute-program", "-1")
     assert "hook.py" in program
     assert (ssh_machines[0].model_dir / ".dfld" / "alice_SAEHD" / "hook.py").exists()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +134,38 @@ def test_missing_sftp_extensions_are_warned_of_by_name() -> None:
 
 def test_data_without_weights_is_no_model() -> None:
     assert judge_files("m", "a", "a_SAEHD", "/f", [FileStat("a_SAEHD_data.dat", 1, 1)]).verdict == "problem"
+
+
+def test_an_optimizer_is_no_weights() -> None:
+    data, optimizer = FileStat("a_SAEHD_data.dat", 1, 1), FileStat("a_SAEHD_src_dst_opt.npy", 1, 1)
+    assert judge_files("m", "a", "a_SAEHD", "/f", [data, optimizer]).verdict == "problem"
+    encoder = FileStat("a_SAEHD_encoder.npy", 1, 1)
+    found = judge_files("m", "a", "a_SAEHD", "/f", [data, optimizer, encoder])
+    assert found.sentence == "model a: 1 weight files and 1 of optimizer state in /f"
+
+
+@pytest.mark.parametrize("name", ["a_SAEHD_data.dat", "a_SAEHD_encoder.npy"])
+def test_an_empty_file_is_told(name: str) -> None:
+    files = [FileStat(one, int(one != name), 1) for one in ("a_SAEHD_data.dat", "a_SAEHD_encoder.npy")]
+    found = judge_files("m", "a", "a_SAEHD", "/f", files)
+    assert found.verdict == "problem"
+    assert f"{name} in /f has 0 bytes" in found.sentence
+
+
+def test_a_cooperating_trainer_that_has_ended_is_told(tmp_path: Path) -> None:
+    notes = tmp_path / ".dfld" / "alice_SAEHD"
+    notes.mkdir(parents=True)
+    for name in ("data.dat", "encoder.npy"):
+        (tmp_path / f"alice_SAEHD_{name}").write_bytes(b"x")
+    # What the hook writes, by a process that ends then.
+    program = f"import sys; sys.path[0] = {str(Path.cwd())!r}; from sync.trainers.hook_program import process; " + (
+        "import json; print(json.dumps({'iteration': 1, 'losses': [], 'process': process()}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    (notes / "alive.json").write_text(done.stdout)
+    local = MachineConfig(name="gpu1", address="", model_dir=str(tmp_path), transfer="local", control="cooperative")
+    (warned,) = [one for one in told(local) if one.verdict == "warning"]
+    assert "has ended" in warned.sentence
 
 
 def test_a_cooperating_trainer_that_never_gave_a_sign_is_warned_of(machine: MachineConfig, server: SshMachine) -> None:

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import shlex
+import signal
 import subprocess
 import threading
 import time
@@ -179,7 +180,7 @@ def cooperating(gpu1: TrainingMachine) -> TrainingMachine:
     gpu1.machine = replace(gpu1.machine, control="cooperative")
     install_hook(LocalTransport(gpu1.machine), gpu1.places)
     flag, seconds, code = shlex.split(hook_line(gpu1.places))
-    assert (flag, seconds) == ("--execute-program", "-5")
+    assert (flag, seconds) == ("--execute-program", "-1")
     gpu1.options = [flag, "-0.02", code, "--save-every", "1000"]
     return gpu1
 
@@ -256,6 +257,95 @@ def test_a_request_that_reaches_outside_the_model_folder_is_refused(gpu1: Traini
     (own / "request.json").write_text(json.dumps(request), encoding="utf-8")
     answer = until(lambda: json.loads((own / "answer.json").read_text()) if (own / "answer.json").exists() else {}, "")
     assert "holds a folder" in answer["error"]
+
+
+def given_up_at_once(gpu1: TrainingMachine) -> Trainer:
+    """A control that would wait for minutes if it did not see that the process is gone."""
+    return control(gpu1, replace(QUICK, answer_s=600, alive_s=600, proof_s=600))
+
+
+def test_a_cooperating_trainer_that_was_killed_is_seen_dead_at_once(gpu1: TrainingMachine) -> None:
+    cooperating(gpu1).start()
+    trainer = given_up_at_once(gpu1)
+    until(trainer.is_running, "the first sign of life")
+    pid = gpu1.pid()
+    gpu1.kill()
+    assert not trainer.is_running()
+    assert trainer.why_gone() == f"its process {pid} has ended"
+
+
+def test_a_trainer_that_dies_while_it_is_asked_is_not_waited_for(gpu1: TrainingMachine, tmp_path: Path) -> None:
+    cooperating(gpu1).start()
+    trainer = given_up_at_once(gpu1)
+    until(trainer.is_running, "the first sign of life")
+    os.kill(gpu1.pid(), signal.SIGSTOP)  # it lives and does not answer
+    files = new_weights(gpu1, tmp_path / "new")
+    request = gpu1.folder / ".dfld" / MODEL.prefix / "request.json"
+    failed: list[SyncError] = []
+
+    def settle() -> None:
+        try:
+            trainer.settle()
+        except SyncError as error:
+            failed.append(error)
+
+    asking = threading.Thread(target=settle)
+    asking.start()
+    until(request.exists, "the request")
+    assert trainer.is_running(), "a stopped process is no dead one"
+    gpu1.kill()
+    asking.join(60)
+    assert not asking.is_alive()
+    assert "did not save: its process" in str(failed[0])
+    assert not request.exists(), "the next trainer is not asked for it"
+
+    trainer.take(exchange_for(gpu1, files))
+    assert {part: (gpu1.folder / MODEL.file_name(part)).read_bytes() for part in files} == {
+        part: path.read_bytes() for part, path in files.items()
+    }
+
+
+def test_a_trainer_that_dies_while_it_loads_leaves_the_whole_new_set(gpu1: TrainingMachine, tmp_path: Path) -> None:
+    cooperating(gpu1).start()
+    trainer = given_up_at_once(gpu1)
+    until(trainer.is_running, "the first sign of life")
+    os.kill(gpu1.pid(), signal.SIGSTOP)
+    files = new_weights(gpu1, tmp_path / "new")
+    exchange = exchange_for(gpu1, files)
+    taking = threading.Thread(target=trainer.take, args=(exchange,))
+    taking.start()
+    until((gpu1.folder / ".dfld" / MODEL.prefix / "request.json").exists, "the request")
+    gpu1.kill()
+    taking.join(60)
+    assert not taking.is_alive()
+    assert {part: (gpu1.folder / MODEL.file_name(part)).read_bytes() for part in files} == {
+        part: path.read_bytes() for part, path in files.items()
+    }
+
+
+def test_a_sign_of_life_is_believed_however_old_while_its_process_lives(gpu1: TrainingMachine) -> None:
+    """DeepFaceLab gives none during a save, which may take long."""
+    cooperating(gpu1).start()
+    trainer = control(gpu1, replace(QUICK, alive_s=1))
+    until(trainer.is_running, "the first sign of life")
+    os.kill(gpu1.pid(), signal.SIGSTOP)
+    alive = gpu1.folder / ".dfld" / MODEL.prefix / "alive.json"
+    os.utime(alive, (time.time() - 5000,) * 2)
+    assert trainer.is_running()
+    os.kill(gpu1.pid(), signal.SIGCONT)
+
+
+def test_a_trainer_that_is_started_again_is_seen_while_it_loads(gpu1: TrainingMachine) -> None:
+    cooperating(gpu1).start()
+    trainer = given_up_at_once(gpu1)
+    until(trainer.is_running, "the first sign of life")
+    gpu1.kill()
+    alive = gpu1.folder / ".dfld" / MODEL.prefix / "alive.json"
+    os.utime(alive, (time.time() - 5000,) * 2)  # killed a while ago
+    assert not trainer.is_running()
+    gpu1.options.append("--hang-at-start")
+    gpu1.start()
+    assert trainer.is_running(), "files are not put under a trainer that is about to read them"
 
 
 def test_the_hook_is_python_3_6() -> None:
