@@ -3,6 +3,7 @@
 DaemonError
 ├── UsageError             the command line asks for something that cannot be
 ├── ConfigError            config.toml cannot be used; carries every problem at once
+├── SidecarError           a file's own sidecar asks for what cannot be
 ├── LedgerError            the ledger cannot be opened, is newer than this program, or does not answer
 ├── WorkerError            the child process that extracts died or hangs (retryable)
 ├── ControlError           no daemon answers on the control socket, or it refuses the request
@@ -62,6 +63,10 @@ class UsageError(DaemonError):
     """The command line asks for something that cannot be."""
 
     exit_code = ExitCode.USAGE
+
+
+class SidecarError(DaemonError):
+    """The sidecar of a video asks for what cannot be; the inbox and its other files are well."""
 
 
 class LedgerError(DaemonError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -71,6 +71,7 @@ def extract(
     on_commit: Callable[[Commit], None] = _ignore,
     resume: Resume | None = None,
     notes: Mapping[str, str] | None = None,
+    within: Sequence[Path] | None = None,
     start_s: float | None = None,
     end_s: float | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -80,15 +81,27 @@ def extract(
     Call `on_commit` after each finished piece, and once more where the end of the clip tells more about faces that
     were committed before; `resume` takes up where such commits ended. When `stop` is set, leave
     the piece that is being read to the next run and return with `completed=False`. Frames outside start_s to end_s
-    are left out. Raise InputError for what cannot
-    be read, OutputError for what cannot be written, SettingsError when identity and backend do not fit.
+    are left out. `within`: folders that the source must really lie in, where strangers may have put it; None = the
+    operator named it. Raise InputError for what cannot be read, OutputError for what cannot be written, SettingsError
+    when identity and backend do not fit.
     """
     require_same_recogniser(identity, backend)
     threshold = settings.similarity_threshold or backend.info.default_threshold
-    subject = Subject(source, layout, identity, backend.info, settings, threshold, notes or {})
+    subject = Subject(
+        source,
+        layout,
+        identity,
+        backend.info,
+        settings,
+        threshold,
+        notes or {},
+        None if within is None else tuple(within),
+    )
     run = _Run(subject, backend, stop, on_progress, on_commit, resume, clock)
     after = resume.cursor if resume else None
-    opened = open_frames(source, after=after, on_gpu=backend.info.device == CUDA_PROVIDER, step=run.steps.step)
+    opened = open_frames(
+        source, after=after, on_gpu=backend.info.device == CUDA_PROVIDER, within=within, step=run.steps.step
+    )
     with StretchReader(opened, start_s=start_s, end_s=end_s, step=run.steps.step) as reader:
         prepare_workspace(layout)
         run.total = reader.info.frames_estimate
@@ -188,6 +201,7 @@ class _Run:
                         self.subject.source,
                         after,
                         frame_skip=self.subject.settings.frame_skip,
+                        within=self.subject.within,
                         step=self.steps.step,
                     ),
                 )

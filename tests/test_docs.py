@@ -80,7 +80,7 @@ def test_every_piece_of_configuration_is_valid(page: Path, tmp_path: Path) -> No
         path = tmp_path / "config.toml"
         path.write_text(text.replace("\n   ", "\n"))
         if ".dfld.toml" in text.partition("\n")[0]:
-            read_sidecar(path)
+            read_sidecar(path, within=[tmp_path])
         else:
             read_config(path, missing_files="warn")
 

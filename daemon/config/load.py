@@ -9,12 +9,13 @@ the second [[inbox]]. Whatever the file holds, the outcome is a Config or a Conf
 
 from __future__ import annotations
 
+import codecs
 import copy
 import datetime
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from core.opening import read_regular
 from core.text import escaped
 from daemon.config import checks
 from daemon.config.lines import KeyPath, key_lines, line_of
@@ -54,7 +56,7 @@ def read_config(path: Path, *, missing_files: str = "error") -> LoadedConfig:
     missing_files: "error" refuses a configuration that names reference photos which are not there; "warn" takes it
     and says so, for a service whose shares may be mounted later than it starts.
     """
-    source = _read(path)
+    source = _parsed(path, _content(path, lambda: _read(path)))
     config: Config | None
     config, findings = _validated(source, config_adapter())
     missing: list[Finding] = []
@@ -69,9 +71,9 @@ def read_config(path: Path, *, missing_files: str = "error") -> LoadedConfig:
     return LoadedConfig(config, path, (*checks.warnings(config), *late))
 
 
-def read_sidecar(path: Path) -> SidecarConfig:
-    """Read `<video>.dfld.toml`; raise ConfigError with every problem."""
-    source = _read(path)
+def read_sidecar(path: Path, *, within: Sequence[Path]) -> SidecarConfig:
+    """Read `<video>.dfld.toml`, which must be a regular file in these folders; raise ConfigError with every problem."""
+    source = _parsed(path, _content(path, lambda: read_regular(path, within=within, max_bytes=MAX_CONFIG_BYTES)))
     sidecar: SidecarConfig | None
     sidecar, findings = _validated(source, sidecar_adapter())
     if findings or sidecar is None:
@@ -97,10 +99,15 @@ class _Source:
         return ConfigError(sorted(map(self.problem, findings), key=lambda problem: problem.line))
 
 
-def _read(path: Path) -> _Source:
+def _read(path: Path) -> bytes:
+    """Read what the operator named; that may also be a pipe."""
+    with path.open("rb") as file:
+        return file.read(MAX_CONFIG_BYTES + 1)
+
+
+def _content(path: Path, read: Callable[[], bytes]) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
+        content = read()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigError(
@@ -109,11 +116,18 @@ def _read(path: Path) -> _Source:
         ) from error
     if len(content) > MAX_CONFIG_BYTES:
         raise ConfigError([ConfigProblem(path, 0, "", "a larger file", f"at most {MAX_CONFIG_BYTES} bytes")])
+    return content
+
+
+def _parsed(path: Path, content: bytes) -> _Source:
+    """Return the file's TOML. The byte order mark that editors on Windows put in front of UTF-8 is passed over."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ConfigError([ConfigProblem(path, 1, "", "text in UTF-16", "text in UTF-8; save it with that encoding")])
     try:
-        text = content.decode("utf-8")
+        text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        found = shown(content[error.start : error.start + 1].hex())
+        found = shown(content.removeprefix(codecs.BOM_UTF8)[error.start : error.start + 1].hex())
         raise ConfigError([ConfigProblem(path, line, "", f"byte {found}", "text in UTF-8")]) from error
     text = text.replace("\r\n", "\n")
     try:

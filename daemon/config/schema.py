@@ -154,6 +154,11 @@ class InboxConfig:
     """Where on_done = "move" puts originals; left out = `.done` in the inbox."""
     quarantine_dir: Annotated[ConfigPath | None, Field(examples=["/srv/dfld/quarantine/alice"])] = None
     """Where files that cannot be used go, each with its reason; left out = `.quarantine` in the inbox."""
+    link_targets: Annotated[tuple[ConfigPath, ...], Field(examples=[["/mnt/nas/footage"]])] = ()
+    """Folders that symbolic links in the inbox may lead to; links to anywhere else are passed over."""
+    sidecar_references: Annotated[tuple[ConfigPath, ...], Field(examples=[["/srv/dfld/references/alice-more"]])] = ()
+    """Photos, or folders of them, that a sidecar may name beside those in the inbox and in `references`; any other
+    path, and what is the reference of another inbox, is refused."""
     on_duplicate: Literal["skip", "reprocess", "quarantine"] = "skip"
     """What becomes of a file whose content was done before."""
     priority: Annotated[int, Field(ge=0, le=100)] = 5
@@ -168,6 +173,11 @@ class InboxConfig:
     """How this inbox is watched; left out = as [watch] says."""
     extract: ExtractTable = field(default_factory=ExtractSettings)
     """The options of `dfld extract`, same names."""
+
+    @property
+    def footage_folders(self) -> tuple[Path, ...]:
+        """Where footage of this inbox may really lie."""
+        return (self.path, *self.link_targets)
 
     @property
     def done_folder(self) -> Path:

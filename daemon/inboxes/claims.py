@@ -21,7 +21,7 @@ from daemon.config.load import read_sidecar
 from daemon.config.schema import InboxConfig, SidecarConfig
 from daemon.errors import ConfigError
 from daemon.events.event import Event, Tell
-from daemon.inboxes.hashing import HashingStoppedError, content_hash, rough_hash
+from daemon.inboxes.hashing import ChangedMeanwhileError, HashingStoppedError, content_hash, rough_hash
 from daemon.inboxes.scan import ScanRules, look_at
 from daemon.inboxes.settling import SIDECAR_ENDING, Unit
 from daemon.jobs.originals import move_to, write_reason
@@ -156,6 +156,9 @@ class Claimer:
         try:
             sha256 = self._hash(unit, stop)
             now = look_at(root, unit.path, self._rules, unit.kind)
+        except ChangedMeanwhileError:
+            self._let_go(unit, look_sooner=True)
+            return None
         except OSError as problem:
             self._let_go(unit, look_sooner=isinstance(problem, FileNotFoundError))
             if not isinstance(problem, FileNotFoundError):
@@ -186,18 +189,18 @@ class Claimer:
 
     def _hash(self, unit: Unit, stop: threading.Event) -> str:
         """Hash all of a unit, or, where a large one does not open, a little: its job then ends as one of no video."""
-        root = self.inbox.path
+        root, within = self.inbox.path, self.inbox.footage_folders
         large = unit.kind == "video" and unit.size_bytes >= TRIED_FIRST_BYTES
-        if large and does_not_open(root / unit.path, stop.is_set):
-            return rough_hash(root, unit)
-        return content_hash(root, unit, stop.is_set)
+        if large and does_not_open(root / unit.path, stop.is_set, within=within):
+            return rough_hash(root, unit, within=within)
+        return content_hash(root, unit, stop.is_set, within=within)
 
     def _sidecar(self, unit: Unit) -> tuple[SidecarConfig | None, str]:
         """Read the sidecar; return it and what the job keeps of it as JSON. A wrong one fails the job, later."""
         if unit.sidecar is None:
             return None, ""
         try:
-            sidecar = read_sidecar(self.inbox.path / (unit.path + SIDECAR_ENDING))
+            sidecar = read_sidecar(self.inbox.path / (unit.path + SIDECAR_ENDING), within=[self.inbox.path])
         except ConfigError as problem:
             return None, json.dumps({"problem": problem.message})
         kept: dict[str, Any] = {

@@ -19,7 +19,7 @@ from daemon.events.event import Event, Level, Tell
 from daemon.inboxes.claims import Claimer
 from daemon.inboxes.mounts import network_filesystem
 from daemon.inboxes.roots import COMPRESSING_FILESYSTEMS, Root, Trouble, look_at_root, trouble_with
-from daemon.inboxes.scan import PassedOver, ScanRules, look_at, scan, unit_of_path
+from daemon.inboxes.scan import LINK_LEADS_OUTSIDE, PassedOver, ScanRules, look_at, scan, unit_of_path
 from daemon.inboxes.settling import SPARSE_RATIO, GateRules, Kind, Sighting, Unit, judge, sighted
 from daemon.inboxes.watcher import Hints, Watcher
 from daemon.inboxes.writers import open_for_writing
@@ -80,6 +80,7 @@ class Intake:
         self._rules = scan_rules(inbox, watch)
         self._pending: dict[str, Sighting] = {}
         self._due: dict[str, float] = {}
+        self._links_told: set[str] = set()
         self._armed: Root | None = None
         self._last_trouble: Trouble = ""
         self._watcher: Watcher | None = None
@@ -197,9 +198,15 @@ class Intake:
 
     def _scan_all(self, trigger: str) -> None:
         begun = self._monotonic()
-        found = {unit.path: unit for unit in scan(self.inbox.path, self._rules) if isinstance(unit, Unit)}
+        found, links = {}, set()
+        for one in scan(self.inbox.path, self._rules):
+            if isinstance(one, Unit):
+                found[one.path] = one
+            elif one.reason == LINK_LEADS_OUTSIDE:
+                links.add(one.path)
         for unit in found.values():
             self._see(unit)
+        self._tell_links(links)
         if self._still_same_root():
             for path in [path for path in self._pending if path not in found]:
                 self._drop(path)
@@ -211,6 +218,16 @@ class Intake:
         message = f"inbox {self.inbox.name}: scanned, {len(found)} files, {len(self._pending)} settling"
         facts = {"trigger": trigger, "seconds": seconds, "files": len(found)}
         self._tell(Event("inbox.scanned", message, "debug", self.inbox.name, facts=facts))
+
+    def _tell_links(self, links: set[str]) -> None:
+        """Say once of each link that it is passed over: who put it there waits for its faces."""
+        for path in sorted(links - self._links_told):
+            message = (
+                f"{self.inbox.path / path} is a link that leads out of the inbox, and is passed over; "
+                "name the folder that it leads to in link_targets of the inbox to have such links followed"
+            )
+            self._tell(Event("file.passed_over", message, "warning", self.inbox.name, facts={"file": path}))
+        self._links_told = links
 
     def _still_same_root(self) -> bool:
         """Without this, the empty folder below an unmounted share would look as if everything had been deleted."""
@@ -296,7 +313,7 @@ class Intake:
 def scan_rules(inbox: InboxConfig, watch: WatchConfig) -> ScanRules:
     """Return what of an inbox is looked at, as its configuration says."""
     own = frozenset(os.path.abspath(folder) for folder in (inbox.done_folder, inbox.quarantine_folder))  # noqa: PTH100
-    return ScanRules(inbox.recursive, tuple(watch.ignore), own, watch.done_marker)
+    return ScanRules(inbox.recursive, tuple(watch.ignore), own, watch.done_marker, inbox.link_targets)
 
 
 def watch_mode(inbox: InboxConfig, watch: WatchConfig) -> str:

@@ -1,8 +1,8 @@
 """Looking at an inbox: what lies in it now. The scan is the truth; events only make it come sooner.
 
-One walk with `os.scandir`, no file is opened. Links to files are followed, links to folders are not (they may
-lead anywhere, or round in a circle). Folders and files whose names say "still arriving" are left out, so are the
-folders that dfld itself keeps inside an inbox.
+One walk with `os.scandir`, no file is opened. A link to a video is followed where it stays in the inbox or leads to
+one of `link_targets`; links to folders (they may lead round in a circle) and links among images are not. Folders and
+files whose names say "still arriving" are left out, so are the folders that dfld itself keeps inside an inbox.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.opening import lies_within
 from daemon.inboxes.settling import (
     PARTIAL_SIBLINGS,
     SIDECAR_ENDING,
@@ -36,6 +37,12 @@ class ScanRules:
     excluded: frozenset[str] = frozenset()
     """Absolute folders that hold no arrivals: where originals and quarantined files go."""
     done_marker: str = ""
+    link_targets: tuple[Path, ...] = ()
+    """Folders that links may lead to, beside the inbox itself."""
+
+
+LINK_LEADS_OUTSIDE = "link_leads_outside"
+"""The reason for passing over a link that leads where `link_targets` does not allow."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ def look_at(root: Path, path: str, rules: ScanRules, kind: Kind) -> Unit | None:
     full = root / path
     try:
         if kind == "video":
+            if _leads_outside(root, full, rules):
+                return None
             result = full.stat()
             return _video(root, path, result, _sibling_names(full, rules), rules)
         with os.scandir(full) as entries:
@@ -125,7 +134,9 @@ def _video_entry(
         yield _unreadable(path, "video", problem)
         return
     identity = FileIdentity.of(result)
-    if identity.regular:
+    if identity.regular and entry.is_symlink() and _leads_outside(root, Path(entry.path), rules):
+        yield PassedOver(path, LINK_LEADS_OUTSIDE)
+    elif identity.regular:
         yield _video(root, path, result, names, rules)
     else:
         yield PassedOver(path, "link_to_a_folder" if entry.is_symlink() and entry.is_dir() else "not_a_regular_file")
@@ -149,9 +160,11 @@ def _folder(root: Path, path: str, entries: Collection[os.DirEntry[str]], rules:
     for entry in entries:
         if is_image_name(entry.name) and not is_ignored_name(entry.name, rules.ignore):
             try:
-                members.append((entry.name, FileIdentity.of(entry.stat())))
+                identity = FileIdentity.of(entry.stat(follow_symlinks=False))
             except OSError:
-                continue  # vanished or a broken link; the next look sees the folder as it is then
+                continue  # vanished; the next look sees the folder as it is then
+            if identity.regular:  # links, pipes and folders with such names are no images
+                members.append((entry.name, identity))
     if not members:
         return None
     hidden_image = any(_is_arriving(entry.name) for entry in entries)
@@ -159,6 +172,13 @@ def _folder(root: Path, path: str, entries: Collection[os.DirEntry[str]], rules:
     marked = bool(marker) and (_is_there(root / (path + marker)) or any(entry.name == marker for entry in entries))
     sidecar = _identity(root / (path + SIDECAR_ENDING))
     return Unit(path, "folder", tuple(sorted(members, key=_name)), hidden_image, marked, sidecar)
+
+
+def _leads_outside(root: Path, path: Path, rules: ScanRules) -> bool:
+    """Say whether a link leads neither into the inbox nor to `link_targets`; what opens it asks again."""
+    return os.path.islink(path) and not lies_within(  # noqa: PTH114 -- Path.is_symlink may raise
+        Path(os.path.realpath(path)), [root, *rules.link_targets]
+    )
 
 
 def _name(member: tuple[str, FileIdentity]) -> str:

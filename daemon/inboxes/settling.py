@@ -84,6 +84,15 @@ class FileIdentity:
             stat.S_ISREG(result.st_mode),
         )
 
+    def is_same_file(self, other: FileIdentity) -> bool:
+        """Say whether it is one file, unchanged. Its blocks say nothing: a filesystem allots them when it likes."""
+        return (self.device, self.inode, self.size_bytes, self.mtime_ns) == (
+            other.device,
+            other.inode,
+            other.size_bytes,
+            other.mtime_ns,
+        )
+
 
 @dataclass(frozen=True)
 class Unit:

@@ -6,7 +6,7 @@ AVI and others are only recognised. Reads a few bytes a box; runs in the worker.
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import IO
 
 BOXES_MAX = 10_000
@@ -27,17 +27,16 @@ CONTAINER_HEADS = (
 HEAD_BYTES = 4096
 
 
-def missing_bytes(path: Path) -> int | None:
-    """Return how many bytes the file lacks, 0 for "as far as one can tell, none".
+def missing_bytes(file: IO[bytes]) -> int | None:
+    """Return how many bytes the open file lacks, 0 for "as far as one can tell, none".
 
     None: the head is that of a known container, or still empty, and its length cannot be told; if such a file does
     not open, it may still be arriving. Raise OSError when it cannot be read.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-        if head[4:8] in ISO_BOXES:
-            return _missing_of_boxes(file, size)
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(HEAD_BYTES)
+    if head[4:8] in ISO_BOXES:
+        return _missing_of_boxes(file, size)
     if not head.strip(b"\0") or head.startswith(CONTAINER_HEADS):
         return None
     return 0

@@ -9,9 +9,12 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from core.opening import RefusedFileError, read_regular
+from daemon.errors import SidecarError
 from daemon.inboxes.truncation import missing_bytes
 from daemon.jobs.outputs import discard_outputs
 from daemon.worker.messages import Order
@@ -20,13 +23,18 @@ from engine.backends.backend import Backend
 from engine.backends.catalog import open_backend
 from engine.errors import InputError, InputUnavailableError, ReferencePhotoError
 from engine.extract import extract
+from engine.footage.container import open_source
 from engine.footage.video import probe
 from engine.identity.identity import build_identity
+from engine.identity.reference_photos import MAX_PHOTO_BYTES, list_photos
 from engine.types import Commit, ExtractReport, Identity, Progress, Resume
 from engine.workspace.workspace import Layout, inbox_layout
 
 IDENTITIES_MAX = 16
 """So many people are kept in mind; a machine has few inboxes."""
+
+READ_ANYWHERE = partial(read_regular, within=None, follow_links=True, max_bytes=MAX_PHOTO_BYTES)
+"""Reads photos that the configuration names."""
 
 BackendKey = tuple[str, str, str]
 Photos = dict[str, list[str]]
@@ -46,8 +54,13 @@ class EngineExtractor:
     def load(self, order: Order) -> str:
         """Load models and identity; return what decides how the faces come out, as a hash."""
         backend = self._backend(order)
-        photos = _photos_of(order)
-        self._identity(order, backend, photos)
+        try:
+            photos = _photos_of(order)
+            self._identity(order, backend, photos)
+        except ReferencePhotoError as problem:
+            if order.references_within is None:
+                raise
+            raise SidecarError(f"the references of its sidecar: {problem.message}", hint=problem.hint) from problem
         basis = {
             "program": version("dfld"),
             "settings": dict(order.settings),
@@ -82,6 +95,7 @@ class EngineExtractor:
             on_commit=on_commit,
             resume=resume,
             notes=order.notes,
+            within=[Path(one) for one in order.source_within],
             start_s=order.start_s,
             end_s=order.end_s,
         )
@@ -124,11 +138,15 @@ def layout_of(order: Order) -> Layout:
 def try_file(order: Order) -> None:
     """Open the source as far as its first frame. Raise IncompleteError when it may still be arriving."""
     source = Path(order.source)
-    missing = 0 if source.is_dir() else missing_bytes(source)
+    within = [Path(one) for one in order.source_within]
+    missing: int | None = 0
+    if not source.is_dir():
+        with open_source(source, within=within) as file:
+            missing = missing_bytes(file)
     if missing and not order.take_incomplete:
         raise IncompleteError(f"{source.name}: {missing} bytes that its header promises are not there yet")
     try:
-        probe(source)
+        probe(source, within=within)
     except InputUnavailableError:
         raise
     except InputError as problem:
@@ -139,19 +157,31 @@ def try_file(order: Order) -> None:
 
 def _photos_of(order: Order) -> Photos:
     groups = {"references": order.references, "negatives": order.negatives, "other_age": order.other_age}
-    return {part: _photo_hashes(paths) for part, paths in groups.items()}
+    return {
+        part: _photo_hashes(paths, reader_of(order) if part == "references" else READ_ANYWHERE)
+        for part, paths in groups.items()
+    }
 
 
-def _photo_hashes(paths: Sequence[str]) -> list[str]:
-    """Return "name:hash" of every file below the given photos and folders, in a fixed order."""
+def reader_of(order: Order) -> Callable[[Path], bytes]:
+    """Return what reads the references: from anywhere where the configuration named them, else from where it allows."""
+    if order.references_within is None:
+        return READ_ANYWHERE
+    within = [Path(one) for one in order.references_within]
+    outside = [Path(one) for one in order.references_outside]
+    return partial(read_regular, within=within, outside=outside, max_bytes=MAX_PHOTO_BYTES)
+
+
+def _photo_hashes(paths: Sequence[str], read: Callable[[Path], bytes]) -> list[str]:
+    """Return "name:hash" of every given photo and of those in given folders, in a fixed order."""
     found = []
-    for path in map(Path, paths):
-        files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-        for file in files:
-            try:
-                found.append(f"{file.name}:{hashlib.sha256(file.read_bytes()).hexdigest()}")
-            except OSError as problem:
-                raise ReferencePhotoError(f"reference photo {file}: {problem.strerror}") from problem
+    for file in list_photos([Path(one) for one in paths]) if paths else ():
+        try:
+            found.append(f"{file.name}:{hashlib.sha256(read(file)).hexdigest()}")
+        except RefusedFileError as problem:
+            found.append(f"{file.name}:{problem.strerror}")  # left out of the identity, with this reason
+        except OSError as problem:
+            raise ReferencePhotoError(f"reference photo {file}: {problem.strerror}") from problem
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from core.errors import DfldError
+from daemon.errors import SidecarError
 from daemon.worker.messages import Failure
 from engine.errors import InputError, ModelError, OutputError, ReferencePhotoError, SettingsError
 
@@ -74,6 +75,8 @@ def failure_from(problem: BaseException) -> Failure | None:
     ):
         if isinstance(problem, kind):
             return Failure("setup", reason, message, hint)
+    if isinstance(problem, SidecarError):
+        return Failure("file", "sidecar", message, hint)
     if isinstance(problem, DfldError):
         return Failure("file", "not_readable", message, hint)
     return None

@@ -57,6 +57,12 @@ class Order:
     other_age: tuple[str, ...] = ()
     allow_mixed: bool = False
     largest_face: bool = False
+    source_within: tuple[str, ...] = ()
+    """Folders that the source, or what it links to, must lie in."""
+    references_within: tuple[str, ...] | None = None
+    """Where the references must lie, when a sidecar chose them; None: the configuration did."""
+    references_outside: tuple[str, ...] = ()
+    """Where they must not lie, then."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Written into the extraction log."""
     start_s: float | None = None
@@ -118,8 +124,10 @@ def order_message(order: Order) -> Message:
 
 def order_of(message: Message) -> Order:
     values = {one.name: message[one.name] for one in fields(Order)}
-    for group in ("references", "negatives", "other_age"):
+    for group in ("references", "negatives", "other_age", "source_within", "references_outside"):
         values[group] = tuple(values[group])
+    if values["references_within"] is not None:
+        values["references_within"] = tuple(values["references_within"])
     return Order(**values)
 
 

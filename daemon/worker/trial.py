@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from daemon.worker.link import child_environment
@@ -23,10 +23,13 @@ LOOK_EVERY_S = 0.1
 EXIT_DOES_NOT_OPEN = 65  # EX_DATAERR of <sysexits.h>: no exit of Python's own
 
 
-def does_not_open(path: Path, stopped: Callable[[], bool]) -> bool:
-    """Say whether the file clearly is no video; False where it is one, or where that cannot be told, or on a stop."""
+def does_not_open(path: Path, stopped: Callable[[], bool], *, within: Sequence[Path]) -> bool:
+    """Say whether the file clearly is no video; False where it is one, or where that cannot be told, or on a stop.
+
+    `within`: folders that it must lie in.
+    """
     child = subprocess.Popen(
-        [sys.executable, "-m", "daemon.worker.trial", str(os.getpid()), path],
+        [sys.executable, "-m", "daemon.worker.trial", str(os.getpid()), path, *within],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -46,7 +49,7 @@ def does_not_open(path: Path, stopped: Callable[[], bool]) -> bool:
         child.wait()
 
 
-def main(parent: int, path: Path) -> int:
+def main(parent: int, path: Path, within: Sequence[Path]) -> int:
     """Try the file in this process; return its exit code."""
     die_with(parent)
     limit_memory(MEMORY_BYTES)
@@ -54,7 +57,7 @@ def main(parent: int, path: Path) -> int:
     from engine.footage.video import probe
 
     try:
-        probe(path)
+        probe(path, within=within)
     except InputUnavailableError:
         return 1
     except InputError:
@@ -63,4 +66,4 @@ def main(parent: int, path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), [Path(one) for one in sys.argv[3:]]))

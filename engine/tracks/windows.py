@@ -9,7 +9,7 @@ as they fit a budget; a window that outgrows it is read a second time instead.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,16 +136,23 @@ class WindowReader:
 
 @contextmanager
 def window_frames(
-    window: Window, source: Path, after: Cursor | None, *, frame_skip: int, step: Step = no_step
+    window: Window,
+    source: Path,
+    after: Cursor | None,
+    *,
+    frame_skip: int,
+    within: Sequence[Path] | None = None,
+    step: Step = no_step,
 ) -> Iterator[Iterable[DecodedFrame]]:
     """Give a window's examined frames once more: those that were kept, or read again from where it began (`after`).
 
-    `step` is called for each of them, and for all that is read on the way to the first.
+    `within` is as for `open_frames`. `step` is called for each of them, and for all that is read on the way to the
+    first.
     """
     if window.complete:
         yield _until(window.held, window.last.index, 1, step)
         return
-    with open_frames(source, after=after, step=step) as reader:
+    with open_frames(source, after=after, within=within, step=step) as reader:
         yield _until(reader, window.last.index, frame_skip + 1, step)
 
 

@@ -28,6 +28,8 @@ class Subject:
     settings: ExtractSettings
     threshold: float
     notes: Mapping[str, str]
+    within: tuple[Path, ...] | None = None
+    """Folders that the source must lie in; None = anywhere."""
 
 
 def make_report(

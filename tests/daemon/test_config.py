@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -226,12 +227,57 @@ def test_a_file_that_is_not_there_is_a_config_error(tmp_path: Path) -> None:
 def test_a_sidecar_is_read_by_the_same_rules(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4.dfld.toml"
     path.write_text('references = ["bob.jpg"]\nstart = "90s"\npriority = 9\n', encoding="utf-8")
-    sidecar = read_sidecar(path)
+    sidecar = read_sidecar(path, within=[tmp_path])
     assert (sidecar.start_s, sidecar.end_s, sidecar.priority, sidecar.skip) == (90.0, None, 9, False)
     assert sidecar.references == (tmp_path / "bob.jpg",)
     path.write_text("strat = 1\n", encoding="utf-8")
     with pytest.raises(ConfigError, match='did you mean "start"'):
-        read_sidecar(path)
+        read_sidecar(path, within=[tmp_path])
+
+
+def test_a_sidecar_is_a_regular_file_of_the_inbox_or_refused_at_once(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (tmp_path / "secret.toml").write_text("priority = 9\n")
+    (inbox / "link.dfld.toml").symlink_to(tmp_path / "secret.toml")
+    os.mkfifo(inbox / "pipe.dfld.toml")
+    (inbox / "large.dfld.toml").write_bytes(b"#" * ((1 << 20) + 1))
+    for name, why in (
+        ("link", "symbolic link"),
+        ("pipe", "a pipe"),
+        ("large", "at most"),
+        ("../secret.toml", "outside"),
+    ):
+        path = inbox / (name if name.startswith("..") else f"{name}.dfld.toml")
+        with pytest.raises(ConfigError, match=why):
+            read_sidecar(path, within=[inbox])
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_byte_order_mark_in_front_is_passed_over_in_every_file_that_people_write(
+    write, tmp_path: Path, ending: str
+) -> None:
+    plain = write(GOOD)
+    wanted = load_config(plain)
+    plain.write_text(GOOD.replace("\n", ending), encoding="utf-8-sig", newline="")
+    assert load_config(plain) == wanted
+    sidecar = tmp_path / "clip.mp4.dfld.toml"
+    sidecar.write_text(f"priority = 7{ending}", encoding="utf-8-sig", newline="")
+    assert read_sidecar(sidecar, within=[tmp_path]).priority == 7
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_utf_16_is_refused_by_its_name(write, encoding: str) -> None:
+    path = write(GOOD)
+    path.write_bytes((b"" if encoding == "utf-16" else b"\xfe\xff") + GOOD.encode(encoding))
+    assert "UTF-16" in problems(path)[""].found
+
+
+def test_a_byte_that_is_no_utf_8_behind_a_byte_order_mark_is_named(write) -> None:
+    path = write(GOOD)
+    path.write_bytes(b"\xef\xbb\xbf# \xe9\n" + GOOD.encode())
+    assert "e9" in problems(path)[""].found
+    assert problems(path)[""].line == 1
 
 
 def test_a_link_does_not_hide_that_an_inbox_lies_in_a_workspace(write, tmp_path: Path) -> None:

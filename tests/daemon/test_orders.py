@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from core.opening import RefusedFileError
 from daemon.config.load import load_config
 from daemon.jobs.orders import make_order
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
-from daemon.worker.extractor import EngineExtractor
+from daemon.worker.extractor import EngineExtractor, reader_of
 from daemon.worker.messages import Failure, Order
 from engine.errors import ReferencePhotoError
 
@@ -103,3 +106,97 @@ def test_a_photo_of_two_is_used_when_the_inbox_says_that_the_largest_face_is_mea
     assert EngineExtractor().load(order)
     with pytest.raises(ReferencePhotoError, match="faces of similar size"):
         EngineExtractor().load(replace(order, largest_face=False))
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """Two inboxes, photos of their people, and more photos elsewhere."""
+    for folder in ("inbox/alice", "inbox/bob", "people/alice/shoot", "people/bob", "more", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.jpg").write_bytes(b"x")
+    os.mkfifo(tmp_path / "inbox/alice/pipe.jpg")
+    (tmp_path / "inbox/alice/link.jpg").symlink_to(tmp_path / "people/bob/1.jpg")
+    (tmp_path / "inbox/alice/folder").symlink_to(tmp_path / "people/bob")
+    (tmp_path / "inbox/alice/huge.jpg").symlink_to("/dev/zero")
+    return tmp_path
+
+
+def order_with_sidecar(people: Path, job: Job, *named: str, alice: str = 'references = ["people/alice"]') -> Any:
+    path = people / "config.toml"
+    path.write_text(
+        f'[[inbox]]\nname = "alice"\npath = "inbox/alice"\nworkspace = "ws/a"\n{alice}\n'
+        '[[inbox]]\nname = "bob"\npath = "inbox/bob"\nworkspace = "ws/b"\nreferences = ["people/bob"]\n'
+    )
+    config = load_config(path)
+    sidecar = json.dumps({"references": [str(people / one) for one in named]})
+    return make_order(replace(job, sidecar=sidecar), config.inboxes[0], config, now_s=NOW)
+
+
+@pytest.mark.parametrize(
+    "named", ["inbox/alice/1.jpg", "inbox/alice", "people/alice", "people/alice/1.jpg", "people/alice/shoot"]
+)
+def test_a_sidecar_chooses_among_photos_of_its_inbox(people: Path, job: Job, named: str) -> None:
+    order = order_with_sidecar(people, job, named)
+    assert isinstance(order, Order)
+    assert order.references == (str(people / named),)
+    assert order.references_within is not None
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ("people/bob", "neither in the inbox nor among"),
+        ("people/bob/1.jpg", "neither in the inbox nor among"),
+        ("people", "neither in the inbox nor among"),
+        ("people/alice/../bob/1.jpg", "neither in the inbox nor among"),
+        ("inbox/bob/1.jpg", "neither in the inbox nor among"),
+        ("elsewhere/1.jpg", "neither in the inbox nor among"),
+        ("/dev/zero", "neither in the inbox nor among"),
+        ("/etc/passwd", "neither in the inbox nor among"),
+        ("inbox/alice/pipe.jpg", "is a pipe"),
+        ("inbox/alice/link.jpg", "neither in the inbox nor among"),
+        ("inbox/alice/folder", "neither in the inbox nor among"),
+        ("inbox/alice/folder/1.jpg", "neither in the inbox nor among"),
+        ("inbox/alice/huge.jpg", "neither in the inbox nor among"),
+    ],
+)
+def test_a_sidecar_that_names_anything_else_ends_its_own_job(people: Path, job: Job, named: str, why: str) -> None:
+    refused = order_with_sidecar(people, job, "inbox/alice/1.jpg", named)
+    assert isinstance(refused, Failure)
+    assert (refused.outlook, refused.reason) == ("file", "sidecar")
+    assert why in refused.message
+
+
+def test_another_inboxs_person_stays_out_of_reach_within_a_shared_folder_unless_configured(
+    people: Path, job: Job
+) -> None:
+    shared = 'references = ["people"]'
+    (people / "people" / "1.jpg").write_bytes(b"x")
+    assert isinstance(order_with_sidecar(people, job, "people/alice/1.jpg", alice=shared), Order)
+    refused = order_with_sidecar(people, job, "people/bob/1.jpg", alice=shared)
+    assert isinstance(refused, Failure)
+    assert "references of another inbox" in refused.message
+    for allowed in ('references = ["people"]\nsidecar_references = ["people/bob"]', 'references = ["people/bob"]'):
+        assert isinstance(order_with_sidecar(people, job, "people/bob/1.jpg", alice=allowed), Order)
+    more = 'references = ["people/alice"]\nsidecar_references = ["more"]'
+    assert isinstance(order_with_sidecar(people, job, "more/1.jpg", alice=more), Order)
+
+
+@pytest.mark.parametrize("target", ["people/bob/1.jpg", "/dev/zero", "pipe"])
+def test_a_photo_that_is_swapped_after_the_look_is_not_read_by_the_worker(people: Path, job: Job, target: str) -> None:
+    order = order_with_sidecar(people, job, "inbox/alice/1.jpg")
+    photo = people / "inbox/alice/1.jpg"
+    photo.unlink()
+    if target == "pipe":
+        os.mkfifo(photo)
+    else:
+        photo.symlink_to(people / target)
+    with pytest.raises(RefusedFileError):
+        reader_of(order)(photo)
+
+
+def test_photos_that_the_configuration_names_may_be_links(people: Path, job: Job) -> None:
+    order = order_with_sidecar(people, job)
+    assert order.references_within is None
+    (people / "people/alice/2.jpg").symlink_to(people / "elsewhere/1.jpg")
+    assert reader_of(order)(people / "people/alice/2.jpg") == b"x"

@@ -56,15 +56,30 @@ def test_own_folders_and_hidden_ones_are_not_looked_into(tmp_path: Path) -> None
     assert units(tmp_path, rules) == {}
 
 
-def test_a_link_to_a_file_is_taken_and_a_link_to_a_folder_or_to_nothing_is_not(tmp_path: Path) -> None:
+def test_a_link_to_a_video_is_taken_only_where_links_may_lead(tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     put(tmp_path / "elsewhere" / "clip.mp4", b"123")
-    inbox.mkdir()
+    put(inbox / "real.mp4", b"1234")
+    (inbox / "inside.mp4").symlink_to(inbox / "real.mp4")
     (inbox / "clip.mp4").symlink_to(tmp_path / "elsewhere" / "clip.mp4")
     (inbox / "loop").symlink_to(inbox)
     (inbox / "broken.mp4").symlink_to(tmp_path / "nothing")
-    assert units(inbox)["clip.mp4"].size_bytes == 3
-    assert reasons(inbox) == {"loop": "link_to_a_folder", "broken.mp4": "broken_link"}
+    passed_over = {"loop": "link_to_a_folder", "broken.mp4": "broken_link"}
+    assert set(units(inbox)) == {"real.mp4", "inside.mp4"}
+    assert reasons(inbox) == {**passed_over, "clip.mp4": "link_leads_outside"}
+    assert look_at(inbox, "clip.mp4", RULES, "video") is None
+    rules = ScanRules(link_targets=(tmp_path / "elsewhere",))
+    assert units(inbox, rules)["clip.mp4"].size_bytes == 3
+    assert look_at(inbox, "clip.mp4", rules, "video") == units(inbox, rules)["clip.mp4"]
+    assert reasons(inbox, rules) == passed_over
+
+
+def test_links_and_pipes_among_images_are_no_images(tmp_path: Path) -> None:
+    put(tmp_path / "shoot" / "1.png")
+    put(tmp_path / "secret.png")
+    (tmp_path / "shoot" / "2.png").symlink_to(tmp_path / "secret.png")
+    os.mkfifo(tmp_path / "shoot" / "3.png")
+    assert [name for name, _ in units(tmp_path)["shoot"].members] == ["1.png"]
 
 
 def test_a_pipe_is_no_footage(tmp_path: Path) -> None:

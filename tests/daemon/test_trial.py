@@ -19,14 +19,20 @@ def go_on() -> bool:
 
 def test_a_video_opens_and_text_does_not(tmp_path: Path) -> None:
     (tmp_path / "notes.mp4").write_bytes(b"these are my notes" * 1000)
-    assert not does_not_open(make_clip(tmp_path / "clip.mp4", frames=3), go_on)
-    assert does_not_open(tmp_path / "notes.mp4", go_on)
+    assert not does_not_open(make_clip(tmp_path / "clip.mp4", frames=3), go_on, within=[tmp_path])
+    assert does_not_open(tmp_path / "notes.mp4", go_on, within=[tmp_path])
 
 
 def test_what_cannot_be_told_is_no_clear_no(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "hangs.mp4")
-    looks = iter([False, False, True])
-    assert not does_not_open(tmp_path / "hangs.mp4", lambda: next(looks)), "stopped while it hung"
+    clip = make_clip(tmp_path / "clip.mp4", frames=3)
+    assert not does_not_open(clip, lambda: True, within=[tmp_path]), "stopped before the child answered"
+
+
+def test_a_pipe_or_a_file_elsewhere_is_a_clear_no_and_nothing_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert does_not_open(tmp_path / "pipe.mp4", go_on, within=[tmp_path])
+    clip = make_clip(tmp_path / "clip.mp4", frames=3)
+    assert does_not_open(clip, go_on, within=[tmp_path / "inbox"])
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
 
 
 def test_a_large_file_that_is_no_video_is_quarantined_unread(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*_: object) -> str:
+    def never(*_: object, **__: object) -> str:
         raise AssertionError("it was hashed")
 
     monkeypatch.setattr(claims, "content_hash", never)
