@@ -13,21 +13,33 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.files import OtherFileError, know
 from daemon.config.load import read_sidecar
 from daemon.config.schema import InboxConfig, SidecarConfig
 from daemon.errors import ConfigError
 from daemon.events.event import Event, Tell
-from daemon.inboxes.hashing import ChangedMeanwhileError, HashingStoppedError, content_hash, rough_hash
+from daemon.inboxes.hashing import (
+    ChangedMeanwhileError,
+    HashingStoppedError,
+    content_hash,
+    footage_members,
+    holds_mark,
+    mark_of,
+    member_hashes,
+    rough_hash,
+)
 from daemon.inboxes.scan import ScanRules, look_at
 from daemon.inboxes.settling import SIDECAR_ENDING, Unit
-from daemon.jobs.originals import move_to, write_reason
-from daemon.ledger.claims import Arrival, Claim, claim, forget_files, known_files
+from daemon.jobs.originals import companion_paths, move_unit, write_reason
+from daemon.ledger.claims import Arrival, Claim, claim, forget_files, known_files, parts
 from daemon.ledger.jobs import job_of_content
 from daemon.ledger.ledger import Ledger, LedgerFullError
+from daemon.ledger.members import Member
 from daemon.worker.trial import does_not_open
 from engine.workspace.workspace import SLUG_LENGTH_MAX, inbox_layout, slug_of
 
@@ -36,6 +48,8 @@ BATCH_BYTES = 256 << 20
 """A batch is hashed in a second or so; a stop never waits longer."""
 TRIED_FIRST_BYTES = 1 << 30
 """A larger file is hashed only if it opens: reading it all takes longer than a look by a child process."""
+COMPANION_BYTES_MAX = 1 << 20
+"""A sidecar is a few lines, a marker is empty; what is larger is neither, and stays where it is."""
 LEDGER_RETRY_S = 2.0
 SLUGS_MAX = 99
 SLUG_ENDING_LENGTH = 13
@@ -154,7 +168,11 @@ class Claimer:
         """Hash a unit; None when it changed or vanished meanwhile, and goes through the gate again."""
         unit, root = one.unit, self.inbox.path
         try:
-            sha256 = self._hash(unit, stop)
+            hashes = self._hashes(unit, stop)
+            sha256 = content_hash(unit, hashes)
+            mark = mark_of(root, unit, within=self.inbox.footage_folders)
+            supersedes = self._part_of(unit)
+            members = self._members(unit, hashes)
             now = look_at(root, unit.path, self._rules, unit.kind)
         except ChangedMeanwhileError:
             self._let_go(unit, look_sooner=True)
@@ -185,15 +203,35 @@ class Claimer:
             priority=priority,
             sidecar=overrides,
             skip=sidecar is not None and sidecar.skip,
+            members=members,
+            mark=mark,
+            supersedes=supersedes,
         )
 
-    def _hash(self, unit: Unit, stop: threading.Event) -> str:
+    def _hashes(self, unit: Unit, stop: threading.Event) -> tuple[str, ...]:
         """Hash all of a unit, or, where a large one does not open, a little: its job then ends as one of no video."""
         root, within = self.inbox.path, self.inbox.footage_folders
         large = unit.kind == "video" and unit.size_bytes >= TRIED_FIRST_BYTES
         if large and does_not_open(root / unit.path, stop.is_set, within=within):
-            return rough_hash(root, unit, within=within)
-        return content_hash(root, unit, stop.is_set, within=within)
+            return (rough_hash(root, unit, within=within),)
+        return member_hashes(root, unit, stop.is_set, within=within)
+
+    def _part_of(self, unit: Unit) -> int | None:
+        """Return the job of a source that lacks footage and of which this unit is a longer copy."""
+        if unit.kind != "video":
+            return None
+        found = self._ledger.read(lambda reader: parts(reader, self.inbox.name, unit.size_bytes))
+        root, within = self.inbox.path, self.inbox.footage_folders
+        return next((job for job, mark in found if holds_mark(root, unit, mark, within=within)), None)
+
+    def _members(self, unit: Unit, hashes: Sequence[str]) -> tuple[Member, ...]:
+        """Return the files of a unit as they were read, with its sidecar and marker as they are."""
+        members = footage_members(unit, hashes)
+        for path in companion_paths(unit.path, unit.kind, self._rules.done_marker):
+            with suppress(OSError, OtherFileError):
+                if os.lstat(self.inbox.path / path).st_size <= COMPANION_BYTES_MAX:
+                    members.append(Member(os.fsencode(path), "companion", know(self.inbox.path / path)))
+        return tuple(members)
 
     def _sidecar(self, unit: Unit) -> tuple[SidecarConfig | None, str]:
         """Read the sidecar; return it and what the job keeps of it as JSON. A wrong one fails the job, later."""
@@ -248,8 +286,12 @@ class Claimer:
         path = self.inbox.path / os.fsdecode(arrival.path)
         reason = {"file": str(path), "inbox": self.inbox.name, "job": made.job.id, "sha256": arrival.sha256}
         try:
-            target = move_to(path, self.inbox.quarantine_folder, below=self.inbox.path)
-            write_reason(target, reason | {"reason": "duplicate", "message": made.message})
+            moved = move_unit(
+                self.inbox.path, arrival.path, arrival.kind, arrival.members, self.inbox.quarantine_folder
+            )
+            if moved.place is None:
+                return  # another file has its name by now, and is an arrival of its own
+            write_reason(moved.place, reason | {"reason": "duplicate", "message": made.message})
             self._ledger.write(lambda writer: forget_files(writer, self.inbox.name, [arrival.path]))
         except (OSError, LedgerFullError) as problem:
             message = f"{path}: {made.message}; it stays where it is: {problem}"

@@ -1,62 +1,131 @@
 """What becomes of an original once its job ended: kept, moved, deleted, or quarantined with its reason.
 
-Nothing is ever lost: a quarantined file is moved, never deleted, and stays where it is when it cannot be moved. A
-move to another filesystem is copied, synced and compared before the first copy goes. A link is moved as a link;
-what it points to is not dfld's.
+Only the files that the job read are touched, one by one, each as it was when it was read (core.files): another file
+under the same name, what came later into a folder of images, hidden entries and subfolders stay, and with them the
+folder. Nothing is ever lost: a quarantined file is moved, never deleted, and stays where it is when it cannot be moved.
+A link is moved as a link, and deleted as one; what it leads to is not dfld's.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon.inboxes.settling import PARTIAL_SIBLINGS, SIDECAR_ENDING
-from engine.workspace.private_files import NAME_BYTES_MAX, make_folder, replace_file, sync_folder, temporary_name
+from core.files import KnownFile, OtherFileError, know, move, numbered, remove, shortened, sync_folder
+from daemon.inboxes.settling import PARTIAL_SIBLINGS, SIDECAR_ENDING, Kind
+from daemon.ledger.members import Member
+from engine.workspace.private_files import FOLDER_MODE, NAME_BYTES_MAX, make_folder, replace_file
 
 REASON_ENDING = ".reason.json"
 MARK_LENGTH = 8
-COPY_BYTES = 4 << 20
 
 
-def companions(path: Path, done_marker: str) -> list[Path]:
-    """Return what goes along with an original: its sidecar and its marker."""
-    endings = [SIDECAR_ENDING, *([done_marker] if done_marker else [])]
-    beside = [path.with_name(path.name + ending) for ending in endings]
-    return [one for one in beside if os.path.exists(one)]  # noqa: PTH110 -- Path.exists raises for a name too long
+@dataclass(frozen=True)
+class Dealt:
+    """What was done with the files of a job."""
+
+    place: Path | None
+    """Where the file or the folder is now; None where it was deleted, or nothing of it was there to be moved."""
+    done: int
+    """Files that were moved or deleted."""
+    left: tuple[str, ...] = ()
+    """Why a file was left alone: one sentence for each."""
 
 
-def move_to(path: Path, folder: Path, *, below: Path) -> Path:
-    """Move a file or folder of images into `folder`, keeping its place below the inbox; return where it is.
+def companion_paths(path: str, kind: Kind, done_marker: str) -> list[str]:
+    """Return, below the inbox, what may go along with an original: its sidecar and its marker."""
+    names = [path + SIDECAR_ENDING]
+    if done_marker:
+        names += [path + done_marker, *([f"{path}/{done_marker}"] if kind == "folder" else [])]
+    return names
 
-    A name that is taken gets a number. Raise OSError when it cannot be moved; it is then still where it was.
+
+def move_unit(
+    root: Path,
+    path: bytes,
+    kind: Kind,
+    members: Sequence[Member],
+    folder: Path,
+    *,
+    started: Path | None = None,
+    on_start: Callable[[Path], None] | None = None,
+) -> Dealt:
+    """Move the files of a job into `folder`, keeping their place below the inbox `root`.
+
+    A name that is taken gets a number. `started`: where an earlier try began to move a folder of images to; `on_start`
+    is called with that place before the first file goes. Raise OSError when a file cannot be moved; it is then still
+    where it was.
     """
-    target = _free_name(folder / path.relative_to(below))
-    make_folder(target.parent)
-    if path.is_symlink():
-        target.symlink_to(path.parent / path.readlink())  # an absolute link stays as it is
-        path.unlink()
-        return target
-    try:
-        path.rename(target)
-    except OSError as problem:
-        if problem.errno != errno.EXDEV:
-            raise
-        _move_across(path, target)
-    return target
-
-
-def delete(path: Path) -> None:
-    """Delete an original; a folder of images goes with everything in it."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+    wanted = folder / os.fsdecode(path)
+    make_folder(wanted.parent)
+    if kind == "folder":
+        target = started if started is not None and started.is_dir() else _new_folder(wanted)
+        if on_start is not None:
+            on_start(target)
     else:
-        path.unlink(missing_ok=True)
+        target = wanted
+
+    def move_one(one: Path, known: KnownFile) -> None:
+        nonlocal target
+        if kind == "folder":
+            _move_file(one, target / one.name, known)
+        else:
+            target = _move_file(one, wanted, known)
+
+    done, left = _each(root, path, kind, members, move_one)
+    if kind == "folder":
+        sync_folder(target)
+    for one in _companions(members):
+        ending = os.fsdecode(one.path)[len(os.fsdecode(path)) :]
+        beside = target / ending[1:] if ending.startswith("/") else target.with_name(target.name + ending)
+        with suppress(FileNotFoundError, OtherFileError):
+            if done:
+                _move_file(root / os.fsdecode(one.path), beside, one.known)
+    _remove_if_empty(root, path, kind)
+    if not done and started is None:
+        if kind == "folder":
+            with suppress(OSError):
+                target.rmdir()
+        return Dealt(None, 0, left)
+    return Dealt(target, done, left)
+
+
+def delete_unit(root: Path, path: bytes, kind: Kind, members: Sequence[Member]) -> Dealt:
+    """Delete the files of a job. Raise OSError when one cannot be deleted; it is then still there."""
+    done, left = _each(root, path, kind, members, _remove_file)
+    for one in _companions(members):
+        with suppress(FileNotFoundError, OtherFileError):
+            if done:
+                remove(root / os.fsdecode(one.path), one.known)
+    _remove_if_empty(root, path, kind)
+    return Dealt(None, done, left)
+
+
+def put_back(place: Path, wanted: Path) -> Path:
+    """Move a quarantined original back to where it was taken from; its reason goes. Raise OSError when it cannot be."""
+    make_folder(wanted.parent)
+    status = os.lstat(place)
+    if stat.S_ISDIR(status.st_mode):
+        make_folder(wanted)
+        target = wanted
+        for one in sorted(place.iterdir()):
+            if stat.S_ISREG(os.lstat(one).st_mode):
+                move(one, wanted / one.name, know(one), names=_free_names)
+        with suppress(OSError):  # what is no regular file stays, and the folder with it
+            place.rmdir()
+    elif stat.S_ISLNK(status.st_mode):
+        target = _move_link(place, wanted)
+    else:
+        target = move(place, wanted, know(place), names=_free_names)
+    reason_path(place).unlink(missing_ok=True)
+    return target
 
 
 def write_reason(path: Path, reason: Mapping[str, Any]) -> Path:
@@ -72,69 +141,92 @@ def reason_path(path: Path) -> Path:
     room = NAME_BYTES_MAX - len(REASON_ENDING)
     if len(os.fsencode(name)) > room:
         mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:MARK_LENGTH]  # tells names of one beginning apart
-        name = _shortened(name, room - len(mark)) + mark
+        name = shortened(name, room - len(mark)) + mark
     return path.with_name(name + REASON_ENDING)
 
 
-def _free_name(path: Path) -> Path:
-    candidate, number = path, 2
-    while any(os.path.lexists(one) for one in (candidate, reason_path(candidate), *_partial_siblings(candidate))):
-        ending = f".{number}{path.suffix}"
-        candidate = path.with_name(_shortened(path.stem, NAME_BYTES_MAX - len(os.fsencode(ending))) + ending)
-        number += 1
-    return candidate
+def _each(
+    root: Path, path: bytes, kind: Kind, members: Sequence[Member], act: Callable[[Path, KnownFile], None]
+) -> tuple[int, tuple[str, ...]]:
+    """Do it to each file of the footage that is there as it was read; count them, and say why others were left."""
+    done, left = 0, []
+    if kind == "folder" and (root / os.fsdecode(path)).is_symlink():
+        return 0, (f"{root / os.fsdecode(path)} is a link by now; it was left alone",)
+    for one in members:
+        if one.role == "footage":
+            try:
+                act(root / os.fsdecode(one.path), one.known)
+                done += 1
+            except FileNotFoundError:
+                continue  # an earlier try came so far, or somebody took it away
+            except OtherFileError as problem:
+                left.append(problem.message)
+    return done, tuple(left)
+
+
+def _companions(members: Sequence[Member]) -> Iterator[Member]:
+    return (one for one in members if one.role == "companion")
+
+
+def _move_file(path: Path, target: Path, known: KnownFile) -> Path:
+    if path.is_symlink():
+        _require_link(path, known)
+        return _move_link(path, target)
+    return move(path, target, known, names=_free_names)
+
+
+def _remove_file(path: Path, known: KnownFile) -> None:
+    if path.is_symlink():
+        _require_link(path, known)
+        path.unlink()
+    else:
+        remove(path, known)
+
+
+def _require_link(path: Path, known: KnownFile) -> None:
+    """Raise OtherFileError where the link leads to another file than the one that was read."""
+    try:
+        fits = known.fits(path.stat())
+    except OSError:
+        fits = False
+    if not fits:
+        raise OtherFileError(f"{path} leads to another file than the one that was read; it was left alone")
+
+
+def _move_link(path: Path, wanted: Path) -> Path:
+    leads_to = path.parent / path.readlink()  # an absolute link stays as it is
+    for target in _free_names(wanted):
+        try:
+            target.symlink_to(leads_to)
+        except FileExistsError:
+            continue
+        path.unlink()
+        return target
+    raise AssertionError("names never end")
+
+
+def _remove_if_empty(root: Path, path: bytes, kind: Kind) -> None:
+    if kind == "folder":
+        with suppress(OSError):  # what was not read lies in it, and stays
+            (root / os.fsdecode(path)).rmdir()
+
+
+def _new_folder(wanted: Path) -> Path:
+    for target in _free_names(wanted):
+        try:
+            target.mkdir(mode=FOLDER_MODE)
+        except FileExistsError:
+            continue
+        return target
+    raise AssertionError("names never end")
+
+
+def _free_names(wanted: Path) -> Iterator[Path]:
+    """Yield names whose reason and whose partial siblings are no other file's."""
+    for one in numbered(wanted):
+        if not any(os.path.lexists(beside) for beside in (reason_path(one), *_partial_siblings(one))):
+            yield one
 
 
 def _partial_siblings(path: Path) -> list[Path]:
     return [path.with_name(path.name + ending) for ending in PARTIAL_SIBLINGS]
-
-
-def _shortened(name: str, room_bytes: int) -> str:
-    """Return as much of the beginning of `name` as fits, without cutting a character in two."""
-    while len(os.fsencode(name)) > room_bytes:
-        name = name[:-1]
-    return name
-
-
-def _move_across(path: Path, target: Path) -> None:
-    """Copy to another filesystem under a temporary name, sync, compare sizes, rename, then remove the source."""
-    temporary = temporary_name(target)
-    try:
-        if path.is_dir():
-            shutil.copytree(path, temporary, copy_function=_copy_synced)
-        else:
-            _copy_synced(path, temporary)
-        # Names are on disk only once their folder is: a power cut must not find the source gone and no copy.
-        for folder in (temporary, *temporary.rglob("*")):
-            if folder.is_dir():
-                sync_folder(folder)
-        temporary.rename(target)
-        sync_folder(target.parent)
-    except BaseException:
-        delete(temporary)
-        raise
-    delete(path)
-
-
-def _copy_synced(source: str | Path, target: str | Path) -> None:
-    with open(source, "rb") as read, open(target, "wb") as written:  # noqa: PTH123 -- copytree hands in text
-        shutil.copyfileobj(read, written, COPY_BYTES)
-        written.flush()
-        os.fsync(written.fileno())
-        if written.tell() != os.fstat(read.fileno()).st_size:
-            raise OSError(errno.EIO, "the copy has another size than the original", str(source))
-    shutil.copystat(source, target)
-
-
-def put_back(place: Path, wanted: Path) -> Path:
-    """Move a quarantined original back to where it was taken from; its reason goes. Raise OSError when it cannot be."""
-    target = _free_name(wanted)
-    make_folder(target.parent)
-    try:
-        place.rename(target)
-    except OSError as problem:
-        if problem.errno != errno.EXDEV:
-            raise
-        _move_across(place, target)
-    reason_path(place).unlink(missing_ok=True)
-    return target

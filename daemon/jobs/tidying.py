@@ -9,18 +9,23 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from daemon.config.schema import Config, InboxConfig
 from daemon.events.event import Event, Tell
+from daemon.inboxes.hashing import SHA256_LENGTH, ChangedMeanwhileError, content_hash, footage_members, member_hashes
+from daemon.inboxes.intake import scan_rules
+from daemon.inboxes.scan import look_at
 from daemon.jobs import originals
-from daemon.ledger import claims
+from daemon.jobs.originals import Dealt
+from daemon.ledger import claims, members
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerFullError
+from daemon.ledger.members import Member
 from engine.workspace.workspace import inbox_layout
 
 
@@ -73,6 +78,7 @@ class Tidier:
             table.update(writer, job.id, original=original, original_path=where)
             if original not in ("marked", "kept"):
                 claims.forget_files(writer, job.inbox, [job.path])
+                members.forget(writer, job.id)
 
         self._ledger.write(settle)
         if original not in ("marked", "kept"):
@@ -81,36 +87,66 @@ class Tidier:
 
     def _tidy(self, job: Job, path: Path, inbox: InboxConfig, config: Config) -> tuple[str, Path | None]:
         """Return what became of the original, and where it is. Raise OSError when it has to wait."""
-        with_it = originals.companions(path, config.watch.done_marker)
+        files = self._members(job, inbox, config)
+        if files is None:
+            self._tell_left(job, (f"{path} is not what the job read; it was left alone",))
+            return "kept", None
+        if job.original == "to_finish" and inbox.on_done == "delete":
+            if missing := self._missing_faces(job):
+                message = f"job {job.id}: {missing[0]} is not there any more; {path} is kept, not deleted"
+                self._tell(Event("original.kept", message, "warning", job.inbox, job.id))
+                return "kept", path
+            dealt = originals.delete_unit(inbox.path, job.path, job.kind, files)
+            return self._ended(job, dealt, "deleted")
         if job.original == "to_finish":
-            if inbox.on_done == "delete":
-                if missing := self._missing_faces(job):
-                    message = f"job {job.id}: {missing[0]} is not there any more; {path} is kept, not deleted"
-                    self._tell(Event("original.kept", message, "warning", job.inbox, job.id))
-                    return "kept", path
-                if os.path.lexists(path):
-                    originals.delete(path)
-                for one in with_it:
-                    originals.delete(one)
-                return "deleted", None
-            if not os.path.lexists(path):
-                return "moved", None  # a crash came between the move and this line
-            target = originals.move_to(path, inbox.done_folder, below=inbox.path)
-            for one in with_it:
-                originals.move_to(one, inbox.done_folder, below=inbox.path)
-            return "moved", target
-        if not os.path.lexists(path):
-            return "quarantined", None
+            return self._ended(job, self._move(job, files, inbox, inbox.done_folder), "moved")
         try:
-            target = originals.move_to(path, inbox.quarantine_folder, below=inbox.path)
+            dealt = self._move(job, files, inbox, inbox.quarantine_folder)
         except OSError:
             if os.access(inbox.path, os.W_OK):
                 raise
             return "marked", path  # a read-only inbox: the ledger alone says that it is not to be taken again
-        for one in with_it:
-            originals.move_to(one, inbox.quarantine_folder, below=inbox.path)
-        originals.write_reason(target, _reason(job, path))
-        return "quarantined", target
+        if dealt.place is not None:
+            originals.write_reason(dealt.place, _reason(job, path))
+        return self._ended(job, dealt, "quarantined")
+
+    def _move(self, job: Job, files: list[Member], inbox: InboxConfig, folder: Path) -> Dealt:
+        started = None if job.original_path is None else Path(os.fsdecode(job.original_path))
+
+        def remember(place: Path) -> None:
+            where = os.fsencode(place)
+            self._ledger.write(lambda writer: table.update(writer, job.id, original_path=where))
+
+        return originals.move_unit(inbox.path, job.path, job.kind, files, folder, started=started, on_start=remember)
+
+    def _ended(self, job: Job, dealt: Dealt, how: str) -> tuple[str, Path | None]:
+        self._tell_left(job, dealt.left)
+        return ("kept", None) if dealt.left and not dealt.done else (how, dealt.place)
+
+    def _tell_left(self, job: Job, left: Sequence[str]) -> None:
+        if left:
+            more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
+            message = f"job {job.id}: {left[0]}{more}; what came under its name since is an arrival of its own"
+            self._tell(Event("original.kept", message, "warning", job.inbox, job.id))
+
+    def _members(self, job: Job, inbox: InboxConfig, config: Config) -> list[Member] | None:
+        """Return the files that the job read; None where it was claimed by a dfld that kept no list, and what lies
+        there now is not what it claimed."""
+        found = self._ledger.read(lambda reader: members.members_of(reader, job.id))
+        if found:
+            return found
+        unit = look_at(inbox.path, os.fsdecode(job.path), scan_rules(inbox, config.watch), job.kind)
+        if unit is None:
+            return []
+        if unit.fingerprint != job.identity:
+            return None
+        try:
+            hashes = member_hashes(inbox.path, unit, lambda: False, within=inbox.footage_folders)
+        except ChangedMeanwhileError:
+            return None
+        if len(job.sha256) == SHA256_LENGTH and content_hash(unit, hashes) != job.sha256:
+            return None
+        return footage_members(unit, hashes)
 
     def _missing_faces(self, job: Job) -> list[str]:
         """Return the faces that the ledger knows and the workspace does not: then the original is not deleted."""

@@ -13,9 +13,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from daemon.ledger import members
 from daemon.ledger.jobs import UNFINISHED, UNSUCCESSFUL, Job, Kind, job_by_id, job_of_content, requeue
+from daemon.ledger.members import Member
 
-ClaimOutcome = Literal["queued", "again", "known", "moved", "duplicate", "reprocess", "refused"]
+ClaimOutcome = Literal["queued", "again", "known", "moved", "duplicate", "reprocess", "supersedes", "refused"]
 
 AGEING_S = 600.0
 """Waiting so long is worth one step of priority: nothing starves, and ten minutes hardly reorder a day's work."""
@@ -39,6 +41,12 @@ class Arrival:
     priority: int
     sidecar: str = ""
     skip: bool = False
+    members: tuple[Member, ...] = ()
+    """Its files as they were read."""
+    mark: str = ""
+    """See daemon.inboxes.hashing.mark_of."""
+    supersedes: int | None = None
+    """A job whose source lacks footage, and of whose source this is a longer copy."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,11 @@ def claim(
     the job follows the content to its new name.
     """
     job = job_of_content(connection, arrival.inbox, arrival.sha256)
+    if job is None and (whole := _whole_of_part(connection, arrival)) is not None:
+        _remember(connection, arrival, whole.id, "duplicate", now_s)
+        return Claim("duplicate", whole, f"a part of what job {whole.id} is made of, which is {whole.state}")
+    if job is None and (part := _superseded(connection, arrival)) is not None:
+        return _supersede(connection, arrival, part, now_s)
     if job is None:
         return _claim_new(connection, arrival, now_s)
     known = connection.execute(
@@ -81,6 +94,7 @@ def claim(
         _remember(connection, arrival, job.id, "taken" if job.path == arrival.path else "duplicate", now_s)
         if job.path == arrival.path:
             connection.execute("UPDATE jobs SET identity = ? WHERE id = ?", (arrival.identity, job.id))
+            members.remember(connection, job.id, arrival.members)
         return Claim("known", _fetched(connection, job.id))
     if job.state in UNFINISHED and not earlier_is_there:
         _follow(connection, arrival, job.id)
@@ -118,8 +132,8 @@ def _claim_new(connection: sqlite3.Connection, arrival: Arrival, now_s: float) -
     )
     row = connection.execute(
         "INSERT INTO jobs (inbox, path, kind, sha256, size_bytes, identity, workspace, role, slug, sidecar, priority,"
-        " rank, state, reason, message, hint, arrived_s, finished_s)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        " rank, state, reason, message, hint, arrived_s, finished_s, mark)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
             arrival.inbox,
             arrival.path,
@@ -139,10 +153,58 @@ def _claim_new(connection: sqlite3.Connection, arrival: Arrival, now_s: float) -
             hint,
             arrival.arrived_s,
             None if state == "queued" else now_s,
+            arrival.mark,
         ),
     ).fetchone()
     _remember(connection, arrival, row[0], "taken", now_s)
+    members.remember(connection, row[0], arrival.members)
     return Claim("queued" if state == "queued" else "refused", _fetched(connection, row[0]), message)
+
+
+def parts(connection: sqlite3.Connection, inbox: str, smaller_than: int) -> list[tuple[int, str]]:
+    """Return (job, mark) of the videos of an inbox that lack footage and are smaller: a whole copy may come of each."""
+    rows = connection.execute(
+        "SELECT id, mark FROM jobs WHERE inbox = ? AND state = 'done' AND verdict = 'lost footage' AND mark != ''"
+        " AND size_bytes < ? ORDER BY size_bytes DESC",
+        (inbox, smaller_than),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def _whole_of_part(connection: sqlite3.Connection, arrival: Arrival) -> Job | None:
+    row = connection.execute(
+        "SELECT job FROM parts WHERE inbox = ? AND sha256 = ?", (arrival.inbox, arrival.sha256)
+    ).fetchone()
+    return _fetched(connection, row[0]) if row else None
+
+
+def _superseded(connection: sqlite3.Connection, arrival: Arrival) -> Job | None:
+    if arrival.supersedes is None or arrival.skip:
+        return None
+    job = job_by_id(connection, arrival.supersedes)
+    return job if job is not None and (job.state, job.verdict) == ("done", "lost footage") else None
+
+
+def _supersede(connection: sqlite3.Connection, arrival: Arrival, part: Job, now_s: float) -> Claim:
+    """Put the longer copy in the place of its part: one clip, one job, one set of faces, under the names it has."""
+    connection.execute("INSERT INTO parts (inbox, sha256, job) VALUES (?, ?, ?)", (arrival.inbox, part.sha256, part.id))
+    connection.execute(
+        "UPDATE jobs SET sha256 = ?, size_bytes = ?, mark = ?, basis = 'again', report = '', verdict = '',"
+        " missing_s = NULL, missing_share = NULL, original = 'in_inbox', original_path = NULL, arrived_s = ?"
+        " WHERE id = ?",
+        (arrival.sha256, arrival.size_bytes, arrival.mark, arrival.arrived_s, part.id),
+    )
+    _follow(connection, arrival, part.id)
+    requeue(connection, part.id)
+    if part.path != arrival.path:
+        question = "UPDATE files SET outcome = 'duplicate' WHERE inbox = ? AND path = ?"
+        connection.execute(question, (arrival.inbox, part.path))
+    _remember(connection, arrival, part.id, "taken", now_s)
+    message = (
+        f"{os.fsdecode(arrival.path)} holds more of the recording than {os.fsdecode(part.path)} did: job {part.id} is "
+        "done anew, its faces take the place of the part's"
+    )
+    return Claim("supersedes", _fetched(connection, part.id), message)
 
 
 def _slug_taken(connection: sqlite3.Connection, arrival: Arrival, slug: str) -> bool:
@@ -186,6 +248,7 @@ def _follow(connection: sqlite3.Connection, arrival: Arrival, job_id: int) -> No
             job_id,
         ),
     )
+    members.remember(connection, job_id, arrival.members)
 
 
 def _remember(connection: sqlite3.Connection, arrival: Arrival, job_id: int, outcome: str, now_s: float) -> None:

@@ -65,6 +65,10 @@ class Job:
     report: str
     original: str
     original_path: bytes | None
+    verdict: str
+    missing_s: float | None
+    missing_share: float | None
+    mark: str
 
 
 def job_by_id(connection: sqlite3.Connection, job_id: int) -> Job | None:

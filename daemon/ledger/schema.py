@@ -95,6 +95,28 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (inbox, name)
     ) STRICT, WITHOUT ROWID;                 -- counters that outlive restarts and forgotten jobs
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN verdict TEXT NOT NULL DEFAULT '';    -- engine.footage.verdict; '' = not read to its end
+    ALTER TABLE jobs ADD COLUMN missing_s REAL;                      -- of lost footage; NULL = cannot be said
+    ALTER TABLE jobs ADD COLUMN missing_share REAL;
+    ALTER TABLE jobs ADD COLUMN mark TEXT NOT NULL DEFAULT '';       -- by which a whole copy of a part is recognised
+    CREATE TABLE members (
+        job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        path BLOB NOT NULL,                  -- below the inbox
+        role TEXT NOT NULL CHECK (role IN ('footage', 'companion')),
+        inode TEXT NOT NULL,                 -- may be larger than an INTEGER
+        size_bytes INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,                -- '' = not read whole
+        PRIMARY KEY (job, path)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE parts (
+        inbox TEXT NOT NULL,
+        sha256 TEXT NOT NULL,                -- of a part whose whole copy took its place
+        job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        PRIMARY KEY (inbox, sha256)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 """Statement scripts; entry N brings a ledger from version N to N + 1. Never edit one that was released."""
 

@@ -10,11 +10,16 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from core.files import NAME_BYTES_MAX, sync_folder
+
+__all__ = [
+    "FILE_MODE", "FOLDER_MODE", "NAME_BYTES_MAX", "TEMPORARY_SUFFIX",
+    "make_folder", "open_new", "replace_file", "sync_folder", "temporary_name",
+]  # fmt: skip
+
 FOLDER_MODE = 0o750
 FILE_MODE = 0o640
 TEMPORARY_SUFFIX = ".part"
-NAME_BYTES_MAX = 255
-"""Of a file name, on every usual Linux filesystem (NAME_MAX)."""
 
 
 def make_folder(folder: Path) -> None:
@@ -64,12 +69,3 @@ def replace_file(path: Path, content: bytes, *, check: Callable[[Path], object] 
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power loss. Raise OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,16 +5,28 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from core.opening import RefusedFileError
-from daemon.inboxes.hashing import ChangedMeanwhileError, HashingStoppedError, content_hash, rough_hash
+from daemon.inboxes.hashing import (
+    ChangedMeanwhileError,
+    HashingStoppedError,
+    holds_mark,
+    mark_of,
+    member_hashes,
+    rough_hash,
+)
+from daemon.inboxes.hashing import content_hash as hash_of_hashes
 from daemon.inboxes.scan import ScanRules, look_at
 from daemon.inboxes.settling import Unit
+
+
+def content_hash(root: Path, unit: Unit, stopped: Callable[[], bool], *, within: Sequence[Path]) -> str:
+    return hash_of_hashes(unit, member_hashes(root, unit, stopped, within=within))
 
 
 def unit_of(root: Path, path: str, rules: ScanRules | None = None) -> Unit:
@@ -99,3 +111,20 @@ def test_a_link_is_hashed_where_it_may_lead(root: Path, tmp_path: Path) -> None:
     assert content_hash(root, unit, never, within=[root, tmp_path]) == hashlib.sha256(b"footage").hexdigest()
     with pytest.raises(RefusedFileError, match="outside the folders"):
         content_hash(root, unit, never, within=[root])
+
+
+def test_a_longer_copy_holds_the_mark_of_its_part_and_another_file_does_not(tmp_path: Path) -> None:
+    recording = os.urandom(5000)
+    files = {
+        "part": recording[:3000],
+        "whole": b"a head that was written anew" + recording[28:],  # as when a recording ends
+        "shorter": recording[:2500],
+        "other": os.urandom(5000),
+        "hole": recording[:1000] + bytes(4000),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    mark = mark_of(tmp_path, unit_of(tmp_path, "part"), within=[tmp_path])
+    held = [name for name in files if holds_mark(tmp_path, unit_of(tmp_path, name), mark, within=[tmp_path])]
+    assert held == ["part", "whole"]
+    assert mark_of(tmp_path, unit_of(tmp_path, "hole"), within=[tmp_path]) == ""

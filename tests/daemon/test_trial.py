@@ -47,7 +47,7 @@ def test_a_large_file_that_is_no_video_is_quarantined_unread(rig: Rig, monkeypat
     def never(*_: object, **__: object) -> str:
         raise AssertionError("it was hashed")
 
-    monkeypatch.setattr(claims, "content_hash", never)
+    monkeypatch.setattr(claims, "member_hashes", never)
     (rig.inbox / "disk image.mp4").write_bytes(os.urandom(1 << 20) * 5)
     with InProcess(rig, READING_WORKER):
         (job,) = rig.wait_for_states("quarantined")
