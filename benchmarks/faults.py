@@ -1,8 +1,8 @@
-"""The fault list of ingestion in its long form: more of each.
+"""The fault list in its long form: more of each.
 
     python benchmarks/faults.py [NAME…]        all of them take about an hour
 
-The same tests as tests/faults/, with larger numbers, one after another, each on a quiet machine; a table at the end.
+The same tests as in tests/, with larger numbers, one after another, each on a quiet machine; a table at the end.
 Mounting small filesystems needs root.
 """
 
@@ -27,6 +27,8 @@ FAULTS: dict[str, tuple[str, dict[str, str]]] = {
     "places": ("tests/faults/test_places.py", {}),
     "hostile-videos": ("tests/faults/test_hostile_videos.py", {"DFLD_MUTANTS": "2000"}),
     "reloads": ("tests/faults/test_reloads.py", {"DFLD_RELOADS": "1000"}),
+    "mutated-replies": ("tests/sync/test_hostile_machines.py -k mutated", {"DFLD_MUTATED_REPLIES": "50000"}),
+    "faulty-calls": ("tests/sync/test_hostile_machines.py -k any_call", {"DFLD_FAULTY_CALLS": "960"}),
     "config": ("tests/faults/test_config_mutations.py", {}),
 }
 

@@ -6,14 +6,16 @@ SyncError
 │   ├── ConnectionLostError    cut or silent in the middle of something (retryable)
 │   ├── HostKeyError           not the key in known_hosts
 │   │   ├── UnknownHostKeyError    no key is known for the machine
-│   │   └── ChangedHostKeyError    another key than the known one: possibly another machine
-│   ├── LoginError             the machine refused the user or the key
+│   │   ├── ChangedHostKeyError    another key than the known one: possibly another machine
+│   │   └── RevokedHostKeyError    a key that known_hosts marks as revoked
+│   ├── LoginError             the machine refused the user or the key, or wants more than a key
 │   ├── RemoteFileError        a file on the machine cannot be read, written or renamed
 │   │   ├── RemoteFileMissingError  it is not there (retryable: a trainer replaces files by unlink and rename)
 │   │   └── RemoteDiskFullError     no space left on the machine (retryable)
 │   └── CommandError           a configured command failed or did not end in time
 ├── SnapshotError              no consistent set of model files could be taken (retryable)
 ├── DisagreementError          a machine's weights cannot be averaged with the others'
+├── ComputerError              this computer cannot do its part: disk full or read-only, no more open files
 ├── AverageError               the average cannot be computed or written on this computer
 ├── TrainerError               a trainer does not stop, save, start or take the weights
 ├── RoundError                 a round cannot start or go on: no quorum, held by a gate, another one is running
@@ -23,10 +25,14 @@ SyncError
 from __future__ import annotations
 
 from core.errors import DfldError
+from core.text import escaped
 
 
 class SyncError(DfldError):
-    """Anything that stops a synchronisation."""
+    """Anything that stops a synchronisation. What machines said stands escaped in the message, on one line."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(escaped(message), hint=hint)
 
 
 class TransportError(SyncError):
@@ -61,8 +67,12 @@ class ChangedHostKeyError(HostKeyError):
     """The machine shows another host key than the one in known_hosts."""
 
 
+class RevokedHostKeyError(HostKeyError):
+    """The machine shows a host key that known_hosts marks with @revoked: somebody else may have it."""
+
+
 class LoginError(TransportError):
-    """The machine refused the user or the key, or the key cannot be read here."""
+    """The machine refused the user or the key, wants more than a key, or the key cannot be read here."""
 
 
 class RemoteFileError(TransportError):
@@ -93,6 +103,12 @@ class SnapshotError(SyncError):
 
 class DisagreementError(SyncError):
     """A machine's weights cannot be averaged with the others': other tensors, shapes, options or start."""
+
+
+class ComputerError(SyncError):
+    """This computer, not a machine, cannot do its part: a full or read-only disk, too many open files."""
+
+    retryable = True
 
 
 class AverageError(SyncError):

@@ -5,13 +5,16 @@ Connections are kept between rounds, so that a poll costs one request. Not for d
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from core.errors import DfldError
+from sync.errors import ComputerError, SyncError
 from sync.rounds.places import RemotePlaces, places_of
 from sync.trainers.trainer import trainer_of
 from sync.trainers.trainer_contract import Trainer, TrainerSettings
@@ -19,6 +22,9 @@ from sync.transports.transport import Connect, Transport
 from sync.types import Machine, ModelName
 
 T = TypeVar("T")
+
+OWN_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
+"""Errors of a file that can only be this computer's: what a machine says comes as a TransportError."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,9 @@ def on_each(
 ) -> tuple[dict[str, T], dict[str, DfldError]]:
     """Do `work` on the named machines, all at once, and return what each gave or why it failed.
 
+    The boundary of a machine: whatever is raised while one is worked on, of any type, is that machine's failure, or
+    this computer's (ComputerError), and the work on the others goes on.
+
     `bulk`: the work moves whole files. Machines whose transfers would only slow each other down (paramiko) then
     take turns.
     """
@@ -71,8 +80,8 @@ def on_each(
                     done[link.name] = work(link)
             else:
                 done[link.name] = work(link)
-        except DfldError as error:
-            failed[link.name] = error
+        except Exception as error:
+            failed[link.name] = as_failure(error, link.name)
 
     if chosen:
         with ThreadPoolExecutor(len(chosen), thread_name_prefix="machine") as pool:
@@ -80,3 +89,27 @@ def on_each(
                 future.result()
     # In the order of the names, whoever was first: what follows must not depend on who was quicker.
     return {link.name: done[link.name] for link in chosen if link.name in done}, failed
+
+
+def as_failure(error: Exception, machine: str) -> DfldError:
+    """Return an exception of any type as the failure that it is: of this computer, or of the machine worked on."""
+    if isinstance(error, DfldError):
+        return error
+    if isinstance(error, OSError) and error.errno in OWN_FAULTS:
+        where = f" ({error.filename})" if error.filename else ""
+        failure: DfldError = ComputerError(
+            f"this computer: {error.strerror}{where}", hint="free space on this computer"
+        )
+    else:
+        failure = SyncError(f"machine {machine}: an error that nobody foresaw: {describe(error)}")
+    failure.__cause__ = error
+    return failure
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception that nobody foresaw as words: type, text, and the line that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" ({Path(trace.tb_frame.f_code.co_filename).name} line {trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}: {error}{place}"

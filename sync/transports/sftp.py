@@ -41,6 +41,10 @@ MAX_REPLY_BYTES = 256 * 1024 + 1024
 MAX_FOLDER_ENTRIES = 100_000
 """A model folder holds dozens of files; a listing beyond this is not one."""
 
+MAX_NAME_BYTES = 1024
+"""No disk allows more than 255 characters; of UTF-8 that is at most 1020 bytes."""
+SHOWN_CHARACTERS = 80
+
 
 class ByteStream(Protocol):
     """Two directions of bytes to an SFTP server, already authenticated.
@@ -72,10 +76,14 @@ class Reply:
 
 
 class Fields:
-    """Reads the fields of a reply one after the other; ends in a ValueError where the bytes run out."""
+    """Reads the fields of a reply one after the other; raises ConnectionLostError where the bytes run out.
 
-    def __init__(self, body: bytes) -> None:
+    A server whose replies do not add up is out of step: nothing more of that session can be believed.
+    """
+
+    def __init__(self, body: bytes, machine: str) -> None:
         self.body = body
+        self.machine = machine
         self.at = 0
 
     def uint32(self) -> int:
@@ -90,7 +98,11 @@ class Fields:
     def _take(self, length: int) -> bytes:
         piece = self.body[self.at : self.at + length]
         if len(piece) != length:
-            raise ValueError(f"the reply ends after {len(self.body)} bytes, {length} more were expected")
+            raise ConnectionLostError(
+                f"its SFTP server sent a malformed reply: it ends after {len(self.body)} bytes, "
+                f"{self.at + length} were expected",
+                machine=self.machine,
+            )
         self.at += length
         return piece
 
@@ -120,7 +132,7 @@ class SftpClient:
     def stat(self, path: str) -> FileStat:
         """Return size and time of a file; RemoteFileMissingError when it is not there."""
         reply = self._ask(STAT, text(path), told=f"look at {path}", expect=ATTRS)
-        found = read_attributes(Fields(reply.body))
+        found = read_attributes(Fields(reply.body, self.machine))
         return FileStat(path.rpartition("/")[2], found.size_bytes, found.modified_s)
 
     def list_files(self, folder: str) -> list[FileStat]:
@@ -131,7 +143,7 @@ class SftpClient:
         try:
             while True:
                 reply = self._send_and_receive(READDIR, string(handle))
-                if reply.kind == STATUS and Fields(reply.body).uint32() == END_OF_FILE:
+                if reply.kind == STATUS and Fields(reply.body, self.machine).uint32() == END_OF_FILE:
                     return found
                 found += self._names(self._checked(reply, told, NAME))
                 if len(found) > MAX_FOLDER_ENTRIES:
@@ -145,7 +157,7 @@ class SftpClient:
     def real_path(self, path: str) -> str:
         """Return the absolute form of a path, as the server sees it."""
         reply = self._ask(REALPATH, text(path), told=f"find {path}", expect=NAME)
-        fields = Fields(reply.body)
+        fields = Fields(reply.body, self.machine)
         fields.uint32()
         return fields.string().decode("utf-8", "surrogateescape")
 
@@ -191,7 +203,7 @@ class SftpClient:
         reply = self._send_and_receive(EXTENDED, text(STATVFS) + text(folder))
         if reply.kind != EXTENDED_REPLY:
             return None
-        fields = Fields(reply.body)
+        fields = Fields(reply.body, self.machine)
         fields.uint64()
         fragment_bytes = fields.uint64()
         fields.uint64(), fields.uint64()
@@ -207,7 +219,7 @@ class SftpClient:
     def handle_stat(self, handle: bytes, path: str) -> FileStat:
         """Return size and time of an open file."""
         reply = self._ask(FSTAT, string(handle), told=f"look at {path}", expect=ATTRS)
-        found = read_attributes(Fields(reply.body))
+        found = read_attributes(Fields(reply.body, self.machine))
         return FileStat(path.rpartition("/")[2], found.size_bytes, found.modified_s)
 
     def sync_to_disk(self, handle: bytes, path: str) -> None:
@@ -245,7 +257,7 @@ class SftpClient:
 
     def raise_status(self, body: bytes, told: str) -> None:
         """Raise what a STATUS body other than OK means; `told` says what was tried."""
-        fields = Fields(body)
+        fields = Fields(body, self.machine)
         code = fields.uint32()
         if code == OK:
             return
@@ -275,7 +287,7 @@ class SftpClient:
                 machine=self.machine,
                 hint="a login script that prints text breaks SFTP; check that `sftp` works by hand",
             )
-        fields = Fields(self.receive_body(length - 1))
+        fields = Fields(self.receive_body(length - 1), self.machine)
         fields.uint32()
         names = set()
         while fields.at < len(fields.body):
@@ -289,7 +301,7 @@ class SftpClient:
         reply = self._send_and_receive(EXTENDED, text(LIMITS))
         if reply.kind != EXTENDED_REPLY:
             return PLAIN_REQUEST_BYTES
-        fields = Fields(reply.body)
+        fields = Fields(reply.body, self.machine)
         fields.uint64()
         read, write = fields.uint64(), fields.uint64()
         # Zero means "not told".
@@ -319,30 +331,41 @@ class SftpClient:
         return reply
 
     def _status(self, reply: Reply) -> int:
-        return Fields(reply.body).uint32() if reply.kind == STATUS else FAILURE
+        return Fields(reply.body, self.machine).uint32() if reply.kind == STATUS else FAILURE
 
     def _handle(self, reply: Reply) -> bytes:
-        return Fields(reply.body).string()
+        return Fields(reply.body, self.machine).string()
 
     def _names(self, reply: Reply) -> list[FileStat]:
-        fields = Fields(reply.body)
+        fields = Fields(reply.body, self.machine)
         found = []
         for _ in range(min(fields.uint32(), MAX_FOLDER_ENTRIES)):
             name = fields.string().decode("utf-8", "surrogateescape")
             fields.string()
             attributes = read_attributes(fields)
             if stat.S_ISREG(attributes.mode):
+                if not is_file_name(name):
+                    raise RemoteFileError(
+                        f"its SFTP server lists {name[:SHOWN_CHARACTERS]!r}, which no file can be called",
+                        machine=self.machine,
+                    )
                 found.append(FileStat(name, attributes.size_bytes, attributes.modified_s))
         return found
 
     def _is_folder(self, path: str) -> bool:
         reply = self._send_and_receive(STAT, text(path))
-        return reply.kind == ATTRS and stat.S_ISDIR(read_attributes(Fields(reply.body)).mode)
+        return reply.kind == ATTRS and stat.S_ISDIR(read_attributes(Fields(reply.body, self.machine)).mode)
 
     def _ask_to_remove(self, kind: int, path: str) -> None:
         reply = self._send_and_receive(kind, text(path))
         if self._status(reply) != NO_SUCH_FILE:
             self._checked(reply, f"remove {path}", STATUS)
+
+
+def is_file_name(name: str) -> bool:
+    """Say whether a listing's name can be that of a file: it becomes part of paths on both computers."""
+    length = len(name.encode("utf-8", "surrogateescape"))
+    return 0 < length <= MAX_NAME_BYTES and not set(name) & {"/", "\0"} and name not in (".", "..")
 
 
 def read_attributes(fields: Fields) -> Attributes:

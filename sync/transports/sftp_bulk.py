@@ -119,7 +119,7 @@ def _receive_piece(pipeline: _Pipeline, buffer: memoryview, path: str) -> tuple[
         client.stream.receive_into(piece)
         return request, piece
     body = client.receive_body(length)
-    if kind == STATUS and Fields(body).uint32() == END_OF_FILE:
+    if kind == STATUS and Fields(body, client.machine).uint32() == END_OF_FILE:
         raise RemoteFileError(f"{path} ended before its size: it was replaced while being read", machine=client.machine)
     if kind == STATUS:
         client.raise_status(body, f"read {path}")

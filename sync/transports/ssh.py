@@ -9,23 +9,30 @@ watchdog closes the socket under both.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
+import random
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.errors import DfldError
 from sync.errors import (
     ChangedHostKeyError,
     CommandError,
     ConnectionLostError,
     LoginError,
+    RevokedHostKeyError,
+    TransportError,
     UnknownHostKeyError,
     UnreachableError,
 )
-from sync.transports.known_hosts import HostKey, known_hosts_name
+from sync.transports.known_hosts import HostKey, KnownKeys, known_hosts_name, read_known_hosts
+from sync.transports.private_key import LARGEST_KEY_BYTES, MAKE_ONE, why_no_private_key
 from sync.transports.ssh_openssh import has_aes_instructions
 from sync.transports.transport import CommandResult
 from sync.types import Machine
@@ -35,6 +42,10 @@ if TYPE_CHECKING:
 
 CONNECT_DEADLINE_S = 30.0
 """TCP, key exchange and login together: a loaded machine needs 1-2 s, a silent one must not cost more than this."""
+CONNECT_TRIES = 5
+CONNECT_WAIT_S = 0.3
+"""After a connection that was closed before the login; doubled at each try, times 0.5 to 1.5 by chance, so that many
+that were turned away at once (MaxStartups) do not come back at once: 5 s in all."""
 KEEPALIVE_S = 15
 TCP_USER_TIMEOUT_MS = 60_000
 """The kernel gives up on bytes that the other side does not acknowledge for this long (a machine that lost power)."""
@@ -58,30 +69,58 @@ receive buffer quadratic (measured: 16 MiB a third of the speed, 128 MiB a thirt
 
 
 def fetch_host_key(machine: Machine, *, deadline_s: float = CONNECT_DEADLINE_S) -> HostKey:
-    """Ask the machine for its host key, log in nowhere, trust nothing. Raise UnreachableError without an answer."""
+    """Ask the machine for its host key, log in nowhere, trust nothing.
+
+    Raise UnreachableError without an answer, RevokedHostKeyError for a key that must not be trusted.
+    """
     with _handshake(machine, deadline_s) as transport:
         key = transport.get_remote_server_key()
+        _refuse_revoked(key, known_keys(machine), machine)
         return HostKey(machine.address, machine.port, key.get_name(), key.get_base64(), key.fingerprint)
 
 
 def known_host_keys(machine: Machine) -> dict[str, str]:
-    """Return what known_hosts holds for the machine: kind of key → key in base64."""
-    return {kind: key.get_base64() for kind, key in _known_keys(machine).items()}
+    """Return what known_hosts holds for the machine, but for revoked keys: kind of key → key in base64.
+
+    A second key of one kind has its line beside its kind.
+    """
+    found: dict[str, str] = {}
+    for key in known_keys(machine).keys:
+        found[f"{key.kind} (line {key.line})" if key.kind in found else key.kind] = key.base64
+    return found
+
+
+def known_keys(machine: Machine) -> KnownKeys:
+    """Return what known_hosts says about the machine. Raise UnknownHostKeyError where it cannot be read."""
+    if machine.known_hosts is None:
+        return KnownKeys()
+    try:
+        return read_known_hosts(machine.known_hosts, machine.address, machine.port)
+    except OSError as error:
+        raise UnknownHostKeyError(
+            f"cannot read {machine.known_hosts}: {error.strerror or error}", machine=machine.name
+        ) from error
 
 
 class SshConnection:
     """One login to one machine, kept open. One thread at a time."""
 
-    def __init__(self, machine: Machine, *, stall_s: float, connect_deadline_s: float = CONNECT_DEADLINE_S) -> None:
-        """Connect and log in.
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        stall_s: float,
+        connect_deadline_s: float = CONNECT_DEADLINE_S,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Connect and log in; `stop` ends waits between tries.
 
-        Raise UnreachableError, UnknownHostKeyError, ChangedHostKeyError or LoginError; the host key is checked
-        before the login begins.
+        Raise UnreachableError, a HostKeyError or LoginError; the host key is checked before the login begins.
         """
         self.machine = machine
         self.stall_s = stall_s
         with contextlib.ExitStack() as cleanup:
-            self._transport = cleanup.enter_context(_handshake(machine, connect_deadline_s))
+            self._transport = cleanup.enter_context(_handshake(machine, connect_deadline_s, stop))
             _check_host_key(self._transport, machine)
             _log_in(self._transport, machine)
             self._transport.set_keepalive(KEEPALIVE_S)
@@ -112,7 +151,6 @@ class SshConnection:
         with self._translated("run a command"):
             channel = self._transport.open_session(timeout=min(timeout_s, self.stall_s))
             try:
-                channel.set_combine_stderr(True)
                 with self._watchdog.watching():
                     _begin(channel, command)
                 output = _output_of(channel, ends_at)
@@ -128,14 +166,23 @@ class SshConnection:
         """End the connection; safe to call twice and from another thread."""
         self._open.close()
 
-    @contextlib.contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
-        import paramiko
+    def _translated(self, doing: str) -> contextlib.AbstractContextManager[None]:
+        return foreign(ConnectionLostError, f"cannot {doing}", self.machine.name)
 
-        try:
-            yield
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise ConnectionLostError(f"cannot {doing}: {_words(error)}", machine=self.machine.name) from error
+
+@contextlib.contextmanager
+def foreign(kind: type[TransportError], failed: str, machine: str) -> Iterator[None]:
+    """Turn whatever paramiko raises into an error of ours that says what `failed` on which machine.
+
+    Of any type: paramiko's thread takes bytes of the machine apart and hands on what it met there (ValueError,
+    struct.error, IndexError, what cryptography raises), beside errors of its own.
+    """
+    try:
+        yield
+    except DfldError:
+        raise
+    except Exception as error:
+        raise kind(f"{failed}: {_words(error)}", machine=machine) from error
 
 
 class ChannelStream:
@@ -171,9 +218,7 @@ class ChannelStream:
                 view, self._received = view[len(piece) :], self._received[len(piece) :]
 
     def close(self) -> None:
-        import paramiko
-
-        with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+        with contextlib.suppress(Exception):  # of any type, as in `foreign`; it is given back in any case
             self.channel.close()
 
     def _limit(self) -> None:
@@ -185,17 +230,14 @@ class ChannelStream:
 
     @contextlib.contextmanager
     def _bounded(self) -> Iterator[None]:
-        import paramiko
-
-        try:
-            with self._watchdog.watching():
-                yield
-        except TimeoutError as error:
-            passed = time.monotonic() >= self.ends_at
-            told = "the deadline passed during a transfer" if passed else f"no byte moved for {self.stall_s:.0f} s"
-            raise ConnectionLostError(told, machine=self.machine) from error
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise ConnectionLostError(f"the connection ended: {_words(error)}", machine=self.machine) from error
+        with foreign(ConnectionLostError, "the connection ended", self.machine):
+            try:
+                with self._watchdog.watching():
+                    yield
+            except TimeoutError as error:
+                passed = time.monotonic() >= self.ends_at
+                told = "the deadline passed during a transfer" if passed else f"no byte moved for {self.stall_s:.0f} s"
+                raise ConnectionLostError(told, machine=self.machine) from error
 
 
 def cut(parts: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:
@@ -248,42 +290,85 @@ class Watchdog:
                 return
 
 
-@contextlib.contextmanager
-def _handshake(machine: Machine, deadline_s: float) -> Iterator[paramiko.Transport]:
-    """Connect and exchange keys; yield the transport, close it with its socket at the end."""
-    import paramiko
+class _TurnedAwayError(UnreachableError):
+    """The connection was closed before the login, as a busy sshd does (MaxStartups); the next may be let in."""
 
+
+@contextlib.contextmanager
+def _handshake(
+    machine: Machine, deadline_s: float, stop: threading.Event | None = None
+) -> Iterator[paramiko.Transport]:
+    """Connect and exchange keys, trying again where the machine turns the connection away; yield the transport.
+
+    It is closed with its socket at the end. `stop` ends the waits between tries.
+    """
     # paramiko logs what it raises, with tracebacks; whoever calls is told once, in one sentence.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     ends_at = time.monotonic() + deadline_s
+    stop = stop or threading.Event()
+    with contextlib.ExitStack() as opened:
+        for tries in itertools.count(1):
+            try:
+                transport = opened.enter_context(_session(machine, ends_at, deadline_s))
+                break
+            except _TurnedAwayError as error:
+                wait_s = CONNECT_WAIT_S * 2 ** (tries - 1) * random.uniform(0.5, 1.5)
+                late = time.monotonic() + wait_s > ends_at
+                if tries >= CONNECT_TRIES or late or stop.wait(wait_s):
+                    raise UnreachableError(
+                        f"{error.message.removeprefix(f'machine {machine.name}: ')} (tried {tries} times)",
+                        machine=machine.name,
+                        hint="is another program than sshd on that port, or does sshd refuse this computer "
+                        "(MaxStartups, PerSourcePenalties)?",
+                    ) from error
+        with foreign(UnreachableError, f"no SSH session with {machine.address} port {machine.port}", machine.name):
+            yield transport
+
+
+@contextlib.contextmanager
+def _session(machine: Machine, ends_at: float, deadline_s: float) -> Iterator[paramiko.Transport]:
+    """Connect once and exchange keys. Raise _TurnedAwayError where the other side ended that, else UnreachableError."""
+    import paramiko
+
+    left_s = max(0.1, ends_at - time.monotonic())
     try:
-        plain = socket.create_connection((machine.address, machine.port), timeout=deadline_s)
+        plain = socket.create_connection((machine.address, machine.port), timeout=left_s)
     except OSError as error:
-        raise UnreachableError(
+        kind = _TurnedAwayError if isinstance(error, ConnectionResetError) else UnreachableError
+        raise kind(
             f"cannot connect to {machine.address} port {machine.port}: {_words(error)}", machine=machine.name
         ) from error
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    cut_off = threading.Timer(deadline_s, plain.close)
-    cut_off.daemon = True
-    with contextlib.closing(plain):
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(contextlib.closing(plain))
+        failed = f"no SSH session with {machine.address} port {machine.port} within {deadline_s:.0f} s"
+        cut_off = threading.Timer(left_s, plain.close)
+        cut_off.daemon = True
         cut_off.start()
         try:
-            transport = paramiko.Transport(plain)
-            with contextlib.closing(transport):
-                transport.banner_timeout = deadline_s
-                transport.auth_timeout = deadline_s
-                _prefer(transport, machine)
-                transport.start_client(timeout=max(0.1, ends_at - time.monotonic()))
-                cut_off.cancel()
-                yield transport
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise UnreachableError(
-                f"no SSH session with {machine.address} port {machine.port} within {deadline_s:.0f} s: {_words(error)}",
-                machine=machine.name,
-            ) from error
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            transport = opened.enter_context(contextlib.closing(paramiko.Transport(plain)))
+            transport.banner_timeout = left_s
+            transport.auth_timeout = deadline_s
+            _prefer(transport, machine)
+            transport.start_client(timeout=left_s)
+            transport.get_remote_server_key()  # start_client also returns when the time is over; this then raises
+        except DfldError:
+            raise
+        except Exception as error:  # of any type, as in `foreign`
+            kind = _TurnedAwayError if _is_closed_early(error) else UnreachableError
+            raise kind(f"{failed}: {_words(error)}", machine=machine.name) from error
         finally:
             cut_off.cancel()
+        yield transport
+
+
+def _is_closed_early(error: Exception) -> bool:
+    """Say whether the other side closed the connection, in the middle of its banner or of the key exchange."""
+    words = str(error)
+    return isinstance(error, EOFError | ConnectionError) or words.startswith(
+        ("Error reading SSH protocol banner", "Negotiation failed")
+    )
 
 
 def _prefer(transport: paramiko.Transport, machine: Machine) -> None:
@@ -291,8 +376,9 @@ def _prefer(transport: paramiko.Transport, machine: Machine) -> None:
     security = transport.get_security_options()
     if has_aes_instructions():
         security.ciphers = _first(FAST_CIPHERS, security.ciphers)
-    known = _known_keys(machine)
-    kinds = [kind for name in known for kind in (RSA_KINDS if name == "ssh-rsa" else (name,))]
+    known = known_keys(machine)
+    names = dict.fromkeys(key.kind for key in known.keys or known.without_port)
+    kinds = [kind for name in names for kind in (RSA_KINDS if name == "ssh-rsa" else (name,))]
     security.key_types = _first(tuple(kinds), security.key_types)
 
 
@@ -301,41 +387,37 @@ def _first(wanted: tuple[str, ...], offered: Sequence[str]) -> tuple[str, ...]:
     return (*front, *(name for name in offered if name not in front))
 
 
-def _known_keys(machine: Machine) -> dict[str, paramiko.PKey]:
-    """Return what known_hosts holds for the machine, by kind of key."""
-    import paramiko
-
-    if machine.known_hosts is None or not machine.known_hosts.exists():
-        return {}
-    try:
-        hosts = paramiko.HostKeys(str(machine.known_hosts))
-    except (OSError, paramiko.SSHException, ValueError) as error:
-        raise UnknownHostKeyError(
-            f"cannot read {machine.known_hosts}: {_words(error)}", machine=machine.name
-        ) from error
-    found = hosts.lookup(known_hosts_name(machine.address, machine.port))
-    return {} if found is None else dict(found.items())
-
-
 def _check_host_key(transport: paramiko.Transport, machine: Machine) -> None:
     shown = transport.get_remote_server_key()
-    known = _known_keys(machine)
+    known = known_keys(machine)
+    _refuse_revoked(shown, known, machine)
+    if known.holds(shown.asbytes()):
+        return
     told = f"{machine.address} port {machine.port} shows the {shown.get_name()} key {shown.fingerprint}"
-    if not known:
+    passed_over = f"; passed over there: {known.told()}" if known.passed_over else ""
+    if not known.keys:
         raise UnknownHostKeyError(
-            f"{told}, and {machine.known_hosts} holds no key for it; nothing was sent",
+            f"{told}, and {machine.known_hosts} holds no key for it; nothing was sent{passed_over}",
             machine=machine.name,
             hint=f"compare the fingerprint with the machine's own, then: dfld machines trust {machine.name}",
         )
-    kept = known.get(shown.get_name())
-    if kept is None or kept.asbytes() != shown.asbytes():
-        have = ", ".join(f"{name} {key.fingerprint}" for name, key in known.items())
-        raise ChangedHostKeyError(
-            f"{told}, but {machine.known_hosts} holds {have}; nothing was sent",
+    have = ", ".join(f"{key.kind} {key.fingerprint}" for key in known.keys)
+    raise ChangedHostKeyError(
+        f"{told}, but {machine.known_hosts} holds {have}; nothing was sent{passed_over}",
+        machine=machine.name,
+        hint="if the machine was reinstalled, remove its line "
+        f"(ssh-keygen -R '{known_hosts_name(machine.address, machine.port)}' -f {machine.known_hosts}) and run: "
+        f"dfld machines trust {machine.name}; if not, somebody stands between",
+    )
+
+
+def _refuse_revoked(shown: paramiko.PKey, known: KnownKeys, machine: Machine) -> None:
+    if shown.asbytes() in known.revoked:
+        raise RevokedHostKeyError(
+            f"{machine.address} port {machine.port} shows the {shown.get_name()} key {shown.fingerprint}, which "
+            f"{machine.known_hosts} marks as revoked; nothing was sent",
             machine=machine.name,
-            hint="if the machine was reinstalled, remove its line "
-            f"(ssh-keygen -R '{known_hosts_name(machine.address, machine.port)}' -f {machine.known_hosts}) and run: "
-            f"dfld machines trust {machine.name}; if not, somebody stands between",
+            hint="whoever revoked it must make the machine a new host key; then: dfld machines trust " + machine.name,
         )
 
 
@@ -345,32 +427,56 @@ def _log_in(transport: paramiko.Transport, machine: Machine) -> None:
     hint = f"test by hand: ssh -i {machine.key} -p {machine.port} {machine.user}@{machine.address}"
     if machine.key is None:
         raise LoginError("no key is configured", machine=machine.name, hint="set `key` of its [[machine]]")
+    key = _private_key(machine.key, machine.name)
     try:
-        key = paramiko.PKey.from_path(machine.key)
-    except (OSError, paramiko.SSHException, ValueError, TypeError) as error:
-        raise LoginError(
-            f"the key {machine.key} cannot be read: {_words(error)}",
-            machine=machine.name,
-            hint="dfld needs a key without a passphrase: ssh-keygen -t ed25519 -N '' -f KEY",
-        ) from error
-    try:
-        transport.auth_publickey(machine.user, key)
+        wanted = transport.auth_publickey(machine.user, key)
     except paramiko.AuthenticationException as error:
+        if not transport.is_active():
+            raise UnreachableError("the connection ended during the login", machine=machine.name) from error
         raise LoginError(
             f"it refuses user {machine.user!r} with the key {machine.key}: {_words(error)}",
             machine=machine.name,
             hint=hint,
         ) from error
+    if wanted:
+        raise LoginError(
+            f"it takes the key {machine.key} of user {machine.user!r} and asks for more: {', '.join(wanted)}",
+            machine=machine.name,
+            hint="nobody is there to answer; let its sshd be content with the key: a `Match User` block with "
+            "`AuthenticationMethods publickey`",
+        )
+
+
+def _private_key(path: Path, machine: str) -> paramiko.PKey:
+    """Read the private key of a machine. Raise LoginError, with what the file is instead."""
+    import paramiko
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_KEY_BYTES + 1)
+    except OSError as error:
+        raise LoginError(f"the key {path} cannot be read: {error.strerror}", machine=machine, hint=MAKE_ONE) from error
+    trouble = why_no_private_key(content, str(path))
+    if trouble:
+        raise LoginError(f"the key {path} cannot be used: {trouble.reason}", machine=machine, hint=trouble.hint)
+    try:
+        return paramiko.PKey.from_path(path)
+    except TypeError as error:  # what cryptography raises for it
+        raise LoginError(
+            f"the key {path} cannot be used: it has a passphrase",
+            machine=machine,
+            hint=f"take it off with ssh-keygen -p -N '' -f {path}, or: {MAKE_ONE}",
+        ) from error
+    except Exception as error:  # of any type, as in `foreign`
+        raise LoginError(f"the key {path} cannot be read: {_words(error)}", machine=machine, hint=MAKE_ONE) from error
 
 
 def _begin(channel: paramiko.Channel, command: str) -> None:
     """Ask for the command, and say that no input comes. A server may have run it and closed the channel by then."""
-    import paramiko
-
     try:
         channel.exec_command(command)
         channel.shutdown_write()
-    except (paramiko.SSHException, EOFError, OSError):
+    except Exception:  # of any type, as in `foreign`
         if channel.exit_status < 0:
             raise
 
@@ -378,24 +484,29 @@ def _begin(channel: paramiko.Channel, command: str) -> None:
 def _output_of(channel: paramiko.Channel, ends_at: float) -> bytes | None:
     """Return the end of what a command printed, when it has ended; None when it has not at `ends_at`.
 
-    A trainer that was started in the background may keep the output open for days, and print: after the exit status
-    the output counts for OUTPUT_GRACE_S at most. It is taken in all the time, or a long one would block the command.
+    First what it printed on its output, then its errors: they travel apart, and whatever mixed them by their arrival
+    would put the errors of a login shell between the marks of `sync.transports.remote_command`. A trainer that was
+    started in the background may keep the output open for days, and print: after the exit status the output counts
+    for OUTPUT_GRACE_S at most. It is taken in all the time, or a long one would block the command.
     """
-    kept = bytearray()
+    output, errors = bytearray(), bytearray()
     channel.settimeout(OUTPUT_POLL_S)
-    while True:
+    at_end = False
+    while not at_end:
         with contextlib.suppress(TimeoutError):
             piece = channel.recv(RECEIVE_BYTES)
-            if not piece:
-                break
-            kept += piece
-            del kept[:-MOST_OUTPUT_BYTES]
+            at_end = not piece
+            output += piece
+            del output[:-MOST_OUTPUT_BYTES]
+        if channel.recv_stderr_ready():
+            errors += channel.recv_stderr(RECEIVE_BYTES)
+            del errors[:-MOST_OUTPUT_BYTES]
         if channel.status_event.is_set():
             ends_at = min(ends_at, time.monotonic() + OUTPUT_GRACE_S)
         if time.monotonic() > ends_at:
             break
     ended = channel.status_event.wait(max(0.0, ends_at - time.monotonic()))
-    return bytes(kept) if ended else None
+    return bytes(output + errors) if ended else None
 
 
 def _words(error: BaseException) -> str:

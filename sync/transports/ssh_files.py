@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ from sync.transports.in_flight import Arriving, HashBeside, Leaving
 from sync.transports.sftp import OPEN_CREATE, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE, SftpClient
 from sync.transports.sftp_bulk import read_in_order, write_in_order
 from sync.transports.ssh import SshConnection
-from sync.transports.ssh_openssh import OpenSshStream, find_ssh
+from sync.transports.ssh_openssh import OpenSshStream, find_ssh, has_windows_line_ends
 from sync.transports.transport import PART, CommandResult, LocalTransport, OnBytes, Transport, ignore_bytes
 from sync.types import FileStat, Machine
 
@@ -42,7 +43,7 @@ REQUEST_DEADLINE_S = 60.0
 RECONNECTS = 8
 """How often a transfer is taken up again without any progress in between."""
 RECONNECT_WAIT_S = 0.2
-"""Doubled at each try without progress: 25 s in all, enough for a restarting sshd or a switch."""
+"""About doubled at each try without progress: 25 s in all, enough for a restarting sshd or a switch."""
 RESUME_GRAIN_BYTES = 1024 * 1024
 """An interrupted upload goes on at the last whole MiB that the machine has."""
 
@@ -264,7 +265,7 @@ class SshTransport:
     def _connected(self) -> SshConnection:
         if self._connection is None or not self._connection.alive:
             self.close()
-            self._connection = SshConnection(self.machine, stall_s=self._stall_s)
+            self._connection = SshConnection(self.machine, stall_s=self._stall_s, stop=self._stop)
         return self._connection
 
     def _request_client(self) -> SftpClient:
@@ -274,7 +275,7 @@ class SshTransport:
         return self._requests
 
     def _bulk_client(self) -> SftpClient:
-        if self._ssh_program is None:
+        if self._ssh_program is None or has_windows_line_ends(self.machine.key):
             return self._request_client()
         if self._bulk is None:
             # First the kept connection: it tells an unknown key or a refused login in words of its own.
@@ -319,7 +320,8 @@ class SshTransport:
                 tries_left -= 1
                 if tries_left <= 0 or time.monotonic() + wait_s > ends_at or self._stop.wait(wait_s):
                     raise
-                wait_s *= 2
+                # By chance, so that machines that lost one switch do not all come back at once.
+                wait_s *= random.uniform(1.5, 2.5)
 
     @contextlib.contextmanager
     def _opened(self, sftp: SftpClient, path: str, flags: int) -> Iterator[bytes]:

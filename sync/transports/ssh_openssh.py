@@ -81,6 +81,14 @@ def has_aes_instructions() -> bool:
     return "aes" in words
 
 
+def has_windows_line_ends(key: Path | None) -> bool:
+    """Say whether `ssh` cannot read this private key because it came from Windows; paramiko can."""
+    try:
+        return key is not None and b"\r\n" in key.read_bytes()
+    except OSError:
+        return False
+
+
 def _quoted(path: Path | None) -> str:
     # ssh splits these values at spaces unless they are quoted, and expands %.
     return '"' + str(path or "/dev/null").replace("%", "%%") + '"'

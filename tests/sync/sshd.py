@@ -45,6 +45,9 @@ class SshMachine:
     """Whether paths begin with a drive, as on Windows: `C:/x` is then `C:/x` below this machine's home."""
     login_shell: str = ""
     """The program that gets every command line, as if it stood in /etc/passwd; such a machine offers no SFTP."""
+    first_lines: str = ""
+    """Of its sshd_config, where the first line of a kind counts."""
+    startups: str = "MaxStartups 100"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,10 +80,11 @@ class SshMachine:
         # What sshd itself starts is the login shell of the user who runs the tests; it hands the line on, unread.
         force = f"""ForceCommand exec {self.login_shell} -c "$SSH_ORIGINAL_COMMAND"\n""" if self.login_shell else ""
         config.write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.host_key}\nPidFile none\nUsePAM no\n"
+            f"{self.first_lines}Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.host_key}\n"
+            "PidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {self.home}/authorized_keys\nStrictModes no\nPasswordAuthentication no\n"
             f"KbdInteractiveAuthentication no\nSubsystem sftp internal-sftp{subsystem_options}\n"
-            "MaxStartups 100\nPrintMotd no\n"
+            f"{self.startups}\nPrintMotd no\n"
             # A command sees its own machine's home, as it would on a computer of its own.
             f"SetEnv HOME={self.home}\n{force}",
             encoding="utf-8",
@@ -112,7 +116,7 @@ def make_key(path: Path) -> Path:
 
 
 def make_ssh_machine(
-    folder: Path, name: str, *, denied: str = "", drives: bool = False, login_shell: str = ""
+    folder: Path, name: str, *, denied: str = "", drives: bool = False, login_shell: str = "", **changes: str
 ) -> SshMachine:
     """Lay out one machine below `folder` and start its sshd."""
     if not (shutil.which("sshd") or Path("/usr/sbin/sshd").exists()):
@@ -129,6 +133,7 @@ def make_ssh_machine(
         denied=denied,
         drives=drives,
         login_shell=login_shell,
+        **changes,
     )
     made.model_dir.mkdir(parents=True)
     (home / "authorized_keys").write_text((home / "user_key.pub").read_text(encoding="utf-8"), encoding="utf-8")

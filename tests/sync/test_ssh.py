@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import paramiko
 import pytest
 
 from sync.errors import (
@@ -19,16 +24,22 @@ from sync.errors import (
     LoginError,
     RemoteDiskFullError,
     RemoteFileError,
+    RevokedHostKeyError,
+    TransportError,
     UnknownHostKeyError,
     UnreachableError,
 )
+from sync.transports import ssh
 from sync.transports.known_hosts import trust_host_key
-from sync.transports.ssh import SshConnection, fetch_host_key
+from sync.transports.ssh import SshConnection, fetch_host_key, known_host_keys
 from sync.transports.ssh_files import SshTransport
 from sync.transports.ssh_openssh import find_ssh, ssh_command
+from sync.transports.transport import CommandResult
 from sync.types import Machine
+from tests.sync.odd_server import OddServer
 from tests.sync.proxy import FaultyProxy
 from tests.sync.sshd import SshMachine, free_port, make_key, make_ssh_machine
+from tests.sync.training import until
 
 MIB = 1024 * 1024
 
@@ -135,6 +146,108 @@ def test_a_key_file_that_is_not_there_is_told_as_such(gpu1: SshMachine, tmp_path
         SshConnection(gpu1.machine(key=tmp_path / "gone"), stall_s=5)
 
 
+def test_a_revoked_host_key_is_refused_by_both_roads_and_is_never_offered_for_trust(
+    gpu1: SshMachine, tmp_path: Path
+) -> None:
+    trusted = gpu1.known_hosts.read_text(encoding="utf-8")
+    known = tmp_path / "known_hosts"
+    known.write_text(f"{trusted}@revoked {trusted}", encoding="utf-8")
+    machine = gpu1.machine(known_hosts=known)
+
+    with pytest.raises(RevokedHostKeyError, match="marks as revoked; nothing was sent"):
+        SshConnection(machine, stall_s=5)
+    with pytest.raises(RevokedHostKeyError):
+        fetch_host_key(machine)
+    program = find_ssh()
+    if program is not None:
+        done = subprocess.run(ssh_command(program, machine), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert done.returncode == 255
+        assert "revoked" in done.stderr.lower()
+
+
+def test_bad_lines_of_known_hosts_are_named_where_no_line_fits(gpu1: SshMachine, tmp_path: Path) -> None:
+    known = tmp_path / "known_hosts"
+    known.write_bytes(b"\xe9 ssh-rsa\n" + gpu1.known_hosts.read_bytes().replace(b"AAAA", b"A%AA", 1))
+    with pytest.raises(UnknownHostKeyError, match=r"line 1 \(it has no .*line 2 \(its key is not base64\)"):
+        SshConnection(gpu1.machine(known_hosts=known), stall_s=5)
+
+
+def test_a_known_hosts_of_all_sorts_lets_both_roads_in(gpu1: SshMachine, tmp_path: Path, program: str | None) -> None:
+    known = tmp_path / "known_hosts"
+    good = gpu1.known_hosts.read_bytes()
+    other = Path(f"{make_key(tmp_path / 'other')}.pub").read_bytes()
+    authority, revoked = b"@cert-authority *.lan " + other, b"@revoked * " + other
+    known.write_bytes(b"# mine\n\n\xe9\xff ssh-rsa AAAA\nold.lan\n" + authority + revoked + good)
+    machine = gpu1.machine(known_hosts=known, model_dir=str(gpu1.fresh_folder()))
+    (Path(machine.model_dir) / "x").write_bytes(b"abc")
+    transport = SshTransport(machine, ssh_program=program)
+    transport.pull(f"{machine.model_dir}/x", tmp_path / "x")
+    transport.close()
+    assert list(known_host_keys(machine).values()) == [good.split()[2].decode()]
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "remedy"),
+    [
+        (b"PuTTY-User-Key-File-3: ssh-ed25519\r\nEncryption: none\r\n", "a key of PuTTY", "puttygen"),
+        (b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBjb me\n", "the public half", "id without .pub|without .pub"),
+        (b"", "it is empty", "ssh-keygen -t ed25519"),
+        (b" \r\n", "it is empty", "ssh-keygen -t ed25519"),
+        (b"my secret diary", "no private key", "ssh-keygen -t ed25519"),
+        (bytes(70_000) + b"x", "larger than", "ssh-keygen"),
+        (
+            b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+            "cannot be read",
+            "ssh-keygen",
+        ),
+        (b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n", "a passphrase", "ssh-keygen -p"),
+    ],
+)
+def test_a_key_file_of_another_kind_is_named_for_what_it_is(
+    gpu1: SshMachine, tmp_path: Path, content: bytes, words: str, remedy: str
+) -> None:
+    key = tmp_path / "id"
+    key.write_bytes(content)
+    with pytest.raises(LoginError, match=words) as caught:
+        SshConnection(gpu1.machine(key=key), stall_s=5)
+    assert re.search(remedy, caught.value.hint)
+    assert "cryptography.io" not in caught.value.message
+
+
+def test_a_key_with_a_passphrase_and_a_folder_are_named_too(gpu1: SshMachine, tmp_path: Path) -> None:
+    key = tmp_path / "locked"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(key)], check=True)
+    with pytest.raises(LoginError, match="a passphrase"):
+        SshConnection(gpu1.machine(key=key), stall_s=5)
+    with pytest.raises(LoginError, match="directory"):
+        SshConnection(gpu1.machine(key=tmp_path), stall_s=5)
+
+
+def test_a_key_with_windows_line_ends_works_on_both_roads(
+    gpu1: SshMachine, tmp_path: Path, program: str | None
+) -> None:
+    key = tmp_path / "id"
+    key.write_bytes(gpu1.user_key.read_bytes().replace(b"\n", b"\r\n"))
+    key.chmod(0o600)
+    machine = gpu1.machine(key=key, model_dir=str(gpu1.fresh_folder()))
+    (Path(machine.model_dir) / "x").write_bytes(b"abc")
+    transport = SshTransport(machine, ssh_program=program)
+    transport.pull(f"{machine.model_dir}/x", tmp_path / "x")
+    transport.close()
+
+
+def test_a_machine_that_wants_more_than_the_key_is_a_login_error_that_names_it(tmp_path: Path) -> None:
+    strict = make_ssh_machine(
+        tmp_path, "gpu1", first_lines="PasswordAuthentication yes\nAuthenticationMethods publickey,password\n"
+    )
+    try:
+        with pytest.raises(LoginError, match="asks for more: password") as caught:
+            SshTransport(strict.machine(), ssh_program=None).stat("/")
+    finally:
+        strict.stop()
+    assert "AuthenticationMethods" in caught.value.hint
+
+
 # Connections.
 
 
@@ -153,13 +266,102 @@ def test_a_machine_that_falls_silent_is_given_up_at_the_deadline(gpu1: SshMachin
             connection = opened.enter_context(silent.accept()[0])
             connection.sendall(says)
 
-        import threading
-
         answering = threading.Thread(target=answer)
         answering.start()
         with pytest.raises(UnreachableError, match="within 1 s"):
             SshConnection(machine, stall_s=5, connect_deadline_s=1.0)
         answering.join(20)
+
+
+@pytest.mark.parametrize(("direction", "after_bytes"), [("down", 0), ("down", 60), ("up", 0), ("up", 60)])
+def test_a_connection_that_is_closed_before_the_login_is_tried_again(
+    gpu1: SshMachine, proxy: FaultyProxy, tmp_path: Path, direction: Literal["down", "up"], after_bytes: int
+) -> None:
+    machine = through(proxy, gpu1, tmp_path)
+    proxy.arm("cut", after_bytes, direction=direction)
+    SshConnection(machine, stall_s=5).close()
+    assert (proxy.happened, proxy.connections) == (1, 2)
+
+
+def test_a_machine_that_turns_everybody_away_is_given_up_after_a_few_tries(
+    gpu1: SshMachine, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "CONNECT_WAIT_S", 0.01)
+    machine = through(proxy, gpu1, tmp_path)
+    proxy.every = True
+    proxy.arm("cut", 0)
+    with pytest.raises(UnreachableError, match=r"\(tried 5 times\)"):
+        SshConnection(machine, stall_s=5)
+    assert proxy.connections == ssh.CONNECT_TRIES
+
+
+def test_a_machine_beyond_its_limit_of_logins_lets_dfld_in_when_there_is_room(tmp_path: Path) -> None:
+    busy = make_ssh_machine(tmp_path, "gpu1", startups="MaxStartups 1:100:1")
+    proxy = FaultyProxy(busy.port)
+
+    def somebody() -> socket.socket | None:
+        line = socket.create_connection(("127.0.0.1", busy.port))
+        if line.recv(4) == b"SSH-":
+            return line
+        line.close()
+        return None
+
+    try:
+        machine = through(proxy, busy, tmp_path)
+        with until(somebody, "a place before the login"):
+            connecting = ThreadPoolExecutor(1).submit(SshConnection, machine, stall_s=5)
+            until(lambda: proxy.connections > 1, "the first refusal")
+        connecting.result(30).close()
+    finally:
+        proxy.close()
+        busy.stop()
+
+
+@pytest.mark.parametrize("after_bytes", [0, 30, 100, 400, 900, 1300, 1500, 1700, 1900, 2100, 2300, 2500])
+def test_a_handshake_with_one_flipped_bit_ends_well_or_in_an_error_of_the_machine(
+    gpu1: SshMachine, proxy: FaultyProxy, tmp_path: Path, after_bytes: int
+) -> None:
+    machine = through(proxy, gpu1, tmp_path)
+    proxy.every = True
+    proxy.arm("flip", after_bytes)
+    with contextlib.suppress(TransportError):  # anything else is what this test is about
+        SshConnection(machine, stall_s=5, connect_deadline_s=3).close()
+
+
+@pytest.mark.parametrize("order", ["status first", "output first", "nothing but the status"])
+def test_a_command_counts_whatever_comes_first_and_when_the_channel_is_closed_at_once(
+    tmp_path: Path, order: str
+) -> None:
+    printed = b"" if order == "nothing but the status" else b"4711\n"
+    go = threading.Event()
+
+    def answer(channel: paramiko.Channel) -> None:
+        if order == "status first":
+            channel.send_exit_status(3)
+            go.wait(20)
+        channel.sendall(printed)
+        channel.send_exit_status(3)
+        channel.shutdown_write()
+        channel.close()
+
+    server = OddServer(tmp_path, answer)
+    connection = SshConnection(server.machine, stall_s=10)
+    try:
+        for _ in range(30 if order != "status first" else 1):
+            threading.Timer(0.3, go.set).start()
+            assert connection.run("cat pid", timeout_s=10) == CommandResult(3, printed.decode().strip())
+    finally:
+        connection.close()
+        server.close()
+
+
+def test_a_channel_that_is_closed_without_a_status_is_a_lost_connection(tmp_path: Path) -> None:
+    server = OddServer(tmp_path, lambda channel: channel.close())
+    connection = SshConnection(server.machine, stall_s=10)
+    with pytest.raises(ConnectionLostError, match="machine gpu1"):
+        connection.run("cat pid", timeout_s=10)
+    connection.close()
+    server.close()
 
 
 @pytest.mark.parametrize("direction", ["down", "up"])
