@@ -27,6 +27,7 @@ from daemon.commands import (
     sync,
     tune,
 )
+from daemon.commands.hints import config_in
 from daemon.commands.output import prepare_streams, tell_error
 from daemon.errors import ExitCode, UsageError
 
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare_streams()
         return _run(given)
     except DfldError as problem:
-        return tell_error(problem, as_json="--json" in given)
+        return tell_error(problem, as_json="--json" in given, config=config_in(given))
     except KeyboardInterrupt as interrupt:
         number = interrupt.args[0] if interrupt.args else signal.SIGINT
         print("dfld: terminated" if number == signal.SIGTERM else "dfld: interrupted", file=sys.stderr)
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{problem.filename}: " if problem.filename is not None else ""
         error = DfldError(f"{where}{problem.strerror or problem}")
         error.__cause__ = problem
-        return tell_error(error, as_json="--json" in given)
+        return tell_error(error, as_json="--json" in given, config=config_in(given))
 
 
 def _run(arguments: Sequence[str]) -> int:

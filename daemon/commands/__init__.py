@@ -6,6 +6,7 @@ control             dfld status, jobs, quarantine, pause, resume, drain, scan, r
 demo                dfld demo
 doctor              dfld doctor
 extract             dfld extract
+hints               commands in what is printed keep the --config that was given
 options             options that several commands share
 output              what a command prints: results, JSON and errors
 photos              dfld match, reference, backends

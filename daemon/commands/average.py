@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from daemon.commands.options import add_json_option, path_argument
+from daemon.commands.output import shown
 from daemon.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 RULES = ("mean", "median", "trimmed")
 
 EPILOG = """inputs are all files of one kind (DeepFaceLab weight files, .npy and .npz of numbers, PyTorch .pth and .pt,
-.safetensors) or all folders that hold one DeepFaceLab model.
+.safetensors) or all folders that hold a DeepFaceLab model; of several, --model names the one.
 
 example:
   dfld average gpu1/model gpu2/model gpu3/model -o averaged
@@ -38,6 +39,9 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "-o", "--out", required=True, type=path_argument, metavar="OUT", help="file or folder for the average"
     )
     parser.add_argument(
+        "--model", metavar="NAME", help="of folders that hold several models: which one, as alice or alice_SAEHD"
+    )
+    parser.add_argument(
         "--shares", type=_shares, metavar="A,B,...", help="part of each input, in any scale (default: all alike)"
     )
     parser.add_argument("--rule", choices=RULES, default="mean", help="default mean; trimmed needs five inputs")
@@ -49,19 +53,19 @@ def run_average(options: argparse.Namespace) -> int:
     """Average, and say how far apart the inputs were."""
     from sync.averaging.average_files import average_files
 
-    report = average_files(options.inputs, options.out, shares=options.shares, rule=options.rule)
+    report = average_files(options.inputs, options.out, shares=options.shares, rule=options.rule, model=options.model)
     if options.json:
         print(json.dumps(_values(report), indent=2))
         return ExitCode.OK
     for path in report.written:
-        print(f"written  {path}")
+        print(f"written  {shown(path)}")
     for name, share in report.shares.items():
         apart = report.divergence.machines[name]
-        print(f"input    {name}: share {share:.3f}, {apart.distance_rel:.2%} from the average")
-        print(f"         most in {apart.worst_tensor}")
+        print(f"input    {shown(name)}: share {share:.3f}, {apart.distance_rel:.2%} from the average")
+        print(f"         most in {shown(apart.worst_tensor)}")
     print(f"spread   {report.divergence.spread_rel:.2%} of the average's length")
     for warning in report.warnings:
-        print(f"warning  {warning}")
+        print(f"warning  {shown(warning)}")
     return ExitCode.OK
 
 

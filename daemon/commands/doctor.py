@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from daemon.commands.hints import config_of, with_config
 from daemon.commands.options import add_json_option, path_argument
 from daemon.commands.output import print_json
 from daemon.commands.service import CONFIG_PLACES
@@ -47,7 +48,7 @@ def run_doctor(options: argparse.Namespace) -> int:
 
     path = options.config or next((place for place in CONFIG_PLACES if place.is_file()), None)
     found = []
-    for one in examine(path):
+    for one in (_with_config(one, options) for one in examine(path)):
         found.append(one)
         if not options.json and not (options.quiet and one.verdict == "ok"):
             _print(one)
@@ -57,6 +58,11 @@ def run_doctor(options: argparse.Namespace) -> int:
         counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in LABELS}
         print(f"problems: {counts['problem']}, warnings: {counts['warning']}, good: {counts['ok']}")
     return worst(found)
+
+
+def _with_config(one: Diagnosis, options: argparse.Namespace) -> Diagnosis:
+    config = config_of(options)
+    return replace(one, sentence=with_config(one.sentence, config), remedy=with_config(one.remedy, config))
 
 
 def _print(one: Diagnosis) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from core.errors import DfldError
 from core.text import escaped
+from daemon.commands.hints import with_config
 from daemon.errors import ExitCode, exit_code_of
 
 
@@ -34,14 +35,18 @@ def print_json(value: Any) -> int:
     return ExitCode.OK
 
 
-def tell_error(problem: DfldError, *, as_json: bool) -> ExitCode:
-    """Print an error for a person or a program; return its exit code."""
+def tell_error(problem: DfldError, *, as_json: bool, config: str | None = None) -> ExitCode:
+    """Print an error for a person or a program; return its exit code.
+
+    `config`: what the command line named as configuration; commands that are advised name it too.
+    """
     code = exit_code_of(problem)
+    message, hint = with_config(problem.message, config), with_config(problem.hint, config)
     if as_json:
-        print(json.dumps({"error": problem.message, "hint": problem.hint, "exit_code": int(code)}))
+        print(json.dumps({"error": message, "hint": hint, "exit_code": int(code)}))
         return code
-    lines = problem.message.split("\n") if getattr(problem, "several_lines", False) else [problem.message]
+    lines = message.split("\n") if getattr(problem, "several_lines", False) else [message]
     print("dfld: " + "\n".join(map(escaped, lines)), file=sys.stderr)
-    if problem.hint:
-        print(f"  → {escaped(problem.hint)}", file=sys.stderr)
+    if hint:
+        print(f"  → {escaped(hint)}", file=sys.stderr)
     return code

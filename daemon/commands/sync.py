@@ -6,6 +6,7 @@ These work without the daemon, and beside it: a model is held by one process at 
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 import threading
@@ -13,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from daemon.commands.hints import config_of, with_config
 from daemon.commands.options import add_json_option, path_argument
-from daemon.commands.output import print_json
+from daemon.commands.output import print_json, shown
 from daemon.commands.service import CONFIG_PLACES
 from daemon.errors import ExitCode, UsageError
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from sync.types import Round
 
 WATCH_TEXT = "watch the machines and do every round that is due, until interrupted"
+FINGERPRINT = re.compile(r"(?:^|SHA256:|\s)(?P<digest>[A-Za-z0-9+/]{43})=?(?:\s|$)")
+"""32 bytes in base64, without its padding."""
 OUTCOME_EXIT = {"held": ExitCode.TEMPORARY, "aborted": ExitCode.TEMPORARY, "undone": ExitCode.FAILED}
 
 
@@ -202,7 +206,7 @@ def _rounds(config: Config, settings: SyncConfig, *, quiet: bool) -> Iterator[Ro
 def _say(step: str, machine: str, facts: Mapping[str, Any]) -> None:
     told = f"{machine}: {step}" if machine else step
     detail = facts.get("reason") or (f"iteration {facts['iteration']}" if step == "pulled" else "")
-    print(f"  {told}{f' ({detail})' if detail else ''}", file=sys.stderr)
+    print(shown(f"  {told}{f' ({detail})' if detail else ''}"), file=sys.stderr)
 
 
 def _say_nothing(_step: str, _machine: str, _facts: Mapping[str, Any]) -> None:
@@ -225,7 +229,8 @@ def _watch(rounds: Rounds, settings: SyncConfig, options: argparse.Namespace) ->
         outlook = watch.look()
         if outlook.reason != told and not options.json:
             told = outlook.reason
-            print(f"stage {outlook.stage}, every {outlook.interval} iterations: {outlook.reason}", file=sys.stderr)
+            line = f"stage {outlook.stage}, every {outlook.interval} iterations: {outlook.reason}"
+            print(shown(with_config(line, config_of(options))), file=sys.stderr)
         if outlook.finished:
             return ExitCode.OK
         if outlook.due or outlook.owing:
@@ -278,22 +283,50 @@ def _trust(settings: MachineConfig, options: argparse.Namespace) -> int:
         )
     print(f"{machine.name} ({machine.address} port {machine.port}) shows the {key.kind} key\n  {key.fingerprint}")
     print("Compare it with the machine's own: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
-    if options.fingerprint is not None:
-        agreed = options.fingerprint == key.fingerprint
-    else:
-        agreed = sys.stdin.isatty() and input("Trust it? [yes/no] ").strip().lower() == "yes"
-    if not agreed:
-        print("not trusted; nothing was written")
+    refusal = _why_not_trusted(key.fingerprint, options.fingerprint)
+    if refusal:
+        print(f"not trusted: {refusal}; nothing was written")
         return ExitCode.FAILED
     trust_host_key(key, machine.known_hosts)
     print(f"written to {machine.known_hosts}")
     return ExitCode.OK
 
 
+def _why_not_trusted(shown_fingerprint: str, expected: str | None) -> str:
+    """Compare with the expected fingerprint, or ask: on a terminal, or the other end of a pipe. Empty = trusted."""
+    if expected is not None:
+        wanted = fingerprint_in(expected)
+        return "" if wanted == shown_fingerprint else f"that is not {wanted}, which was expected"
+    print("Trust it? [yes/no] ", end="", flush=True)
+    answer = sys.stdin.readline() if sys.stdin is not None else ""
+    if not sys.stdin.isatty():
+        print()  # nobody pressed Enter on this terminal
+    if answer.strip().lower() in ("y", "yes"):
+        return ""
+    if not answer:
+        return f"nobody answered; without a terminal: --fingerprint {shown_fingerprint}, after comparing it"
+    return f"the answer was {answer.strip()!r}, expected yes"
+
+
+def fingerprint_in(text: str) -> str:
+    """Return the SHA256 fingerprint in what a person copied: the fingerprint alone, or a line of `ssh-keygen -l`. Pure.
+
+    Raise UsageError where there is none, or only one of another kind (MD5).
+    """
+    found = FINGERPRINT.search(text)
+    if found is None:
+        raise UsageError(
+            f"{text!r} is no SHA256 fingerprint",
+            hint="the machine's own: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+        )
+    return f"SHA256:{found['digest']}"
+
+
 def _list_machines(config: Config, options: argparse.Namespace) -> int:
     """Try every machine of every model, and print how far each is."""
     from daemon.machines import stage_table_of
     from sync.rounds.watch import Watch
+    from sync.trainers.proof import ROWS_COMPARED, what_is_odd
 
     found: list[dict[str, Any]] = []
     for settings in config.syncs:
@@ -308,17 +341,19 @@ def _list_machines(config: Config, options: argparse.Namespace) -> int:
                         "iteration": seen.history.iteration if seen else None,
                         "saved_s": seen.saved_s if seen else None,
                         "owes": name in outlook.owing,
-                        "error": error.message if error else "",
-                        "hint": error.hint if error else "",
+                        "loss": what_is_odd(seen.history.last_sums(ROWS_COMPARED)) if seen else "",
+                        "error": with_config(error.message, config_of(options)) if error else "",
+                        "hint": with_config(error.hint, config_of(options)) if error else "",
                     }
                 )
     if options.json:
         print_json(found)
     for row in [] if options.json else found:
         told = row["error"] or f"iteration {row['iteration']}" + (", owes a round" if row["owes"] else "")
-        print(f"{row['machine']:16} {row['model']:20} {told}")
+        told += f", {row['loss']}" if row["loss"] and not row["error"] else ""
+        print(shown(f"{row['machine']:16} {row['model']:20} {told}"))
         if row["hint"]:
-            print(f"  → {row['hint']}")
+            print(shown(f"  → {row['hint']}"))
     return ExitCode.PARTLY_FAILED if any(row["error"] for row in found) else ExitCode.OK
 
 
@@ -329,31 +364,31 @@ def _print_list(
         print_json([_round_values(one) | {"rejected_by": rejected.get(one.number)} for one in told])
         return
     if not told:
-        print("no rounds yet; dfld sync init NAME --from MACHINE is the first")
+        print(with_config("no rounds yet; dfld sync init NAME --from MACHINE is the first", config_of(options)))
     for one, record in zip(told, records, strict=True):
         when = one.started_at.astimezone().strftime("%Y-%m-%d %H:%M")
         by = f" (rejected by round {rejected[one.number]})" if one.number in rejected else ""
         who = ", ".join(one.contributors)
-        print(f"{one.number:5d}  {when}  {record.kind:8} {one.outcome:12} {who}  {one.reason}{by}")
+        reason = with_config(one.reason, config_of(options))
+        print(shown(f"{one.number:5d}  {when}  {record.kind:8} {one.outcome:12} {who}  {reason}{by}"))
 
 
 def _print_round(done: Round, options: argparse.Namespace) -> None:
     if options.json:
         print_json(_round_values(done))
         return
-    print(f"round {done.number} of {done.model.prefix}: {done.outcome}: {done.reason}")
+    lines = [f"round {done.number} of {done.model.prefix}: {done.outcome}: {done.reason}"]
     for name, measures in done.divergences.items():
         numbers = ", ".join(f"{measure} {value:.4g}" for measure, value in measures.items())
-        print(f"  {name}: iteration {done.iterations.get(name, 0)}, {numbers}")
+        lines.append(f"  {name}: iteration {done.iterations.get(name, 0)}, {numbers}")
     for title, reasons in (("left out", done.excluded), ("owes", done.fenced), ("doubted", done.doubted)):
-        for name, reason in reasons.items():
-            print(f"  {title}: {name}: {reason}")
-    for warning in done.warnings:
-        print(f"  note: {warning}")
+        lines += [f"  {title}: {name}: {reason}" for name, reason in reasons.items()]
+    lines += [f"  note: {warning}" for warning in done.warnings]
     if done.seconds:
-        print("  " + ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in done.seconds.items()))
-    for name, seconds in done.paused_s.items():
-        print(f"  {name} stood still for {seconds:.1f} s")
+        lines.append("  " + ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in done.seconds.items()))
+    lines += [f"  {name} stood still for {seconds:.1f} s" for name, seconds in done.paused_s.items()]
+    for line in lines:
+        print(shown(with_config(line, config_of(options))))
 
 
 def _round_values(done: Round) -> dict[str, Any]:

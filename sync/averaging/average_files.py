@@ -8,6 +8,7 @@ data.dat of a folder are a machine's own and are left out.
 from __future__ import annotations
 
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from sync.averaging.tensor_file import TensorFile, file_digest, sync_folder
 from sync.averaging.tensor_formats import TensorFormat, detect_format, index_tensors
 from sync.averaging.torch_files import average_torch
 from sync.errors import AverageError, DisagreementError
+from sync.rounds.places import is_weights
 
 _MODEL_FILE = re.compile(r"(?P<prefix>(?:.+_)?(?:SAEHD|AMP|AMPLegacy|Quick96|XSeg|ME|Q512))_(?P<part>.+\.npy)")
 """`<name>_<Class>_<part>`; XSeg models have no name."""
@@ -48,10 +50,16 @@ class AverageReport:
 
 
 def average_files(
-    paths: Sequence[Path], out: Path, *, shares: Sequence[float] | None = None, rule: Rule = "mean"
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    shares: Sequence[float] | None = None,
+    rule: Rule = "mean",
+    model: str | None = None,
 ) -> AverageReport:
     """Average `paths`, all files of one format or all folders of one DeepFaceLab model, into `out`.
 
+    `model`: of folders that hold several models, the one that is meant, with its class (`alice_SAEHD`) or without.
     `shares`: one number per path, in any scale; only for the mean. Existing files at `out` are replaced, each at
     once and only after everything was averaged. Raise FormatError for an input that is no file of tensors or is
     hostile, DisagreementError where inputs do not fit each other or hold NaN, AverageError for a full disk.
@@ -59,7 +67,9 @@ def average_files(
     labels = _labels(paths)
     weights = _shares(labels, shares, rule)
     if all(path.is_dir() for path in paths):
-        return _average_folders(labels, out, weights, AverageSettings(rule=rule))
+        return _average_folders(labels, out, weights, AverageSettings(rule=rule), model)
+    if model is not None:
+        raise DisagreementError(f"the model {model!r} is named, and the inputs are files", hint="leave --model out")
     for path in paths:
         if path.is_dir() or not path.exists():
             what = "a folder, others are files" if path.is_dir() else "not there"
@@ -90,14 +100,14 @@ def _shares(labels: Mapping[str, Path], shares: Sequence[float] | None, rule: Ru
 
 
 def _average_folders(
-    labels: Mapping[str, Path], out: Path, shares: Mapping[str, float], settings: AverageSettings
+    labels: Mapping[str, Path],
+    out: Path,
+    shares: Mapping[str, float],
+    settings: AverageSettings,
+    model: str | None,
 ) -> AverageReport:
     models = {label: _models_in(folder) for label, folder in labels.items()}
-    common = set.intersection(*(set(found) for found in models.values()))
-    if len(common) != 1:
-        found = {label: sorted(names) for label, names in models.items()}
-        raise DisagreementError(f"the folders have {len(common)} models in common, expected one: {found}")
-    prefix = common.pop()
+    prefix = _chosen_model(models, model)
     parts = models[next(iter(models))][prefix]
     for label, names in models.items():
         difference = sorted(parts ^ names[prefix])
@@ -114,12 +124,40 @@ def _average_folders(
     return _average_all(files, outputs, shares, settings, warnings)
 
 
+def _chosen_model(models: Mapping[str, Mapping[str, object]], wanted: str | None) -> str:
+    """Return the prefix of the model that is meant: the named one, or the only one that all folders hold."""
+    common = sorted(set.intersection(*(set(found) for found in models.values())))
+    fitting = [prefix for prefix in common if wanted in (None, prefix, _name_of(prefix))]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not common:
+        found = "; ".join(f"{label} has {_listed(sorted(names))}" for label, names in models.items())
+        raise DisagreementError(f"the folders have no model in common: {found}")
+    if not fitting:
+        raise DisagreementError(
+            f"there is no model {wanted!r} in all folders", hint=f"they have in common: {_listed(common)}"
+        )
+    raise DisagreementError(
+        f"the folders have {len(fitting)} models in common{'' if wanted is None else f' that are named {wanted!r}'}: "
+        f"{_listed(fitting)}",
+        hint=f"name one with --model, as --model {shlex.quote(fitting[0])}",
+    )
+
+
+def _name_of(prefix: str) -> str:
+    return prefix.rpartition("_")[0]
+
+
+def _listed(prefixes: Sequence[str]) -> str:
+    return ", ".join(map(repr, prefixes)) or "no model"
+
+
 def _models_in(folder: Path) -> dict[str, set[str]]:
     """Prefix → parts of the weight files in a folder; optimizer files are left out."""
     models: dict[str, set[str]] = {}
     for path in folder.iterdir():
         match = _MODEL_FILE.fullmatch(path.name)
-        if match and path.is_file() and not path.name.endswith("_opt.npy"):
+        if match and path.is_file() and is_weights(match["part"]):
             models.setdefault(match["prefix"], set()).add(match["part"])
     return models
 

@@ -15,6 +15,7 @@ from sync.averaging.compare import agree_on_options, agree_on_start, agree_on_te
 from sync.averaging.gates import GateSettings, refuse_cold_start, refuse_idle
 from sync.errors import RoundError
 from sync.rounds.standing import Standing
+from sync.trainers.proof import what_is_odd
 from sync.types import Snapshot
 
 
@@ -54,7 +55,9 @@ def sort_out(snapshots: Mapping[str, Snapshot], standing: Standing, gates: GateS
         {machine: snapshots[machine].iteration for machine in candidates},
         {machine: snapshots[machine].options for machine in candidates},
     )
-    return Candidates(candidates, fitting, refused, work, by_options.warnings + phases)
+    odd = {machine: what_is_odd(snapshots[machine].recent_losses) for machine in candidates}
+    losses = tuple(f"{machine}: {words}" for machine, words in odd.items() if words)
+    return Candidates(candidates, fitting, refused, work, by_options.warnings + phases + losses)
 
 
 def index_snapshots(

@@ -117,12 +117,17 @@ class LossHistory:
     def median_at(self, iteration: int, window: int) -> float | None:
         """Median of the summed columns over the `window` rows that end at `iteration`; None without half of them.
 
-        Rows that are not finite are left out: GAN terms can jump, and a NaN is told by the gates.
+        Rows that are not finite are left out: GAN terms can jump, and a NaN is told by the gates. Two finite float32
+        numbers have a finite sum in float64.
         """
         stop = len(self.losses) - (self.iteration - iteration)
-        rows = self.losses[max(0, stop - window) : max(0, stop)].sum(axis=1)
-        rows = rows[np.isfinite(rows)]
+        kept = self.losses[max(0, stop - window) : max(0, stop)].astype(np.float64)
+        rows = kept[np.isfinite(kept).all(axis=1)].sum(axis=1)
         return float(np.median(rows)) if len(rows) and len(rows) * 2 >= window else None
+
+    def last_sums(self, count: int) -> tuple[float, ...]:
+        """Return the sums of the last rows, oldest first, whatever they are."""
+        return tuple(float(sum(map(float, row))) for row in self.losses[-count:])
 
 
 def look(table: StageTable, state: StageState, history: LossHistory, options: str) -> StageState:

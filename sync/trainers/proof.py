@@ -64,13 +64,23 @@ def why_doubted(before: LossLevel | None, after: Losses) -> str:
 
     Without a level from before (a machine that just joined) only numbers that are no numbers are doubted.
     """
-    if not all(map(math.isfinite, after)):
-        return "the loss is not a number"
+    odd = what_is_odd(after)
+    if odd:
+        return odd
     if before is None or not after:
         return ""
     limit = before.median + max(DEVIATIONS_ALLOWED * before.deviation, SHARE_ALLOWED * abs(before.median))
     now = median(after)
     return "" if now <= limit else f"the loss went from {before.median:.4f} to {now:.4f}, more than {limit:.4f}"
+
+
+def what_is_odd(losses: Losses) -> str:
+    """Return what is to be said of losses that are infinite or no numbers at all; nothing of finite ones."""
+    infinite, undefined = sum(map(math.isinf, losses)), sum(map(math.isnan, losses))
+    if not infinite and not undefined:
+        return ""
+    kinds = [f"{infinite} are infinite"] * bool(infinite) + [f"{undefined} are no number"] * bool(undefined)
+    return f"of its last {len(losses)} losses {' and '.join(kinds)}"
 
 
 def is_bad_for_most(doubts: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from daemon.cli import main
+from tests.sync.standin_trainer import write_model
 
 
 @pytest.fixture
@@ -52,6 +53,75 @@ def test_a_pickle_dressed_as_npy_is_refused(files: list[str], tmp_path: Path) ->
     np.save(tmp_path / "2.npy", array, allow_pickle=True)
     assert main(["average", *files, "-o", str(tmp_path / "mean.npy")]) == 1
     assert not (tmp_path / "mean.npy").exists()
+
+
+def two_models(folder: Path, seed: int, *names: str) -> str:
+    folder.mkdir()
+    for name in names:
+        write_model(folder, name, seed=seed, iteration=5)
+    return str(folder)
+
+
+@pytest.mark.parametrize("wanted", ["alice", "alice_SAEHD"])
+def test_of_folders_with_several_models_the_named_one_is_averaged(tmp_path: Path, wanted: str) -> None:
+    folders = [two_models(tmp_path / str(seed), seed, "alice", "alice old") for seed in (1, 2)]
+    assert main(["average", *folders, "-o", str(tmp_path / "mean"), "--model", wanted]) == 0
+    assert {path.name.partition("_SAEHD_")[0] for path in (tmp_path / "mean").iterdir()} == {"alice"}
+
+
+def test_a_model_that_is_not_named_or_not_there_is_told_with_the_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [two_models(tmp_path / str(seed), seed, "alice", "alice old") for seed in (1, 2)]
+    assert main(["average", *folders, "-o", str(tmp_path / "mean")]) == 1
+    told = capsys.readouterr().err
+    assert "the folders have 2 models in common: 'alice old_SAEHD', 'alice_SAEHD'" in told
+    assert "--model 'alice old_SAEHD'" in told
+    assert main(["average", *folders, "-o", str(tmp_path / "mean"), "--model", "bob"]) == 1
+    told = capsys.readouterr().err
+    assert "there is no model 'bob' in all folders" in told
+    assert "'alice old_SAEHD', 'alice_SAEHD'" in told
+    other = two_models(tmp_path / "3", 3, "carol")
+    assert main(["average", folders[0], other, "-o", str(tmp_path / "mean")]) == 1
+    told = capsys.readouterr().err
+    assert "no model in common" in told
+    assert "'carol_SAEHD'" in told
+    assert not (tmp_path / "mean").exists()
+
+
+def test_one_name_of_two_classes_needs_its_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [two_models(tmp_path / str(seed), seed, "alice") for seed in (1, 2)]
+    for folder in map(Path, folders):
+        for path in list(folder.iterdir()):
+            (folder / path.name.replace("SAEHD", "ME")).write_bytes(path.read_bytes())
+    assert main(["average", *folders, "-o", str(tmp_path / "mean"), "--model", "alice"]) == 1
+    assert "'alice_ME', 'alice_SAEHD'" in capsys.readouterr().err
+    assert main(["average", *folders, "-o", str(tmp_path / "mean"), "--model", "alice_SAEHD"]) == 0
+
+
+def test_a_model_is_not_named_for_files(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["average", *files, "-o", str(tmp_path / "mean.npy"), "--model", "alice"]) == 1
+    assert "leave --model out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["data.dat", "encoder.npy"])
+def test_an_empty_file_is_called_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str) -> None:
+    folders = [two_models(tmp_path / str(seed), seed, "alice") for seed in (1, 2)]
+    (tmp_path / "2" / f"alice_SAEHD_{part}").write_bytes(b"")
+    assert main(["average", *folders, "-o", str(tmp_path / "mean")]) == 1
+    told = capsys.readouterr().err
+    assert "empty" in told or "0 bytes" in told
+    assert f"2/alice_SAEHD_{part}" in told
+
+
+def test_names_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b[31m\x07\u202e"
+    folders = [two_models(tmp_path / f"{seed}{evil}", seed, "alice") for seed in (1, 2)]
+    assert main(["average", *folders, "-o", str(tmp_path / f"mean{evil}")]) == 0
+    assert main(["average", folders[0], str(tmp_path / f"none{evil}"), "-o", str(tmp_path / "mean")]) == 1
+    told = "".join(capsys.readouterr())
+    assert not set(told) & {"\x1b", "\x07", "\u202e"}
+    assert "\\x1b[31m" in told
 
 
 def test_real_models_average_to_their_known_mean(shared: Path, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import main
+from daemon.commands.sync import fingerprint_in
+from daemon.errors import UsageError
 from tests.sync.fleet import Fleet, make_fleet
 from tests.sync.sshd import SshMachine
 from tests.sync.training import MODEL
@@ -153,7 +155,7 @@ def test_trust_shows_the_fingerprint_and_writes_it_only_when_it_is_the_expected_
     known = tmp_path / "known_hosts"
     config = ssh_config(ssh_machines[0], tmp_path, known)
 
-    code, out, _ = run(capsys, "machines", "trust", "gpu1", "--fingerprint", "SHA256:wrong", "--config", config)
+    code, out, _ = run(capsys, "machines", "trust", "gpu1", "--fingerprint", f"SHA256:{'x' * 43}", "--config", config)
     assert (code, known.exists()) == (1, False)
     shown = next(word for word in out.split() if word.startswith("SHA256:"))
     code, _, _ = run(capsys, "machines", "trust", "gpu1", "--fingerprint", shown, "--config", config)
@@ -164,6 +166,30 @@ def test_trust_shows_the_fingerprint_and_writes_it_only_when_it_is_the_expected_
     known.write_text(f"[127.0.0.1]:{ssh_machines[0].port} " + Path(f"{ssh_machines[1].host_key}.pub").read_text())
     code, _, err = run(capsys, "machines", "trust", "gpu1", "--config", config)
     assert (code, "holds another key" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "trusted"),
+    [("y\n", True), ("yes\n", True), (" YES ", True), ("", False), ("no\n", False), ("\n", False)],
+)
+def test_trust_takes_a_piped_answer(ssh_machines: list[SshMachine], tmp_path: Path, answer: str, trusted: bool) -> None:
+    known = tmp_path / "known_hosts"
+    config = ssh_config(ssh_machines[0], tmp_path, known)
+    command = [sys.executable, "-m", "daemon", "machines", "trust", "gpu1", "--config", config]
+    done = subprocess.run(command, cwd=ROOT, input=answer, capture_output=True, text=True, check=False)
+    assert (done.returncode, known.exists()) == ((0, True) if trusted else (1, False)), done.stdout + done.stderr
+    if not answer:
+        shown = next(word for word in done.stdout.split() if word.startswith("SHA256:"))
+        assert f"--fingerprint {shown}" in done.stdout
+
+
+def test_a_fingerprint_is_taken_as_ssh_keygen_prints_it() -> None:
+    digest = "uNiVztksCsDhcc0u9e8BrrVPqTOqXtgoDpx+AmGZx/s"
+    for text in (digest, f"SHA256:{digest}", f"SHA256:{digest}=", f"256 SHA256:{digest} root@gpu1 (ED25519)"):
+        assert fingerprint_in(text) == f"SHA256:{digest}"
+    for text in ("", "yes", "MD5:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48", digest[:-1], digest + "A"):
+        with pytest.raises(UsageError, match="no SHA256 fingerprint"):
+            fingerprint_in(text)
 
 
 def test_the_hook_line_is_printed_and_its_program_lies_on_the_machine(

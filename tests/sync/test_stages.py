@@ -20,6 +20,7 @@ from sync.rounds.stages import (
     recent_loss,
     target_reached,
 )
+from sync.trainers.proof import what_is_odd
 
 TREND = StageTable()
 
@@ -165,3 +166,18 @@ def test_tables_that_make_no_sense_are_refused(stages: tuple[StageSettings, ...]
 def test_an_interval_of_nothing_is_refused() -> None:
     with pytest.raises(DisagreementError, match="1 or more"):
         StageSettings("a", 0)
+
+
+@pytest.mark.parametrize("odd", [(np.inf, 0.1), (np.nan, 0.1), (np.inf, -np.inf), (3e38, 3e38)])
+def test_losses_that_are_no_numbers_warn_of_nothing_and_are_told(odd: tuple[float, float]) -> None:
+    rows = np.full((6000, 2), 0.1, np.float32)
+    rows[-800:] = odd
+    history = LossHistory(20_000, rows)
+    assert look(StageTable(), StageState(), history, "x").stage == 0
+    assert recent_loss(history) == (pytest.approx(6e38) if odd == (3e38, 3e38) else None)
+    words = what_is_odd(history.last_sums(500))
+    if odd == (3e38, 3e38):
+        assert words == ""
+    else:
+        kind = "infinite" if odd == (np.inf, 0.1) else "no number"
+        assert words == f"of its last 500 losses 500 are {kind}"
