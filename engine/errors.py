@@ -2,6 +2,7 @@
 
 EngineError
 ├── InputError             the video, frame or photo handed in cannot be used
+│   ├── PictureError           the bytes of one picture, which others may stand beside
 │   └── InputUnavailableError  for a reason outside it, such as a failing disk (retryable)
 ├── ReferencePhotoError    no identity can be made of the reference photos
 ├── ModelError             model files missing, unloadable, or the wrong accelerator
@@ -20,6 +21,10 @@ class EngineError(DfldError):
 
 class InputError(EngineError):
     """The video, image folder or frame cannot be used: not a video, no video stream, zero frames, unreadable."""
+
+
+class PictureError(InputError):
+    """One image file cannot be decoded: damaged, of a format that dfld does not read, or without its library."""
 
 
 class InputUnavailableError(InputError):

@@ -11,5 +11,6 @@ seek        where to start decoding so that the rest comes out the same
 pixels      decoded frames -> arrays, the right way up
 stretch     only the frames from one time to another
 images      a folder of images as frames
+pictures    one image file -> pixels, whatever its format
 image_size  the size that an image file's header states
 """

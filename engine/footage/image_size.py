@@ -1,14 +1,23 @@
 """The size that an image file's header states, before anything is decoded or allocated for it.
 
-A picture of a few kilobytes can ask for gigabytes. Knows PNG, JPEG, BMP, WebP and TIFF; reads bytes, decodes nothing.
+A picture of a few kilobytes can ask for gigabytes. Knows PNG, JPEG, BMP, WebP, GIF and TIFF; reads bytes, decodes
+nothing. The sizes of AVIF and HEIC are told by the libraries that read them (engine.footage.pictures).
 """
 
 from __future__ import annotations
 
 import struct
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-"""Endings, in lower case, of the files that dfld takes for pictures: footage and reference photos alike."""
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"}
+)
+"""Endings, in lower case, of the files that dfld takes for the frames of a folder."""
+PHOTO_SUFFIXES = IMAGE_SUFFIXES | {
+    ".jfif", ".gif",
+    # Not read: taken all the same, so that such a photo is left out with its reason and not without a word.
+    ".jxl", ".jp2", ".psd", ".exr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
+}  # fmt: skip
+"""Endings, in lower case, of the files that dfld takes for reference photos in a folder of them."""
 
 _JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15; DHT, JPG and DAC are not
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_SHORT = 256, 257, 3
@@ -25,6 +34,8 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         if data.startswith(b"BM"):
             width, height = _two("<ii", data, 18)
             return width, abs(height)  # negative: rows from the top
+        if data.startswith(b"GIF8"):
+            return _two("<HH", data, 6)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp_size(data)
         if data[:4] in (b"II*\0", b"MM\0*"):

@@ -4,21 +4,22 @@ For frames extracted earlier by other tools. Subfolders, other files and symboli
 not lead out of itself. Not for reference photos (engine.identity.identity reads those).
 
 A frame's index is the image's place among the sorted names, unreadable images included. Of several images with one
-stem (`a.jpg`, `a.png`) the first by name is taken: DeepFaceLab joins faces to frames by stem. EXIF orientation is
-applied; gray, 16-bit and transparent images become 8-bit BGR.
+stem (`a.jpg`, `a.png`) the first by name is taken: DeepFaceLab joins faces to frames by stem. Which formats are read,
+and how they become upright 8-bit BGR: engine.footage.pictures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from core.opening import read_regular
-from engine.errors import InputError, InputUnavailableError
+from core.opening import RefusedFileError, read_regular
+from engine.errors import InputError, InputUnavailableError, PictureError
 from engine.footage.contract import (
     PASSING_TROUBLES,
     DecodedFrame,
@@ -28,12 +29,15 @@ from engine.footage.contract import (
     height_for_width,
     refuse_oversize,
 )
-from engine.footage.image_size import IMAGE_SUFFIXES, image_size
+from engine.footage.image_size import IMAGE_SUFFIXES
+from engine.footage.pictures import decode_picture
 from engine.steps import Step, no_step
 from engine.types import Cursor, Frame, Image
 
 MAX_IMAGE_BYTES = 512 * 1024 * 1024
 """A larger file is not read: beyond any still photograph, and it would not fit a worker's memory."""
+REASONS_NAMED = 3
+"""So many images that could not be read are named with their reasons; a folder may hold thousands."""
 NO_CLOCK = Fraction(1, 1)
 """Images have no time; their pts is None and this unit says nothing."""
 
@@ -93,9 +97,12 @@ class ImageFolderReader(FrameReader):
             )
         self._start = after.next_frame if after is not None else 0
         self._step = step
-        first = next((image for file in self._files if (image := _read(file, within)) is not None), None)
+        self._unread: list[str] = []
+        """Of the images that could not be read, the first few, each with its reason."""
+        first = next((image for image in map(self._read, self._files) if image is not None), None)
         if first is None:
-            raise InputError(f"{folder}: none of its {len(self._files)} images can be read")
+            raise InputError(f"{folder}: none of its {len(self._files)} images can be read: {'; '.join(self._unread)}")
+        self._unread.clear()
         self.info = VideoInfo(
             path=folder,
             kind="images",
@@ -113,7 +120,11 @@ class ImageFolderReader(FrameReader):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return self.info.warnings
+        if not self._unread:
+            return self.info.warnings
+        more = ", among them" if self.packets_damaged > len(self._unread) else ""
+        told = f"{self.packets_damaged} of {len(self._files)} images could not be read{more}: {'; '.join(self._unread)}"
+        return (*self.info.warnings, told)
 
     def __next__(self) -> DecodedFrame:
         return next(self._images)
@@ -123,7 +134,7 @@ class ImageFolderReader(FrameReader):
 
     def _walk(self) -> Iterator[DecodedFrame]:
         for index, file in enumerate(self._files[self._start :], self._start):
-            pixels = _read(file, self._within)
+            pixels = self._read(file)
             if pixels is None:
                 self.packets_damaged += 1
                 self._step()
@@ -131,22 +142,32 @@ class ImageFolderReader(FrameReader):
             self.frames_decoded += 1
             yield DecodedImage(pixels, index=index, name=file.name, packets_damaged=self.packets_damaged)
 
+    def _read(self, file: Path) -> Image | None:
+        """Return an image; None when it cannot be used, with the reason among `_unread`."""
+        try:
+            return read_image(file, within=self._within)
+        except InputUnavailableError:
+            raise
+        except InputError as problem:
+            if len(self._unread) < REASONS_NAMED:
+                self._unread.append(problem.message)
+            return None
 
-def _read(file: Path, within: Sequence[Path] | None) -> Image | None:
-    """Return an image as (H, W, 3) uint8 BGR, upright; None when it cannot be read or is larger than dfld takes."""
+
+def read_image(file: Path, *, within: Sequence[Path] | None = None) -> Image:
+    """Read an image file as (H, W, 3) uint8 BGR, upright, without its transparency; `within`: see core.opening.
+
+    Raise PictureError when it cannot be read or decoded, InputError when it is larger than dfld takes,
+    InputUnavailableError when reading failed for a reason outside it.
+    """
     try:
         data = read_regular(file, within=within, max_bytes=MAX_IMAGE_BYTES)
-        size = image_size(data)
-        if size is None:
-            return None
-        refuse_oversize(file, *size)
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except RefusedFileError as error:
+        raise PictureError(f"{file.name} {error.strerror}") from error
     except OSError as error:
         if error.errno in PASSING_TROUBLES or isinstance(error, BlockingIOError):  # a file server holds a lease on it
             raise InputUnavailableError(
                 f"{file}: reading it failed: {error.strerror}", hint="check the disk or network share it lies on"
             ) from error
-        return None
-    except (InputError, cv2.error):
-        return None
-    return None if pixels is None else np.asarray(pixels, np.uint8)
+        raise PictureError(f"{file.name} cannot be read: {error.strerror}") from error
+    return decode_picture(data, file.name, partial(refuse_oversize, file))

@@ -23,7 +23,7 @@ from engine.identity.reference_photos import (
     list_photos,
     look_at_photo,
     name_photos,
-    read_photo,
+    open_photo,
 )
 from engine.identity.reference_set import (
     cluster_centres,
@@ -120,7 +120,8 @@ def _look_at(photos: Sequence[Path], backend: Backend, *, largest_face: bool, ro
     denied: PermissionError | None = None
     for path, label in zip(paths, name_photos(paths), strict=True):
         try:
-            outcome = look_at_photo(read_photo(path), label, backend, largest_face=largest_face)
+            photo = open_photo(path)
+            outcome = look_at_photo(photo.pixels, label, backend, largest_face=largest_face, halved=photo.halved)
         except ReferencePhotoError as problem:
             outcome = PhotoReport(label, False, UNREADABLE, problem.message)
             denied = problem.__cause__ if isinstance(problem.__cause__, PermissionError) else denied

@@ -7,24 +7,27 @@ What an Identity is made of its faces is engine.identity.identity's business. No
 
 from __future__ import annotations
 
+import math
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.opening import RefusedFileError, read_regular
 from engine.backends.backend import Backend
 from engine.backends.warps import roll_deg
-from engine.errors import ReferencePhotoError
-from engine.footage.image_size import IMAGE_SUFFIXES, image_size
+from engine.errors import PictureError, ReferencePhotoError
+from engine.footage.image_size import PHOTO_SUFFIXES
+from engine.footage.pictures import MID_GREY, decode_picture
 from engine.types import Face, Image
 
 MAX_PHOTO_BYTES = 200 << 20  # a 100 megapixel PNG; more is a mistake
 MAX_PHOTO_PX = 200_000_000  # 600 MB decoded; a small file can ask for far more
 MAX_PHOTO_SIDE_PX = 4096  # larger photos are halved until they fit: no recogniser reads more than 150 px of a face
+PANORAMA_FROM = 2  # sides; the widest usual photo is 16:9
 MAX_PHOTOS = 10_000
 
 # A narrower face has less than a third of the 112 to 150 px that recognisers read: its embedding is mostly guesswork.
@@ -37,6 +40,12 @@ UPRIGHT_ROLL_DEG = 60.0
 TURNED_CONFIDENCE = 0.7
 # A face that fills the photo is found with some room round it: this share of each side is added.
 BORDER_SHARE = 0.5
+# The narrowest face that a detector is sure to see, px of the picture that it is given.
+DETECTED_FROM_PX = 24
+# A panorama is looked at in so many pieces at most: a strip of 16000x100 px is no photo.
+MOST_PIECES = 40
+# Two detections that share more of the smaller one are one face.
+SAME_FACE_SHARE = 0.5
 QUARTER_TURNS = (0, 90, 270, 180)  # most frequent first: upright, then how phones are held
 
 USED = "used"
@@ -102,10 +111,10 @@ def _photos_at(path: Path) -> list[Path]:
             return [path]
     except FileNotFoundError as problem:
         raise ReferencePhotoError(f"reference photo {path} does not exist", hint="check the path") from problem
-    inside = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES and one.is_file())
+    inside = sorted(one for one in path.iterdir() if one.suffix.lower() in PHOTO_SUFFIXES and one.is_file())
     if not inside:
         raise ReferencePhotoError(
-            f"reference folder {path} holds no images", hint=f"expected {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f"reference folder {path} holds no images", hint=f"expected {', '.join(sorted(PHOTO_SUFFIXES))}"
         )
     return inside
 
@@ -118,60 +127,83 @@ def name_photos(photos: Sequence[Path]) -> tuple[str, ...]:
     )
 
 
-def read_photo(path: Path) -> Image:
-    """Read a photo as (H, W, 3) uint8 BGR, turned as its EXIF says, transparency laid over grey.
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo as it is looked at."""
 
-    Raise ReferencePhotoError when it cannot be read or is no image.
+    pixels: Image
+    """(H, W, 3) uint8 BGR, turned as its EXIF says, transparency laid over grey."""
+    halved: int = 0
+    """How often it was halved to fit: px of the file are `2 ** halved` times those of `pixels`."""
+
+
+def read_photo(path: Path) -> Image:
+    """Return the pixels of `open_photo`."""
+    return open_photo(path).pixels
+
+
+def open_photo(path: Path) -> Photo:
+    """Read a photo, upright.
+
+    A large one is halved until its area is that of MAX_PHOTO_SIDE_PX squared at most; one that is not a panorama,
+    until each side fits. Raise ReferencePhotoError when it cannot be read or is no image.
     """
     import cv2
 
-    data = _read_bytes(path)
-    size = image_size(data)
-    if size is None:
-        raise ReferencePhotoError(f"reference photo {path} is not a JPEG, PNG, WebP, BMP or TIFF image")
-    if size[0] * size[1] > MAX_PHOTO_PX:
-        raise ReferencePhotoError(
-            f"reference photo {path} is {size[0]}x{size[1]} px, at most {MAX_PHOTO_PX // 1_000_000} megapixels are read"
-        )
+    what = f"reference photo {path}"
     try:
-        packed = np.frombuffer(data, dtype=np.uint8)
-        raw = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED)
-        if raw is not None and raw.ndim == 3 and raw.shape[2] == 4:
-            image: Image | None = _over_grey(np.asarray(raw))
-        else:
-            image = None if raw is None else np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), dtype=np.uint8)
-    except cv2.error as problem:
-        raise ReferencePhotoError(f"reference photo {path} cannot be decoded: {problem.err}") from problem
-    if image is None or image.ndim != 3 or 0 in image.shape:
-        raise ReferencePhotoError(f"reference photo {path} is damaged: it cannot be decoded")
-    while max(image.shape[:2]) > MAX_PHOTO_SIDE_PX:
+        image = decode_picture(_read_bytes(path), what, partial(_refuse_oversize, what), backdrop=MID_GREY)
+    except PictureError as problem:
+        raise ReferencePhotoError(problem.message, hint=problem.hint) from problem
+    halved = 0
+    while not _fits(*image.shape[:2]):
         image = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return image
+        halved += 1
+    return Photo(image, halved)
+
+
+def _refuse_oversize(what: str, width: int, height: int) -> None:
+    if width <= 0 or height <= 0:
+        raise ReferencePhotoError(f"{what} is damaged: its header says {width}x{height} px")
+    if width * height > MAX_PHOTO_PX:
+        raise ReferencePhotoError(
+            f"{what} is {width}x{height} px, at most {MAX_PHOTO_PX // 1_000_000} megapixels are read"
+        )
+
+
+def _fits(height: int, width: int) -> bool:
+    if is_panorama(height, width):
+        return height * width <= MAX_PHOTO_SIDE_PX**2
+    return max(height, width) <= MAX_PHOTO_SIDE_PX
+
+
+def is_panorama(height: int, width: int) -> bool:
+    """Say whether a picture is so long that a detector, which sees all of it at once, sees little of anything in it."""
+    return max(height, width) > PANORAMA_FROM * min(height, width)
 
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        if not path.is_file():
-            raise ReferencePhotoError(f"reference photo {path} is not a file")
-        size = path.stat().st_size
-        if size > MAX_PHOTO_BYTES:
-            raise ReferencePhotoError(f"reference photo {path} has {size} bytes, more than {MAX_PHOTO_BYTES}")
-        return path.read_bytes()
+        return read_regular(path, within=None, follow_links=True, max_bytes=MAX_PHOTO_BYTES)
+    except RefusedFileError as problem:
+        raise ReferencePhotoError(f"reference photo {path} {problem.strerror}") from problem
     except OSError as problem:
         raise ReferencePhotoError(f"reference photo {path} cannot be read: {problem.strerror}") from problem
 
 
 def look_at_photo(
-    image: Image, name: str, backend: Backend, *, largest_face: bool = False
+    image: Image, name: str, backend: Backend, *, largest_face: bool = False, halved: int = 0
 ) -> ReferenceFace | PhotoReport:
     """Given a photo, return its one unambiguous face, or the report that says why it has none.
 
     One face is unambiguous; so is a face beside which all others are at most a third as wide. `largest_face` takes
-    the largest of several. A face narrower than MIN_FACE_PX is never used.
+    the largest of several. A face narrower than MIN_FACE_PX is never used. `halved`: that of `Photo`, so that sizes
+    are told in px of the file.
     """
     turned, found, seen = _find_faces(image, backend)
     if not found:
-        return PhotoReport(name, False, NO_FACE, "no face found, upright, turned or with a border")
+        told = "no face found, upright, turned or with a border"
+        return PhotoReport(name, False, NO_FACE, told + _too_small_to_see(image, backend, halved))
     found = sorted(found, key=lambda face: -face.width_px * face.height_px)
     face, others = found[0], found[1:]
     rivals = [other for other in others if other.width_px > PASSER_BY_SHARE * face.width_px]
@@ -184,7 +216,7 @@ def look_at_photo(
 
     short_side = min(face.width_px, face.height_px)
     if short_side < MIN_FACE_PX:
-        return report(False, TINY_FACE, f"the face is {short_side:.0f} px wide, at least {MIN_FACE_PX} px are needed")
+        return report(False, TINY_FACE, _tiny(short_side, image, halved))
     if rivals and not largest_face:
         return report(False, SEVERAL_FACES, f"{len(rivals) + 1} faces of similar size: it is not clear whose is meant")
     if others:
@@ -192,11 +224,82 @@ def look_at_photo(
     return ReferenceFace(report(True, USED, f"one face, {short_side:.0f} px"), seen, face)
 
 
-def _find_faces(image: Image, backend: Backend) -> tuple[int, list[Face], Image]:
-    """Look upright, then turned, then with a border; return the turn in degrees, the faces, and the picture seen.
+def _tiny(face_px: float, image: Image, halved: int) -> str:
+    """Say how small a face is, how large it must be, and what helps."""
+    height, width = image.shape[:2]
+    if not halved:
+        return (
+            f"the face is {face_px:.0f} px wide in this photo of {width}x{height} px, at least {MIN_FACE_PX} px are "
+            "needed: give the photo in a larger size, or another in which the face is larger"
+        )
+    share = 1 << halved
+    return (
+        f"the face is about {face_px * share:.0f} px wide in this photo of {width * share}x{height * share} px, which "
+        f"is read at 1/{share} of its size, where {face_px:.0f} px are left and at least {MIN_FACE_PX} px are needed: "
+        "cut the face out of it, with some room round it, and give the cut-out"
+    )
 
-    A face found lying or on its head is taken only when no turn shows it upright.
+
+def _too_small_to_see(image: Image, backend: Backend, halved: int) -> str:
+    """Say which faces of a large photo the search cannot see, and what helps; nothing for a small one."""
+    height, width = image.shape[:2]
+    side = backend.info.detection_side_px
+    view = min(height, width) if is_panorama(height, width) else max(height, width)
+    if view <= side:
+        return ""
+    share = 1 << halved
+    least = round(view / side * DETECTED_FROM_PX) * share
+    return (
+        f"; in this photo of {width * share}x{height * share} px, which is scaled down for the search, a face narrower "
+        f"than about {least} px is hardly seen: if there is one, cut it out, with some room round it, and give the "
+        "cut-out"
+    )
+
+
+def _find_faces(image: Image, backend: Backend) -> tuple[int, list[Face], Image]:
+    """Look upright, then turned, then with a border, at a panorama piece by piece as well.
+
+    Return the turn in degrees, the faces, and the picture seen. A face found lying or on its head is taken only when no
+    turn shows it upright; a panorama's pieces are looked at where the whole shows no face, or one too small to use.
     """
+    turned, found, seen = _find_in_one_view(image, backend)
+    if is_panorama(*image.shape[:2]) and all(min(face.width_px, face.height_px) < MIN_FACE_PX for face in found):
+        pieces = _find_in_pieces(image, backend)
+        if pieces:
+            return 0, pieces, image
+    return turned, found, seen
+
+
+def _find_in_pieces(image: Image, backend: Backend) -> list[Face]:
+    """Look at squares along a long picture, each half over the one before, so that a face lies whole in one of them."""
+    height, width = image.shape[:2]
+    side, longest = min(height, width), max(height, width)
+    found: list[Face] = []
+    count = min(MOST_PIECES, math.ceil((longest - side) / (side / 2)) + 1)
+    for start in np.linspace(0, longest - side, count).round().astype(int).tolist():
+        x, y = (start, 0) if width > height else (0, start)
+        piece = np.ascontiguousarray(image[y : y + side, x : x + side])
+        for face in backend.detect(piece, min_confidence=TURNED_CONFIDENCE):
+            offset = np.array([x, y, x, y], np.float32)
+            points = None if face.landmarks_5 is None else face.landmarks_5 + offset[:2]
+            found.append(Face(face.bbox + offset, face.detection_score, points))
+    kept: list[Face] = []
+    for face in sorted(
+        found, key=lambda face: -face.width_px * face.height_px
+    ):  # a face cut by a piece's edge is smaller
+        if all(_shared(face, other) < SAME_FACE_SHARE for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _shared(face: Face, other: Face) -> float:
+    """Return how much of the smaller of two boxes lies in the other, 0..1."""
+    low, high = np.maximum(face.bbox[:2], other.bbox[:2]), np.minimum(face.bbox[2:], other.bbox[2:])
+    both = float(np.prod(np.maximum(high - low, 0.0)))
+    return both / max(1.0, min(face.width_px * face.height_px, other.width_px * other.height_px))
+
+
+def _find_in_one_view(image: Image, backend: Backend) -> tuple[int, list[Face], Image]:
     import cv2
 
     codes = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -218,11 +321,3 @@ def _find_faces(image: Image, backend: Backend) -> tuple[int, list[Face], Image]
 
 def _is_upright(face: Face) -> bool:
     return face.landmarks_5 is None or abs(roll_deg(face.landmarks_5)) < UPRIGHT_ROLL_DEG
-
-
-def _over_grey(image: NDArray[Any]) -> Image:
-    """Lay a (H, W, 4) picture of any depth over mid grey: what hides under full transparency is often garbage."""
-    depth = float(np.iinfo(image.dtype).max) if np.issubdtype(image.dtype, np.integer) else 1.0
-    values = image.astype(np.float32) / depth
-    alpha = values[:, :, 3:]
-    return np.asarray(np.clip((values[:, :, :3] * alpha + 0.5 * (1 - alpha)) * 255.0 + 0.5, 0, 255), dtype=np.uint8)

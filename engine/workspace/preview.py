@@ -13,6 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from engine.errors import InputError
+from engine.footage.images import read_image
 from engine.types import FaceRecord, Image
 
 TILE_PX = 160
@@ -79,11 +81,9 @@ def _evenly(records: Sequence[FaceRecord], most: int) -> list[FaceRecord]:
 
 def _thumbnail(path: Path) -> Image | None:
     try:
-        pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
-        return None  # sorted away or deleted by its owner meanwhile
-    if pixels is None:
-        return None
+        pixels = read_image(path)
+    except InputError:
+        return None  # sorted away, edited into something else or deleted by its owner meanwhile
     return np.asarray(cv2.resize(pixels, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)
 
 

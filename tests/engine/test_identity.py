@@ -212,7 +212,7 @@ def test_something_that_is_no_file_is_reported_and_not_waited_for(save: Save, tm
     os.mkfifo(tmp_path / "pipe.jpg")
     _, reports = build_identity([tmp_path / "pipe.jpg", save("a.png", (50, 50, 100))], MarkerBackend(), name="alice")
     assert reports[0].reason == UNREADABLE
-    assert "not a file" in reports[0].detail
+    assert "is a pipe, expected a regular file" in reports[0].detail
 
 
 def test_a_folder_gives_its_images_by_name_and_nothing_else(save: Save, tmp_path: Path) -> None:
