@@ -7,15 +7,20 @@ undisturbed run: what one window hands to the next goes through the commit's `ca
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from engine.backends.accelerators import CUDA_PROVIDER
-from engine.backends.backend import Backend
+from engine.backends.backend import Backend, BackendInfo
 from engine.errors import InputError, SettingsError
 from engine.footage.contract import DecodedFrame, FrameReader
 from engine.footage.prefetch import Prefetch
@@ -44,6 +49,8 @@ from engine.types import (
 )
 from engine.workspace.extract_report import Subject, finish, make_report, write_log
 from engine.workspace.face_writer import FaceWriter
+from engine.workspace.manifest import RunNote
+from engine.workspace.results import Results
 from engine.workspace.workspace import Layout, prepare_workspace, sync_folders
 
 USUAL_RATE = 25.0
@@ -97,6 +104,7 @@ def extract(
         notes or {},
         None if within is None else tuple(within),
     )
+    note = run_note(source, identity, backend.info, settings, subject.notes)
     run = _Run(subject, backend, stop, on_progress, on_commit, resume, clock)
     after = resume.cursor if resume else None
     opened = open_frames(
@@ -104,18 +112,22 @@ def extract(
     )
     with StretchReader(opened, start_s=start_s, end_s=end_s, step=run.steps.step) as reader:
         prepare_workspace(layout)
-        run.total = reader.info.frames_estimate
-        if resume is None:
-            write_log(run.report((), completed=False), (), subject)
-        rate = float(reader.info.average_rate or USUAL_RATE)
-        run.work(reader, rate=min(max(rate, 1.0), 240.0), after=after)
-        if not stop.is_set():
-            run.close()
-        notices = (*backend.info.warnings, *reader.warnings)
-    completed = not stop.is_set()
-    if completed and not run.counts.frames_decoded:
-        raise InputError(f"{source}: not one frame could be decoded", hint="the file is damaged or empty")
-    return finish(run.report(notices, completed=completed), run.records, subject)
+        with Results(layout, note, resumes=resume is not None) as results:
+            run.total = reader.info.frames_estimate
+            if resume is None:
+                write_log(run.report((), completed=False), (), subject)
+            rate = float(reader.info.average_rate or USUAL_RATE)
+            run.work(reader, results, rate=min(max(rate, 1.0), 240.0), after=after)
+            if not stop.is_set():
+                run.close(results)
+            notices = (*backend.info.warnings, *reader.warnings)
+            completed = not stop.is_set()
+            if completed and not run.counts.frames_decoded:
+                raise InputError(f"{source}: not one frame could be decoded", hint="the file is damaged or empty")
+            report = finish(run.report(notices, completed=completed), run.records, subject)
+            if completed:
+                results.finished()
+    return report
 
 
 class _Run:
@@ -154,11 +166,11 @@ class _Run:
         self._filled_in = 0
         """Faces seen in the window that is being filled in; none is counted as kept before its commit."""
 
-    def work(self, reader: FrameReader, *, rate: float, after: Cursor | None) -> None:
+    def work(self, reader: FrameReader, results: Results, *, rate: float, after: Cursor | None) -> None:
         """Take window after window until the footage ends or `stop` is set."""
         with (
             Prefetch(reader, on_wait=self.steps.tell_if_due) as frames,
-            FaceWriter(self.subject.layout, self.subject.settings, self.writing) as writer,
+            FaceWriter(self.subject.layout, results, self.subject.settings, self.writing) as writer,
             ThreadPoolExecutor(1, thread_name_prefix="fill") as filler,
         ):
             self._queues = {"decoded": frames.fill, "faces": writer.fill}
@@ -219,17 +231,17 @@ class _Run:
                 text = carry_to_json(state)
                 carry = carry_from_json(text)
                 # The next window is scouted while this one is filled in; commits keep their order.
-                written = partial(self._commit, window, faces, after, text, writer)
+                written = partial(self._commit, window, faces, after, text, writer, results)
 
-    def close(self) -> None:
+    def close(self, results: Results) -> None:
         """Do what only the whole clip can tell: see engine.tracks.closing."""
         carry, layout = carry_from_json(self._carry), self.subject.layout
         committed = tuple(self.records)
         with self.watch.stage("close"):
             metric = self.subject.identity.metric
-            self.records = accept_known(self.records, carry.waiting, carry.gallery, metric, layout, self.steps.step)
+            self.records = accept_known(self.records, carry.waiting, carry.gallery, metric, results, self.steps.step)
             if self.subject.settings.keep == "varied":
-                self.records = drop_near_duplicates(self.records, layout, self.steps.step)
+                self.records = drop_near_duplicates(self.records, layout, results, self.steps.step)
             sync_folders(layout.folders)
         revised = revisions(committed, self.records)
         if revised and self._cursor is not None:
@@ -248,12 +260,19 @@ class _Run:
         )
 
     def _commit(
-        self, window: Window, faces: Future[tuple[FaceRecord, ...]], cursor: Cursor, carry: str, writer: FaceWriter
+        self,
+        window: Window,
+        faces: Future[tuple[FaceRecord, ...]],
+        cursor: Cursor,
+        carry: str,
+        writer: FaceWriter,
+        results: Results,
     ) -> None:
         with self.watch.stage("wait for faces"):
             fresh = self.steps.result_of(faces)
             writer.wait()
             sync_folders(self.subject.layout.folders)
+            results.committed(cursor.next_frame)
         self.records.extend(fresh)
         self._kept += sum(record.kept for record in fresh)
         self.counts = Counts(
@@ -297,6 +316,29 @@ class _Run:
 
     def _queue_seconds(self) -> dict[str, float]:
         return {queue: fill.share_seconds for queue, fill in self._queues.items()}
+
+
+def run_note(
+    source: Path,
+    identity: Identity,
+    info: BackendInfo,
+    settings: ExtractSettings,
+    notes: Mapping[str, str] | None = None,
+) -> RunNote:
+    """Return what a run is made from: two with equal notes write the same files. Raise InputError.
+
+    What stands for the content is its hash where `notes` has one, else the file's size and time. A folder counts as
+    the same content while it has the same path: its pictures are told by their names.
+    """
+    values = [identity.name, info.name, [model.sha256 for model in info.models], asdict(settings)]
+    basis = hashlib.sha256(json.dumps(values, sort_keys=True).encode(errors="backslashreplace"))
+    basis.update(np.ascontiguousarray(identity.embeddings).tobytes())
+    try:
+        status = source.stat()
+    except OSError as problem:
+        raise InputError(f"{source}: {problem.strerror}") from problem
+    content = f"folder {source}" if source.is_dir() else f"{status.st_size} {status.st_mtime_ns}"
+    return RunNote(str(source), (notes or {}).get("sha256", content), basis.hexdigest())
 
 
 def require_same_recogniser(identity: Identity, backend: Backend) -> None:

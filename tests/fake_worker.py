@@ -18,11 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from daemon.jobs.outputs import discard_outputs
 from daemon.worker.messages import Order
 from daemon.worker.process import IncompleteError, main
 from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoError
+from engine.identity.match import BY_HAND
 from engine.types import Commit, Counts, Cursor, ExtractReport, FaceRecord, Progress, Resume
+from engine.workspace.manifest import RunNote
+from engine.workspace.results import Results
+from engine.workspace.same_face import FaceTrace
 from engine.workspace.workspace import Layout, inbox_layout, prepare_workspace, sync_folders, write_file
 
 PIECE_FRAMES = 10
@@ -60,13 +63,15 @@ class FakeExtractor:
     ) -> ExtractReport:
         video, layout = read_video(Path(order.source)), layout_of(order)
         prepare_workspace(layout)
-        with Path(order.source).open("rb"):  # as a decoder would
-            return self._work(video, layout, order, stop, on_progress, on_commit, resume)
+        note = RunNote(order.source, order.notes.get("sha256", ""), self.load(order))
+        with Path(order.source).open("rb"), Results(layout, note, resumes=resume is not None) as results:
+            return self._work(video, layout, results, order, stop, on_progress, on_commit, resume)
 
     def _work(
         self,
         video: dict[str, Any],
         layout: Layout,
+        results: Results,
         order: Order,
         stop: threading.Event,
         on_progress: Callable[[Progress], None],
@@ -82,18 +87,19 @@ class FakeExtractor:
             for frame in range(begin, end):
                 misbehave(video, frame)
                 note(video, order, frame)
-                piece.append(write_face(layout, order, frame))
+                piece.append(write_face(results, order, frame))
                 undecided = video.get("undecided", 0)
                 on_progress(Progress(frame + 1, frames, len(records) + len(piece), 0, {}, faces_undecided=undecided))
                 stop.wait(video.get("pause_s", 0.0))
             sync_folders(layout.folders)
+            results.committed(end)
             records += piece
             on_commit(Commit(Cursor(end, end - 1), tuple(piece), Counts(end, end, 0), carry=f"at {end}"))
             begin = end
-        return report(order, layout, records, begin, completed=begin >= frames)
-
-    def discard(self, order: Order) -> int:
-        return discard_outputs(layout_of(order))
+        made = report(order, layout, records, begin, completed=begin >= frames)
+        if made.completed:
+            results.finished()
+        return made
 
 
 def read_video(path: Path) -> dict[str, Any]:
@@ -133,10 +139,12 @@ def note(video: dict[str, Any], order: Order, frame: int) -> None:
             trace.write(f"{order.slug}:{frame}\n")
 
 
-def write_face(layout: Layout, order: Order, frame: int) -> FaceRecord:
-    name = f"{layout.face_stem(frame, 0)}.jpg"
-    write_file(layout.aligned / name, hashlib.sha256(f"{order.slug} {frame}".encode()).digest() * 16)
-    return FaceRecord(frame, frame, 0, (1.0, 2.0, 3.0, 4.5), 0.9, 0.1 + 1 / 3, True, "accepted", name)
+def write_face(results: Results, order: Order, frame: int) -> FaceRecord:
+    trace = FaceTrace(f"{frame:08d}", (1, 2, 3, 4))
+    picture = hashlib.sha256(f"{order.slug} {frame}".encode()).digest() * 16
+    name = None if results.is_decided(trace) else results.write_face("aligned", frame, 0, "jpg", picture, None, trace)
+    reason = "accepted" if name else BY_HAND
+    return FaceRecord(frame, frame, 0, (1.0, 2.0, 3.0, 4.5), 0.9, 0.1 + 1 / 3, bool(name), reason, name)
 
 
 def layout_of(order: Order) -> Layout:
@@ -163,7 +171,7 @@ def report(
         frames_examined=frames,
         packets_damaged=packets_damaged,
         faces_found=len(records),
-        faces_kept=len(records),
+        faces_kept=sum(one.kept for one in records),
         reasons={"accepted": len(records)},
         stage_seconds={},
         log_path=layout.log,

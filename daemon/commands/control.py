@@ -33,6 +33,14 @@ def add_commands(commands: Commands) -> None:
     jobs = _add(commands, "jobs", "list jobs, show one, try one again, cancel one", run_jobs)
     jobs.add_argument("what", nargs="?", choices=("list", "show", "retry", "cancel"), default="list")
     jobs.add_argument("id", nargs="?", type=int, metavar="ID", help="number of the job; not for list")
+    jobs.add_argument(
+        "--replace",
+        action="store_true",
+        help="for retry of a done job: its faces go first; what was changed by hand stays",
+    )
+    jobs.add_argument(
+        "--discard-hand-work", action="store_true", help="with --replace: what was changed by hand goes as well"
+    )
     jobs.add_argument("--state", action="append", metavar="STATE", help="only jobs in this state; may repeat")
 
     quarantine = _add(commands, "quarantine", "list files that could not be used; put one back", run_quarantine)
@@ -144,7 +152,8 @@ def run_jobs(options: argparse.Namespace) -> int:
         print(jobs_text(found))
         return ExitCode.OK
     number = _number(options)
-    job = _ask(options, {"show": "job"}.get(options.what, options.what), id=number)
+    ways = {name: True for name in ("replace", "discard_hand_work") if getattr(options, name)}
+    job = _ask(options, {"show": "job"}.get(options.what, options.what), id=number, **ways)
     if options.json:
         return _print_json(job)
     print(job_text(job) if options.what == "show" else jobs_text([job]))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from engine.types import ExtractReport, ExtractSettings, Identity, Progress
+    from engine.workspace.manifest import RunNote
     from engine.workspace.workspace import Layout
 
 FACE_TYPES = ("half_face", "midfull_face", "full_face", "whole_face", "head")
@@ -50,12 +51,26 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--out", required=True, type=path_argument, metavar="DIR", help="where the workspace is written"
     )
-    parser.add_argument("--replace", action="store_true", help="remove the faces of an earlier run in DIR first")
+    add_replace_options(parser)
     add_backend_options(parser)
     add_extract_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
     add_json_option(parser)
     parser.set_defaults(run=run_extract)
+
+
+def add_replace_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what becomes of the results of an earlier run."""
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="remove the faces of an earlier run first; what was deleted, moved, edited or added by hand stays so",
+    )
+    parser.add_argument(
+        "--discard-hand-work",
+        action="store_true",
+        help="with --replace: give up what was changed by hand, too; files that dfld did not write stay",
+    )
 
 
 def add_reference_options(parser: argparse.ArgumentParser) -> None:
@@ -139,13 +154,17 @@ def settings_from(options: argparse.Namespace) -> ExtractSettings:
 def run_extract(options: argparse.Namespace) -> int:
     """Extract every input; go on after one that cannot be read, and say so at the end."""
     from engine.errors import InputError
+    from engine.extract import run_note
     from engine.footage.contract import look_at_source
     from engine.workspace.sole_writer import sole_writer
 
     settings = settings_from(options)
+    if options.discard_hand_work and not options.replace:
+        raise UsageError("--discard-hand-work says what --replace removes; it does nothing alone", hint="give both")
     if len(options.inputs) == 1:  # said before the models are loaded, which takes its time
         look_at_source(options.inputs[0])
     layouts = _layouts(options.inputs, options.out)
+    _require_free(options, layouts)  # said before the models are loaded, too
     backend = open_chosen_backend(options)
     for warning in backend.info.warnings:
         print(f"dfld: warning: {shown(warning)}", file=sys.stderr)
@@ -153,6 +172,12 @@ def run_extract(options: argparse.Namespace) -> int:
     reports: list[ExtractReport] = []
     failures: list[tuple[Path, InputError]] = []
     with sole_writer(layouts[0]), stop_on_signals() as stop:
+        notes = {
+            layout: run_note(source, identity, backend.info, settings)
+            for source, layout in zip(options.inputs, layouts, strict=True)
+            if source.exists()
+        }
+        _require_free(options, layouts, notes)
         for source, layout in zip(options.inputs, layouts, strict=True):
             if stop.is_set():
                 break
@@ -178,6 +203,18 @@ def run_extract(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
+def _require_free(
+    options: argparse.Namespace, layouts: Sequence[Layout], notes: dict[Layout, RunNote] | None = None
+) -> None:
+    """Refuse, before anything is changed, where results of an earlier run lie. Without `notes`, of a finished one."""
+    from engine.workspace.earlier_run import find_earlier_run, require_free
+
+    if options.replace:
+        return
+    earlier = [one for layout in layouts if (one := find_earlier_run(layout)) is not None]
+    require_free([one for one in earlier if notes is not None or one.found.manifest.finished], notes)
+
+
 def _extract_one(
     source: Path,
     layout: Layout,
@@ -188,9 +225,15 @@ def _extract_one(
     stop: Stop,
 ) -> ExtractReport:
     from engine.extract import extract
-    from engine.workspace.earlier_run import clear_earlier_run
+    from engine.workspace.earlier_run import find_earlier_run
+    from engine.workspace.hand_work import give_up_hand_work
 
-    clear_earlier_run(layout, source, replace=options.replace)
+    if options.replace and (earlier := find_earlier_run(layout)) is not None:
+        if not options.quiet:
+            goes = earlier.replaced_text(discard_hand_work=options.discard_hand_work)
+            print(f"dfld: replaced: {shown(goes)}", file=sys.stderr)
+        if options.discard_hand_work:
+            give_up_hand_work(layout)
     with progress_bar(shown(source.name), visible=not (options.quiet or options.json)) as on_progress:
         report = extract(
             source, layout, identity=identity, backend=backend, settings=settings, stop=stop, on_progress=on_progress
@@ -248,7 +291,8 @@ def _layouts(inputs: Sequence[Path], out: Path) -> list[Layout]:
     slugs: list[str] = []
     for source in inputs:
         slug, number = slug_of(source.stem), 1
-        while (slug if number == 1 else f"{slug}-{number}") in slugs:
+        # Windows and macOS take names that differ in capitals only for one.
+        while (slug if number == 1 else f"{slug}-{number}").casefold() in {one.casefold() for one in slugs}:
             number += 1
         slugs.append(slug if number == 1 else f"{slug}-{number}")
     return [replace(layout, prefix=f"{slug}-") for slug in slugs]

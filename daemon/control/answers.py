@@ -1,6 +1,6 @@
 """What the control socket can be asked, and the answers as plain values.
 
-    status · jobs [states, limit] · job id · retry id · cancel id · quarantine · release id
+    status · jobs [states, limit] · job id · retry id [replace, discard_hand_work] · cancel id · quarantine · release id
     pause [inbox] · drain [inbox] · resume [inbox] · scan [inbox, dry_run] · reload · forget name
 
 Times are Unix seconds, file names text with undecodable bytes as surrogates. How it looks to a person is the
@@ -31,6 +31,7 @@ from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
+from daemon.worker.workspaces import give_up_hand_work, survey_results
 
 JOBS_MAX = 1000
 CANCEL_WAIT_S = 15.0
@@ -151,6 +152,7 @@ class Answers:
                 f"job {job.id}: {source} is not there any more; nothing was changed",
                 hint="put the file back into the inbox: its content is recognised under any name",
             )
+        self._require_leave_to_replace(job, request)
 
         def again(writer: Any) -> None:
             table.requeue(writer, job.id)
@@ -160,6 +162,20 @@ class Answers:
         self._service.ledger.write(again)
         self._service.board.poke()
         return job_values(self._job(request))
+
+    def _require_leave_to_replace(self, job: Job, request: Mapping[str, Any]) -> None:
+        """Refuse to do a done job once more, saying what would go, unless that was asked for."""
+        discard = bool(request.get("discard_hand_work"))
+        if discard and not request.get("replace"):
+            raise ControlError("--discard-hand-work says what --replace removes; it does nothing alone")
+        if job.state == "done" and not request.get("replace") and (found := survey_results(job)) is not None:
+            raise ControlError(
+                f"job {job.id} is done, and {found['holds']}; nothing was changed",
+                hint=f"`dfld jobs retry {job.id} --replace` does it once more: {found['goes']} "
+                "(--discard-hand-work with it gives that up as well)",
+            )
+        if discard:
+            give_up_hand_work(job)
 
     def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
         job = self._job(request)

@@ -24,6 +24,8 @@ from daemon.state_folder import SOCKET_NAME
 SOCKET_MODE = 0o660
 REQUEST_BYTES_MAX = 64 << 10
 ANSWER_BYTES_MAX = 64 << 20
+LONG_TIMEOUT_S = 4 * 3600.0
+"""What goes through all pictures of a workspace takes as long as its disk needs."""
 TIMEOUT_S = 30.0
 """For each read and write; answers that take longer are not given by this socket."""
 ACCEPT_LOOK_S = 0.5
@@ -96,7 +98,7 @@ class ControlServer:
             return json.dumps({"ok": False, "error": problem.message, "hint": problem.hint}).encode()
 
 
-def ask(state_dir: Path, do: str, **details: Any) -> Any:
+def ask(state_dir: Path, do: str, *, timeout_s: float = TIMEOUT_S, **details: Any) -> Any:
     """Ask the daemon of this state folder; return its answer. Raise ControlError when none answers or it refuses."""
     path = state_dir / SOCKET_NAME
     try:
@@ -105,6 +107,7 @@ def ask(state_dir: Path, do: str, **details: Any) -> Any:
             with _short_path(state_dir) as short:
                 connection.connect(short)
             connection.sendall(json.dumps({"do": do, **details}).encode() + b"\n")
+            connection.settimeout(timeout_s)
             reply = json.loads(_read_line(connection, ANSWER_BYTES_MAX))
     except (OSError, ValueError) as problem:
         raise ControlError(

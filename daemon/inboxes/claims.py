@@ -87,6 +87,7 @@ class Claimer:
         self._in_hand: dict[bytes, str] = {}
         self._queue: list[_Settled] = []
         self._wake = threading.Event()
+        self._unknown_slugs: frozenset[str] | None = None
         self.look_sooner: Callable[[str], None] = _ignore
         """Set by the owner: called with a path that must go through the gate again."""
 
@@ -254,10 +255,29 @@ class Claimer:
         whole = slug_of(name.rpartition(".")[0] if unit.kind == "video" and "." in name else name)
         stem = slug_of(whole[: SLUG_LENGTH_MAX - SLUG_ENDING_LENGTH])
         names = [stem, *(f"{stem}-{number}" for number in range(2, SLUGS_MAX))]
-        if not _is_there(self._log_of(stem)):
+        unknown = self._slugs_of_unknown_origin()
+        if stem.casefold() not in unknown and not _is_there(self._log_of(stem)):
             return names
         known = self._ledger.read(lambda reader: _slugs_in(reader, str(self.inbox.workspace), self.inbox.role))
-        return [name for name in names if name in known or not _is_there(self._log_of(name))]
+        return [name for name in names if self._is_free(name, known, unknown)] or names[-1:]
+
+    def _is_free(self, slug: str, known: set[str], unknown: frozenset[str]) -> bool:
+        return slug.casefold() not in unknown and (slug in known or not _is_there(self._log_of(slug)))
+
+    def _slugs_of_unknown_origin(self) -> frozenset[str]:
+        """Return the slugs, in small letters, that stand in the workspace's logs and not in the ledger; looked once.
+
+        A log that comes later under exactly such a name is seen by `_slugs`; Windows and macOS tell no capitals apart.
+        """
+        if self._unknown_slugs is None:
+            known = self._ledger.read(lambda reader: _slugs_in(reader, str(self.inbox.workspace), self.inbox.role))
+            folder, ending = self._log_of("x").parent, self._log_of("x").name.removeprefix("x")
+            try:
+                found = {name.removesuffix(ending) for name in os.listdir(folder) if name.endswith(ending)}  # noqa: PTH208
+            except OSError:  # not made yet
+                found = set()
+            self._unknown_slugs = frozenset(slug.casefold() for slug in found - known)
+        return self._unknown_slugs
 
     def _log_of(self, slug: str) -> Path:
         return inbox_layout(self.inbox.workspace, self.inbox.role, slug).log

@@ -288,13 +288,12 @@ class _Conversation:
         """Tell the worker where to begin: at the cursor when the same identity and settings made what is there."""
         job, ledger = self._job, self._runner._ledger
         resume = ledger.read(lambda reader: table.resume_of(reader, job)) if basis == job.basis else None
-        discard = basis != job.basis and (bool(job.basis) or job.role == "dst")
         if basis != job.basis:
             self._store(lambda: ledger.write(lambda writer: table.start_over(writer, job.id, basis)))
         self._runner._deaths_in_loading = 0
         at = resume.cursor.next_frame if resume else 0
         self._note(phase="working", frames_at_start=at, frames_done=at, working_since_s=self._runner._wall())
-        for message in begin_messages(resume, discard=discard):
+        for message in begin_messages(resume):
             self._say(message)
 
     def _progressed(self, progress: Progress) -> None:

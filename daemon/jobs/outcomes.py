@@ -12,15 +12,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from daemon.config.schema import Config, InboxConfig
+from daemon.errors import WorkerError
 from daemon.events.event import Event, Tell
 from daemon.inboxes.intake import scan_rules
 from daemon.inboxes.roots import Root, look_at_root
 from daemon.inboxes.scan import look_at
-from daemon.jobs.outputs import discard_outputs
 from daemon.jobs.retry import DEATHS_MAX, deaths_after, delay_s
 from daemon.jobs.tidying import Tidier
 from daemon.ledger import claims
@@ -28,7 +27,8 @@ from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerFullError
 from daemon.worker.messages import Failure
-from engine.workspace.workspace import inbox_layout
+from daemon.worker.workspaces import clear_results
+from engine.errors import OutputError
 
 LEDGER_TRIES_PAUSE_S = 1.0
 LEDGER_TRIES = 5
@@ -94,9 +94,20 @@ class Outcomes:
         return unit is not None and unit.fingerprint != now.identity
 
     def redo(self, job: Job) -> None:
-        """The file changed since it was claimed: what was made of it is removed, and it is a new arrival."""
-        discard_outputs(inbox_layout(Path(job.workspace), job.role, job.slug))
-        self._write(lambda writer: table.start_over(writer, job.id, ""))
+        """The file changed since it was claimed: what was made of it is removed, and it is a new arrival.
+
+        What a hand decided stays; the job of the new content takes it over, with the name (daemon.ledger.claims).
+        """
+        try:
+            clear_results(job)
+        except (OutputError, WorkerError) as problem:  # the job that takes the name over clears it before it writes
+            self._tell(Event("job.warning", f"job {job.id}: {problem.message}", "warning", job.inbox, job.id))
+
+        def hand_over(writer: sqlite3.Connection) -> None:
+            table.start_over(writer, job.id, "")
+            claims.pass_on_slug(writer, job)
+
+        self._write(hand_over)
         self._gone(job, "changed", "the file changed; what was made of it was removed, it goes through the gate again")
 
     def done(self, job: Job, inbox: InboxConfig, config: Config, report: Mapping[str, Any]) -> None:

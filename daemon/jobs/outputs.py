@@ -1,7 +1,7 @@
-"""The files that one clip left in a workspace: finding and removing exactly them.
+"""The files that one clip left in a workspace: finding exactly them, by their names.
 
 Clips of an inbox share folders; a clip's files are told by its slug and the fixed form of the names, so that
-`take` never touches what belongs to `take-2`.
+`take` never means what belongs to `take-2`. Results are cleared by engine.workspace.hand_work, not by name.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.workspace.workspace import Layout
-
-FRAME_NAME = re.compile(r"\d{8}\.(png|jpg)")
+from engine.workspace.workspace import FRAME_NAME, Layout
 
 
 def clip_files(layout: Layout) -> Iterator[Path]:
@@ -28,12 +26,3 @@ def clip_files(layout: Layout) -> Iterator[Path]:
         for path in sorted(layout.frames.iterdir()):
             if FRAME_NAME.fullmatch(path.name.removeprefix(".").removesuffix(".part")) and path.is_file():
                 yield path
-
-
-def discard_outputs(layout: Layout) -> int:
-    """Remove every file of one clip; return how many."""
-    count = 0
-    for path in clip_files(layout):
-        path.unlink(missing_ok=True)
-        count += 1
-    return count

@@ -126,10 +126,13 @@ def _claim_new(connection: sqlite3.Connection, arrival: Arrival, now_s: float) -
     elif arrival.role == "dst" and (other := holder_of_dst(connection, arrival.workspace)):
         state, reason = "failed", "workspace_taken"
         message, hint = workspace_taken(arrival.workspace, other)
+    changed = _changed_before(connection, arrival)
     slug = next(
         (slug for slug in arrival.slugs if not _slug_taken(connection, arrival, slug)),
         f"{arrival.slugs[0]}-{arrival.sha256[:12]}",
     )
+    if changed is not None:
+        slug = take_over_slug(connection, changed)
     row = connection.execute(
         "INSERT INTO jobs (inbox, path, kind, sha256, size_bytes, identity, workspace, role, slug, sidecar, priority,"
         " rank, state, reason, message, hint, arrived_s, finished_s, mark)"
@@ -207,11 +210,46 @@ def _supersede(connection: sqlite3.Connection, arrival: Arrival, part: Job, now_
     return Claim("supersedes", _fetched(connection, part.id), message)
 
 
+def take_over_slug(connection: sqlite3.Connection, job_id: int) -> str:
+    """Take the slug from a job whose results another job replaces, and return it for that one.
+
+    What lies under the slug goes over with it: the new job's run clears the results before it writes, and what a hand
+    decided about them holds for the new content, too (engine.workspace.hand_work).
+    """
+    row = connection.execute("SELECT slug, sha256 FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    connection.execute("UPDATE jobs SET slug = ? WHERE id = ?", (f"gone-{row[1][:12]}-{job_id}", job_id))
+    return str(row[0])
+
+
+def pass_on_slug(connection: sqlite3.Connection, job: Job) -> None:
+    """Give the slug of a job whose file changed to the job that its new content has got, unless that began."""
+    row = connection.execute(
+        "SELECT id FROM jobs WHERE inbox = ? AND path = ? AND workspace = ? AND role = ? AND id > ? AND basis = ''"
+        " AND state IN ('queued', 'waiting') ORDER BY id LIMIT 1",
+        (job.inbox, job.path, job.workspace, job.role, job.id),
+    ).fetchone()
+    if row:
+        connection.execute("UPDATE jobs SET slug = ? WHERE id = ?", (take_over_slug(connection, job.id), row[0]))
+
+
+def _changed_before(connection: sqlite3.Connection, arrival: Arrival) -> int | None:
+    """Return the job of what lay at this path before it changed under dfld's hands; None where nothing did."""
+    row = connection.execute(
+        "SELECT id FROM jobs WHERE inbox = ? AND path = ? AND workspace = ? AND role = ? AND state = 'gone'"
+        " AND reason = 'changed' AND slug NOT GLOB 'gone-*' ORDER BY id DESC LIMIT 1",
+        (arrival.inbox, arrival.path, arrival.workspace, arrival.role),
+    ).fetchone()
+    return int(row[0]) if row else None
+
+
 def _slug_taken(connection: sqlite3.Connection, arrival: Arrival, slug: str) -> bool:
+    """Say whether another content has this slug, or one that differs in capitals only: Windows and macOS see no
+    difference between such names, and faces are copied there."""
     place = (arrival.workspace, arrival.role, slug)
-    return bool(
-        connection.execute("SELECT 1 FROM jobs WHERE workspace = ? AND role = ? AND slug = ?", place).fetchone()
-    )
+    row = connection.execute(
+        "SELECT 1 FROM jobs WHERE workspace = ? AND role = ? AND slug = ? COLLATE NOCASE", place
+    ).fetchone()
+    return bool(row)
 
 
 def holder_of_dst(connection: sqlite3.Connection, workspace: str, before: int | None = None) -> int | None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from core.opening import RefusedFileError, read_regular
 from daemon.errors import SidecarError
 from daemon.inboxes.truncation import missing_bytes
-from daemon.jobs.outputs import discard_outputs
 from daemon.worker.messages import Order
 from daemon.worker.process import IncompleteError, main
 from engine.backends.backend import Backend
@@ -99,9 +98,6 @@ class EngineExtractor:
             start_s=order.start_s,
             end_s=order.end_s,
         )
-
-    def discard(self, order: Order) -> int:
-        return discard_outputs(layout_of(order))
 
     def _backend(self, order: Order) -> Backend:
         key = (order.backend, order.model_root, order.model_pack)

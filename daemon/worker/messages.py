@@ -141,14 +141,14 @@ def records_of(message: Message) -> list[FaceRecord]:
     return [face_record(values) for values in message["records"]]
 
 
-def begin_messages(resume: Resume | None, *, discard: bool) -> Iterator[Message]:
-    """Yield the faces of earlier commits, then the word to begin. `discard`: remove the clip's files first."""
+def begin_messages(resume: Resume | None) -> Iterator[Message]:
+    """Yield the faces of earlier commits, then the word to begin."""
     if resume is None:
-        yield {"type": "begin", "discard": discard, "resume": None}
+        yield {"type": "begin", "resume": None}
         return
     yield from records_messages(resume.records)
     state = {"cursor": asdict(resume.cursor), "counts": asdict(resume.counts), "carry": resume.carry}
-    yield {"type": "begin", "discard": discard, "resume": state}
+    yield {"type": "begin", "resume": state}
 
 
 def resume_of_message(message: Message, records: Sequence[FaceRecord]) -> Resume | None:

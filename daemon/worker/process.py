@@ -73,10 +73,8 @@ class Extractor(Protocol):
         on_progress: Callable[[Progress], None],
         on_commit: Callable[[Commit], None],
         resume: Resume | None,
-    ) -> ExtractReport: ...
-
-    def discard(self, order: Order) -> int:
-        """Remove the clip's files from its workspace; return how many."""
+    ) -> ExtractReport:
+        """Extract the clip. Without `resume`, what an earlier run left is cleared first, except what a hand decided."""
         ...
 
 
@@ -136,9 +134,7 @@ def _work(order: Order, extractor: Extractor, service: _Service) -> None:
         extractor.try_file(order)
         service.send({"type": "readable"})
         service.send({"type": "opened", "basis": extractor.load(order)})
-        resume, discard = _begin(service)
-        if discard:
-            extractor.discard(order)
+        resume = _begin(service)
         report = extractor.extract(
             order,
             stop=service.stop,
@@ -157,11 +153,11 @@ def _work(order: Order, extractor: Extractor, service: _Service) -> None:
         service.send({"type": "done", "report": _report(report)})
 
 
-def _begin(service: _Service) -> tuple[Resume | None, bool]:
+def _begin(service: _Service) -> Resume | None:
     records: list[FaceRecord] = []
     while (message := service.receive())["type"] == "records":
         records.extend(records_of(message))
-    return resume_of_message(message, records), bool(message["discard"])
+    return resume_of_message(message, records)
 
 
 def _hand_over(commit: Commit, service: _Service) -> None:

@@ -57,6 +57,8 @@ NOT_VARIED = "near_duplicate"
 """Dropped by keep = "varied": a face much like it was kept."""
 NOT_FIT = "not_fit_to_train"
 """Dropped by only_fit_to_train: small, blurred, or half outside the frame."""
+BY_HAND = "decided_by_hand"
+"""Not written: in an earlier run a hand deleted, moved or changed this face."""
 
 REASONS = (
     ACCEPTED,
@@ -72,6 +74,7 @@ REASONS = (
     TOO_MANY_FACES,
     NOT_VARIED,
     NOT_FIT,
+    BY_HAND,
 )
 
 KEPT_REASONS = (ACCEPTED, RESCUED, ACCEPTED_IN_VIDEO)

@@ -19,7 +19,8 @@ from engine.steps import Step, no_step
 from engine.tracks.tracking import Track, centre_of, resemblance
 from engine.tracks.variety import choose_varied, descriptor_of
 from engine.types import Embedding, FaceRecord, Metric
-from engine.workspace.workspace import Layout, move_file, remove_file
+from engine.workspace.results import Results
+from engine.workspace.workspace import Layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ def accept_known(
     waiting: Sequence[ReviewTrack],
     gallery: Gallery,
     metric: Metric,
-    layout: Layout,
+    results: Results,
     step: Step = no_step,
 ) -> list[FaceRecord]:
     """Move faces of review tracks that resemble the clip's sure tracks to aligned/; return the records as they are now.
@@ -69,15 +70,20 @@ def accept_known(
     after = []
     for record in records:
         if record.track in known and record.reason == REVIEW and record.file:
-            move_file(layout.review / record.file, layout.aligned / record.file)
+            results.accept(record.file)
             step()
             record = replace(record, reason=ACCEPTED_IN_VIDEO, kept=True)
         after.append(record)
     return after
 
 
-def drop_near_duplicates(records: Sequence[FaceRecord], layout: Layout, step: Step = no_step) -> list[FaceRecord]:
-    """Keep one of the faces that show the same, the sharpest; return the records with the others as dropped."""
+def drop_near_duplicates(
+    records: Sequence[FaceRecord], layout: Layout, results: Results, step: Step = no_step
+) -> list[FaceRecord]:
+    """Keep one of the faces that show the same, the sharpest; return the records with the others as dropped.
+
+    A face that a hand changed since it was written stays.
+    """
     places = [place for place, record in enumerate(records) if record.kept and record.file]
     luma = {}
     for place in places:
@@ -89,10 +95,8 @@ def drop_near_duplicates(records: Sequence[FaceRecord], layout: Layout, step: St
     kept = {place for place, stays in zip(there, keep, strict=True) if stays}
     after = list(records)
     for place in set(places) - kept:
-        name = str(records[place].file)
-        remove_file(layout.aligned / name)
-        remove_file(layout.masks / f"{Path(name).stem}_mask.png")
-        after[place] = replace(records[place], reason=NOT_VARIED, kept=False, file=None)
+        if results.drop(str(records[place].file)):
+            after[place] = replace(records[place], reason=NOT_VARIED, kept=False, file=None)
         step()
     return after
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.backends.backend import Backend
 from engine.footage.contract import DecodedFrame, Region, holds, region_round
-from engine.identity.match import KEPT_REASONS, NOT_FIT, RESCUED, TOO_MANY_FACES, TrackVerdict, similarity
+from engine.identity.match import BY_HAND, KEPT_REASONS, NOT_FIT, RESCUED, TOO_MANY_FACES, TrackVerdict, similarity
 from engine.steps import Step, no_step
 from engine.tracks.decide import Decision
 from engine.tracks.follow import SEARCH_REACH, Follower, Found
@@ -122,6 +122,9 @@ class _Task:
             frame = replace(frame, source_filename=self.writer.frame_name(frame.index))
         outcomes = [_Outcome(self._record(frame, one, TOO_MANY_FACES)) for one in found if one.track in too_many]
         for index, (one, points) in enumerate(zip(written, landmarks, strict=True)):
+            if self.writer.is_decided(frame, one.face, points):
+                outcomes.append(_Outcome(self._record(frame, one, BY_HAND)))
+                continue
             verdict = self.decision.verdicts[one.track]
             review = verdict.outcome == "review"
             weak = not review and _is_weak(one, self.own[one.track], verdict, self.subject)
@@ -186,10 +189,11 @@ def _with_file(one: _Outcome) -> FaceRecord:
     if one.file is None:
         return one.record
     made = one.file.result()
+    why_not = BY_HAND if made.is_by_hand else NOT_FIT
     return replace(
         one.record,
         kept=made.file is not None and one.record.reason in KEPT_REASONS,
-        reason=one.record.reason if made.file is not None else NOT_FIT,
+        reason=one.record.reason if made.file is not None else why_not,
         file=made.file,
         fit_to_train=made.fit_to_train,
         yaw_degrees=round(made.yaw_degrees, 2),

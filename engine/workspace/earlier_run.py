@@ -1,88 +1,71 @@
-"""What an earlier `dfld extract` left in the same output folder.
+"""May a run write into this output folder? Not where results lie already, unless the person said so.
 
-Two runs must not mix: a second run with a stricter threshold would leave the faces of the first. What a person put
-or renamed there is never touched; what goes are files that the earlier run's log names, and, where that run was
-cut short or the person asks for it, files that carry the name of a face.
+Two runs must not mix: a second run with a stricter threshold would leave the faces of the first. What goes and what
+stays when they are replaced is the business of engine.workspace.hand_work; here it is decided whether, and told before.
 """
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from engine.errors import OutputError
+from engine.workspace.hand_work import Survey, survey
+from engine.workspace.manifest import RunNote
 from engine.workspace.workspace import Layout
-
-LOG_BYTES_MAX = 1 << 30
-"""A log line is about 250 bytes: four million faces."""
-
-_FACE_FILE = re.compile(r"[A-Za-z0-9-]*\d{8}_\d+\.(jpg|png)")
 
 
 @dataclass(frozen=True)
-class _EarlierLog:
-    source: str | None = None
-    completed: bool = True
-    files: tuple[str, ...] = ()
+class EarlierRun:
+    """What an earlier run left for one input."""
+
+    layout: Layout
+    found: Survey
+    source: str
+    """Of the earlier run; "" where no log or manifest tells."""
+
+    def text(self) -> str:
+        """Return `out/aligned already holds 149 faces of a.mp4, and 4 that a hand changed (3 deleted, 1 moved)`."""
+        of = f" of {self.source}" if self.source else " that no log of dfld names"
+        return f"{self.layout.aligned} already holds {self.goes_text()}{of}{self._changes(', and')}"
+
+    def replaced_text(self, *, discard_hand_work: bool) -> str:
+        """Say what goes and what stays when the results are replaced."""
+        if discard_hand_work:
+            return f"{self.goes_text()} of {self.layout.aligned} go{self._changes(', and')}"
+        stays = self._changes("; what a hand decided stays so:") or "; a hand changed nothing"
+        return f"{self.goes_text()} of {self.layout.aligned} go{stays}"
+
+    def goes_text(self) -> str:
+        return "1 face" if self.found.faces == 1 else f"{self.found.faces} faces"
+
+    def _changes(self, before: str) -> str:
+        count = sum(self.found.changes.values())
+        return f"{before} {count} changed by hand ({self.found.changes_text()})" if count else ""
 
 
-def clear_earlier_run(layout: Layout, source: Path, *, replace: bool = False) -> int:
-    """Remove the faces of an earlier run of the same source; return how many.
+def find_earlier_run(layout: Layout) -> EarlierRun | None:
+    """Return what lies there of an earlier run; None where there is nothing to lose. Raise OutputError."""
+    found = survey(layout)
+    if found.is_empty:
+        return None
+    return EarlierRun(layout, found, found.source)
 
-    Raise OutputError, with nothing changed, when the folder holds faces of another source or of no known run and
-    `replace` is not set.
+
+def require_free(earlier: Sequence[EarlierRun], note_of: dict[Layout, RunNote] | None = None) -> None:
+    """Raise OutputError, naming everything that would go, where results lie that no run may replace unasked.
+
+    `note_of`: what this run is made from; then results of the same run, cut short, may be made again.
     """
-    try:
-        return _clear(layout, source, replace=replace)
-    except OSError as problem:
+    taken = [one for one in earlier if not _goes_on(one, (note_of or {}).get(one.layout))]
+    if taken:
+        goes = "; ".join(one.replaced_text(discard_hand_work=False) for one in taken)
         raise OutputError(
-            f"cannot look for an earlier run in {layout.aligned}: {problem.strerror}",
-            hint="check the path and its permissions, or choose another --out",
-        ) from problem
-
-
-def _clear(layout: Layout, source: Path, *, replace: bool) -> int:
-    if not layout.aligned.is_dir() or not any(layout.aligned.glob(f"{layout.prefix}*")):
-        return 0
-    log = _read_log(layout.log)
-    strangers = _strangers(layout, log.files)
-    same = log.source == str(source)
-    explained = same and (not strangers or not log.completed)
-    if not replace and not explained:
-        what = f"faces of {log.source}" if log.source and not same else "faces that no log of dfld names"
-        raise OutputError(
-            f"{layout.aligned} already holds {what}; nothing was changed",
-            hint="choose another --out, or --replace to remove the faces that are there",
+            f"{'; '.join(one.text() for one in taken)}; nothing was changed",
+            hint=f"choose another --out, or --replace: {goes} (--discard-hand-work with it gives that up as well)",
         )
-    removed = 0
-    for name in (*log.files, *strangers):
-        for path in (layout.aligned / name, layout.review / name, layout.masks / f"{Path(name).stem}_mask.png"):
-            if path.is_file() and not path.is_symlink():
-                path.unlink()
-                removed += path.parent == layout.aligned
-    return removed
 
 
-def _strangers(layout: Layout, known: tuple[str, ...]) -> list[str]:
-    """Faces of this layout that the log does not name."""
-    pattern = re.compile(re.escape(layout.prefix) + r"\d{8}_\d+\.(jpg|png)")
-    named = set(known)
-    return [p.name for p in layout.aligned.iterdir() if pattern.fullmatch(p.name) and p.name not in named]
-
-
-def _read_log(path: Path) -> _EarlierLog:
-    """Read source and face files of a log; nothing of it is trusted beyond what fits a face's file name."""
-    try:
-        if path.stat().st_size > LOG_BYTES_MAX:
-            return _EarlierLog()
-        log = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return _EarlierLog()
-    if not isinstance(log, dict) or not isinstance(log.get("source"), str):
-        return _EarlierLog()
-    faces = log.get("faces")
-    files = [face.get("file") for face in faces if isinstance(face, dict)] if isinstance(faces, list) else []
-    names = tuple(name for name in files if isinstance(name, str) and _FACE_FILE.fullmatch(name))
-    return _EarlierLog(log["source"], log.get("completed") is not False, names)
+def _goes_on(earlier: EarlierRun, note: RunNote | None) -> bool:
+    manifest = earlier.found.manifest
+    return note is not None and not manifest.finished and manifest.run == note

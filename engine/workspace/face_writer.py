@@ -22,7 +22,9 @@ from engine.tracks.quality import fit_to_train, outside_share, pose_of_68, sharp
 from engine.types import AlignedFace, ExtractSettings, Face, Frame
 from engine.workspace.align import align_face, encode_face, encode_mask, encode_picture
 from engine.workspace.masks import face_hull_mask
-from engine.workspace.workspace import Layout, write_file
+from engine.workspace.results import Results
+from engine.workspace.same_face import FaceTrace, trace_of
+from engine.workspace.workspace import Layout
 
 Result = TypeVar("Result")
 
@@ -39,18 +41,23 @@ class FaceFile:
     """Where a face was written, and what was measured of it on the way."""
 
     file: str | None
-    """None where it was not fit to train on, and only such faces are wanted."""
+    """None where it was not fit to train on, and only such faces are wanted, or where a hand's decision stands."""
     yaw_degrees: float
     sharpness: float
     fit_to_train: bool
+    is_by_hand: bool = False
+    """A hand changed the face meanwhile."""
 
 
 class FaceWriter:
     """Runs writing tasks in threads; any thread may hand them in. Context manager: leaving it waits for all."""
 
-    def __init__(self, layout: Layout, settings: ExtractSettings, watch: Stopwatch, *, threads: int = THREADS) -> None:
+    def __init__(
+        self, layout: Layout, results: Results, settings: ExtractSettings, watch: Stopwatch, *, threads: int = THREADS
+    ) -> None:
         """`watch` adds up the threads' work."""
         self._layout = layout
+        self._results = results
         self._settings = settings
         self._watch = watch
         self._lock = threading.Lock()
@@ -66,6 +73,10 @@ class FaceWriter:
     ) -> Future[FaceFile]:
         """Write a face of a frame as its `index`-th, under aligned/ or review/, with its mask."""
         return self._submit(self._write_face, frame, face, landmarks_68, index, review)
+
+    def is_decided(self, frame: Frame, face: Face, landmarks_68: NDArray[np.float32]) -> bool:
+        """Say whether a hand decided about this face before: it is not to be written."""
+        return self._results.is_decided(_trace(frame, face, landmarks_68))
 
     def write_frame(self, frame: Frame) -> None:
         """Write a whole frame for DeepFaceLab's merger."""
@@ -119,21 +130,30 @@ class FaceWriter:
         with clock.stage("encode"):
             picture = encode_face(aligned, self._settings)
             mask = encode_mask(face_hull_mask(aligned))
-        stem = self._layout.face_stem(frame.index, index)
-        name = f"{stem}.{self._settings.format}"
         with clock.stage("write files"):
-            write_file(self._layout.masks / f"{stem}_mask.png", mask)
-            write_file((self._layout.review if review else self._layout.aligned) / name, picture)
+            name = self._results.write_face(
+                "review" if review else "aligned",
+                frame.index,
+                index,
+                self._settings.format,
+                picture,
+                mask,
+                _trace(frame, face, landmarks_68),
+            )
         self._watch.add(clock.seconds)
-        return replace(measured, file=name)
+        return replace(measured, file=name, is_by_hand=name is None)
 
     def _write_frame(self, frame: Frame) -> None:
         assert self._layout.frames is not None
         clock = Stopwatch()
         with clock.stage("write frames"):
             name = self.frame_name(frame.index)
-            write_file(self._layout.frames / name, encode_picture(frame.pixels, self._settings.frame_format))
+            self._results.write_frame(name, encode_picture(frame.pixels, self._settings.frame_format))
         self._watch.add(clock.seconds)
+
+
+def _trace(frame: Frame, face: Face, landmarks_68: NDArray[np.float32]) -> FaceTrace:
+    return trace_of(frame.source_filename, face.bbox, landmarks_68)
 
 
 def _measured(aligned: AlignedFace, frame: Frame, face: Face) -> FaceFile:

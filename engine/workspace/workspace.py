@@ -7,6 +7,7 @@ This file knows where things go and how a file gets there whole. It knows nothin
     OUT/review/<frame:08d>_<i>.jpg           faces for a person to decide about; move what is right to aligned/
     OUT/debug/extraction_log.json            settings, models, every face and its reason
     OUT/debug/preview.jpg                    contact sheet
+    OUT/debug/manifest.jsonl                 what dfld wrote, by which it tells what a hand changed
 
 An inbox fills one workspace from many clips, so there every name starts with the clip's slug and a hyphen:
 
@@ -23,7 +24,7 @@ import errno
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,10 @@ from engine.workspace.private_files import TEMPORARY_SUFFIX, make_folder, open_n
 
 SLUG_LENGTH_MAX = 48
 """Leaves room for frame number, index and suffix within the 255 bytes of a file name."""
+
+
+FRAME_NAME = re.compile(r"\d{8}\.(png|jpg)")
+"""Of a whole frame for the merger."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,10 @@ class Layout:
 
     def face_stem(self, frame: int, index: int) -> str:
         return f"{self.prefix}{frame:08d}_{index}"
+
+    def is_face_name(self, name: str) -> bool:
+        """Say whether a file is named as a face of this clip; `take` never means what belongs to `take-2`."""
+        return re.fullmatch(re.escape(self.prefix) + r"\d{8}_\d+\.(jpg|png)", name) is not None
 
     @property
     def log(self) -> Path:
@@ -110,14 +119,15 @@ def prepare_workspace(layout: Layout) -> None:
             probe.unlink()
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes, *, before_rename: Callable[[Path], object] | None = None) -> None:
     """Write `content` under a temporary name in the same folder, sync it, and rename it to `path`.
 
-    A reader, and a crash at any point, sees the old file, no file, or the whole new one. Raise DiskFullError
-    (retryable) when space runs out, OutputError otherwise; either way no temporary file stays behind.
+    `before_rename` is called with the temporary name once the bytes are on the disk. A reader, and a crash at any
+    point, sees the old file, no file, or the whole new one. Raise DiskFullError (retryable) when space runs out,
+    OutputError otherwise; either way no temporary file stays behind.
     """
     with told_as_output_error("write", path):
-        replace_file(path, content)
+        replace_file(path, content, check=before_rename)
 
 
 def move_file(source: Path, target: Path) -> None:

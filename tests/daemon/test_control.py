@@ -109,14 +109,74 @@ def test_a_running_job_can_be_cancelled_and_tried_again(rig: Rig, state: Path) -
     assert len(rig.faces()) == 100
 
 
-def test_a_done_job_can_be_done_again_from_the_beginning(rig: Rig, state: Path) -> None:
+def test_a_done_job_is_done_again_only_when_asked_and_what_a_hand_did_stays(rig: Rig, state: Path) -> None:
+    trace = rig.base / "trace"
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=20, trace=str(trace)))
+    with InProcess(rig):
+        rig.wait_for_states("done")
+        before = rig.faces()
+        aligned = rig.workspace / "data_src" / "aligned"
+        (aligned / "a-00000003_0.jpg").unlink()
+        (aligned / "a-00000004_0.jpg").rename(aligned / "00001.jpg")
+        (aligned / "a-00000005_0.jpg").write_bytes(b"edited")
+        by_hand = rig.faces()
+        with pytest.raises(
+            ControlError, match=r"17 faces of .*a.mp4, and 3 changed by hand \(1 deleted, 1 edited, 1 ren"
+        ):
+            ask(state, "retry", id=1)
+        with pytest.raises(ControlError, match="does nothing alone"):
+            ask(state, "retry", id=1, discard_hand_work=True)
+        assert rig.states() == ["done"]
+        for times in (2, 3):
+            ask(state, "retry", id=1, replace=True)
+            wait_until(lambda n=times: trace.read_text().count(":19") == n and rig.states() == ["done"], "not done")
+            assert rig.faces() == by_hand
+        ask(state, "retry", id=1, replace=True, discard_hand_work=True)
+        wait_until(lambda: trace.read_text().count(":19") == 4 and rig.states() == ["done"], "not done")
+        assert rig.faces() == before
+
+
+def test_faces_taken_away_as_a_whole_come_back_when_hand_work_is_given_up(rig: Rig, state: Path) -> None:
     (rig.inbox / "a.mp4").write_bytes(fake_video(frames=20))
     with InProcess(rig):
         rig.wait_for_states("done")
         before = rig.faces()
         shutil.rmtree(rig.workspace / "data_src" / "aligned")
-        ask(state, "retry", id=1)
+        ask(state, "retry", id=1, replace=True, discard_hand_work=True)
         wait_until(lambda: rig.faces() == before and rig.states() == ["done"], "not done again")
+
+
+def test_new_reference_photos_redo_a_clip_and_keep_what_a_hand_did(rig: Rig, state: Path) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=40, pause_s=0.02))
+    with InProcess(rig):
+        wait_until(lambda: rig.jobs() and rig.jobs()[0]["next_frame"] >= 20, "no progress")
+        ask(state, "pause")
+        wait_until(lambda: rig.states() == ["queued"], "not paused")
+    aligned = rig.workspace / "data_src" / "aligned"
+    (aligned / "a-00000003_0.jpg").unlink()
+    (aligned / "a-00000004_0.jpg").write_bytes(b"edited")
+    (rig.base / "other.jpg").write_bytes(b"another face")
+    rig.inboxes["alice"]["references"] = [str(rig.base / "other.jpg")]
+    with InProcess(rig):
+        ask(state, "resume")
+        rig.wait_for_states("done")
+    assert (aligned / "a-00000004_0.jpg").read_bytes() == b"edited"
+    assert len(list(aligned.iterdir())) == 39
+
+
+def test_a_file_that_changed_is_done_anew_under_its_name_and_keeps_what_a_hand_did(rig: Rig, state: Path) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=40, pause_s=0.02))
+    aligned = rig.workspace / "data_src" / "aligned"
+    with InProcess(rig):
+        wait_until(lambda: rig.jobs() and rig.jobs()[0]["next_frame"] >= 20, "no progress")
+        (aligned / "a-00000003_0.jpg").unlink()
+        (aligned / "a-00000004_0.jpg").write_bytes(b"edited")
+        (rig.inbox / "a.mp4").write_bytes(fake_video(frames=60))
+        wait_until(lambda: rig.states() == ["gone", "done"], "not done anew")
+        assert rig.jobs()[1]["slug"] == "a"
+    assert (aligned / "a-00000004_0.jpg").read_bytes() == b"edited"
+    assert len(list(aligned.iterdir())) == 59
+    assert all(path.name.startswith("a-0") for path in aligned.iterdir())
 
 
 def test_a_quarantined_file_can_be_put_back(rig: Rig, state: Path) -> None:

@@ -259,3 +259,21 @@ def test_starting_over_forgets_faces_and_cursor(ledger: Ledger) -> None:
     assert stored is not None
     assert (stored.next_frame, stored.carry, stored.basis) == (0, "", "new basis")
     assert ledger.read(lambda reader: table.resume_of(reader, stored)) is None
+
+
+def test_slugs_that_differ_in_capitals_only_are_one_name(ledger: Ledger) -> None:
+    arrive(ledger, replace(CLIP, slugs=("Clip", "Clip-2")))
+    second = arrive(ledger, replace(CLIP, sha256="d" * 64, path=b"CLIP.MP4", slugs=("CLIP", "CLIP-2")))
+    third = arrive(ledger, replace(CLIP, sha256="e" * 64, path=b"b/clip.mp4", slugs=("clip", "clip-2")))
+    slugs = [job.slug for job in (second.job, third.job)]
+    assert slugs[0] == "CLIP-2"
+    assert len({"clip", *(slug.casefold() for slug in slugs)}) == 3
+
+
+def test_new_content_of_a_file_that_changed_takes_its_name_over(ledger: Ledger) -> None:
+    first = arrive(ledger, CLIP)
+    set_job(ledger, first.job, state="gone", reason="changed")
+    second = arrive(ledger, replace(CLIP, sha256="d" * 64))
+    assert second.job.slug == "clip"
+    third = arrive(ledger, replace(CLIP, sha256="e" * 64, path=b"other/clip.mp4"))
+    assert third.job.slug == "clip-2"

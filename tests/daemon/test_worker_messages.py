@@ -85,8 +85,7 @@ def test_faces_that_ended_otherwise_arrive_with_their_places() -> None:
 
 @pytest.mark.parametrize("resume", [None, Resume(Cursor(9, None), (face(1), face(2)), Counts(9, 9, 0), "carry")])
 def test_a_begin_says_where_from(resume: Resume | None) -> None:
-    *parts, last = over_the_pipe(*begin_messages(resume, discard=True))
-    assert last["discard"]
+    *parts, last = over_the_pipe(*begin_messages(resume))
     assert resume_of_message(last, [one for part in parts for one in records_of(part)]) == resume
 
 

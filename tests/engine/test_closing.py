@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,11 @@ from engine.tracks.closing import WAITING_MAX, ReviewTrack, accept_known, drop_n
 from engine.tracks.quality import FaceQuality
 from engine.tracks.tracking import Sample, Sighting, Track
 from engine.types import Commit, ExtractSettings, Face, FaceRecord
+from engine.workspace.align import encode_mask, encode_picture
+from engine.workspace.hand_work import survey
+from engine.workspace.manifest import Folder, RunNote
+from engine.workspace.results import Results
+from engine.workspace.same_face import FaceTrace
 from engine.workspace.workspace import Layout, output_layout, prepare_workspace
 from tests.painted import ALICE as PAINTED
 from tests.painted import PaintedBackend, identity_of, picture
@@ -26,6 +33,20 @@ def layout_in(folder: Path) -> Layout:
     layout = output_layout(folder)
     prepare_workspace(layout)
     return layout
+
+
+@contextmanager
+def results_of(layout: Layout, records: Sequence[FaceRecord], seeds: Sequence[int] = ()) -> Iterator[Results]:
+    """Write the faces of these records; yield what they were written through."""
+    with Results(layout, RunNote("clip", "content", "basis"), resumes=False) as results:
+        for place, one in enumerate(records):
+            pixels = np.kron(
+                np.random.default_rng(seeds[place] if seeds else 0).integers(0, 255, (16, 16)), np.ones((8, 8))
+            ).astype(np.uint8)
+            folder: Folder = "review" if one.reason == REVIEW else "aligned"
+            trace = FaceTrace(f"{one.frame:08d}", (0, 0, 9, 9))
+            results.write_face(folder, one.frame, 0, "jpg", encode_picture(pixels, "jpg"), encode_mask(pixels), trace)
+        yield results
 
 
 def record(frame: int, track: int, reason: str, *, sharpness: float = 0.1) -> FaceRecord:
@@ -46,53 +67,65 @@ def record(frame: int, track: int, reason: str, *, sharpness: float = 0.1) -> Fa
     )
 
 
-def write(layout: Layout, one: FaceRecord, *, seed: int = 0) -> None:
-    folder = layout.review if one.reason == REVIEW else layout.aligned
-    pixels = np.kron(np.random.default_rng(seed).integers(0, 255, (16, 16)), np.ones((8, 8))).astype(np.uint8)
-    cv2.imwrite(str(folder / str(one.file)), pixels)
-    (layout.masks / f"{one.frame:08d}_0_mask.png").write_bytes(b"mask")
-
-
 def test_a_review_track_that_later_shots_know_is_moved_to_aligned_and_twice_is_as_once(tmp_path: Path) -> None:
     layout = layout_in(tmp_path)
     records = [record(1, 1, REVIEW), record(2, 1, REVIEW), record(3, 2, REVIEW), record(9, 3, ACCEPTED)]
-    for one in records:
-        write(layout, one)
     waiting = [ReviewTrack(1, ALICE, 0.35, 0.4), ReviewTrack(2, BOB, 0.35, 0.4)]
-    for _ in range(2):
-        after = accept_known(records, waiting, Gallery(positives=(ALICE,)), "cosine", layout)
-        assert [one.reason for one in after] == [ACCEPTED_IN_VIDEO, ACCEPTED_IN_VIDEO, REVIEW, ACCEPTED]
-        assert [one.kept for one in after] == [True, True, False, True]
-        assert sorted(path.name for path in layout.review.iterdir()) == ["00000003_0.jpg"]
-        assert len(list(layout.aligned.iterdir())) == 3
+    with results_of(layout, records) as results:
+        for _ in range(2):
+            after = accept_known(records, waiting, Gallery(positives=(ALICE,)), "cosine", results)
+            assert [one.reason for one in after] == [ACCEPTED_IN_VIDEO, ACCEPTED_IN_VIDEO, REVIEW, ACCEPTED]
+            assert [one.kept for one in after] == [True, True, False, True]
+            assert sorted(path.name for path in layout.review.iterdir()) == ["00000003_0.jpg"]
+            assert len(list(layout.aligned.iterdir())) == 3
+    assert survey(layout).decisions == (), "dfld moved them itself"
+
+
+def test_a_doubtful_face_that_a_hand_took_away_or_moved_meanwhile_stays_so(tmp_path: Path) -> None:
+    layout = layout_in(tmp_path)
+    records = [record(1, 1, REVIEW), record(2, 1, REVIEW), record(9, 3, ACCEPTED)]
+    with results_of(layout, records) as results:
+        (layout.review / "00000001_0.jpg").unlink()
+        (layout.review / "00000002_0.jpg").rename(layout.aligned / "00000002_0.jpg")
+        accept_known(records, [ReviewTrack(1, ALICE, 0.35, 0.4)], Gallery(positives=(ALICE,)), "cosine", results)
+    assert sorted(path.name for path in layout.aligned.iterdir()) == ["00000002_0.jpg", "00000009_0.jpg"]
+
+
+def test_a_face_that_a_hand_changed_meanwhile_is_not_dropped_as_a_near_duplicate(tmp_path: Path) -> None:
+    layout = layout_in(tmp_path)
+    records = [record(n, 1, ACCEPTED, sharpness=n / 10) for n in range(3)]
+    with results_of(layout, records) as results:
+        (layout.aligned / "00000001_0.jpg").write_bytes((layout.aligned / "00000001_0.jpg").read_bytes() + b"edited")
+        after = drop_near_duplicates(records, layout, results)
+    assert [one.reason for one in after] == [NOT_VARIED, ACCEPTED, ACCEPTED]
+    assert (layout.aligned / "00000001_0.jpg").read_bytes().endswith(b"edited")
 
 
 def test_a_track_as_like_somebody_seen_beside_the_person_stays_in_review(tmp_path: Path) -> None:
     layout = layout_in(tmp_path)
     records = [record(1, 1, REVIEW)]
-    write(layout, records[0])
     gallery = Gallery(positives=(ALICE,), negatives=(ALICE,))
-    assert accept_known(records, [ReviewTrack(1, ALICE, 0.35, 0.4)], gallery, "cosine", layout) == records
+    with results_of(layout, records) as results:
+        assert accept_known(records, [ReviewTrack(1, ALICE, 0.35, 0.4)], gallery, "cosine", results) == records
 
 
 def test_the_review_part_of_a_track_that_was_accepted_later_is_accepted(tmp_path: Path) -> None:
     layout = layout_in(tmp_path)
     records = [record(1, 1, REVIEW), record(2, 1, ACCEPTED)]
-    for one in records:
-        write(layout, one)
-    assert all(one.kept for one in accept_known(records, (), Gallery(), "cosine", layout))
+    with results_of(layout, records) as results:
+        assert all(one.kept for one in accept_known(records, (), Gallery(), "cosine", results))
 
 
 def test_near_duplicates_are_dropped_with_their_masks_and_stay_in_the_records(tmp_path: Path) -> None:
     layout = layout_in(tmp_path)
     records = [record(n, 1, ACCEPTED, sharpness=n / 10) for n in range(4)]
-    for one, seed in zip(records, (1, 1, 2, 1), strict=True):
-        write(layout, one, seed=seed)
-    after = drop_near_duplicates(records, layout)
+    with results_of(layout, records, seeds=(1, 1, 2, 1)) as results:
+        after = drop_near_duplicates(records, layout, results)
+        again = drop_near_duplicates(records, layout, results)
     assert [one.reason for one in after] == [NOT_VARIED, NOT_VARIED, ACCEPTED, ACCEPTED]
     assert [one.file for one in after] == [None, None, "00000002_0.jpg", "00000003_0.jpg"]
     assert len(list(layout.aligned.iterdir())) == len(list(layout.masks.iterdir())) == 2
-    assert drop_near_duplicates(records, layout) == after, "a killed run comes to the same end"
+    assert again == after, "a killed run comes to the same end"
 
 
 def test_revisions_name_the_faces_that_end_otherwise_by_their_place() -> None:

@@ -1,27 +1,34 @@
-"""Two runs never mix in one folder, and nothing that dfld did not write is removed."""
+"""No run replaces the results of another unasked, and what would go is said before."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from engine.errors import OutputError
-from engine.workspace.earlier_run import clear_earlier_run
+from engine.workspace.earlier_run import find_earlier_run, require_free
+from engine.workspace.hand_work import clear_results
+from engine.workspace.manifest import RunNote
+from engine.workspace.results import Results
+from engine.workspace.same_face import FaceTrace
 from engine.workspace.workspace import Layout, output_layout, prepare_workspace
 
-SOURCE = Path("clips/a.mp4")
+NOTE = RunNote("clips/a.mp4", "content", "basis")
 
 
-def earlier(tmp_path: Path, source: Path = SOURCE) -> Layout:
+def earlier(tmp_path: Path, *, finished: bool = True) -> Layout:
     layout = output_layout(tmp_path / "out")
     prepare_workspace(layout)
-    for name in ("00000001_0", "00000002_0"):
-        (layout.aligned / f"{name}.jpg").write_bytes(b"face")
-        (layout.masks / f"{name}_mask.png").write_bytes(b"mask")
-    faces = [{"file": "00000001_0.jpg"}, {"file": "00000002_0.jpg"}, {"file": None}]
-    layout.log.write_text(json.dumps({"source": str(source), "faces": faces}))
+    with Results(layout, NOTE, resumes=False) as results:
+        for number in range(4):
+            trace = FaceTrace(f"{number:08d}", (1, 2, 3, 4))
+            results.write_face("aligned", number, 0, "jpg", b"face %d" % number, b"mask", trace)
+        results.committed(4)
+        if finished:
+            results.finished()
     return layout
 
 
@@ -29,56 +36,127 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_same_source_again_replaces_its_own_faces(tmp_path: Path) -> None:
+def refusal(layout: Layout, note: RunNote | None = None) -> OutputError | None:
+    found = find_earlier_run(layout)
+    try:
+        require_free([] if found is None else [found], None if note is None else {layout: note})
+    except OutputError as problem:
+        return problem
+    return None
+
+
+def test_results_are_refused_with_what_would_go_and_what_a_hand_changed(tmp_path: Path) -> None:
     layout = earlier(tmp_path)
-    (layout.aligned / "my-own-note.txt").write_text("keep me")
-    assert clear_earlier_run(layout, SOURCE) == 2
-    assert names(layout.aligned) == ["my-own-note.txt"]
-    assert names(layout.masks) == []
+    (layout.aligned / "00000001_0.jpg").unlink()
+    (layout.aligned / "00000002_0.jpg").rename(layout.review / "00000002_0.jpg")
+    before = names(layout.aligned)
+    problem = refusal(layout, NOTE)
+    assert problem is not None
+    assert "already holds 2 faces of clips/a.mp4, and 2 changed by hand (1 deleted, 1 moved)" in problem.message
+    assert "--replace: 2 faces of" in problem.hint
+    assert "what a hand decided stays so: 2 changed by hand" in problem.hint
+    assert names(layout.aligned) == before
 
 
-def test_another_source_is_refused_and_nothing_changes(tmp_path: Path) -> None:
-    layout = earlier(tmp_path)
-    with pytest.raises(OutputError, match="already holds faces of clips/a.mp4"):
-        clear_earlier_run(layout, Path("clips/b.mp4"))
-    assert names(layout.aligned) == ["00000001_0.jpg", "00000002_0.jpg"]
+def test_the_same_run_that_was_cut_short_may_be_made_again_and_another_may_not(tmp_path: Path) -> None:
+    layout = earlier(tmp_path, finished=False)
+    assert refusal(layout, NOTE) is None
+    assert refusal(layout, RunNote(NOTE.source, NOTE.content, "other photos")) is not None
+    assert refusal(layout, RunNote(NOTE.source, "other content", NOTE.basis)) is not None
+    assert refusal(layout) is not None
 
 
-def test_faces_that_no_log_names_are_refused(tmp_path: Path) -> None:
-    layout = earlier(tmp_path)
-    (layout.aligned / "00000009_0.jpg").write_bytes(b"another run's")
-    with pytest.raises(OutputError, match="no log of dfld names"):
-        clear_earlier_run(layout, SOURCE)
-    (layout.aligned / "my-own.jpg").write_bytes(b"renamed by its owner")
-    assert clear_earlier_run(layout, SOURCE, replace=True) == 3
-    assert names(layout.aligned) == ["my-own.jpg"]
+def test_a_folder_where_nothing_of_dfld_lies_is_free(tmp_path: Path) -> None:
+    assert find_earlier_run(output_layout(tmp_path / "new")) is None
+    layout = output_layout(tmp_path / "out")
+    prepare_workspace(layout)
+    (layout.aligned / "my own.jpg").write_bytes(b"x")
+    assert find_earlier_run(layout) is None
 
 
-def test_a_run_of_the_same_source_that_was_killed_is_cleared(tmp_path: Path) -> None:
-    layout = earlier(tmp_path)
-    layout.log.write_text(json.dumps({"source": str(SOURCE), "completed": False, "faces": []}))
-    assert clear_earlier_run(layout, SOURCE) == 2
-    assert names(layout.aligned) == []
+def test_faces_that_no_manifest_names_are_refused_and_never_removed(tmp_path: Path) -> None:
+    layout = output_layout(tmp_path / "out")
+    prepare_workspace(layout)
+    (layout.aligned / "00000009_0.jpg").write_bytes(b"whoever made it")
+    problem = refusal(layout, NOTE)
+    assert problem is not None
+    assert "1 changed by hand (1 added)" in problem.message
+    clear_results(layout)
+    assert names(layout.aligned) == ["00000009_0.jpg"]
+
+
+def logged(layout: Layout, faces: object, **head: object) -> None:
+    layout.log.write_text(json.dumps({"source": "clips/a.mp4", "faces": faces} | head))
+
+
+def written_before_manifests(tmp_path: Path) -> Layout:
+    layout = output_layout(tmp_path / "out")
+    prepare_workspace(layout)
+    faces = []
+    for number in range(3):
+        (layout.aligned / f"{number:08d}_0.jpg").write_bytes(b"face")
+        (layout.masks / f"{number:08d}_0_mask.png").write_bytes(b"mask")
+        faces.append({"file": f"{number:08d}_0.jpg", "frame": number, "bbox": [1, 2, 3, 4], "reason": "accepted"})
+    logged(layout, faces)
+    return layout
+
+
+def test_results_of_a_dfld_without_manifests_are_told_by_their_log(tmp_path: Path) -> None:
+    layout = written_before_manifests(tmp_path)
+    (layout.aligned / "00000000_0.jpg").unlink()
+    edited = layout.aligned / "00000001_0.jpg"
+    edited.write_bytes(b"edited")
+    later = layout.log.stat().st_mtime_ns + 10**9
+    os.utime(edited, ns=(later, later))
+    found = clear_results(layout)
+    assert found.changes == {"deleted": 1, "edited": 1}
+    assert names(layout.aligned) == ["00000001_0.jpg"]
+    assert names(layout.masks) == ["00000001_0_mask.png"]
 
 
 def test_a_hostile_log_removes_nothing_outside(tmp_path: Path) -> None:
-    layout = earlier(tmp_path)
+    layout = written_before_manifests(tmp_path)
     victim = tmp_path / "victim.jpg"
     victim.write_bytes(b"x")
-    faces = [{"file": "../../victim.jpg"}, {"file": str(victim)}, {"file": 7}, "x", {"file": "00000001_0.jpg"}]
-    layout.log.write_text(json.dumps({"source": str(SOURCE), "faces": faces}))
-    clear_earlier_run(layout, SOURCE, replace=True)
+    face = {"frame": 1, "bbox": [1, 2, 3, 4], "reason": "accepted"}
+    files = ("../../victim.jpg", str(victim), 7, "00000001_0.jpg")
+    logged(layout, [*({**face, "file": file} for file in files), "x", {"file": "00000002_0.jpg", "bbox": "odd"}])
+    clear_results(layout)
     assert victim.exists()
+    assert names(layout.aligned) == ["00000000_0.jpg", "00000002_0.jpg"]
 
 
 @pytest.mark.parametrize("log", ["", "[", "[1]", '{"faces": 3}', "[" * 100_000])
 def test_a_broken_log_is_no_log(tmp_path: Path, log: str) -> None:
-    layout = earlier(tmp_path)
+    layout = written_before_manifests(tmp_path)
     layout.log.write_text(log)
-    with pytest.raises(OutputError):
-        clear_earlier_run(layout, SOURCE)
-    assert len(names(layout.aligned)) == 2
+    assert refusal(layout) is not None
+    clear_results(layout)
+    assert len(names(layout.aligned)) == 3
 
 
-def test_an_empty_folder_is_no_earlier_run(tmp_path: Path) -> None:
-    assert clear_earlier_run(output_layout(tmp_path / "new"), SOURCE) == 0
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"face": {"name": "../../victim.jpg", "folder": "aligned", "number": 0, "sha256": "", "size": 1,'
+        ' "mtime_ns": 0, "frame": "0", "box": [0, 0, 1, 1], "mark": ""}}',
+        '{"mask": {"name": "../victim.jpg", "sha256": "", "size": 1, "mtime_ns": 99999999999999999999}}',
+        '{"hand": {"kind": "edited", "trace": {"frame": "1", "box": [0, 0, 0, 0], "mark": ""}, "content": "",'
+        ' "file": "../victim.jpg", "sha256": "", "mask": "../../victim.jpg"}}\n{"discard": true}',
+        '{"accepted": "nobody"}',
+        '{"accepted": [1]}',
+        '{"committed": "many"}',
+        '{"run": 3}',
+        "{}",
+        "[[[",
+        "\x00\x80",
+    ],
+)
+def test_a_hostile_manifest_removes_nothing_outside(tmp_path: Path, line: str) -> None:
+    layout = earlier(tmp_path)
+    victim = tmp_path / "victim.jpg"
+    victim.write_bytes(b"x")
+    with (layout.debug / "manifest.jsonl").open("a") as manifest:
+        manifest.write(line + "\n")
+    clear_results(layout)
+    assert victim.exists()

@@ -14,6 +14,8 @@ from engine.errors import OutputError
 from engine.stopwatch import Stopwatch
 from engine.types import ExtractSettings, Face, Frame
 from engine.workspace.face_writer import WAITING_MAX, FaceWriter
+from engine.workspace.manifest import RunNote
+from engine.workspace.results import Results
 from engine.workspace.workspace import Layout, output_layout, prepare_workspace
 from tests.painted import ALICE, PaintedBackend, picture
 
@@ -23,6 +25,10 @@ def layout(tmp_path: Path) -> Layout:
     made = output_layout(tmp_path / "out")
     prepare_workspace(made)
     return made
+
+
+def results_in(layout: Layout) -> Results:
+    return Results(layout, RunNote("clip", "content", "basis"), resumes=False)
 
 
 def frame(index: int) -> Frame:
@@ -38,7 +44,10 @@ def face_in(one: Frame) -> tuple[Face, NDArray[np.float32]]:
 def test_an_accepted_face_lies_in_aligned_and_a_doubtful_one_in_review_each_with_its_metadata(layout: Layout) -> None:
     one = frame(7)
     face, points = face_in(one)
-    with FaceWriter(layout, ExtractSettings(output_size=128), Stopwatch()) as writer:
+    with (
+        results_in(layout) as results,
+        FaceWriter(layout, results, ExtractSettings(output_size=128), Stopwatch()) as writer,
+    ):
         kept = writer.write_face(one, face, points, 0, review=False)
         doubtful = writer.write_face(one, face, points, 1, review=True)
         writer.wait()
@@ -55,7 +64,7 @@ def test_only_faces_that_are_fit_to_train_are_written_where_that_is_asked(layout
     face, points = face_in(one)
     small = Face(face.bbox * 0.5, face.detection_score)
     settings = ExtractSettings(output_size=128, only_fit_to_train=True)
-    with FaceWriter(layout, settings, Stopwatch()) as writer:
+    with results_in(layout) as results, FaceWriter(layout, results, settings, Stopwatch()) as writer:
         kept = writer.write_face(one, face, points, 0, review=False).result()
         dropped = writer.write_face(one, small, points, 1, review=False).result()
         doubtful = writer.write_face(one, small, points, 2, review=True).result()
@@ -70,7 +79,10 @@ def test_names_and_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path) 
     for threads in (1, 4):
         layout = output_layout(tmp_path / str(threads))
         prepare_workspace(layout)
-        with FaceWriter(layout, ExtractSettings(output_size=64), Stopwatch(), threads=threads) as writer:
+        with (
+            results_in(layout) as results,
+            FaceWriter(layout, results, ExtractSettings(output_size=64), Stopwatch(), threads=threads) as writer,
+        ):
             for index in range(2 * WAITING_MAX):
                 one = frame(index)
                 writer.write_face(one, *face_in(one), 0, review=False)
@@ -82,7 +94,7 @@ def test_names_and_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path) 
 
 def test_what_a_task_could_not_write_is_told_to_who_waits(layout: Layout) -> None:
     one = frame(0)
-    with FaceWriter(layout, ExtractSettings(), Stopwatch()) as writer:
+    with results_in(layout) as results, FaceWriter(layout, results, ExtractSettings(), Stopwatch()) as writer:
         layout.aligned.rmdir()
         layout.aligned.write_text("a file where the folder should be")
         writer.write_face(one, *face_in(one), 0, review=False)
@@ -93,7 +105,7 @@ def test_what_a_task_could_not_write_is_told_to_who_waits(layout: Layout) -> Non
 def test_the_threads_work_is_added_up_by_stage(layout: Layout) -> None:
     watch = Stopwatch()
     one = frame(0)
-    with FaceWriter(layout, ExtractSettings(), watch) as writer:
+    with results_in(layout) as results, FaceWriter(layout, results, ExtractSettings(), watch) as writer:
         writer.write_face(one, *face_in(one), 0, review=False)
         writer.wait()
     assert set(watch.seconds) == {"align", "encode", "write files", "measure"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +17,7 @@ import pytest
 
 from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
 from engine.backends.catalog import open_backend
-from engine.dfl.image import read_metadata
+from engine.dfl.image import MaskPolygon, read_metadata, with_metadata
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,11 +101,45 @@ def test_the_log_explains_every_face(extracted: tuple[Path, dict[str, object]]) 
     assert (out / "debug" / "preview.jpg").stat().st_size > 5000
 
 
-def test_the_same_run_again_gives_the_same_bytes(footage: Path, extracted: tuple[Path, dict[str, object]]) -> None:
+def test_the_same_run_again_is_refused_unless_asked_and_then_gives_the_same_bytes(
+    footage: Path, extracted: tuple[Path, dict[str, object]]
+) -> None:
     out, _ = extracted
     before = {path.name: path.read_bytes() for path in (out / "aligned").iterdir()}
-    dfld("extract", footage / "clip.mp4", "--reference", footage / "ref", "--out", out, "--backend", "dlib")
+    words = ("extract", footage / "clip.mp4", "--reference", footage / "ref", "--out", out, "--backend", "dlib")
+    refused = dfld(*words, check=False)
+    assert refused.returncode == 1
+    assert f"already holds {len(before)} faces" in refused.stderr
+    assert "--replace" in refused.stderr
+    replaced = dfld(*words, "--replace")
+    assert f"replaced: {len(before)} faces" in replaced.stderr
     assert {path.name: path.read_bytes() for path in (out / "aligned").iterdir()} == before
+
+
+def test_what_a_hand_did_stays_when_the_results_are_replaced(
+    footage: Path, extracted: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    out = tmp_path / "workspace"
+    shutil.copytree(extracted[0], out)
+    deleted, renamed, labelled, *others = sorted((out / "aligned").iterdir())
+    deleted.unlink()
+    (out / "aligned_trash").mkdir()
+    moved = renamed.rename(out / "aligned_trash" / "00017.jpg")
+    polygon = MaskPolygon(True, np.array([[1, 2], [300, 4], [5, 400]], np.float32))
+    labelled.write_bytes(
+        with_metadata(labelled.read_bytes(), replace(read_metadata(labelled.read_bytes()), seg_ie_polys=(polygon,)))
+    )
+    kept = {path: path.read_bytes() for path in (moved, labelled)}
+    words = ("extract", footage / "clip.mp4", "--reference", footage / "ref", "--out", out, "--backend", "dlib")
+    refused = dfld(*words, check=False)
+    assert "3 changed by hand (1 deleted, 1 edited, 1 renamed)" in refused.stderr
+    replaced = dfld(*words, "--replace", "--jpeg-quality", 80, "--json")
+    assert json.loads(replaced.stdout)[0]["reasons"]["decided_by_hand"] == 3
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert sorted((out / "aligned").iterdir()) == sorted([labelled, *others])
+    dfld(*words, "--replace", "--discard-hand-work")
+    assert sorted((out / "aligned").iterdir()) == sorted([deleted, renamed, labelled, *others])
+    assert not moved.exists()
 
 
 def test_another_source_into_the_same_folder_is_refused(
@@ -114,7 +150,7 @@ def test_another_source_into_the_same_folder_is_refused(
         "extract", footage / "ref", "--reference", footage / "ref", "--out", out, "--backend", "dlib", check=False
     )
     assert done.returncode == 1
-    assert "already holds faces" in done.stderr
+    assert "clip.mp4; nothing was changed" in done.stderr
     assert "--replace" in done.stderr
 
 

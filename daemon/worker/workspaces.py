@@ -1,0 +1,133 @@
+"""What the service asks about the pictures of a workspace, answered by a child process: they may be anybody's.
+
+    survey   what a redo of a clip would remove, and what a hand changed
+    give_up  have the next redo remove what a hand changed, too
+    clear    remove a clip's results, except what a hand decided
+    forget   remove every face of given clips, whatever its name
+
+The service itself loads nothing that reads pictures; a file that hangs or crashes the child costs the answer alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from daemon.errors import WorkerError
+from daemon.ledger.jobs import Job
+from daemon.worker.link import child_environment
+from daemon.worker.process import UMASK, die_with, limit_memory
+from engine.errors import OutputError
+
+SURVEY_LIMIT_S = 600.0
+CLEAR_LIMIT_S = 45.0
+"""The thread that waits is one of the service's pulse; what is not cleared by then, the next run of the clip clears."""
+FORGET_LIMIT_S = 4 * 3600.0
+MEMORY_BYTES = 4 << 30
+EXIT_REFUSED = 65  # EX_DATAERR of <sysexits.h>: no exit of Python's own
+
+
+def clip_of(job: Job) -> dict[str, str]:
+    """Return what names a job's files to the child."""
+    return {"workspace": job.workspace, "role": job.role, "slug": job.slug}
+
+
+def survey_results(job: Job) -> dict[str, Any] | None:
+    """Return what lies there of a job: `holds` and `goes`, each a sentence; None where a redo removes nothing.
+
+    Raise OutputError where the workspace cannot be read, WorkerError where the child gave no answer.
+    """
+    answer: dict[str, Any] | None = _ask({"do": "survey", "clip": clip_of(job)}, SURVEY_LIMIT_S)
+    return answer
+
+
+def give_up_hand_work(job: Job) -> None:
+    """Have the next redo of a job remove what a hand changed, too. Raise as `survey_results`."""
+    _ask({"do": "give_up", "clip": clip_of(job)}, SURVEY_LIMIT_S)
+
+
+def clear_results(job: Job) -> None:
+    """Remove what a job wrote, except what a hand decided. Raise as `survey_results`."""
+    _ask({"do": "clear", "clip": clip_of(job)}, CLEAR_LIMIT_S)
+
+
+def remove_faces(clips: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Remove every face of these clips; return `removed`, `left` and `remains`. Raise as `survey_results`.
+
+    A clip is what `clip_of` returns, with `boxes`: [frame number, [left, top, right, bottom]] of each written face.
+    """
+    answer: dict[str, list[str]] = _ask({"do": "forget", "clips": list(clips)}, FORGET_LIMIT_S)
+    return answer
+
+
+def _ask(request: Mapping[str, Any], limit_s: float) -> Any:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "daemon.worker.workspaces", str(os.getpid())],
+            input=json.dumps(request).encode(),
+            capture_output=True,
+            timeout=limit_s,
+            check=False,
+            env=child_environment(),
+            start_new_session=True,
+        )
+    except subprocess.TimeoutExpired as problem:
+        raise WorkerError(f"the workspace was not gone through within {limit_s:.0f} s") from problem
+    if done.returncode == EXIT_REFUSED:
+        refusal = json.loads(done.stdout)
+        raise OutputError(refusal["error"], hint=refusal["hint"])
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise WorkerError(f"the look into the workspace ended with {done.returncode}: {' '.join(said)}")
+    return json.loads(done.stdout)
+
+
+def _answer(request: Mapping[str, Any]) -> Any:
+    from daemon.jobs.outputs import clip_files
+    from engine.workspace import hand_work
+    from engine.workspace.earlier_run import find_earlier_run
+    from engine.workspace.removal import ClipFaces, remove_faces
+    from engine.workspace.workspace import inbox_layout
+
+    def layout(clip: Mapping[str, Any]) -> Any:
+        return inbox_layout(Path(clip["workspace"]), clip["role"], clip["slug"])
+
+    if request["do"] == "forget":
+        clips = [
+            ClipFaces(layout(clip), frozenset((f"{frame:08d}", tuple(box)) for frame, box in clip["boxes"]))
+            for clip in request["clips"]
+        ]
+        try:
+            return vars(remove_faces(clips, clip_files))
+        except OSError as problem:
+            raise OutputError(f"cannot remove {problem.filename}: {problem.strerror}") from problem
+    clip = layout(request["clip"])
+    if request["do"] == "clear":
+        hand_work.clear_results(clip)
+    elif request["do"] == "give_up":
+        hand_work.give_up_hand_work(clip)
+    elif (earlier := find_earlier_run(clip)) is not None:
+        return {"holds": earlier.text(), "goes": earlier.replaced_text(discard_hand_work=False)}
+    return None
+
+
+def main(parent: int) -> int:
+    """Answer the request on standard input."""
+    die_with(parent)
+    limit_memory(MEMORY_BYTES)
+    os.umask(UMASK)
+    try:
+        answer, code = _answer(json.load(sys.stdin)), 0
+    except OutputError as problem:
+        answer, code = {"error": problem.message, "hint": problem.hint}, EXIT_REFUSED
+    json.dump(answer, sys.stdout)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,206 @@
+"""Every face of given clips, found in their workspaces and removed, whatever its name is by now.
+
+A face is known by its name, by what its metadata says (engine.workspace.same_face), or, without metadata, by its bytes.
+It may lie in any folder below the workspace, or in a faceset.pak, which is then written again without it. Faces that
+other clips' manifests name are left alone; pictures that nobody can tell are named, for a person to look at.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.opening import open_regular
+from engine.dfl.errors import FormatError
+from engine.dfl.faceset import PackedImage, read_faceset, write_header
+from engine.workspace.hand_work import PACK_ENDING, face_files, sha256_of, trace_in
+from engine.workspace.manifest import Manifest, read_manifest
+from engine.workspace.private_files import open_new, sync_folder, temporary_name
+from engine.workspace.same_face import Box, FaceTrace, trace_of_jpeg
+from engine.workspace.workspace import FRAME_NAME, Layout
+
+LISTED_MAX = 50
+"""Pictures of one folder that nobody can tell are named one by one up to this many; more are counted."""
+METADATA_COPY = "meta.dat"
+"""What DeepFaceLab's "save metadata" leaves in a folder: landmarks by file name."""
+
+
+@dataclass(frozen=True)
+class ClipFaces:
+    """The faces of one clip, as far as they are known."""
+
+    layout: Layout
+    frames_and_boxes: frozenset[tuple[str, Box]] = frozenset()
+    """Of clips of an older dfld, whose manifest names nobody: name of the frame without ending, detection."""
+
+
+@dataclass
+class Removal:
+    """What was removed, and what is left; paths as text."""
+
+    removed: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    """Pictures that may be of the person, each with the reason why that cannot be told."""
+    remains: list[str] = field(default_factory=list)
+    """Faces of the person that a second look still found."""
+
+
+def remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], Iterable[Path]]) -> Removal:
+    """Remove every file and face of these clips, then look again for remains.
+
+    `named_files`: yields the files of a clip that its names tell. Raise OSError when a file cannot be removed, and
+    OutputError where a manifest cannot be read.
+    """
+    search = _Search(clips)  # before the manifests go
+    made = Removal()
+    for clip in clips:
+        for path in named_files(clip.layout):
+            _remove(path, made)
+    for path in search.files():
+        if path.suffix == PACK_ENDING:
+            _take_out_of_pack(path, search, made)
+        elif search.is_of_person(path):
+            _remove(path, made)
+    made.left += search.untold()
+    made.remains += [str(path) for path in search.files() if path.suffix != PACK_ENDING and search.is_of_person(path)]
+    made.remains += [str(path) for clip in clips for path in named_files(clip.layout)]
+    return made
+
+
+class _Search:
+    """Knows the person's faces, and those of others, in the workspaces of the person's clips."""
+
+    def __init__(self, clips: Sequence[ClipFaces]) -> None:
+        self._layouts = [clip.layout for clip in clips]
+        self._own, self._others = _Known(), _Known()
+        own = {clip.layout.debug / f"{clip.layout.prefix}manifest.jsonl" for clip in clips}
+        for clip in clips:
+            self._own.add(read_manifest(clip.layout))
+            self._own.frames_and_boxes |= clip.frames_and_boxes
+        self._names_of_others: dict[Path, set[str]] = {}
+        for debug in {clip.layout.debug for clip in clips}:
+            for path in sorted(debug.glob("*manifest.jsonl")) if debug.is_dir() else ():
+                if path not in own:
+                    self._note_other(path)
+
+    def _note_other(self, path: Path) -> None:
+        data = path.parent.parent
+        prefix = path.name.removesuffix("manifest.jsonl")
+        manifest = read_manifest(Layout(data, data / "aligned", data / "masks", data / "debug", prefix=prefix))
+        self._others.add(manifest)
+        for folder in ("aligned", "review"):
+            self._names_of_others.setdefault(data / folder, set()).update(manifest.faces)
+
+    def files(self) -> Iterator[Path]:
+        """Yield every picture and pack below the workspaces that no other clip has under its own name."""
+        for root in sorted({layout.root for layout in self._layouts}):
+            yield from face_files(root, self._is_anothers)
+
+    def is_of_person(self, path: Path) -> bool:
+        return self._own.has(trace_in(path), path)
+
+    def knows(self, trace: FaceTrace | None) -> bool | None:
+        """Say whether a face is the person's; None where nobody can tell."""
+        if self._own.has(trace, None):
+            return True
+        return False if self._others.has(trace, None) else None
+
+    def untold(self) -> Iterator[str]:
+        """Yield what lies among the person's faces and may be of the person."""
+        data = sorted({layout.aligned.parent for layout in self._layouts})
+        unknown: dict[Path, list[Path]] = {}
+        for path in self.files():
+            among = any(path.is_relative_to(folder) for folder in data)
+            if among and path.suffix != PACK_ENDING and not self._others.has(trace_in(path), path):
+                unknown.setdefault(path.parent, []).append(path)
+        for folder, paths in sorted(unknown.items()):
+            if len(paths) > LISTED_MAX:
+                yield f"{folder}: {len(paths)} pictures, and nothing in them says of whom"
+            else:
+                yield from (f"{path}: nothing in it says of whom it is" for path in paths)
+        for folder in data:
+            for path in sorted(folder.rglob(METADATA_COPY)) if folder.is_dir() else ():
+                yield f"{path}: DeepFaceLab's copy of landmarks, by file name"
+
+    def _is_anothers(self, path: Path) -> bool:
+        if path.name in self._names_of_others.get(path.parent, ()):
+            return True
+        return path.parent.name == "masks" or path.parent.name == "debug" or bool(FRAME_NAME.fullmatch(path.name))
+
+
+class _Known:
+    """Faces by what identifies them."""
+
+    def __init__(self) -> None:
+        self._marks: set[str] = set()
+        self._bytes: dict[int, set[str]] = {}
+        self.frames_and_boxes: frozenset[tuple[str, Box]] = frozenset()
+
+    def add(self, manifest: Manifest) -> None:
+        traces = [face.trace for face in manifest.faces.values()] + [one.trace for one in manifest.decisions]
+        self._marks |= {trace.mark for trace in traces if trace.mark}
+        for face in manifest.faces.values():
+            self._bytes.setdefault(face.file.size, set()).add(face.file.sha256)
+        for one in manifest.decisions:
+            if one.sha256:
+                self._bytes.setdefault(-1, set()).add(one.sha256)
+
+    def has(self, trace: FaceTrace | None, path: Path | None) -> bool:
+        if trace is not None:
+            return trace.mark in self._marks or (trace.frame, trace.box) in self.frames_and_boxes
+        if path is None or not self._bytes:
+            return False
+        hashes = self._bytes.get(path.lstat().st_size, set()) | self._bytes.get(-1, set())
+        return bool(hashes) and sha256_of(path) in hashes
+
+
+def _remove(path: Path, made: Removal) -> None:
+    path.unlink(missing_ok=True)
+    made.removed.append(str(path))
+
+
+def _take_out_of_pack(path: Path, search: _Search, made: Removal) -> None:
+    """Write a faceset.pak again without the person's faces; remove one that held nobody else."""
+    try:
+        with open_regular(path, within=None) as file:
+            size = os.fstat(file.fileno()).st_size
+            if not size:
+                return
+            with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data, memoryview(data) as view:
+                images = read_faceset(view)
+                told = [search.knows(trace_of_jpeg(bytes(view[one.start : one.end]))) for one in images]
+                kept = [image for image, own in zip(images, told, strict=True) if own is not True]
+                if len(kept) < len(images) and kept:
+                    _write_pack(path, kept, view)
+    except (FormatError, OSError) as problem:
+        text = problem.message if isinstance(problem, FormatError) else problem.strerror
+        made.left.append(f"{path}: cannot be read as a faceset ({text})")
+        return
+    if not kept and images:
+        path.unlink()
+    counts = Counter(told)
+    if counts[True]:
+        made.removed.append(f"{path}: {counts[True]} faces of {len(images)}")
+    if counts[None]:
+        made.left.append(f"{path}: {counts[None]} of {len(images)} faces, and nothing in them says of whom")
+
+
+def _write_pack(path: Path, images: Sequence[PackedImage], view: memoryview) -> None:
+    temporary = temporary_name(path)
+    try:
+        with open(open_new(temporary), "wb") as file:  # noqa: PTH123 -- takes the descriptor with its private mode
+            file.write(write_header(images))
+            for image in images:
+                file.write(view[image.start : image.end])
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
