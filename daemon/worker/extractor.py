@@ -23,6 +23,7 @@ from engine.backends.catalog import open_backend
 from engine.errors import InputError, InputUnavailableError, ReferencePhotoError
 from engine.extract import extract
 from engine.footage.container import open_source
+from engine.footage.images import changed_order
 from engine.footage.video import probe
 from engine.identity.identity import build_identity
 from engine.identity.reference_photos import MAX_PHOTO_BYTES, list_photos
@@ -70,6 +71,9 @@ class EngineExtractor:
             "role": order.role,
             "stretch": [order.start_s, order.end_s],
         }
+        order_of_frames = changed_order(Path(order.source)) if Path(order.source).is_dir() else ""
+        if order_of_frames:  # only then: jobs whose frames have kept their order go on at their cursor
+            basis["frames"] = order_of_frames
         return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()
 
     def extract(

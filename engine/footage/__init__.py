@@ -11,6 +11,7 @@ seek        where to start decoding so that the rest comes out the same
 pixels      decoded frames -> arrays, the right way up
 stretch     only the frames from one time to another
 images      a folder of images as frames
+sequence    pure: names of images in a folder -> frames in order, gaps, duplicates
 pictures    one image file -> pixels, whatever its format
 image_size  the size that an image file's header states
 """

@@ -1,15 +1,15 @@
-"""Folders of images -> frames, in name order.
+"""Folders of images -> frames, in the order of the numbers in their names (engine.footage.sequence).
 
-For frames extracted earlier by other tools. Subfolders, other files and symbolic links are left alone: an inbox must
-not lead out of itself. Not for reference photos (engine.identity.identity reads those).
+For frames extracted earlier by other tools. Subfolders, other files, hidden ones and symbolic links are left alone: an
+inbox must not lead out of itself. Not for reference photos (engine.identity.identity reads those).
 
-A frame's index is the image's place among the sorted names, unreadable images included. Of several images with one
-stem (`a.jpg`, `a.png`) the first by name is taken: DeepFaceLab joins faces to frames by stem. Which formats are read,
-and how they become upright 8-bit BGR: engine.footage.pictures.
+A frame's index is the image's place in the sequence, unreadable images included. Which formats are read, and how they
+become upright 8-bit BGR: engine.footage.pictures.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import partial
@@ -31,6 +31,7 @@ from engine.footage.contract import (
 )
 from engine.footage.image_size import IMAGE_SUFFIXES
 from engine.footage.pictures import decode_picture
+from engine.footage.sequence import SequenceNames, sequence_names
 from engine.steps import Step, no_step
 from engine.types import Cursor, Frame, Image
 
@@ -38,21 +39,44 @@ MAX_IMAGE_BYTES = 512 * 1024 * 1024
 """A larger file is not read: beyond any still photograph, and it would not fit a worker's memory."""
 REASONS_NAMED = 3
 """So many images that could not be read are named with their reasons; a folder may hold thousands."""
+SUFFIXES_BEFORE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+"""What was taken as frames, in the order of plain names, by the dfld that had no other order."""
 NO_CLOCK = Fraction(1, 1)
 """Images have no time; their pts is None and this unit says nothing."""
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Return the images of a folder in name order, one a stem. Raise InputError when the folder cannot be read."""
+def image_files(folder: Path) -> tuple[list[Path], SequenceNames]:
+    """Return the frames of a folder in their order, and their names with what is odd about them.
+
+    Raise InputError when the folder cannot be listed.
+    """
+    sequence = sequence_names(entry.name for entry in _entries(folder))
+    return [folder / name for name in sequence.names], sequence
+
+
+def changed_order(folder: Path) -> str:
+    """Return "" where a folder's frames are those, in that order, that dfld took before numbers counted as numbers.
+
+    Else a hash of their names in order: work that began under another order must not go on under this one. Raise
+    InputError when the folder cannot be listed.
+    """
+    entries = _entries(folder)
+    before: dict[str, str] = {}
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        if entry.suffix.lower() in SUFFIXES_BEFORE:
+            before.setdefault(entry.stem, entry.name)
+    now = sequence_names(entry.name for entry in entries).names
+    if now == tuple(before.values()):
+        return ""
+    return hashlib.sha256("\0".join(now).encode(errors="surrogateescape")).hexdigest()
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return the regular files of a folder, no links. Raise InputError when it cannot be listed."""
     try:
-        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+        return [entry for entry in folder.iterdir() if entry.is_file() and not entry.is_symlink()]
     except OSError as error:
         raise InputError(f"{folder}: cannot be listed: {error.strerror}", hint="check its permissions") from error
-    chosen: dict[str, Path] = {}
-    for entry in entries:
-        if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() and not entry.is_symlink():
-            chosen.setdefault(entry.stem, entry)
-    return list(chosen.values())
 
 
 class DecodedImage(DecodedFrame):
@@ -89,7 +113,7 @@ class ImageFolderReader(FrameReader):
     ) -> None:
         """`within`: folders that every image must lie in; None = where it really lies is the operator's affair."""
         self._within = within
-        self._files = image_files(folder)
+        self._files, sequence = image_files(folder)
         if not self._files:
             raise InputError(
                 f"{folder}: holds no images, expected {', '.join(sorted(IMAGE_SUFFIXES))}",
@@ -115,6 +139,7 @@ class ImageFolderReader(FrameReader):
             rotation_degrees=0,
             codec="images",
             pixel_format="bgr24",
+            warnings=sequence.notes(),
         )
         self._images = self._walk()
 

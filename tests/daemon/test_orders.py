@@ -200,3 +200,17 @@ def test_photos_that_the_configuration_names_may_be_links(people: Path, job: Job
     assert order.references_within is None
     (people / "people/alice/2.jpg").symlink_to(people / "elsewhere/1.jpg")
     assert reader_of(order)(people / "people/alice/2.jpg") == b"x"
+
+
+def test_a_folder_whose_frames_come_in_another_order_than_before_begins_anew_and_others_go_on(
+    tmp_path: Path, job: Job, shared: Path
+) -> None:
+    order = order_of_inbox(tmp_path, job, 'references = ["photos/obama/ref_1.jpg"]\n', shared)
+    for name, numbers in (("padded", ("02", "10")), ("plain", ("2", "10"))):
+        (tmp_path / name).mkdir()
+        for number in numbers:
+            (tmp_path / name / f"{number}.png").write_bytes(b"frame")
+    extractor = EngineExtractor()
+    of_a_video = extractor.load(order)
+    assert extractor.load(replace(order, source=str(tmp_path / "padded"))) == of_a_video
+    assert extractor.load(replace(order, source=str(tmp_path / "plain"))) != of_a_video

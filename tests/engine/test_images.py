@@ -11,6 +11,7 @@ import pytest
 
 from engine.errors import InputError
 from engine.footage.image_size import image_size
+from engine.footage.images import changed_order
 from engine.footage.video import open_frames, probe
 from engine.types import Cursor
 from tests.clips import draw_numbered, frame_number
@@ -141,3 +142,44 @@ def test_the_header_of_a_lossy_webp_tells_the_size() -> None:
     data = cv2.imencode(".webp", draw_numbered(1, (104, 56)), [cv2.IMWRITE_WEBP_QUALITY, 80])[1].tobytes()
     assert data[12:16] == b"VP8 "
     assert image_size(data) == (104, 56)
+
+
+def test_frames_without_zeros_in_front_come_in_the_order_of_their_numbers_also_after_a_resume(tmp_path: Path) -> None:
+    for number in range(1, 13):
+        write(tmp_path / f"{number}.png", number)
+    with open_frames(tmp_path) as reader:
+        assert [frame_number(frame.to_frame().pixels) for frame in reader] == list(range(1, 13))
+    with open_frames(tmp_path, after=Cursor(8, None)) as reader:
+        assert [(frame.index, frame.source_filename) for frame in reader] == [
+            (number - 1, f"{number}.png") for number in range(9, 13)
+        ]
+
+
+def test_gaps_and_images_left_out_are_warned_about(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png", "2.jpg", "4.png", "._1.png"):
+        write(tmp_path / name.replace("._1", "1"), 1)
+    (tmp_path / "._1.png").write_bytes(b"resource fork")
+    with open_frames(tmp_path) as reader:
+        names = [frame.source_filename for frame in reader]
+    assert names == ["1.png", "2.jpg", "4.png"]
+    assert reader.packets_damaged == 0
+    assert any("2.png (2.jpg is taken)" in warning for warning in reader.warnings)
+    assert any(warning.startswith("1 frame is missing by number") for warning in reader.warnings)
+
+
+def test_a_folder_whose_frames_come_as_they_always_did_has_no_changed_order(tmp_path: Path) -> None:
+    for name in ("0001.png", "0002.jpg", "0002.png", "0010.png"):
+        (tmp_path / name).write_bytes(b"x")
+    assert changed_order(tmp_path) == ""
+
+
+@pytest.mark.parametrize("names", [("2.png", "10.png"), ("._1.png", "1.png")])
+def test_a_folder_whose_frames_came_in_another_order_before_has_a_mark_of_its_own(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    mark = changed_order(tmp_path)
+    assert len(mark) == 64
+    (tmp_path / "11.png").write_bytes(b"x")
+    assert changed_order(tmp_path) not in ("", mark)
