@@ -28,6 +28,7 @@ def check_keys(config: Config) -> Iterator[Finding]:
     yield from _unique("sync", "name", [f"{sync.name} {sync.model_class}" for sync in config.syncs])
     yield from _folders(config)
     yield from _one_clip_a_workspace(config)
+    yield from _references_apart(config)
     for index, inbox in enumerate(config.inboxes):
         if config.require_consent and not inbox.consent.strip():
             yield Finding(("inbox", index, "consent"), "", "a sentence, because require_consent = true")
@@ -46,13 +47,9 @@ def check_keys(config: Config) -> Iterator[Finding]:
 def check_files(config: Config) -> Iterator[Finding]:
     """Yield the reference photos and model folders that the configuration names and the disk does not have."""
     for index, inbox in enumerate(config.inboxes):
-        groups = {"references": inbox.references, "negatives": inbox.negatives, "other_age": inbox.other_age}
-        for key, paths in groups.items():
-            for place, path in enumerate(paths):
-                if not _exists(path):
-                    yield Finding(
-                        ("inbox", index, key, place), str(path), "a photo or folder that exists and can be read"
-                    )
+        for key, place, path in _references(inbox):
+            if not _exists(path):
+                yield Finding(("inbox", index, key, place), str(path), "a photo or folder that exists and can be read")
 
 
 def warnings(config: Config) -> Iterator[str]:
@@ -65,6 +62,13 @@ def warnings(config: Config) -> Iterator[str]:
         )
     if config.http.address is not None and config.http.address[0] not in ("127.0.0.1", "::1", "localhost"):
         yield f"http.listen {config.http.listen} can be reached from other machines; there is no password"
+    for index, inbox in enumerate(config.inboxes):
+        for key, _, path in _references(inbox):
+            for other_index, other in enumerate(config.inboxes):
+                if _real(path).is_relative_to(_real(other.path)):
+                    what = "nothing in it is" if os.path.isdir(path) else "neither it nor images beside it are"  # noqa: PTH112
+                    place = f"inbox[{other_index + 1}] {other.path}"
+                    yield f"inbox[{index + 1}].{key} {path} lies in {place}: {what} taken as footage"
     if not config.inboxes and not config.syncs:
         yield "there is no [[inbox]] and no [[sync]]: nothing to do"
 
@@ -106,6 +110,28 @@ def _one_clip_a_workspace(config: Config) -> Iterator[Finding]:
         if inbox.role == "dst" and (other := first.setdefault(_real(inbox.workspace), index)) != index:
             expected = f"another workspace than inbox[{other + 1}] has: with role dst, one holds one clip"
             yield Finding(("inbox", index, "workspace"), str(inbox.workspace), expected)
+
+
+def _references_apart(config: Config) -> Iterator[Finding]:
+    """A folder of photos that holds an inbox: all that arrives there would be reference photos, and none footage."""
+    for index, inbox in enumerate(config.inboxes):
+        for key, place, path in _references(inbox):
+            for other_index, other in enumerate(config.inboxes):
+                if _real(other.path).is_relative_to(_real(path)):
+                    expected = (
+                        f"photos, or a folder of them, that inbox[{other_index + 1}] {other.path} does not lie in"
+                    )
+                    yield Finding(("inbox", index, key, place), str(path), expected)
+
+
+def _references(inbox: InboxConfig) -> Iterator[tuple[str, int, Path]]:
+    """Yield (key, place in its list, path) of each photo or folder that an inbox names."""
+    for key, paths in (
+        ("references", inbox.references),
+        ("negatives", inbox.negatives),
+        ("other_age", inbox.other_age),
+    ):
+        yield from ((key, place, path) for place, path in enumerate(paths))
 
 
 def _inbox_and_workspace(index: int, inbox: InboxConfig, other_index: int, other: InboxConfig) -> Iterator[Finding]:

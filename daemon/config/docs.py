@@ -1,9 +1,9 @@
-"""Writes what is generated from the schema and the metric catalogue: example, JSON Schema, docs tables.
+"""Writes what is generated from the schema, the metric catalogue and the lists of what is never footage.
 
     python -m daemon.config.docs [FOLDER]      (`make docs`)
 
-config.example.toml, docs/config.schema.json, docs/configuration.md and docs/metrics.md are never edited by hand; a
-test compares each with what this module would write.
+config.example.toml, docs/config.schema.json, docs/configuration.md, docs/metrics.md and docs/never-footage.md are never
+edited by hand; a test compares each with what this module would write.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 from daemon.config.load import config_adapter, sidecar_adapter
 from daemon.config.schema_nodes import Node, resolved, table_of
 from daemon.config.values import format_duration, format_size
+from daemon.inboxes.never_footage import never_footage_page
 from daemon.metrics.catalogue import catalogue_table
 
 SCHEMA_FILE = "docs/config.schema.json"
@@ -94,6 +95,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     SCHEMA_FILE: lambda: json.dumps(json_schema(), indent=2) + "\n",
     "docs/configuration.md": configuration_page,
     "docs/metrics.md": metrics_page,
+    "docs/never-footage.md": never_footage_page,
 }
 """File → what it must hold."""
 

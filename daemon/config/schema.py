@@ -62,7 +62,7 @@ class WatchConfig:
     mode: Literal["auto", "events", "poll"] = "auto"
     """auto = file events on local disks, scans alone on network filesystems."""
     ignore: tuple[Glob, ...] = ()
-    """Patterns of file names to leave alone, beside the built-in list of partial downloads."""
+    """Patterns of names to leave alone, beside the built-in lists (docs/never-footage.md)."""
     done_marker: Annotated[Line, Field(max_length=64, pattern=r"^[^/]*$")] = ""
     """When set (".done"), a file is taken once a file of its name plus this ending lies beside it."""
     unreadable_grace_s: Annotated[Duration, Field(alias="unreadable_grace", ge=0, le=86400)] = 600.0
@@ -132,7 +132,7 @@ class InboxConfig:
     workspace: Annotated[ConfigPath, Field(examples=["/srv/dfld/workspaces/alice"])]
     """The DeepFaceLab workspace that is filled."""
     references: Annotated[tuple[ConfigPath, ...], Field(min_length=1, examples=[["/srv/dfld/references/alice"]])]
-    """Photos of the wanted person, or folders of them."""
+    """Photos of the wanted person, or folders of them. Where they lie inside an inbox, they are no footage."""
     negatives: tuple[ConfigPath, ...] = ()
     """Photos of people who are mistaken for the wanted person, or folders of them."""
     other_age: tuple[ConfigPath, ...] = ()

@@ -136,7 +136,7 @@ class Answers:
                 self._service.inboxes.scan_now(name)
             return {"inboxes": names}
         config, ledger = self._service.config, self._service.ledger
-        return [asdict(one) for inbox in self._inboxes(request) for one in plan_inbox(inbox, config.watch, ledger)]
+        return [asdict(one) for inbox in self._inboxes(request) for one in plan_inbox(inbox, config, ledger)]
 
     # -- changing
 

@@ -11,5 +11,8 @@ writers     who has a file open for writing
 truncation  does a file promise more than is there?
 hashing     content hashes
 claims      from settled to claimed
+never_footage  pure: names that are never footage, as lists
+first_bytes    what the first bytes of a file say it is
+references     reference photos that lie in an inbox are never footage
 plan        dfld scan --dry-run
 """

@@ -33,8 +33,9 @@ from daemon.inboxes.hashing import (
     member_hashes,
     rough_hash,
 )
+from daemon.inboxes.never_footage import SIDECAR_ENDING
 from daemon.inboxes.scan import ScanRules, look_at
-from daemon.inboxes.settling import SIDECAR_ENDING, Unit
+from daemon.inboxes.settling import Unit
 from daemon.jobs.originals import companion_paths, move_unit, write_reason
 from daemon.ledger.claims import Arrival, Claim, claim, forget_files, known_files, parts
 from daemon.ledger.jobs import job_of_content

@@ -8,6 +8,7 @@ another identity there starts at the beginning.
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,8 +19,10 @@ from daemon.config.schema import InboxConfig, WatchConfig
 from daemon.events.event import Event, Level, Tell
 from daemon.inboxes.claims import Claimer
 from daemon.inboxes.mounts import network_filesystem
+from daemon.inboxes.never_footage import SIDECAR_ENDING
+from daemon.inboxes.references import inside, references_of_inbox, references_of_sidecar, scan_beside_references
 from daemon.inboxes.roots import COMPRESSING_FILESYSTEMS, Root, Trouble, look_at_root, trouble_with
-from daemon.inboxes.scan import LINK_LEADS_OUTSIDE, PassedOver, ScanRules, look_at, scan, unit_of_path
+from daemon.inboxes.scan import PassedOver, ScanRules, look_again, scan, unit_of_path
 from daemon.inboxes.settling import SPARSE_RATIO, GateRules, Kind, Sighting, Unit, judge, sighted
 from daemon.inboxes.watcher import Hints, Watcher
 from daemon.inboxes.writers import open_for_writing
@@ -64,9 +67,11 @@ class Intake:
         claimer: Claimer,
         tell: Tell,
         *,
+        references: frozenset[Path] = frozenset(),
         monotonic: Clock = time.monotonic,
         wall: Clock = time.time,
     ) -> None:
+        """`references`: photos that inboxes and earlier sidecars name; those that lie in this one are no footage."""
         self.inbox = inbox
         self.hints = Hints()
         self.status = IntakeStatus()
@@ -77,7 +82,11 @@ class Intake:
         self._tell = tell
         self._monotonic = monotonic
         self._wall = wall
-        self._rules = scan_rules(inbox, watch)
+        self._rules = scan_rules(inbox, watch, references)
+        self._sidecars: dict[Path, tuple[int, int, int]] = {}
+        """Sidecars that were read, as they were then."""
+        self._not_read: frozenset[str] = frozenset()
+        """Folders of pictures that dfld does not read, already reported."""
         self._pending: dict[str, Sighting] = {}
         self._due: dict[str, float] = {}
         self._links_told: set[str] = set()
@@ -198,15 +207,13 @@ class Intake:
 
     def _scan_all(self, trigger: str) -> None:
         begun = self._monotonic()
-        found, links = {}, set()
-        for one in scan(self.inbox.path, self._rules):
-            if isinstance(one, Unit):
-                found[one.path] = one
-            elif one.reason == LINK_LEADS_OUTSIDE:
-                links.add(one.path)
+        everything, self._rules = scan_beside_references(self.inbox.path, self._rules, read=self._read_sidecar)
+        found = {unit.path: unit for unit in everything if isinstance(unit, Unit)}
         for unit in found.values():
             self._see(unit)
-        self._tell_links(links)
+        passed_over = [one for one in everything if isinstance(one, PassedOver)]
+        self._tell_links({one.path for one in passed_over if one.reason == "link_leads_outside"})
+        self._report_not_read(passed_over)
         if self._still_same_root():
             for path in [path for path in self._pending if path not in found]:
                 self._drop(path)
@@ -237,6 +244,9 @@ class Intake:
     def _look_at_hints(self, paths: Iterable[str]) -> None:
         units: dict[str, Kind] = {}
         for path in paths:
+            if path.endswith(SIDECAR_ENDING):
+                self._reserve(inside(self.inbox.path, self._read_sidecar(self.inbox.path / path, self.inbox.path)))
+        for path in paths:
             if _is_folder(self.inbox.path / path):
                 if self.inbox.recursive and unit_of_path(self.inbox.path, f"{path}/x", self._rules):
                     for unit in _units_below(self.inbox.path, path, self._rules):
@@ -247,11 +257,44 @@ class Intake:
             self._look_again(path, kind)
 
     def _look_again(self, path: str, kind: Kind) -> None:
-        unit = look_at(self.inbox.path, path, self._rules, kind)
-        if unit is None or (kind == "folder" and _holds_videos(self.inbox.path / path, self._rules)):
+        unit = look_again(self.inbox.path, path, self._rules, kind)
+        if unit is None:
             self._drop(path)
         else:
             self._see(unit)
+
+    def _read_sidecar(self, path: Path, root: Path) -> frozenset[Path]:
+        """Return the reference photos that a sidecar names; nothing when it was read before as it is."""
+        try:
+            result = path.lstat()
+        except OSError:
+            return frozenset()
+        identity = result.st_ino, result.st_size, result.st_mtime_ns
+        if self._sidecars.get(path) == identity or not stat.S_ISREG(result.st_mode):
+            return frozenset()
+        self._sidecars[path] = identity
+        return references_of_sidecar(path, root)
+
+    def _reserve(self, references: frozenset[str]) -> None:
+        """Take these photos for no footage from now on; what of them was settling is dropped."""
+        if references <= self._rules.references:
+            return
+        self._rules = replace(self._rules, references=self._rules.references | references)
+        for path, sighting in list(self._pending.items()):
+            if look_again(self.inbox.path, path, self._rules, sighting.unit.kind) is None:
+                self._drop(path)
+
+    def _report_not_read(self, passed_over: Iterable[PassedOver]) -> None:
+        """Report once each folder whose pictures dfld does not read: nothing else would say why it stays."""
+        folders = {one.path: one.detail for one in passed_over if one.reason == "pictures_not_read"}
+        for path in sorted(folders.keys() - self._not_read):
+            message = (
+                f"{self.inbox.path / path}: none of its pictures is of a kind that dfld reads ({folders[path]}); "
+                "the folder stays where it is"
+            )
+            facts = {"file": path, "reason": "pictures_not_read"}
+            self._tell(Event("folder.not_read", message, "warning", self.inbox.name, facts=facts))
+        self._not_read = frozenset(folders)
 
     def _see(self, unit: Unit) -> None:
         """Add one look at a unit, unless it was dealt with as it is or is being claimed."""
@@ -310,10 +353,14 @@ class Intake:
         self.status = replace(self.status, pending=len(self._pending), waiting_for=waiting)
 
 
-def scan_rules(inbox: InboxConfig, watch: WatchConfig) -> ScanRules:
-    """Return what of an inbox is looked at, as its configuration says."""
+def scan_rules(inbox: InboxConfig, watch: WatchConfig, references: frozenset[Path] = frozenset()) -> ScanRules:
+    """Return what of an inbox is looked at, as its configuration says.
+
+    `references`: photos that others name, beside those of the inbox itself: other inboxes, sidecars.
+    """
     own = frozenset(os.path.abspath(folder) for folder in (inbox.done_folder, inbox.quarantine_folder))  # noqa: PTH100
-    return ScanRules(inbox.recursive, tuple(watch.ignore), own, watch.done_marker, inbox.link_targets)
+    photos = inside(inbox.path, references | frozenset(references_of_inbox(inbox)))
+    return ScanRules(inbox.recursive, tuple(watch.ignore), own, photos, watch.done_marker, inbox.link_targets)
 
 
 def watch_mode(inbox: InboxConfig, watch: WatchConfig) -> str:
@@ -333,12 +380,3 @@ def _units_below(root: Path, path: str, rules: ScanRules) -> Iterable[Unit]:
 
 def _is_folder(path: Path) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114 -- these never raise
-
-
-def _holds_videos(folder: Path, rules: ScanRules) -> bool:
-    """Say whether videos lie beside the images, so that the images are no footage (posters, thumbnails)."""
-    try:
-        found = list(scan(folder, replace(rules, recursive=False), deep=False))
-    except OSError:
-        return False  # the look at the folder itself says what is wrong with it
-    return any(isinstance(unit, Unit) and unit.kind == "video" for unit in found)

@@ -7,11 +7,13 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from daemon.config.schema import InboxConfig, WatchConfig
+from daemon.config.schema import Config, InboxConfig, WatchConfig
 from daemon.inboxes.intake import scan_rules
-from daemon.inboxes.scan import PassedOver, scan
+from daemon.inboxes.references import references_of_config, references_of_jobs, scan_beside_references
+from daemon.inboxes.scan import PassedOver, ScanRules
 from daemon.inboxes.settling import GateRules, Unit, obstacle_of
 from daemon.ledger.ledger import Ledger
+from engine.footage.sequence import sequence_names
 
 
 @dataclass(frozen=True)
@@ -26,22 +28,24 @@ class PlannedFile:
     job: int | None = None
 
 
-def plan_inbox(inbox: InboxConfig, watch: WatchConfig, ledger: Ledger) -> list[PlannedFile]:
+def plan_inbox(inbox: InboxConfig, config: Config, ledger: Ledger) -> list[PlannedFile]:
     """Look at an inbox once. Raise nothing for a folder that is away: that is one line of the plan."""
     known = ledger.read(lambda reader: _known(reader, inbox.name))
+    references = references_of_config(config) | ledger.read(lambda reader: references_of_jobs(reader, inbox.name))
     try:
-        return list(_plan(inbox, watch, known))
+        return list(_plan(inbox, config.watch, scan_rules(inbox, config.watch, references), known))
     except OSError as problem:
         return [PlannedFile(inbox.name, str(inbox.path), "passed_over", f"cannot be listed: {problem.strerror}")]
 
 
 def _plan(
-    inbox: InboxConfig, watch: WatchConfig, known: dict[bytes, tuple[str, int, str, str]]
+    inbox: InboxConfig, watch: WatchConfig, rules: ScanRules, known: dict[bytes, tuple[str, int, str, str]]
 ) -> Iterator[PlannedFile]:
     gate = GateRules(watch.stable_for_s, watch.done_marker)
-    for found in scan(inbox.path, scan_rules(inbox, watch)):
+    for found in scan_beside_references(inbox.path, rules)[0]:
         if isinstance(found, PassedOver):
-            yield PlannedFile(inbox.name, found.path, "passed_over", found.reason)
+            detail = f"{found.reason}: {found.detail}" if found.detail else found.reason
+            yield PlannedFile(inbox.name, found.path, "passed_over", detail)
         else:
             yield _plan_unit(inbox, found, gate, known)
 
@@ -57,10 +61,17 @@ def _plan_unit(
     obstacle = obstacle_of(unit, gate)
     if obstacle:
         return PlannedFile(inbox.name, unit.path, "waits", obstacle)
-    kind = "a folder of images" if unit.kind == "folder" else "a video"
     again = f", changed since job {before[1]}" if before is not None else ""
-    detail = f"{kind}, taken once it is unchanged for {gate.stable_for_s:g} s{again}"
+    detail = f"{_what(unit)}, taken once it is unchanged for {gate.stable_for_s:g} s{again}"
     return PlannedFile(inbox.name, unit.path, "would_settle", detail)
+
+
+def _what(unit: Unit) -> str:
+    if unit.kind == "video":
+        return "a video"
+    sequence = sequence_names(name for name, _ in unit.members)
+    odd = "".join(f"; {note}" for note in sequence.notes())
+    return f"a folder of {len(sequence.names)} images{odd}"
 
 
 def _known(reader: sqlite3.Connection, inbox: str) -> dict[bytes, tuple[str, int, str, str]]:

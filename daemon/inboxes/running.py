@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from daemon.config.schema import Config, InboxConfig, WatchConfig
 from daemon.events.event import Tell
 from daemon.inboxes.claims import Claimer
 from daemon.inboxes.intake import Intake, IntakeStatus, scan_rules
+from daemon.inboxes.references import inside, references_of_config, references_of_jobs
 from daemon.ledger.claims import Claim
 from daemon.ledger.ledger import Ledger
 
@@ -22,6 +24,8 @@ JOIN_S = 3.0
 class _Armed:
     inbox: InboxConfig
     watch: WatchConfig
+    references: frozenset[Path]
+    """Photos that the configuration names, of any inbox: where they lie in this one, they are no footage."""
     intake: Intake
     claimer: Claimer
     stop: threading.Event
@@ -40,12 +44,14 @@ class Inboxes:
     def configure(self, config: Config) -> None:
         """Run exactly the inboxes of `config`; one that did not change goes on undisturbed."""
         wanted = {inbox.name: inbox for inbox in config.inboxes}
+        references = references_of_config(config)
         for name, armed in list(self._armed.items()):
-            if wanted.get(name) != armed.inbox or config.watch != armed.watch:
+            same = wanted.get(name) == armed.inbox and config.watch == armed.watch
+            if not same or inside(armed.inbox.path, references) != inside(armed.inbox.path, armed.references):
                 self._halt([self._armed.pop(name)])
         for name, inbox in wanted.items():
             if name not in self._armed:
-                self._armed[name] = self._arm(inbox, config.watch)
+                self._armed[name] = self._arm(inbox, config.watch, references)
 
     def stop(self) -> None:
         self._halt(list(self._armed.values()))
@@ -95,7 +101,7 @@ class Inboxes:
             if not thread.is_alive() and not armed.stop.is_set()
         ]
 
-    def _arm(self, inbox: InboxConfig, watch: WatchConfig) -> _Armed:
+    def _arm(self, inbox: InboxConfig, watch: WatchConfig, references: frozenset[Path]) -> _Armed:
         claimer = Claimer(
             inbox,
             scan_rules(inbox, watch),
@@ -103,7 +109,8 @@ class Inboxes:
             self._tell,
             on_claim=lambda path, claim: self._on_claim(inbox, path, claim),
         )
-        intake = Intake(inbox, watch, claimer, self._tell)
+        named_before = self._ledger.read(lambda reader: references_of_jobs(reader, inbox.name))
+        intake = Intake(inbox, watch, claimer, self._tell, references=references | named_before)
         claimer.look_sooner = intake.hints.add
         stop = threading.Event()
         threads = (
@@ -112,7 +119,7 @@ class Inboxes:
         )
         for thread in threads:
             thread.start()
-        return _Armed(inbox, watch, intake, claimer, stop, threads)
+        return _Armed(inbox, watch, references, intake, claimer, stop, threads)
 
     @staticmethod
     def _halt(several: list[_Armed]) -> None:

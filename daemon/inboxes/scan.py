@@ -1,28 +1,61 @@
 """Looking at an inbox: what lies in it now. The scan is the truth; events only make it come sooner.
 
-One walk with `os.scandir`, no file is opened. A link to a video is followed where it stays in the inbox or leads to
-one of `link_targets`; links to folders (they may lead round in a circle) and links among images are not. Folders and
-files whose names say "still arriving" are left out, so are the folders that dfld itself keeps inside an inbox.
+One walk with `os.scandir`. A link to a video is followed where it stays in the inbox or leads to one of `link_targets`;
+links to folders (they may lead round in a circle) and links among images are not. What a name says decides first
+(daemon.inboxes.never_footage): what is never footage is passed over, so are the folders that dfld itself keeps inside
+an inbox and reference photos that lie in it. The first bytes of a file are read only where its name says nothing, or
+may lie (daemon.inboxes.first_bytes). A folder of images is one unit, whatever else lies in it that is no video.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from core.opening import lies_within
-from daemon.inboxes.settling import (
+from daemon.inboxes.first_bytes import ContentKind, content_kind, read_head
+from daemon.inboxes.never_footage import (
     PARTIAL_SIBLINGS,
     SIDECAR_ENDING,
-    FileIdentity,
-    Kind,
-    Unit,
-    is_ignored_name,
-    is_image_name,
+    file_left_alone,
+    folder_left_alone,
+    is_still_name,
+    is_video_name,
 )
+from daemon.inboxes.never_footage import Reason as NameReason
+from daemon.inboxes.settling import FileIdentity, Kind, Unit
+from engine.footage.image_size import IMAGE_SUFFIXES
+from engine.footage.sequence import is_frame_name, natural_key
 
+HEADS_REMEMBERED = 16_384
+"""Files whose first bytes are read once and not with every scan; an entry is some hundred bytes."""
+PassReason = (
+    NameReason
+    | Literal[
+        "ignored_name",  # by a glob of [watch] ignore
+        "done_marker",
+        "not_looked_into",
+        "cannot_be_listed",
+        "reference_photos",
+        "image_outside_a_folder",
+        "images_beside_videos",
+        "pictures_not_read",
+        "pictures_left_out",
+        "no_video_beside_images",
+        "text",
+        "broken_link",
+        "vanished",
+        "link_to_a_folder",
+        "link_leads_outside",  # to where `link_targets` does not allow
+        "not_a_regular_file",
+    ]
+)
 DEPTH_MAX = 32
 """Folders nested deeper are not looked into; no camera or person makes such a tree, a loop of mounts does."""
 
@@ -36,21 +69,21 @@ class ScanRules:
     """Globs of names, beside the built-in ones."""
     excluded: frozenset[str] = frozenset()
     """Absolute folders that hold no arrivals: where originals and quarantined files go."""
+    references: frozenset[str] = frozenset()
+    """Absolute paths of reference photos and of folders of them, as the walk names them: never footage."""
     done_marker: str = ""
     link_targets: tuple[Path, ...] = ()
     """Folders that links may lead to, beside the inbox itself."""
 
 
-LINK_LEADS_OUTSIDE = "link_leads_outside"
-"""The reason for passing over a link that leads where `link_targets` does not allow."""
-
-
 @dataclass(frozen=True)
 class PassedOver:
-    """A file that no job will come from, and why: for `dfld scan --dry-run`."""
+    """A file or folder that no job will come from, and why: for `dfld scan --dry-run`."""
 
     path: str
-    reason: str
+    reason: PassReason
+    detail: str = ""
+    """Whose it is, or what is wrong, in words; "" where the reason says it all."""
 
 
 def scan(root: Path, rules: ScanRules, *, below: str = "", deep: bool = True) -> Iterator[Unit | PassedOver]:
@@ -78,48 +111,188 @@ def look_at(root: Path, path: str, rules: ScanRules, kind: Kind) -> Unit | None:
         return _unreadable(path, kind, problem)
 
 
+def look_again(root: Path, path: str, rules: ScanRules, kind: Kind) -> Unit | None:
+    """Look at one unit as a scan would: None where it is gone, or where a scan would not take it (any more)."""
+    if kind == "video" and is_video_name(path.rpartition("/")[2]):
+        return look_at(root, path, rules, kind)
+    folder = path if kind == "folder" else path.rpartition("/")[0]
+    try:
+        found = list(scan(root, rules, below=folder, deep=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as problem:
+        return _unreadable(path, kind, problem)
+    return next((one for one in found if isinstance(one, Unit) and one.path == path), None)
+
+
 def unit_of_path(root: Path, path: str, rules: ScanRules) -> tuple[str, Kind] | None:
-    """Say which unit a path that an event named belongs to; None when it can be none of a video or image folder."""
-    folder, _, name = path.rpartition("/")
-    if any(is_ignored_name(part, rules.ignore) for part in path.split("/")) or not name:
+    """Say which unit a path that an event named may belong to; None when it can be none of a video or image folder."""
+    *folders, name = path.split("/")
+    parents = [root.name, *folders]
+    if not name or _file_passed_over(path, name, rules) is not None:
         return None
-    if _is_excluded(str(root / path), rules):
+    if any(_folder_passed_over("", one, parent, rules) for parent, one in zip(parents, folders, strict=False)):
         return None
-    if is_image_name(name):
-        return (folder, "folder") if folder else None
+    if _is_among(str(root / path), rules.excluded | rules.references):
+        return None
+    if is_frame_name(name):
+        return ("/".join(folders), "folder") if folders else None
+    if is_still_name(name):
+        return None
     return path, "video"
 
 
+@dataclass
+class _Listing:
+    """What one folder holds, sorted into what it can become."""
+
+    images: int = 0
+    videos: list[str] = field(default_factory=list)
+    """Names that say video, and files whose content does."""
+    unsure: list[tuple[os.DirEntry[str], str]] = field(default_factory=list)
+    """(entry, path) of files that nothing speaks for and nothing against."""
+    not_read: Counter[str] = field(default_factory=Counter)
+    """Ending -> pictures that dfld does not read."""
+    holds_references: bool = False
+
+
 def _scan_folder(root: Path, folder: str, rules: ScanRules, *, deep: bool, depth: int) -> Iterator[Unit | PassedOver]:
-    with os.scandir(root / folder) as listing:
-        entries = sorted(listing, key=lambda entry: entry.name)
+    with os.scandir(root / folder) as scanned:
+        entries = sorted(scanned, key=lambda entry: natural_key(entry.name))
     names = {entry.name for entry in entries}
-    videos, images = False, 0
+    parent = folder.rpartition("/")[2] or root.name
+    listing = _Listing()
     for entry in entries:
         path = f"{folder}/{entry.name}" if folder else entry.name
-        if is_ignored_name(entry.name, rules.ignore) or _is_marker(entry.name, rules):
-            yield PassedOver(path, "ignored_name")
-        elif entry.is_dir(follow_symlinks=False):
-            if deep and depth < DEPTH_MAX and not _is_excluded(entry.path, rules):
+        if entry.is_dir(follow_symlinks=False):
+            if passed := _folder_passed_over(path, entry.name, parent, rules):
+                yield passed
+            elif _is_among(entry.path, rules.references):
+                yield PassedOver(path, "reference_photos")
+            elif deep and depth < DEPTH_MAX and not _is_among(entry.path, rules.excluded):
                 try:
                     yield from _scan_folder(root, path, rules, deep=deep, depth=depth + 1)
                 except OSError as problem:
-                    yield PassedOver(path, f"cannot_be_listed: {problem.strerror}")
+                    yield PassedOver(path, "cannot_be_listed", problem.strerror or str(problem))
             else:
                 yield PassedOver(path, "not_looked_into")
-        elif is_image_name(entry.name):
-            images += 1
-            if not folder:
-                yield PassedOver(path, "image_outside_a_folder")
+        elif _is_among(entry.path, rules.references):
+            listing.holds_references = True
+            yield PassedOver(path, "reference_photos")
         else:
-            videos = True
+            yield from _scan_file(root, path, entry, names, rules, listing)
+    yield from _unsure_files(root, folder, names, rules, listing)
+    yield from _pictures(root, folder, entries, rules, listing)
+
+
+def _scan_file(
+    root: Path, path: str, entry: os.DirEntry[str], names: Collection[str], rules: ScanRules, listing: _Listing
+) -> Iterator[Unit | PassedOver]:
+    """Yield what one file is, where that can be said of it alone; note the rest in `listing`."""
+    passed = _file_passed_over(path, entry.name, rules)
+    left = file_left_alone(entry.name)
+    if passed is not None:
+        if left is None or not left.content_decides or _content_of(entry) != "video":
+            yield passed
+            return
+    elif is_frame_name(entry.name):
+        listing.images += 1
+        if "/" not in path:
+            yield PassedOver(path, "image_outside_a_folder")
+        return
+    elif is_still_name(entry.name):
+        listing.not_read[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122 -- a name, not a path
+        if "/" not in path:
+            yield PassedOver(path, "image_outside_a_folder")
+        return
+    elif not is_video_name(entry.name):
+        kind = _content_of(entry)
+        if kind == "text":
+            yield PassedOver(path, "text")
+            return
+        if kind == "other":
+            listing.unsure.append((entry, path))
+            return
+    listing.videos.append(entry.name)
+    yield from _video_entry(root, path, entry, names, rules)
+
+
+def _unsure_files(
+    root: Path, folder: str, names: Collection[str], rules: ScanRules, listing: _Listing
+) -> Iterator[Unit | PassedOver]:
+    """Files that neither name nor first bytes explain: companions of a video, or what only a worker can tell."""
+    stems = {name.rpartition(".")[0] for name in listing.videos} | set(listing.videos)
+    for entry, path in listing.unsure:
+        if clip := _goes_with(entry.name, stems):
+            yield PassedOver(path, "companion", f"named like {clip}")
+        elif folder and listing.images and not listing.videos:
+            yield PassedOver(path, "no_video_beside_images")
+        else:
             yield from _video_entry(root, path, entry, names, rules)
-    if images and folder and not videos:
+
+
+def _goes_with(name: str, stems: Collection[str]) -> str:
+    """Return the name, or stem, of the video that this name adds an ending to; "" where there is none."""
+    places = [place for place, character in enumerate(name) if character == "." and place]
+    return next((name[:place] for place in reversed(places) if name[:place] in stems), "")
+
+
+def _pictures(
+    root: Path, folder: str, entries: Collection[os.DirEntry[str]], rules: ScanRules, listing: _Listing
+) -> Iterator[Unit | PassedOver]:
+    """The images of a folder as one unit; of pictures that are not read, one sentence for all."""
+    if not folder:
+        return
+    if listing.images and listing.videos:
+        yield PassedOver(folder, "images_beside_videos")
+    elif listing.images and listing.holds_references:
+        yield PassedOver(folder, "reference_photos", "one of its images is a reference photo")
+    elif listing.images:
         unit = _folder(root, folder, entries, rules)
         if unit:
             yield unit
-    elif images and folder:
-        yield PassedOver(folder, "images_beside_videos")
+    if listing.not_read and not listing.videos:
+        kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(listing.not_read.items()))
+        reason: PassReason = "pictures_left_out" if listing.images else "pictures_not_read"
+        yield PassedOver(folder, reason, f"{kinds}; dfld reads {', '.join(sorted(IMAGE_SUFFIXES))}")
+
+
+def _file_passed_over(path: str, name: str, rules: ScanRules) -> PassedOver | None:
+    """Say why a file is passed over by its name; content may still speak for it."""
+    if bool(rules.done_marker) and name.endswith(rules.done_marker):
+        return PassedOver(path, "done_marker")
+    return _name_ignored(path, name, rules) or (
+        PassedOver(path, left.reason, left.whose) if (left := file_left_alone(name)) else None
+    )
+
+
+def _folder_passed_over(path: str, name: str, parent: str, rules: ScanRules) -> PassedOver | None:
+    left = folder_left_alone(name, parent)
+    return _name_ignored(path, name, rules) or (PassedOver(path, left.reason, left.whose) if left else None)
+
+
+def _name_ignored(path: str, name: str, rules: ScanRules) -> PassedOver | None:
+    pattern = next((pattern for pattern in rules.ignore if fnmatchcase(name, pattern)), None)
+    return PassedOver(path, "ignored_name", f"[watch] ignore: {pattern}") if pattern is not None else None
+
+
+def _content_of(entry: os.DirEntry[str]) -> ContentKind:
+    """Say what the first bytes of a file are; "other" for links, and for what cannot be read."""
+    try:
+        if not entry.is_file(follow_symlinks=False):
+            return "other"
+        result = entry.stat(follow_symlinks=False)
+    except OSError:
+        return "other"
+    return _content(entry.path, result.st_ino, result.st_size, result.st_mtime_ns)
+
+
+@lru_cache(HEADS_REMEMBERED)
+def _content(path: str, inode: int, size_bytes: int, mtime_ns: int) -> ContentKind:
+    """Read the first bytes of a file as this identity; asked again for the same one, it reads nothing."""
+    del inode, size_bytes, mtime_ns
+    head = read_head(Path(path))
+    return "other" if head is None else content_kind(head)
 
 
 def _video_entry(
@@ -135,7 +308,7 @@ def _video_entry(
         return
     identity = FileIdentity.of(result)
     if identity.regular and entry.is_symlink() and _leads_outside(root, Path(entry.path), rules):
-        yield PassedOver(path, LINK_LEADS_OUTSIDE)
+        yield PassedOver(path, "link_leads_outside")
     elif identity.regular:
         yield _video(root, path, result, names, rules)
     else:
@@ -155,10 +328,13 @@ def _video(root: Path, path: str, result: os.stat_result, names: Collection[str]
 
 
 def _folder(root: Path, path: str, entries: Collection[os.DirEntry[str]], rules: ScanRules) -> Unit | None:
-    """Make the unit of a folder of images; it is still arriving while any partial file lies in it."""
+    """Make the unit of a folder of images; it is still arriving while any partial file lies in it.
+
+    Its members are the regular files that engine.footage.images may read: no links, nothing hidden.
+    """
     members = []
     for entry in entries:
-        if is_image_name(entry.name) and not is_ignored_name(entry.name, rules.ignore):
+        if is_frame_name(entry.name) and _file_passed_over("", entry.name, rules) is None:
             try:
                 identity = FileIdentity.of(entry.stat(follow_symlinks=False))
             except OSError:
@@ -167,11 +343,12 @@ def _folder(root: Path, path: str, entries: Collection[os.DirEntry[str]], rules:
                 members.append((entry.name, identity))
     if not members:
         return None
-    hidden_image = any(_is_arriving(entry.name) for entry in entries)
+    arriving = any(_is_arriving(entry.name) for entry in entries)
     marker = rules.done_marker
     marked = bool(marker) and (_is_there(root / (path + marker)) or any(entry.name == marker for entry in entries))
     sidecar = _identity(root / (path + SIDECAR_ENDING))
-    return Unit(path, "folder", tuple(sorted(members, key=_name)), hidden_image, marked, sidecar)
+    # By plain name, not in the order of the footage: hashes of content that ledgers hold were made so.
+    return Unit(path, "folder", tuple(sorted(members, key=_name)), arriving, marked, sidecar)
 
 
 def _leads_outside(root: Path, path: Path, rules: ScanRules) -> bool:
@@ -194,16 +371,16 @@ def _identity(path: Path) -> FileIdentity | None:
 
 def _is_arriving(name: str) -> bool:
     """Say whether a file in an image folder is a picture on its way: `.x.jpg.Ab12Cd`, `x.jpg.part`."""
-    low = name.lower()
-    return is_ignored_name(name) and any(f"{suffix}." in low for suffix in (".jpg", ".jpeg", ".png", ".tif", ".bmp"))
+    left, low = file_left_alone(name), name.lower()
+    return (
+        left is not None
+        and left.reason in ("still_arriving", "hidden")
+        and any(f"{suffix}." in low for suffix in IMAGE_SUFFIXES)
+    )
 
 
-def _is_marker(name: str, rules: ScanRules) -> bool:
-    return bool(rules.done_marker) and name.endswith(rules.done_marker)
-
-
-def _is_excluded(full: str, rules: ScanRules) -> bool:
-    return any(full == folder or full.startswith(folder + "/") for folder in rules.excluded)
+def _is_among(full: str, folders: Collection[str]) -> bool:
+    return any(full == folder or full.startswith(folder + "/") for folder in folders)
 
 
 def _sibling_names(path: Path, rules: ScanRules) -> set[str]:

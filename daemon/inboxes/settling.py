@@ -11,36 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal
 
-from engine.footage.image_size import IMAGE_SUFFIXES
-
 Kind = Literal["video", "folder"]
-
-PARTIAL_NAMES = (
-    ".*",  # hidden: rsync (.name.XXXXXX), syncthing, .nfs*, .fuse_hidden*, our own folders
-    "*.part",
-    "*.partial",
-    "*.crdownload",
-    "*.opdownload",
-    "*.download",
-    "*.filepart",
-    "*.!qb",
-    "*.!ut",
-    "*.aria2",
-    "*.tmp",
-    "*.temp",
-    "*~",
-)
-"""Names, in lower case, that programs give to what is still arriving."""
-COMPANION_NAMES = ("*.dfld.toml", "dfld.toml", "thumbs.db", "desktop.ini")
-"""Names, in lower case, of files that belong to others or to the desktop and are never footage."""
-SIDECAR_ENDING = ".dfld.toml"
-PARTIAL_SIBLINGS = (".aria2", ".part", ".filepart", ".crdownload")
-"""`clip.mp4` is still arriving while `clip.mp4.aria2` lies beside it."""
 
 SPARSE_RATIO = 0.98
 """A file whose blocks hold less than this part of its size is still being filled in."""
@@ -157,18 +131,6 @@ class Verdict:
     settled: bool
     obstacle: Obstacle
     look_again_s: float
-
-
-def is_ignored_name(name: str, patterns: Sequence[str] = ()) -> bool:
-    """Say whether a file or folder name is a partial download, a companion, or matches one of the user's globs."""
-    low = name.lower()
-    return any(fnmatchcase(low, pattern) for pattern in (*PARTIAL_NAMES, *COMPANION_NAMES)) or any(
-        fnmatchcase(name, pattern) for pattern in patterns
-    )
-
-
-def is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 -- a name, not a path
 
 
 def sighted(previous: Sighting | None, unit: Unit, now_s: float) -> Sighting:

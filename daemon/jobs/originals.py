@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from core.files import KnownFile, OtherFileError, know, move, numbered, remove, shortened, sync_folder
-from daemon.inboxes.settling import PARTIAL_SIBLINGS, SIDECAR_ENDING, Kind
+from daemon.inboxes.never_footage import PARTIAL_SIBLINGS, SIDECAR_ENDING
+from daemon.inboxes.settling import Kind
 from daemon.ledger.members import Member
 from engine.workspace.private_files import FOLDER_MODE, NAME_BYTES_MAX, make_folder, replace_file
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.inboxes.settling import FileIdentity, GateRules, Sighting, Unit, is_ignored_name, judge, sighted
+from daemon.inboxes.settling import FileIdentity, GateRules, Sighting, Unit, judge, sighted
 
 WHOLE = FileIdentity(device=1, inode=2, size_bytes=1_000_000, mtime_ns=5, blocks=1954, regular=True)
 CLIP = Unit("clip.mp4", "video", (("", WHOLE),))
@@ -89,20 +89,6 @@ def test_a_folder_settles_as_a_whole() -> None:
     grown = replace(folder, members=(*folder.members, ("c.png", replace(WHOLE, inode=4))))
     assert not judge(sighted(sighting, grown, 10), 10, RULES).settled
     assert judge(sighted(sighted(sighting, grown, 10), grown, 20), 20, RULES).settled
-
-
-@pytest.mark.parametrize(
-    "name",
-    [".clip.mp4.Ab12Cd", "clip.mp4.part", "Clip.MP4.PART", "clip.crdownload", "clip.mp4.!qB", "clip.mp4~", "x.tmp",
-     ".nfs000001", ".fuse_hidden01", "clip.mp4.dfld.toml", "Thumbs.db"],
-)  # fmt: skip
-def test_names_of_partial_downloads_and_companions_are_left_alone(name: str) -> None:
-    assert is_ignored_name(name)
-
-
-def test_names_of_footage_are_not_left_alone_and_globs_of_the_user_are() -> None:
-    assert not any(map(is_ignored_name, ("clip.mp4", "part one.mov", "temp.tmp.mkv", "no suffix")))
-    assert is_ignored_name("clip.proxy.mov", ("*.proxy.*",))
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.booleans()), min_size=1, max_size=30))
