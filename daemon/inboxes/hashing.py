@@ -17,6 +17,7 @@ from core.files import KnownFile
 from core.opening import chunks_of, open_regular
 from daemon.inboxes.settling import FileIdentity, Unit
 from daemon.ledger.members import Member
+from engine.footage.sequence import sequence_names
 
 ENDS_BYTES = 4 << 20
 """So much of the head and of the tail goes into a rough hash."""
@@ -62,9 +63,15 @@ def content_hash(unit: Unit, hashes: Sequence[str]) -> str:
 
 
 def footage_members(unit: Unit, hashes: Sequence[str]) -> list[Member]:
-    """Return the files of a unit as they were read."""
+    """Return the files of a unit as they were read.
+
+    Of images with one stem (`1.jpg`, `1.png`) only one is a frame; the others are nobody's to move or delete.
+    """
+    read = set(sequence_names(name for name, _ in unit.members).names) if unit.kind == "folder" else {""}
     members = []
     for (name, one), digest in zip(unit.members, hashes, strict=True):
+        if name not in read:
+            continue
         path = f"{unit.path}/{name}" if name else unit.path
         sha256 = digest if len(digest) == SHA256_LENGTH else ""
         members.append(Member(os.fsencode(path), "footage", KnownFile(one.inode, one.size_bytes, one.mtime_ns, sha256)))

@@ -205,7 +205,10 @@ def test_a_dry_scan_says_what_becomes_of_each_file_and_changes_nothing(rig: Rig,
     assert plan == {
         "a.mp4": ("known", "job 1 is done"),
         "b.mp4": ("waits", "empty"),
-        "c.mp4.part": ("passed_over", "ignored_name"),
+        "c.mp4.part": (
+            "passed_over",
+            "still_arriving: Firefox, yt-dlp, rclone, Transmission, curl, Nextcloud",
+        ),
     }
 
 

@@ -15,6 +15,7 @@ from core.opening import RefusedFileError
 from daemon.inboxes.hashing import (
     ChangedMeanwhileError,
     HashingStoppedError,
+    footage_members,
     holds_mark,
     mark_of,
     member_hashes,
@@ -128,3 +129,11 @@ def test_a_longer_copy_holds_the_mark_of_its_part_and_another_file_does_not(tmp_
     held = [name for name in files if holds_mark(tmp_path, unit_of(tmp_path, name), mark, within=[tmp_path])]
     assert held == ["part", "whole"]
     assert mark_of(tmp_path, unit_of(tmp_path, "hole"), within=[tmp_path]) == ""
+
+
+def test_of_images_with_one_stem_the_one_that_is_a_frame_counts_as_read(root: Path) -> None:
+    (root / "shoot" / "1.jpg").write_bytes(b"the same frame")
+    unit = unit_of(root, "shoot")
+    members = footage_members(unit, member_hashes(root, unit, never, within=[root]))
+    assert [one.path for one in members] == [b"shoot/0.png", b"shoot/1.jpg", b"shoot/2.png"]
+    assert len(unit.members) == 4  # a change of any of them is a change of the folder
