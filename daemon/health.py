@@ -54,10 +54,11 @@ class Health:
         statuses = self._inboxes.statuses()
         down = [f"{name}: {one.trouble or 'starting'}" for name, one in statuses.items() if not one.up]
         full = [f"{name}: {hold.message}" for name, hold in self._board.holds().items() if hold.kind == "disk"]
-        writable = self._ledger.last_write_ok and self._ledger.answers(LEDGER_ANSWER_S)
+        answers = self._ledger.answers(LEDGER_ANSWER_S)
+        trouble = self._ledger.trouble or ("" if answers else "the ledger's thread does not answer")
         return [
             Check("stopping", not self._board.stopping.is_set(), "it is draining"),
-            Check("ledger", writable, "it cannot be written"),
+            Check("ledger", not trouble, trouble),
             Check("inboxes", not statuses or len(down) < len(statuses), "; ".join(down)),
             Check("disk", not full or len(full) < len(statuses), "; ".join(full)),
         ]

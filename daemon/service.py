@@ -39,7 +39,7 @@ from daemon.jobs.ingest import Runner
 from daemon.jobs.tidying import Tidier
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Claim
-from daemon.ledger.ledger import Ledger
+from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.log import LevelCounter, set_level
 from daemon.metrics.http import HttpServer, make_application
 from daemon.metrics.readings import disk_reading, gpu_reading, ledger_reading, progress_reading
@@ -56,6 +56,9 @@ TICK_S = 1.0
 TIDY_EVERY_S = 15.0
 FIRST_LOOK_S = 20.0
 """READY waits so long for the first look at every inbox; a dead network share must not hold up the others for ever."""
+LEDGER_AT_START_S = 60.0
+"""A ledger that another program has locked is waited for so long at the start; then the next start tries again."""
+LEDGER_LOOK_S = 1.0
 SETUP_RETRY_S = 1800.0
 SETUP_REASONS = ("reference", "model", "settings", "output", "workspace_taken")
 """Jobs that failed for these get another chance when the service or its configuration starts anew, and every
@@ -108,6 +111,7 @@ class Service:
         self.scheduler = Scheduler(self.tell)
         self.averaging = Averaging(self.tell, self.metrics, self.scheduler)
         self.started_s = time.time()
+        self._ledger_told = ""
         self._http: HttpServer | None = None
         self._control: ControlServer | None = None
         self._reloading = threading.Lock()
@@ -141,11 +145,21 @@ class Service:
     def watch_over(self) -> str:
         """Look round once; return what cannot be lived with, "" when all is well."""
         dead = self.health.dead_threads()
+        self._tell_ledger()
         self.health.move_gauges(self.metrics)
         self._notifier.status(self.health.status_line())
         if self.health.turns():
             self._notifier.watchdog()
         return f"these threads died: {', '.join(dead)}" if dead else ""
+
+    def _tell_ledger(self) -> None:
+        """Say once why the ledger takes nothing, and once that it does again: every part waits for it in silence."""
+        trouble = self.ledger.trouble
+        if trouble and trouble != self._ledger_told:
+            self.tell(Event("ledger.waits", trouble, "error"))
+        elif self._ledger_told and not trouble:
+            self.tell(Event("ledger.works", f"{self.ledger.path}: the ledger can be written again", "warning"))
+        self._ledger_told = trouble
 
     def stop(self, *, at_once: Callable[[], bool] = lambda: False) -> None:
         """Drain and end every part that was started, in the order that loses nothing, whatever one of them raises."""
@@ -187,7 +201,17 @@ class Service:
         def step(writer: object) -> tuple[int, int]:
             return table.interrupted_to_queue(writer), table.requeue_failed(writer, SETUP_REASONS)  # type: ignore[arg-type]
 
-        interrupted, again = self.ledger.write(step)
+        ends_at_s = time.monotonic() + LEDGER_AT_START_S
+        while True:
+            try:
+                interrupted, again = self.ledger.write(step)
+            except LedgerUnavailableError as problem:
+                if time.monotonic() > ends_at_s:
+                    raise
+                log.warning("%s", problem.message)
+                self.board.stopping.wait(LEDGER_LOOK_S)
+            else:
+                break
         if interrupted or again:
             message = f"{interrupted} jobs go on where they were, {again} that failed for the set-up are tried again"
             self.tell(Event("service.resumed", message))
@@ -247,8 +271,9 @@ class Service:
         self.board.poke()
 
     def _retry_setup(self) -> None:
-        if self.ledger.write(lambda writer: table.requeue_failed(writer, SETUP_REASONS)):
-            self.board.poke()
+        with suppress(LedgerUnavailableError):  # the next time will do
+            if self.ledger.write(lambda writer: table.requeue_failed(writer, SETUP_REASONS)):
+                self.board.poke()
 
     def _tidy_up(self) -> None:
         self.tidier.tidy_all(self.config, lambda name: not self.inboxes.trouble(name))
@@ -295,7 +320,7 @@ class Service:
         self.hooks.configure(new.hooks)
         self.averaging.configure(new)
         self._fit_slots()
-        self.ledger.write(lambda writer: table.requeue_failed(writer, SETUP_REASONS))
+        self._retry_setup()
         self.board.poke()
         message = "the configuration was taken: " + ("; ".join(changed) if changed else "nothing changed")
         self.tell(Event("config.reloaded", message, facts={"result": "applied"}))

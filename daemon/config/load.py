@@ -71,9 +71,13 @@ def read_config(path: Path, *, missing_files: str = "error") -> LoadedConfig:
     return LoadedConfig(config, path, (*checks.warnings(config), *late))
 
 
-def read_sidecar(path: Path, *, within: Sequence[Path]) -> SidecarConfig:
-    """Read `<video>.dfld.toml`, which must be a regular file in these folders; raise ConfigError with every problem."""
-    source = _parsed(path, _content(path, lambda: read_regular(path, within=within, max_bytes=MAX_CONFIG_BYTES)))
+def read_sidecar(path: Path, *, within: Sequence[Path] | None = None) -> SidecarConfig:
+    """Read `<video>.dfld.toml`, which must be a regular file in these folders (None = where it lies), and no link.
+
+    Raise ConfigError with every problem.
+    """
+    folders = [path.parent] if within is None else within
+    source = _parsed(path, _content(path, lambda: read_regular(path, within=folders, max_bytes=MAX_CONFIG_BYTES)))
     sidecar: SidecarConfig | None
     sidecar, findings = _validated(source, sidecar_adapter())
     if findings or sidecar is None:

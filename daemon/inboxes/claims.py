@@ -39,7 +39,7 @@ from daemon.inboxes.settling import Unit
 from daemon.jobs.originals import companion_paths, move_unit, write_reason
 from daemon.ledger.claims import Arrival, Claim, claim, forget_files, known_files, parts
 from daemon.ledger.jobs import job_of_content
-from daemon.ledger.ledger import Ledger, LedgerFullError
+from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
 from daemon.worker.trial import does_not_open
 from engine.workspace.workspace import SLUG_LENGTH_MAX, inbox_layout, slug_of
@@ -117,7 +117,7 @@ class Claimer:
         if gone:
             try:
                 self._ledger.write(lambda writer: forget_files(writer, self.inbox.name, gone))
-            except LedgerFullError:
+            except LedgerUnavailableError:
                 return  # the next scan finds them gone again
             self.forget(gone)
 
@@ -147,8 +147,7 @@ class Claimer:
                 arrivals = [(one, arrival) for one in batch if (arrival := self._arrival(one, stop)) is not None]
             except HashingStoppedError:
                 return
-            except LedgerFullError as problem:
-                self._tell(Event("ledger.full", problem.message, "error", self.inbox.name))
+            except LedgerUnavailableError:  # the service says why
                 with self._lock:
                     self._queue[:0] = batch
                 stop.wait(LEDGER_RETRY_S)
@@ -288,8 +287,7 @@ class Claimer:
         while arrivals and not stop.is_set():
             try:
                 claims = self._claim_all(arrivals)
-            except LedgerFullError as problem:
-                self._tell(Event("ledger.full", problem.message, "error", self.inbox.name))
+            except LedgerUnavailableError:
                 stop.wait(LEDGER_RETRY_S)
                 continue
             with self._lock:
@@ -314,7 +312,7 @@ class Claimer:
                 return  # another file has its name by now, and is an arrival of its own
             write_reason(moved.place, reason | {"reason": "duplicate", "message": made.message})
             self._ledger.write(lambda writer: forget_files(writer, self.inbox.name, [arrival.path]))
-        except (OSError, LedgerFullError) as problem:
+        except (OSError, LedgerUnavailableError) as problem:
             message = f"{path}: {made.message}; it stays where it is: {problem}"
             self._tell(Event("original.waits", message, "warning", self.inbox.name, made.job.id))
         else:

@@ -21,7 +21,7 @@ from daemon.jobs.ingest import STUCK_S, Runner, Wish
 from daemon.jobs.retry import longest_wait_s
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
-from daemon.ledger.ledger import Ledger, LedgerFullError
+from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 
 EVERYTHING = "*"
 """The pause of everything."""
@@ -179,7 +179,8 @@ class Slot:
                         self._work(*started)
                         continue
                 except LedgerError as problem:
-                    self._tell(Event("ledger.failed", problem.message, "error"))
+                    if not isinstance(problem, LedgerUnavailableError):  # of those the service says why
+                        self._tell(Event("ledger.failed", problem.message, "error"))
                     self._board.stopping.wait(LEDGER_PAUSE_S)
                     continue
                 with self._board.wake:
@@ -202,7 +203,7 @@ class Slot:
             self._turned_s = self._monotonic()
             try:
                 self._ledger.write(lambda writer: table.give_back(writer, job.id))
-            except LedgerFullError:
+            except LedgerUnavailableError:
                 self._board.stopping.wait(LEDGER_PAUSE_S)
             else:
                 return

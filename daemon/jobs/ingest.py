@@ -24,7 +24,7 @@ from daemon.jobs.running import Running
 from daemon.jobs.tidying import Tidier
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
-from daemon.ledger.ledger import Ledger, LedgerFullError
+from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.worker.link import WorkerDiedError, WorkerLink
 from daemon.worker.messages import (
     Failure,
@@ -331,7 +331,7 @@ class _Conversation:
             if room.ok:
                 try:
                     write()
-                except LedgerFullError as problem:
+                except LedgerUnavailableError as problem:
                     why_not = problem.message
                 else:
                     self._note(held="")

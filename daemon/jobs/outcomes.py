@@ -25,7 +25,7 @@ from daemon.jobs.tidying import Tidier
 from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
-from daemon.ledger.ledger import Ledger, LedgerFullError
+from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.worker.messages import Failure
 from daemon.worker.workspaces import clear_results
 from engine.errors import OutputError
@@ -260,7 +260,7 @@ class Outcomes:
         for attempt in range(LEDGER_TRIES):
             try:
                 self._ledger.write(step)
-            except LedgerFullError:
+            except LedgerUnavailableError:
                 if attempt == LEDGER_TRIES - 1:
                     raise
                 threading.Event().wait(LEDGER_TRIES_PAUSE_S)

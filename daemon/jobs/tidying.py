@@ -24,7 +24,7 @@ from daemon.jobs.originals import Dealt
 from daemon.ledger import claims, members
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
-from daemon.ledger.ledger import Ledger, LedgerFullError
+from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
 from engine.workspace.workspace import inbox_layout
 
@@ -55,7 +55,7 @@ class Tidier:
             self._in_hand.add(job_id)
         try:
             self._tidy_job(job_id, inbox, config)
-        except LedgerFullError as problem:
+        except LedgerUnavailableError as problem:
             self._tell(Event("original.waits", problem.message, "warning", inbox.name, job_id))
         finally:
             with self._lock:

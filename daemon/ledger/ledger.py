@@ -4,8 +4,8 @@ This file opens it and moves transactions; what is stored is `jobs` and `claims`
 
 One thread owns the one connection that writes (SQLite before 3.51.3 can corrupt a WAL when two connections write
 and checkpoint at the same moment), each `write` is one transaction, and it returns after the commit is on the
-disk. Readers open their own read-only connection. A full disk is told as LedgerFullError; the step was rolled
-back and may be handed in again.
+disk. Readers open their own read-only connection. Whatever may pass (a full disk, another program's lock, a file
+that is gone) is a LedgerUnavailableError; the step was rolled back and may be handed in again. `trouble` says so too.
 """
 
 from __future__ import annotations
@@ -28,15 +28,34 @@ T = TypeVar("T")
 Step = Callable[[sqlite3.Connection], T]
 
 BUSY_TIMEOUT_MS = 10_000
+"""So long another program's lock is waited for before it counts as trouble."""
+LOCKED_TIMEOUT_MS = 100
+"""So long each step waits while the lock is known: those behind it must not wait in turn."""
+LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+"""Primary result codes that say that somebody else has the ledger locked."""
+COMPANION_ENDINGS = ("-wal", "-shm")
+"""SQLite's files beside the ledger. They stay while it is open; what is committed lies in the first."""
 FULL_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 """Primary result codes that may pass by themselves: no space, a disk error, a read-only remount."""
 PRIMARY_CODE_MASK = 0xFF
 
 
-class LedgerFullError(LedgerError):
-    """The ledger's disk is full or failing; nothing of the step was kept, and it may succeed later."""
+class LedgerUnavailableError(LedgerError):
+    """The ledger takes nothing now; nothing of the step was kept, and it may succeed later."""
 
     retryable = True
+
+
+class LedgerFullError(LedgerUnavailableError):
+    """The ledger's disk is full or failing."""
+
+
+class LedgerLockedError(LedgerUnavailableError):
+    """Another program (a backup, a shell) has locked the ledger."""
+
+
+class LedgerLostError(LedgerUnavailableError):
+    """The ledger's file was deleted or replaced: what would be written to the open one is gone with this process."""
 
 
 class Ledger:
@@ -47,8 +66,10 @@ class Ledger:
         self.path = path
         self._steps: queue.SimpleQueue[tuple[Step[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._closed = threading.Event()
-        self.last_write_ok = True
-        """False while writes fail; set by the writer thread alone."""
+        self.trouble = ""
+        """Why nothing can be written now, as a sentence; set by the writer thread alone."""
+        self._identities: dict[Path, tuple[int, int]] = {}
+        """The files that are open, by device and inode; the writer thread alone changes it."""
         opened: Future[None] = Future()
         self._writer = threading.Thread(target=self._run, args=(opened,), name="ledger", daemon=True)
         self._writer.start()
@@ -57,8 +78,9 @@ class Ledger:
     def write(self, step: Step[T], timeout_s: float | None = None) -> T:
         """Run `step` in a transaction of its own and return its result once it is committed.
 
-        Raise LedgerFullError when the disk refuses, LedgerError for any other failure of SQLite or when no answer
-        came within `timeout_s`; what `step` itself raises comes through, and its changes are rolled back.
+        Raise LedgerUnavailableError while it cannot be written (a full disk, a lock, a file that is gone), LedgerError
+        for any other failure of SQLite or when no answer came within `timeout_s`; what `step` itself raises comes
+        through, and its changes are rolled back.
         """
         if self._closed.is_set():
             raise LedgerError(f"{self.path}: the ledger is closed")
@@ -70,7 +92,11 @@ class Ledger:
             raise LedgerError(f"{self.path}: the ledger did not answer within {timeout_s} s") from problem
 
     def read(self, step: Step[T]) -> T:
-        """Run `step` on a read-only connection of the calling thread; it sees the last committed state."""
+        """Run `step` on a read-only connection of the calling thread; it sees the last committed state.
+
+        Raise as `write` does.
+        """
+        self._require_same_files()
         try:
             with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None)) as reader:
                 reader.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
@@ -94,13 +120,18 @@ class Ledger:
         self.write(step)
 
     def answers(self, timeout_s: float) -> bool:
-        """Say whether the writer thread takes a step within `timeout_s`; the truth behind health and watchdog."""
+        """Say whether the writer thread takes a step within `timeout_s`; the truth behind health and watchdog.
+
+        A thread that cannot write for a reason outside it answers, and brings `trouble` up to date.
+        """
         if self._closed.is_set() or not self._writer.is_alive():
             return False
         done: Future[Any] = Future()
         self._steps.put((lambda connection: connection.execute("SELECT 1").fetchone(), done))
         try:
             done.result(timeout_s)
+        except LedgerUnavailableError:
+            return True
         except (TimeoutError, LedgerError):
             return False
         return True
@@ -118,6 +149,7 @@ class Ledger:
         except BaseException as problem:  # handed to the thread that waits in __init__
             opened.set_exception(problem)
             return
+        self._note_files()
         opened.set_result(None)
         with closing(connection):
             while (work := self._steps.get()) is not None:
@@ -131,18 +163,49 @@ class Ledger:
 
     def _transact(self, connection: sqlite3.Connection, step: Step[T]) -> T:
         try:
+            self._require_same_files()
             connection.execute("BEGIN IMMEDIATE")
             result = step(connection)
             connection.execute("COMMIT")
         except sqlite3.Error as problem:
             self._roll_back(connection)
-            self.last_write_ok = False
-            raise _translated(self.path, problem) from problem
+            translated = _translated(self.path, problem)
+            self._note_trouble(connection, translated)
+            raise translated from problem
+        except LedgerLostError as problem:
+            self._note_trouble(connection, problem)
+            raise
         except BaseException:
             self._roll_back(connection)
             raise
-        self.last_write_ok = True
+        if self.trouble:
+            self._note_trouble(connection, None)
+        self._note_files()
         return result
+
+    def _note_trouble(self, connection: sqlite3.Connection, problem: LedgerError | None) -> None:
+        self.trouble = "" if problem is None else problem.message
+        locked = isinstance(problem, LedgerLockedError)
+        connection.execute(f"PRAGMA busy_timeout = {LOCKED_TIMEOUT_MS if locked else BUSY_TIMEOUT_MS}")
+
+    def _note_files(self) -> None:
+        """Remember which files are open; SQLite makes those beside the ledger with its first step."""
+        for path in self._files():
+            if path not in self._identities and (identity := _identity(path)) is not None:
+                self._identities[path] = identity
+
+    def _require_same_files(self) -> None:
+        """Raise LedgerLostError when a file of the ledger is not the one that is open. Any thread."""
+        for path, identity in list(self._identities.items()):
+            if (now := _identity(path)) != identity:
+                found = "was deleted" if now is None else "was replaced by another file"
+                raise LedgerLostError(
+                    f"{path}: the ledger {found} while dfld runs; nothing more is written, since it would be lost",
+                    hint="stop dfld, put the file back (from a backup, if it is gone for good), and start dfld",
+                )
+
+    def _files(self) -> list[Path]:
+        return [self.path, *(self.path.with_name(self.path.name + ending) for ending in COMPANION_ENDINGS)]
 
     @staticmethod
     def _roll_back(connection: sqlite3.Connection) -> None:
@@ -168,6 +231,9 @@ def _open(path: Path) -> sqlite3.Connection:
         migrate(connection, lambda version: _back_up(connection, path, version))
     except sqlite3.Error as problem:
         connection.close()
+        translated = _translated(path, problem)
+        if isinstance(translated, LedgerLockedError):
+            raise translated from problem
         raise LedgerError(
             f"the ledger {path} cannot be used: {problem}",
             hint=f"look at {path.parent} for a copy named {path.name}.schema*; without one, move the file aside: "
@@ -177,6 +243,15 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of the file that has this name now; None when none has."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 -- called before every step
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
@@ -195,6 +270,11 @@ def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
 
 def _translated(path: Path, problem: sqlite3.Error) -> LedgerError:
     code = getattr(problem, "sqlite_errorcode", None)
+    if code is not None and code & PRIMARY_CODE_MASK in LOCKED_CODES:
+        return LedgerLockedError(
+            f"{path}: the ledger is locked by another program ({problem}); work waits until it lets go",
+            hint="a backup or an SQLite shell may hold it: `fuser` names the program",
+        )
     if code is not None and code & PRIMARY_CODE_MASK in FULL_CODES:
         return LedgerFullError(
             f"{path}: the ledger cannot be written: {problem}; work waits until it can",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from daemon.errors import ExitCode, LedgerError
 from daemon.ledger import schema as ledger_schema
-from daemon.ledger.ledger import Ledger, LedgerFullError
+from daemon.ledger.ledger import Ledger, LedgerFullError, LedgerLockedError, LedgerLostError
 
 
 @pytest.fixture
@@ -121,11 +123,63 @@ def test_a_full_database_is_told_as_retryable_and_takes_writes_again_later(ledge
     with pytest.raises(LedgerFullError) as info:
         ledger.write(lambda writer: pause(writer, long))
     assert info.value.retryable
-    assert not ledger.last_write_ok
+    assert "the ledger cannot be written" in ledger.trouble
     ledger.write(lambda writer: writer.execute("PRAGMA max_page_count = 1000000").fetchone())
     ledger.write(lambda writer: pause(writer, long))
     assert ledger.read(scopes) == [long]
-    assert ledger.last_write_ok
+    assert ledger.trouble == ""
+
+
+@pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_a_ledger_that_another_program_has_locked_says_so_answers_and_goes_on_after_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, lock: str
+) -> None:
+    monkeypatch.setattr("daemon.ledger.ledger.BUSY_TIMEOUT_MS", 50)
+    ledger.write(lambda writer: writer.execute("PRAGMA busy_timeout = 50"))
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
+        other.execute(lock)
+        for _ in range(3):
+            with pytest.raises(LedgerLockedError, match="locked by another program") as info:
+                ledger.write(lambda writer: pause(writer, "alice"))
+            assert info.value.retryable
+            assert ledger.answers(5), "its thread is well"
+            assert "locked by another program" in ledger.trouble
+        assert ledger.read(scopes) == [], "a writer's lock keeps no reader out"
+        other.execute("ROLLBACK")
+    ledger.write(lambda writer: pause(writer, "alice"))
+    assert ledger.trouble == ""
+    assert ledger.read(scopes) == ["alice"]
+
+
+def test_a_lock_that_is_over_within_moments_is_no_trouble(ledger: Ledger) -> None:
+    with closing(sqlite3.connect(ledger.path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.2, lambda: other.execute("ROLLBACK")).start()
+        ledger.write(lambda writer: pause(writer, "alice"))
+    assert ledger.trouble == ""
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_of_the_ledger_that_is_deleted_or_replaced_takes_nothing_more_until_it_is_back(
+    ledger: Ledger, tmp_path: Path, ending: str, replaced: bool
+) -> None:
+    ledger.write(lambda writer: pause(writer, "alice"))
+    path = tmp_path / f"ledger.db{ending}"
+    path.rename(tmp_path / "aside")
+    if replaced:
+        path.write_bytes((tmp_path / "aside").read_bytes())
+    message = "was replaced by another file" if replaced else "was deleted"
+    for use in (lambda: ledger.write(lambda writer: pause(writer, "bob")), lambda: ledger.read(scopes)):
+        with pytest.raises(LedgerLostError, match=message) as info:
+            use()
+        assert "put the file back" in info.value.hint
+    assert ledger.answers(5)
+    assert message in ledger.trouble
+    (tmp_path / "aside").replace(path)
+    assert ledger.answers(5)
+    assert ledger.trouble == ""
+    assert ledger.read(scopes) == ["alice"]
 
 
 def test_a_closed_ledger_says_so(tmp_path: Path) -> None:
