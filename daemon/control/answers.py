@@ -34,6 +34,9 @@ from daemon.ledger.ledger import Ledger
 from daemon.worker.workspaces import give_up_hand_work, survey_results
 
 JOBS_MAX = 1000
+NUMBER_END = 1 << 63
+"""SQLite's integers end there."""
+SHOWN_LENGTH = 80
 CANCEL_WAIT_S = 15.0
 """A running job of a person to forget gets so long to stop."""
 
@@ -118,11 +121,11 @@ class Answers:
         }
 
     def _jobs(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        states = request.get("states") or table.STATES
+        states = _texts(request, "states") or table.STATES
         wrong = [state for state in states if state not in table.STATES]
         if wrong:
             raise ControlError(f"no job is ever {wrong[0]!r}, expected one of {', '.join(table.STATES)}")
-        limit = min(int(request.get("limit") or JOBS_MAX), JOBS_MAX)
+        limit = min(_number(request, "limit") or JOBS_MAX, JOBS_MAX)
         found = self._service.ledger.read(lambda reader: list(table.jobs(reader, states, limit)))
         return [job_values(job) for job in found]
 
@@ -204,7 +207,10 @@ class Answers:
         inbox = self._inbox(job.inbox)
         place = Path(os.fsdecode(job.original_path)) if job.original_path is not None else None
         if job.original == "quarantined" and place is not None:
-            originals.put_back(place, inbox.path / os.fsdecode(job.path))
+            try:
+                originals.put_back(place, inbox.path / os.fsdecode(job.path))
+            except OSError as problem:
+                raise ControlError(f"job {job.id}: {place} cannot be put back: {problem.strerror}") from problem
 
         def back(writer: Any) -> None:
             table.requeue(writer, job.id)
@@ -216,14 +222,16 @@ class Answers:
         return job_values(self._job(request))
 
     def _pause(self, request: Mapping[str, Any], mode: Literal["pause", "drain"] | None) -> dict[str, str]:
-        name = request.get("inbox")
+        name = _text(request, "inbox")
         if name is not None:
-            self._inbox(str(name))
-        self._service.board.set_pause(EVERYTHING if name is None else str(name), mode)
+            self._inbox(name)
+        self._service.board.set_pause(EVERYTHING if name is None else name, mode)
         return dict(self._service.board.pauses())
 
     def _forget(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        name = str(request.get("name"))
+        name = _text(request, "name")
+        if name is None:
+            raise ControlError("forget needs the name of an inbox")
         inbox = next((one for one in self._service.config.inboxes if one.name == name), None)
         if inbox is not None:  # or its files would be taken again at once
             self._service.board.set_pause(name, "pause")
@@ -237,9 +245,9 @@ class Answers:
     # -- finding
 
     def _job(self, request: Mapping[str, Any]) -> Job:
-        number = request.get("id")
+        number = _number(request, "id")
         job = None
-        if isinstance(number, int):
+        if number is not None:
             job = self._service.ledger.read(lambda reader: table.job_by_id(reader, number))
         if job is None:
             raise ControlError(f"there is no job {number!r}", hint="`dfld jobs` lists them")
@@ -253,8 +261,37 @@ class Answers:
         raise ControlError(f"there is no inbox {name!r}, expected one of {', '.join(names)}")
 
     def _inboxes(self, request: Mapping[str, Any]) -> list[InboxConfig]:
-        name = request.get("inbox")
-        return list(self._service.config.inboxes) if name is None else [self._inbox(str(name))]
+        name = _text(request, "inbox")
+        return list(self._service.config.inboxes) if name is None else [self._inbox(name)]
+
+
+def _text(request: Mapping[str, Any], key: str) -> str | None:
+    """Return a text of the request; None where there is none. Raise ControlError for anything else."""
+    value = request.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ControlError(f"{key} is {_shown(value)}, expected a text")
+    return value
+
+
+def _texts(request: Mapping[str, Any], key: str) -> list[str] | None:
+    value = request.get(key)
+    if value is not None and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+        raise ControlError(f"{key} is {_shown(value)}, expected a list of texts")
+    return value
+
+
+def _number(request: Mapping[str, Any], key: str) -> int | None:
+    value = request.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < NUMBER_END:
+        raise ControlError(f"{key} is {_shown(value)}, expected a number from 0")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"
 
 
 def running_values(one: Running, now_s: float) -> dict[str, Any]:

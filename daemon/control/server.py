@@ -3,17 +3,21 @@
     {"do": "status"}  →  {"ok": true, "answer": {…}}   or   {"ok": false, "error": "…", "hint": "…"}
 
 What can be asked is `daemon.control.answers`. The socket is for owner and group (0660) in a folder closed to others;
-never TCP. Requests are short and come from people: one thread accepts, one answers each.
+never TCP. Requests are short and come from people: one thread accepts, one answers each. Whatever a client sends, it
+gets one line; a client that dawdles gives way to the next one.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +31,20 @@ ANSWER_BYTES_MAX = 64 << 20
 LONG_TIMEOUT_S = 4 * 3600.0
 """What goes through all pictures of a workspace takes as long as its disk needs."""
 TIMEOUT_S = 30.0
-"""For each read and write; answers that take longer are not given by this socket."""
+"""For a whole answer; those that take longer are not given by this socket."""
+REQUEST_S = 10.0
+"""For a whole request: a program sends it at once."""
+PATIENCE_S = 0.5
+"""When all places are taken, a client that was awaited for longer loses its own."""
+QUEUE_MAX = 128
+ROOM_LOOK_S = 0.1
 ACCEPT_LOOK_S = 0.5
 CONNECTIONS_MAX = 8
+"""So many are answered at once; the others wait in the socket's queue."""
 
 Answerer = Callable[[Mapping[str, Any]], Any]
+
+log = logging.getLogger(__name__)
 
 
 class ControlServer:
@@ -42,7 +55,9 @@ class ControlServer:
         self._path = state_dir / SOCKET_NAME
         self._answer = answer
         self._stop = threading.Event()
-        self._connections = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._room = threading.Condition()
+        self._waits_since_s: dict[socket.socket, float | None] = {}
+        """Every connection, oldest first: since when its client has to do something; None while it is answered."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(ACCEPT_LOOK_S)
         try:
@@ -50,7 +65,7 @@ class ControlServer:
             with _short_path(state_dir) as short:
                 self._socket.bind(short)
             self._path.chmod(SOCKET_MODE)
-            self._socket.listen(CONNECTIONS_MAX)
+            self._socket.listen(QUEUE_MAX)
         except OSError as problem:
             self._socket.close()
             raise ControlError(f"cannot listen on {self._path}: {problem.strerror}") from problem
@@ -65,6 +80,8 @@ class ControlServer:
 
     def _accept(self) -> None:
         while not self._stop.is_set():
+            if not self._wait_for_room():
+                continue
             try:
                 connection, _ = self._socket.accept()
             except TimeoutError:
@@ -72,30 +89,83 @@ class ControlServer:
             except OSError:  # out of descriptors for a moment
                 self._stop.wait(ACCEPT_LOOK_S)
                 continue
-            if self._connections.acquire(blocking=False):
-                threading.Thread(target=self._serve, args=(connection,), name="control-answer", daemon=True).start()
-            else:
-                connection.close()
+            with self._room:
+                if len(self._waits_since_s) >= CONNECTIONS_MAX:
+                    self._cut_off_slowest()
+                self._waits_since_s[connection] = time.monotonic()
+            threading.Thread(target=self._serve, args=(connection,), name="control-answer", daemon=True).start()
+
+    def _wait_for_room(self) -> bool:
+        """Wait a moment for a place; say whether there is one, perhaps that of a client that dawdles."""
+        with self._room:
+            if len(self._waits_since_s) >= CONNECTIONS_MAX and self._slowest() is None:
+                self._room.wait(ROOM_LOOK_S)
+            return len(self._waits_since_s) < CONNECTIONS_MAX or self._slowest() is not None
+
+    def _slowest(self) -> socket.socket | None:
+        """Return the connection whose client has been awaited longest, and for too long. `_room` is held."""
+        waiting = [(since_s, one) for one, since_s in self._waits_since_s.items() if since_s is not None]
+        since_s, slowest = min(waiting, key=lambda pair: pair[0], default=(math.inf, None))
+        return slowest if time.monotonic() - since_s > PATIENCE_S else None
+
+    def _cut_off_slowest(self) -> None:
+        slowest = self._slowest()
+        if slowest is not None:
+            del self._waits_since_s[slowest]
+            with suppress(OSError):
+                slowest.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):  # a client that went away has no use for an answer
-            try:
-                connection.settimeout(TIMEOUT_S)
-                connection.sendall(self._reply(connection) + b"\n")
-            finally:
-                self._connections.release()
-
-    def _reply(self, connection: socket.socket) -> bytes:
         try:
-            request = json.loads(_read_line(connection, REQUEST_BYTES_MAX))
+            with connection, suppress(OSError):  # a client that went away has no use for an answer
+                try:
+                    line = _read_line(connection, REQUEST_BYTES_MAX, time.monotonic() + REQUEST_S)
+                except ValueError as problem:
+                    reply = _refusal(f"not a request: {problem}")
+                else:
+                    with self._answering(connection):
+                        reply = self._reply(line)
+                connection.settimeout(TIMEOUT_S)
+                connection.sendall(reply + b"\n")
+        finally:
+            with self._room:
+                self._waits_since_s.pop(connection, None)
+                self._room.notify_all()
+
+    @contextmanager
+    def _answering(self, connection: socket.socket) -> Iterator[None]:
+        with self._room:
+            if connection in self._waits_since_s:  # else it was cut off, just when its request was complete
+                self._waits_since_s[connection] = None
+        try:
+            yield
+        finally:
+            with self._room:
+                if connection in self._waits_since_s:
+                    self._waits_since_s[connection] = time.monotonic()
+                self._room.notify_all()
+
+    def _reply(self, line: bytes) -> bytes:
+        """Return the answer to one request, whatever it is."""
+        try:
+            request = json.loads(line)
             if not isinstance(request, dict):
                 raise ValueError("not an object")
+        except RecursionError:
+            return _refusal("not a request: brackets nested very deeply")
         except ValueError as problem:
-            return json.dumps({"ok": False, "error": f"not a request: {problem}", "hint": ""}).encode()
+            return _refusal(f"not a request: {problem}")
         try:
             return json.dumps({"ok": True, "answer": self._answer(request)}).encode()
         except DfldError as problem:
-            return json.dumps({"ok": False, "error": problem.message, "hint": problem.hint}).encode()
+            return _refusal(problem.message, problem.hint)
+        except Exception:  # a request must get an answer, whatever went wrong
+            log.exception("answering a request failed", extra={"fields": {"do": str(request.get("do"))}})
+            return _refusal("it failed; the log of the service says why")
+
+
+def _refusal(error: str, hint: str = "") -> bytes:
+    return json.dumps({"ok": False, "error": error, "hint": hint}).encode()
 
 
 def ask(state_dir: Path, do: str, *, timeout_s: float = TIMEOUT_S, **details: Any) -> Any:
@@ -107,8 +177,7 @@ def ask(state_dir: Path, do: str, *, timeout_s: float = TIMEOUT_S, **details: An
             with _short_path(state_dir) as short:
                 connection.connect(short)
             connection.sendall(json.dumps({"do": do, **details}).encode() + b"\n")
-            connection.settimeout(timeout_s)
-            reply = json.loads(_read_line(connection, ANSWER_BYTES_MAX))
+            reply = json.loads(_read_line(connection, ANSWER_BYTES_MAX, time.monotonic() + timeout_s))
     except (OSError, ValueError) as problem:
         raise ControlError(
             f"no daemon answers on {path}: {problem.strerror if isinstance(problem, OSError) else problem}",
@@ -134,16 +203,20 @@ class _short_path:
         os.close(self._descriptor)
 
 
-def _read_line(connection: socket.socket, limit: int) -> bytes:
-    """Read up to a line's end. Raise ValueError when it is longer than `limit` or cut off."""
+def _read_line(connection: socket.socket, limit: int, ends_at_s: float) -> bytes:
+    """Read up to the first line's end, until that moment at most.
+
+    Raise ValueError when it is longer than `limit` or cut off, TimeoutError.
+    """
     parts, size = [], 0
     while True:
-        part = connection.recv(65536)
+        connection.settimeout(max(ends_at_s - time.monotonic(), 0.001))
+        part, end, _ = connection.recv(65536).partition(b"\n")
         parts.append(part)
         size += len(part)
-        if part.endswith(b"\n"):
+        if size > limit:
+            raise ValueError(f"longer than {limit} bytes")
+        if end:
             return b"".join(parts)
         if not part:
             raise ValueError("the connection ended early")
-        if size > limit:
-            raise ValueError(f"longer than {limit} bytes")

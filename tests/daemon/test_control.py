@@ -6,12 +6,18 @@ import json
 import os
 import shutil
 import socket
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from daemon.control.server import ask
+from daemon.control.server import CONNECTIONS_MAX, ControlServer, ask
 from daemon.errors import ControlError
 from tests.daemon_rig import InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
@@ -52,10 +58,20 @@ def test_status_tells_the_work_in_hand_and_what_waits(rig: Rig, state: Path) -> 
         (b"nonsense\n", "not a request"),
         (b"[1]\n", "not a request"),
         (b'{"do": "dance"}\n', "asked for 'dance', expected one of status"),
-        (b'{"do": "job", "id": "x"}\n', "there is no job 'x'"),
+        (b'{"do": "job", "id": "x"}\n', 'id is "x", expected a number'),
         (b'{"do": "pause", "inbox": "carol"}\n', "there is no inbox 'carol'"),
         (b'{"do": "jobs", "states": ["odd"]}\n', "no job is ever 'odd'"),
         (b"x" * 70_000 + b"\n", "not a request"),
+        (b"[" * 30_000 + b"\n", "nested very deeply"),
+        (b'{"do": ' + b"[" * 30_000 + b"]" * 30_000 + b"}\n", "nested very deeply"),
+        (b'{"do": "jobs", "limit": "abc"}\n', 'limit is "abc", expected a number'),
+        (b'{"do": "jobs", "limit": -1}\n', "limit is -1, expected a number"),
+        (b'{"do": "jobs", "states": 5}\n', "states is 5, expected a list"),
+        (b'{"do": "jobs", "states": [[]]}\n', "states is [[]], expected a list"),
+        (b'{"do": "job", "id": true}\n', "id is true, expected a number"),
+        (b'{"do": "job", "id": 1e999}\n', "expected a number"),
+        (b'{"do": "job", "id": 99999999999999999999}\n', "expected a number"),
+        (b'{"do": "forget", "name": {}}\n', "name is {}, expected a text"),
     ],
 )
 def test_a_request_that_makes_no_sense_gets_a_sentence(rig: Rig, state: Path, request_text: bytes, error: str) -> None:
@@ -247,3 +263,104 @@ def test_forgetting_a_person_removes_faces_logs_and_rows_and_names_what_is_left(
             ask(state, "forget", name="nobody")
     assert all("bob" in name for name in rig.faces())
     assert b"a-0000" not in b"".join(path.read_bytes() for path in state.iterdir() if "ledger" in path.name)
+
+
+def raw_reply(state: Path, request: bytes) -> dict[str, Any]:
+    with connected(state) as connection:
+        connection.sendall(request + b"\n")
+        reply: dict[str, Any] = json.loads(connection.makefile("rb").readline())
+        return reply
+
+
+def connected(state: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(20)
+    folder = os.open(state, os.O_PATH)
+    try:
+        connection.connect(f"/proc/self/fd/{folder}/control.sock")
+    finally:
+        os.close(folder)
+    return connection
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+KEYS = ("id", "limit", "states", "inbox", "name", "dry_run", "do", "other")
+ASKED = ("status", "jobs", "job", "retry", "cancel", "quarantine", "release", "pause", "resume", "scan", "forget")
+
+
+def test_every_request_gets_a_line_and_none_a_traceback(
+    rig: Rig, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=5))
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(ASKED), st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))
+    def ask_anything(do: str, details: dict[str, Any]) -> None:
+        reply = raw_reply(state, json.dumps({"do": do, **details}).encode())
+        assert isinstance(reply["ok"], bool)
+        assert "the log of the service" not in reply.get("error", ""), reply
+
+    with InProcess(rig):
+        rig.wait_for_states("done")
+        ask_anything()
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_clients_that_say_nothing_or_take_no_answer_give_way(rig: Rig, state: Path) -> None:
+    with InProcess(rig), ExitStack() as stack:
+        silent = [stack.enter_context(connected(state)) for _ in range(2 * CONNECTIONS_MAX)]
+        for connection in silent[::2]:
+            connection.sendall(b'{"do": ')  # and no more
+        assert ask(state, "status")["state"] == "running"
+        assert silent[0].recv(1) == b"", "the oldest was cut off"
+
+
+def test_a_request_that_drips_is_cut_off_in_time(rig: Rig, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.control.server.REQUEST_S", 0.3)
+    with InProcess(rig), connected(state) as connection:
+        ended = False
+        for _ in range(2000):
+            try:
+                connection.sendall(b" ")
+            except OSError:
+                ended = True
+                break
+            threading.Event().wait(0.01)
+        assert ended
+
+
+def test_what_the_answer_raises_is_an_answer_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def answer(_request: object) -> None:
+        raise ZeroDivisionError
+
+    server = ControlServer(tmp_path, answer)
+    try:
+        with pytest.raises(ControlError, match="the log of the service says why"):
+            ask(tmp_path, "status")
+    finally:
+        server.close()
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_more_clients_than_are_answered_at_once_wait_their_turn(tmp_path: Path) -> None:
+    go, begun = threading.Event(), threading.Semaphore(0)
+
+    def answer(request: Mapping[str, Any]) -> Any:
+        begun.release()
+        go.wait(20)
+        return request["number"]
+
+    server = ControlServer(tmp_path, answer)
+    try:
+        with ThreadPoolExecutor(CONNECTIONS_MAX + 3) as clients:
+            asked = [clients.submit(ask, tmp_path, "x", number=number) for number in range(CONNECTIONS_MAX + 3)]
+            for _ in range(CONNECTIONS_MAX):
+                begun.acquire()
+            go.set()
+            assert [one.result() for one in asked] == list(range(CONNECTIONS_MAX + 3))
+    finally:
+        server.close()
