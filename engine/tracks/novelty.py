@@ -33,6 +33,8 @@ EDGE_SHARE = 1 / 16
 """A strip at the frame's edge that is wider than this share of the frame's width is new."""
 SHIFT_MIN_PX = 0.2
 """Smaller shifts are not undone: resampling would do more harm."""
+SHIFT_FROM_PX = 4
+"""Side from which a picture holds enough rows and columns for a shift to be seen in it."""
 MARGIN_SHARE = 0.06
 """Share of the frame added round what is new: a face may reach beyond the part of it that differs."""
 
@@ -74,7 +76,9 @@ def _changed(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray
 
 
 def _shift(first: NDArray[np.float32], second: NDArray[np.float32]) -> tuple[float, float]:
-    """Return by how many px (right, down) the picture moved, by phase correlation."""
+    """Return by how many px (right, down) the picture moved, by phase correlation; not at all for a mere strip."""
+    if min(first.shape) < SHIFT_FROM_PX:
+        return 0.0, 0.0
     window = cv2.createHanningWindow(first.shape[::-1], cv2.CV_32F)
     # It writes into its arguments where their size needs no padding for the Fourier transform.
     (x, y), _ = cv2.phaseCorrelate(first.copy(), second.copy(), window)

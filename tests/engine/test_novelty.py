@@ -74,3 +74,10 @@ def test_the_pictures_stay_as_they_are() -> None:
     np.testing.assert_array_equal(before, copies[0])
     np.testing.assert_array_equal(now, copies[1])
     assert news_between(before, now) is None, "the same answer again"
+
+
+@pytest.mark.parametrize("size", [(1, 160), (2, 160), (3, 160), (160, 1), (1280, 160), (1, 1)])
+def test_a_strip_of_a_few_rows_is_compared_as_well(size: tuple[int, int]) -> None:
+    before, now = np.zeros(size, np.uint8), np.full(size, 200, np.uint8)
+    assert news_between(before, before) is None
+    assert news_between(before, now) is not None
