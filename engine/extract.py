@@ -108,7 +108,12 @@ def extract(
     run = _Run(subject, backend, stop, on_progress, on_commit, resume, clock)
     after = resume.cursor if resume else None
     opened = open_frames(
-        source, after=after, on_gpu=backend.info.device == CUDA_PROVIDER, within=within, step=run.steps.step
+        source,
+        after=after,
+        on_gpu=backend.info.device == CUDA_PROVIDER,
+        within=within,
+        form=subject.form,
+        step=run.steps.step,
     )
     with StretchReader(opened, start_s=start_s, end_s=end_s, step=run.steps.step) as reader:
         prepare_workspace(layout)
@@ -214,6 +219,7 @@ class _Run:
                         after,
                         frame_skip=self.subject.settings.frame_skip,
                         within=self.subject.within,
+                        form=self.subject.form,
                         step=self.steps.step,
                     ),
                 )

@@ -165,6 +165,9 @@ class ExtractSettings:
     """Of aligned images, 1 to 100."""
     plain_crop: bool = False
     """Write crops with any margin and without DeepFaceLab metadata."""
+    tone_map: bool = True
+    """Show HDR video (PQ, HLG) as an SDR screen does; false takes its values as they are, which makes faces flat and
+    dull."""
     frame_format: OutputFormat = "png"
     """How role dst writes whole frames: png is lossless, jpg five to ten times smaller."""
 

@@ -65,6 +65,7 @@ def make_clip(
     audio: bool = False,
     container_options: Mapping[str, str] | None = None,
     colour: Mapping[str, int] | None = None,
+    aspect: Fraction | None = None,
     draw: Callable[[int], Image] | None = None,
 ) -> Path:
     """Write a video to `path`, its container chosen by the suffix, and return the path.
@@ -72,6 +73,7 @@ def make_clip(
     `codec=None` leaves the video stream out; `ticks` gives each frame's time in units of 1/(40 * rate) s (variable
     rate); `rotation` is stored as the display matrix, degrees counterclockwise, `mirrored` left-right before it;
     `cover` adds a still picture as cover art; `b_frames` turns on that many;
+    `aspect`: width to height of a pixel;
     `colour` sets attributes of the codec context (colorspace, color_range, color_trc, color_primaries); `draw` gives
     the BGR picture of each number. Lossy codecs run at high quality unless `options` say otherwise.
     """
@@ -89,6 +91,8 @@ def make_clip(
                 context.max_b_frames = b_frames
             for name, value in (colour or {}).items():
                 setattr(context, name, value)
+            if aspect is not None:
+                context.sample_aspect_ratio = aspect
             video.options = {**_quality(codec), **(options or {})}
             if rotation or mirrored:
                 video.set_display_rotation(rotation, hflip=mirrored)

@@ -131,6 +131,9 @@ def add_extract_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--format", choices=("jpg", "png"), help="png is not read by DeepFaceLab (default jpg)")
     group.add_argument("--jpeg-quality", type=int, metavar="Q", help="1 to 100 (default 95)")
+    group.add_argument(
+        "--no-tonemap", action="store_true", help="take HDR video as it is, without tone mapping to what SDR shows"
+    )
     group.add_argument("--plain-crop", action="store_true", help="crops without DeepFaceLab metadata, any margin")
 
 
@@ -147,6 +150,7 @@ def settings_from(options: argparse.Namespace) -> ExtractSettings:
         similarity_threshold=options.similarity_threshold,
         only_fit_to_train=options.only_fit_to_train,
         plain_crop=options.plain_crop,
+        tone_map=not options.no_tonemap,
         **given,
     )
 

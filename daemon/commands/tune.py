@@ -49,6 +49,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     add_backend_options(parser)
     parser.add_argument("--min-confidence", type=float, metavar="NUMBER", help="least detection score (default 0.5)")
     parser.add_argument("--frame-skip", type=int, metavar="N", help="frames left out after each one (default 0)")
+    parser.add_argument("--no-tonemap", action="store_true", help="take HDR video as it is, without tone mapping")
     parser.add_argument("--quiet", action="store_true", help="no progress, and nothing about unused photos")
     add_json_option(parser)
     parser.set_defaults(run=run_tune)
@@ -66,7 +67,9 @@ def run_tune(options: argparse.Namespace) -> int:
     from engine.types import ExtractSettings
 
     given = {name: getattr(options, name) for name in ("min_confidence", "frame_skip")}
-    settings = ExtractSettings(**{name: value for name, value in given.items() if value is not None})
+    settings = ExtractSettings(
+        tone_map=not options.no_tonemap, **{name: value for name, value in given.items() if value is not None}
+    )
     look_at_source(options.input)  # said before the models are loaded, which takes its time
     backend = open_chosen_backend(options)
     for warning in backend.info.warnings:

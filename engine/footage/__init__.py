@@ -9,6 +9,9 @@ decoder     one pass over it: packets in, pictures out
 hardware    decoding on the GPU, where it gives the same pictures
 seek        where to start decoding so that the rest comes out the same
 pixels      decoded frames -> arrays, the right way up
+tone        HDR -> SDR
+shape       pixels that are not square -> the size with square ones
+one_size    frames of one size, as the merger needs them
 stretch     only the frames from one time to another
 images      a folder of images as frames
 sequence    pure: names of images in a folder -> frames in order, gaps, duplicates

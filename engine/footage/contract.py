@@ -26,6 +26,8 @@ MAX_SIDE_PX = 16_384
 """Longest side taken: 16K footage exists, a larger number in a header is a mistake or an attack."""
 MAX_FRAME_PX = 8_192 * 8_192
 """Largest picture taken: one BGR copy of it is 192 MiB, which a worker limited to 1 GB still survives."""
+LUMA_TALLEST = 8
+"""Sides of a gray thumbnail: upright phone videos need 2.2."""
 PASSING_TROUBLES = frozenset(
     {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 )
@@ -39,7 +41,7 @@ class VideoInfo:
     path: Path
     kind: Literal["video", "images"]
     width: int
-    """Of the first frame, px, after the container's rotation. A stream may change its size later."""
+    """Of the first frame, px, upright and with square pixels. A stream may change its size later."""
     height: int
     frames_estimate: int | None
     """What the container says, or duration times rate; exact for folders; None where nothing says."""
@@ -57,6 +59,19 @@ class VideoInfo:
     warnings: tuple[str, ...] = ()
     """Sentences for the log: HDR transfer, interlaced, variable rate, … The frames come all the same."""
 
+
+@dataclass(frozen=True)
+class FrameForm:
+    """What frames are made of what is stored; upright and with square pixels they are always."""
+
+    tone_map: bool = True
+    """HDR becomes SDR (engine.footage.tone); without it, its codes are taken as if they were SDR's."""
+    one_size: bool = False
+    """Frames of another size than the first are fitted into that (engine.footage.one_size)."""
+
+
+AS_SHOWN = FrameForm()
+"""Frames as an SDR screen shows them, each in its own size."""
 
 Region = tuple[int, int, int, int]
 """x1, y1, x2, y2 px of an upright frame; x2 and y2 are one past the last pixel. May reach over the frame's edge."""
@@ -101,7 +116,10 @@ class DecodedFrame(ABC):
 
     @abstractmethod
     def luma(self, width: int) -> Image:
-        """Return a gray thumbnail, (h, width) uint8, upright; values keep the source's range (16..235 or 0..255)."""
+        """Return a gray thumbnail, (h, width) uint8, upright; values keep the source's range (16..235 or 0..255).
+
+        The aspect ratio is kept up to a height of `LUMA_TALLEST` times the width.
+        """
 
     @abstractmethod
     def scaled(self, width: int) -> Image:
@@ -172,6 +190,11 @@ def refuse_oversize(path: Path, width: int, height: int) -> None:
             f"and {MAX_FRAME_PX // 1_000_000} megapixels",
             hint="scale it down first, for example: ffmpeg -i IN -vf scale=3840:-2 OUT.mp4",
         )
+
+
+def luma_height(width: int, size: tuple[int, int]) -> int:
+    """Return the height of a gray thumbnail of this width: a picture a thousand times as high as wide has no larger."""
+    return min(height_for_width(width, size), LUMA_TALLEST * width)
 
 
 def height_for_width(width: int, size: tuple[int, int]) -> int:

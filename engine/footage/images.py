@@ -27,6 +27,7 @@ from engine.footage.contract import (
     Region,
     VideoInfo,
     height_for_width,
+    luma_height,
     refuse_oversize,
 )
 from engine.footage.image_size import IMAGE_SUFFIXES
@@ -93,12 +94,14 @@ class DecodedImage(DecodedFrame):
         self._pixels = pixels
 
     def luma(self, width: int) -> Image:
-        return np.asarray(cv2.cvtColor(self.scaled(width), cv2.COLOR_BGR2GRAY), np.uint8)
+        small = self._resized(width, luma_height(width, (self.width, self.height)))
+        return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
 
     def scaled(self, width: int) -> Image:
-        height, full_width = self._pixels.shape[:2]
-        size = (width, height_for_width(width, (full_width, height)))
-        return np.asarray(cv2.resize(self._pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return self._resized(width, height_for_width(width, (self.width, self.height)))
+
+    def _resized(self, width: int, height: int) -> Image:
+        return np.asarray(cv2.resize(self._pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
     def to_frame(self, region: Region | None = None) -> Frame:
         del region  # the pixels are there already

@@ -6,7 +6,11 @@ Colour: the matrix and range are those the stream is tagged with. Untagged video
 the rule of `ffmpeg` and OpenCV, so that pixels agree with frames that DeepFaceLab's own tools extracted. Full-size
 BGR is exact: 0.25 levels from the textbook formula with bilinear chroma on average (measured on 4:2:0 H.264), which is
 rounding. swscale's default path (what OpenCV gives) is ten times faster (0.3 against 2.9 ms for 720p) but 1.15 levels
-too dark on average and repeats chroma instead of interpolating it. HDR is not tone mapped.
+too dark on average and repeats chroma instead of interpolating it.
+
+HDR (PQ, HLG) is tone-mapped by engine.footage.tone, from 16-bit planes: swscale's own way from 10 bits to 16-bit RGB
+is half an 8-bit level too dark, which HDR's steep curves would make a visible error of. Pixels that are not square are
+squared (engine.footage.shape), in thumbnails, small copies and whole frames alike.
 """
 
 from __future__ import annotations
@@ -21,14 +25,18 @@ import av
 import cv2
 import numpy as np
 from av.sidedata.sidedata import SideData, Type
+from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from engine.footage.contract import DecodedFrame, Region, height_for_width
+from engine.footage.contract import DecodedFrame, Region, height_for_width, luma_height
+from engine.footage.tone import TRANSFERS, Hdr, Plane, hdr_of, luma_table, tone_map
 from engine.types import Frame, Image
 
 _EXACT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _SMALL = Interpolation.AREA | Interpolation.BITEXACT
+_SQUARING = cv2.INTER_CUBIC  # one side grows by 7 to 100 %: sharper than linear, and no ringing beyond a pixel
+_RGB_MATRIX, _FULL_RANGE = 0, 2  # AVColorSpace, AVColorRange
 _ONE_THREAD = 1  # Conversion runs beside decoding and detection; its own threads would fight theirs.
 
 _HIGH_BITS_PREFIXES = ("p0", "p2", "p4")  # p010 and its kin keep their 10 to 16 bits at the top of each word
@@ -119,7 +127,13 @@ class DecodedVideoFrame(DecodedFrame):
         time_base: Fraction,
         packets_damaged: int,
         turn: Turn,
+        squared: tuple[int, int] | None = None,
+        hdr: Hdr | None = None,
     ) -> None:
+        """`squared`: (width, height) as stored, but with square pixels; None where they are square.
+
+        `hdr`: how HDR is coded that is to be tone-mapped; None leaves the codes as they are.
+        """
         self.index = index
         self.pts = pts
         self.time_base = time_base
@@ -128,53 +142,89 @@ class DecodedVideoFrame(DecodedFrame):
         self.nbytes = sum(plane.buffer_size for plane in decoded.planes)
         self._decoded = decoded
         self._turn = turn
-        stored = (decoded.width, decoded.height)
-        self.width, self.height = stored[::-1] if self._turn[0] else stored
+        self._hdr = hdr
+        self._is_square = squared is None or squared == (decoded.width, decoded.height)
+        self._shape = squared or (decoded.width, decoded.height)
+        self.width, self.height = self._shape[::-1] if self._turn[0] else self._shape
 
     def luma(self, width: int) -> Image:
-        stored = self._stored_size(width)
+        height = luma_height(width, (self.width, self.height))
+        stored = (height, width) if self._turn[0] else (width, height)
+        pixels = self._luma(stored)
+        return upright(pixels if self._hdr is None else luma_table(self._hdr)[pixels], self._turn)
+
+    def _luma(self, stored: tuple[int, int]) -> Image:
+        """Return a gray thumbnail of this size (width, height) as stored."""
         plane = _luma_plane(self._decoded)
         if plane is None:
-            return upright(_convert(self._decoded, stored, "gray", _SMALL), self._turn)
+            return _convert(self._decoded, stored, "gray", _SMALL)
         # Some rows of each block are enough for its mean: reading them all would cost as much as decoding an easy clip.
         small = cv2.resize(
             plane[:: max(1, plane.shape[0] // stored[1] // ROWS_A_BLOCK)], stored, interpolation=cv2.INTER_AREA
         )
         if plane.dtype != np.uint8:
             small = np.right_shift(small.astype(np.uint16, copy=False), _bits_below_8(self._decoded.format))
-        return upright(small.astype(np.uint8, copy=False), self._turn)
+        return small.astype(np.uint8, copy=False)
 
     def scaled(self, width: int) -> Image:
-        return self._bgr(self._stored_size(width), _SMALL)
+        return upright(_shown(self._decoded, self._stored_size(width), _SMALL, self._hdr), self._turn)
 
     def to_frame(self, region: Region | None = None) -> Frame:
         pixels = self._part(region) if region is not None else None
         if pixels is None:
-            pixels = self._bgr((self._decoded.width, self._decoded.height), _EXACT)
+            pixels = _shown(self._decoded, (self._decoded.width, self._decoded.height), _EXACT, self._hdr)
+            if not self._is_square:
+                pixels = np.asarray(cv2.resize(pixels, self._shape, interpolation=_SQUARING), np.uint8)
+            pixels = upright(pixels, self._turn)
         return Frame(self.index, self.pts, self.time_base, pixels, self.source_filename)
 
     def _part(self, region: Region) -> Image | None:
-        """Convert one region into a black frame; None where that is no gain."""
+        """Convert one region into a black frame; None where that is no gain, or the frame is turned or squared."""
+        if self._turn != UPRIGHT or not self._is_square:
+            return None
         width, height = self.width, self.height
         x1, y1 = (max(0, value - _MARGIN_PX) // _GRID_PX * _GRID_PX for value in region[:2])
         x2, y2 = (-(-(value + _MARGIN_PX) // _GRID_PX) * _GRID_PX for value in region[2:])
         x2, y2 = min(width, x2), min(height, y2)
-        if self._turn != UPRIGHT or x2 - x1 < 2 or y2 - y1 < 2 or (x2 - x1) * (y2 - y1) > _WORTH_IT * width * height:
+        if x2 - x1 < 2 or y2 - y1 < 2 or (x2 - x1) * (y2 - y1) > _WORTH_IT * width * height:
             return None
         part = _cut_out(self._decoded, x1, y1, x2 - x1, y2 - y1)
         pixels = np.zeros((height, width, 3), np.uint8)  # pages that stay black are never touched
-        pixels[y1:y2, x1:x2] = _convert(part, (x2 - x1, y2 - y1), "bgr24", _EXACT)
+        pixels[y1:y2, x1:x2] = _shown(part, (x2 - x1, y2 - y1), _EXACT, self._hdr)
         return pixels
-
-    def _bgr(self, stored_size: tuple[int, int], interpolation: int) -> Image:
-        return upright(_convert(self._decoded, stored_size, "bgr24", interpolation), self._turn)
 
     def _stored_size(self, width: int) -> tuple[int, int]:
         """Return (width, height) before turning of a small copy that is `width` px wide when upright."""
-        stored = (self._decoded.width, self._decoded.height)
-        if self._turn[0]:
-            return height_for_width(width, stored[::-1]), width
-        return width, height_for_width(width, stored)
+        height = height_for_width(width, (self.width, self.height))
+        return (height, width) if self._turn[0] else (width, height)
+
+
+def hdr_in(frame: av.VideoFrame) -> Hdr | None:
+    """Return how a frame codes HDR, by its tags; None for SDR."""
+    if frame.color_trc not in TRANSFERS:
+        return None
+    layout = frame.format
+    return hdr_of(
+        transfer=frame.color_trc,
+        matrix=_RGB_MATRIX if layout.is_rgb else frame.colorspace,
+        primaries=frame.color_primaries,
+        full_range=layout.is_rgb or frame.color_range == _FULL_RANGE,
+        bits=layout.components[0].bits,
+    )
+
+
+def _shown(frame: av.VideoFrame, size: tuple[int, int], interpolation: int, hdr: Hdr | None) -> Image:
+    """Return the frame as (h, w, 3) uint8 BGR of this size (width, height), as stored, HDR tone-mapped."""
+    if hdr is None:
+        return _convert(frame, size, "bgr24", interpolation)
+    layout = "gbrp16le" if hdr.matrix == _RGB_MATRIX else "yuv444p16le"
+    converted = _reformatted(frame, size, layout, interpolation)
+    first, second, third = (_plane_of_16_bits(plane) for plane in converted.planes)
+    return tone_map((first, second, third), hdr)
+
+
+def _plane_of_16_bits(plane: VideoPlane) -> Plane:
+    return np.frombuffer(memoryview(plane), np.uint16).reshape(plane.height, -1)[:, : plane.width]
 
 
 def to_bgr(frame: av.VideoFrame) -> Image:
@@ -198,10 +248,13 @@ def _cut_out(frame: av.VideoFrame, x: int, y: int, width: int, height: int) -> a
 
 def _convert(frame: av.VideoFrame, size: tuple[int, int], layout: str, interpolation: int) -> Image:
     """Return the frame as (h, w) or (h, w, 3) uint8 of this size (width, height), as stored."""
+    return np.asarray(_reformatted(frame, size, layout, interpolation).to_ndarray(), np.uint8)
+
+
+def _reformatted(frame: av.VideoFrame, size: tuple[int, int], layout: str, interpolation: int) -> av.VideoFrame:
     converters: dict[tuple[str, int], VideoReformatter] = _local.__dict__.setdefault("converters", {})
     converter = converters.setdefault((layout, interpolation), VideoReformatter())
-    converted = converter.reformat(frame, *size, format=layout, interpolation=interpolation, threads=_ONE_THREAD)
-    return np.asarray(converted.to_ndarray(), np.uint8)
+    return converter.reformat(frame, *size, format=layout, interpolation=interpolation, threads=_ONE_THREAD)
 
 
 def _luma_plane(frame: av.VideoFrame) -> NDArray[np.uint8] | NDArray[np.uint16] | None:

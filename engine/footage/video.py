@@ -6,7 +6,8 @@ finding shots (engine.tracks.shots), and without any threads but the decoder's.
 Indices. A frame's index counts the pictures the decoder put out; unsound ones (engine.footage.decoder) are dropped and
 counted as damaged, but keep their index. A packet that decodes to nothing has none. So an index means the same frame in
 every run over the same file. To make that true for damaged files too, decoding goes on with one thread from the first
-damage: decoders race with themselves there. Streams that change their size keep each frame's own size.
+damage: decoders race with themselves there. Streams that change their size keep each frame's own size, unless
+`FrameForm.one_size` is asked for.
 
 Timestamps are the stream's own (exact for variable rates); where a container has only decoding times (AVI), those
 stand in, as FFmpeg's "best effort" timestamps do. Interlaced frames are left woven and said to be so.
@@ -30,12 +31,23 @@ from av.video.stream import VideoStream
 
 from engine.errors import InputError
 from engine.footage.container import open_source
-from engine.footage.contract import DecodedFrame, FrameReader, VideoInfo, look_at_source, refuse_oversize
+from engine.footage.contract import (
+    AS_SHOWN,
+    DecodedFrame,
+    FrameForm,
+    FrameReader,
+    VideoInfo,
+    look_at_source,
+    refuse_oversize,
+)
 from engine.footage.decoder import Decoder, Picture
 from engine.footage.hardware import as_software, try_on_gpu
 from engine.footage.images import ImageFolderReader
-from engine.footage.pixels import DecodedVideoFrame, Turns, clockwise_degrees, turn_of
+from engine.footage.one_size import OneSizeReader
+from engine.footage.pixels import DecodedVideoFrame, Turns, clockwise_degrees, hdr_in, turn_of
 from engine.footage.seek import first_usable, places_to_start, read_timeline, retraces, seek_times, without_leading
+from engine.footage.shape import SQUARE_WITHIN, is_anamorphic, squared_size
+from engine.footage.tone import TRANSFERS
 from engine.steps import Step, no_step
 from engine.types import Cursor
 
@@ -49,7 +61,6 @@ SHORT_BELOW = 0.98
 MILLISECONDS = Fraction(1, 1000)
 """Unit of time for streams that name none."""
 
-_HDR_TRANSFERS = {16: "PQ (HDR10)", 18: "HLG"}  # transfer characteristics of ITU-T H.273, table 3
 _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 _RATE_TOLERANCE = 0.01  # mean and nominal rate of a constant-rate file differ by rounding only
 
@@ -71,6 +82,7 @@ def open_frames(
     decode_threads: int | None = None,
     on_gpu: bool = False,
     within: Sequence[Path] | None = None,
+    form: FrameForm = AS_SHOWN,
     step: Step = no_step,
 ) -> FrameReader:
     """Open a video or a folder of images for reading, from its start or from where `after` says work ended.
@@ -79,17 +91,22 @@ def open_frames(
     damage is counted from there. `decode_threads`: threads of the codec; None leaves it to FFmpeg (one a core).
     `on_gpu`: decode on the GPU where engine.footage.hardware finds that it gives the same pictures; `warnings` say
     where not. `within`: folders that the file must lie in, where strangers may have put it or a link to it; None = it
-    was named by the operator. It is opened once: who swaps its name later changes nothing. `step` is called, by
+    was named by the operator. It is opened once: who swaps its name later changes nothing. `form`: what frames are made
+    of what is stored. `step` is called, by
     whoever opens or iterates, for everything that is read and not handed out. Raise as `probe` does. The iteration
     raises InputUnavailableError when the disk fails under it, and InputError at its end when damage left no frame at
     all.
     """
     path = path.absolute()
     if stat.S_ISDIR(look_at_source(path).st_mode):
-        return ImageFolderReader(path, after=after, within=within, step=step)
+        folder = ImageFolderReader(path, after=after, within=within, step=step)
+        return OneSizeReader(folder) if form.one_size else folder
     file = open_source(path, within=within)
     try:
-        return VideoReader(file, path, after=after, decode_threads=decode_threads, on_gpu=on_gpu, step=step)
+        reader = VideoReader(
+            file, path, after=after, decode_threads=decode_threads, on_gpu=on_gpu, form=form, step=step
+        )
+        return OneSizeReader(reader) if form.one_size else reader
     except BaseException:
         file.close()
         raise
@@ -106,9 +123,11 @@ class VideoReader(FrameReader):
         after: Cursor | None,
         decode_threads: int | None,
         on_gpu: bool = False,
+        form: FrameForm = AS_SHOWN,
         step: Step = no_step,
     ) -> None:
         self._file = file
+        self._form = form
         self._path = path
         self._step = step
         self._threads = decode_threads
@@ -125,7 +144,8 @@ class VideoReader(FrameReader):
         self._pictures: Iterator[Picture] = self._decoder.pictures(self._decoder.packets())
         try:
             first = self._first_picture()
-            self.info = _describe(path, self._decoder, first.decoded)
+            self._aspect = self._decoder.stream.sample_aspect_ratio
+            self.info = _describe(path, self._decoder, first.decoded, form)
             self._pictures = chain([first], self._pictures)
             if after is not None and self._resumed:
                 self._go_to(after)
@@ -166,6 +186,8 @@ class VideoReader(FrameReader):
                     time_base=self.info.time_base,
                     packets_damaged=self.packets_damaged,
                     turn=turn,
+                    squared=squared_size(picture.decoded.width, picture.decoded.height, self._aspect),
+                    hdr=hdr_in(picture.decoded) if self._form.tone_map else None,
                 )
         self.packets_damaged = self._decoder.damaged - self._damaged_before
         self._ended = True
@@ -262,9 +284,10 @@ class VideoReader(FrameReader):
         return reached < SHORT_BELOW * promised and (few or not stream.frames)
 
 
-def _describe(path: Path, decoder: Decoder, first: av.VideoFrame) -> VideoInfo:
+def _describe(path: Path, decoder: Decoder, first: av.VideoFrame, form: FrameForm) -> VideoInfo:
     stream, turn = decoder.stream, turn_of(first)
-    width, height = (first.height, first.width) if turn[0] else (first.width, first.height)
+    width, height = squared_size(first.width, first.height, stream.sample_aspect_ratio)
+    width, height = (height, width) if turn[0] else (width, height)
     seconds = _stream_seconds(decoder)
     rate = stream.average_rate or None
     frames = stream.frames or (round(seconds * rate) if seconds and rate else None)
@@ -281,21 +304,30 @@ def _describe(path: Path, decoder: Decoder, first: av.VideoFrame) -> VideoInfo:
         codec=stream.name or "unknown",
         pixel_format=first.format.name,
         first_pts=first.pts if first.pts is not None else first.dts,
-        warnings=tuple(_notes(stream, first)),
+        warnings=tuple(_notes(stream, first, form)),
     )
 
 
-def _notes(stream: VideoStream, first: av.VideoFrame) -> Iterator[str]:
-    if first.color_trc in _HDR_TRANSFERS:
-        yield f"HDR video ({_HDR_TRANSFERS[first.color_trc]}): converted without tone mapping, colours will look flat"
+def _notes(stream: VideoStream, first: av.VideoFrame, form: FrameForm) -> Iterator[str]:
+    if first.color_trc in TRANSFERS:
+        made = (
+            "tone-mapped to SDR (BT.709)" if form.tone_map else "converted without tone mapping, colours will look flat"
+        )
+        yield f"HDR video ({TRANSFERS[first.color_trc]}): {made}"
     if first.interlaced_frame or stream.codec_context.field_order not in _PROGRESSIVE:
         yield "interlaced video: frames are used as they are, comb edges will show in motion"
     mean, nominal = stream.average_rate, stream.base_rate
     if mean and nominal and abs(float(nominal / mean) - 1) > _RATE_TOLERANCE:
         yield f"variable frame rate: {float(mean):.2f} frames/s on average; the exact time of each frame is kept"
     shape = stream.sample_aspect_ratio
-    if shape and shape != 1:
-        yield f"pixels are not square ({shape.numerator}:{shape.denominator}): faces are cut out as stored, stretched"
+    if shape and is_anamorphic(shape):
+        width, height = squared_size(first.width, first.height, shape)
+        yield (
+            f"pixels are not square ({shape.numerator}:{shape.denominator}): pictures of {first.width}x{first.height} "
+            f"px are made {width}x{height} px, as players show them"
+        )
+    elif shape and shape != 1 and not abs(shape - 1) < SQUARE_WITHIN:
+        yield f"pixels of {shape.numerator}:{shape.denominator} are taken for a mistake in the header, and for square"
 
 
 def _stream_seconds(decoder: Decoder) -> float | None:

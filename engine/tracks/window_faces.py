@@ -67,8 +67,15 @@ def write_window(
         follower = Follower(backend, subject.settings.min_confidence, wanted, others)
         reach = max(SEARCH_REACH, crop_reach(subject.settings))
         task = _Task(decision, own, subject, backend, writer)
-        skip = subject.settings.frame_skip
-        with window_frames(window, subject.source, after, frame_skip=skip, within=subject.within, step=step) as frames:
+        with window_frames(
+            window,
+            subject.source,
+            after,
+            frame_skip=subject.settings.frame_skip,
+            within=subject.within,
+            form=subject.form,
+            step=step,
+        ) as frames:
             for decoded in _with_births(frames, follower, looks):
                 step()
                 expected = follower.expect(decoded.index)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.footage.contract import DecodedFrame
+from engine.footage.contract import AS_SHOWN, DecodedFrame, FrameForm
 from engine.footage.video import open_frames
 from engine.steps import Step, no_step
 from engine.tracks.scout import Scout
@@ -142,17 +142,18 @@ def window_frames(
     *,
     frame_skip: int,
     within: Sequence[Path] | None = None,
+    form: FrameForm = AS_SHOWN,
     step: Step = no_step,
 ) -> Iterator[Iterable[DecodedFrame]]:
     """Give a window's examined frames once more: those that were kept, or read again from where it began (`after`).
 
-    `within` is as for `open_frames`. `step` is called for each of them, and for all that is read on the way to the
-    first.
+    `within` and `form` are as for `open_frames`. `step` is called for each of them, and for all that is read on the way
+    to the first.
     """
     if window.complete:
         yield _until(window.held, window.last.index, 1, step)
         return
-    with open_frames(source, after=after, within=within, step=step) as reader:
+    with open_frames(source, after=after, within=within, form=form, step=step) as reader:
         yield _until(reader, window.last.index, frame_skip + 1, step)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from engine.backends.backend import Backend
 from engine.errors import InputError
 from engine.extract import USUAL_RATE, require_same_recogniser
+from engine.footage.contract import FrameForm
 from engine.footage.prefetch import Prefetch
 from engine.footage.video import open_frames
 from engine.identity.match import NEGATIVE, REVIEW_OTHER_AGE, Gallery, Rule
@@ -59,7 +60,8 @@ def survey(
     rule = Rule(default, default)
     seen: dict[int, SeenTrack] = {}
     examined = 0
-    with open_frames(source, after=None) as reader:
+    form = FrameForm(tone_map=settings.tone_map)
+    with open_frames(source, after=None, form=form) as reader:
         rate = min(max(float(reader.info.average_rate or USUAL_RATE), 1.0), 240.0)
         scout = Scout(backend, identity, rule, settings.min_confidence, rate_scale=rate / USUAL_RATE)
         gallery, accepted, shot = Gallery(), frozenset[int](), None
@@ -83,7 +85,7 @@ def survey(
                     accepted=accepted,
                     first_frame=window.first,
                     examined=window.examined,
-                    frames=partial(window_frames, window, source, after, frame_skip=settings.frame_skip),
+                    frames=partial(window_frames, window, source, after, frame_skip=settings.frame_skip, form=form),
                 )
                 _note(seen, decision, scout.beside, default, settings.frame_skip + 1)
                 scout.end_window()

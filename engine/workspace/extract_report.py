@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from engine.backends.backend import BackendInfo
+from engine.footage.contract import FrameForm
 from engine.types import Counts, ExtractReport, ExtractSettings, FaceRecord, Identity
 from engine.workspace.align import encode_picture
 from engine.workspace.extraction_log import extraction_log, log_bytes
@@ -30,6 +31,11 @@ class Subject:
     notes: Mapping[str, str]
     within: tuple[Path, ...] | None = None
     """Folders that the source must lie in; None = anywhere."""
+
+    @property
+    def form(self) -> FrameForm:
+        """What frames are made of what is stored: those for the merger have one size."""
+        return FrameForm(tone_map=self.settings.tone_map, one_size=self.layout.frames is not None)
 
 
 def make_report(
