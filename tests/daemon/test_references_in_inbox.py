@@ -15,6 +15,7 @@ from daemon.events.event import Event
 from daemon.inboxes.plan import plan_inbox
 from daemon.inboxes.references import inside
 from daemon.inboxes.running import Inboxes
+from daemon.inboxes.scan import ScanRules, unit_of_path
 from daemon.ledger.ledger import Ledger
 from tests.daemon_rig import InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
@@ -54,6 +55,12 @@ def test_photos_that_an_inbox_names_are_no_footage_and_stay(rig: Rig, key: str) 
         rig.wait_for_states("done", "done")
     assert len(list(photos.iterdir())) == 4
     assert plan(rig)["day/photos"] == ("passed_over", "reference_photos")
+
+
+def test_an_event_below_the_photos_leads_to_no_unit_not_even_a_video(tmp_path: Path) -> None:
+    rules = ScanRules(references=frozenset({str(tmp_path / "photos")}))
+    assert unit_of_path(tmp_path, "photos/clip.mp4", rules) is None
+    assert unit_of_path(tmp_path, "photos of others/clip.mp4", rules) == ("photos of others/clip.mp4", "video")
 
 
 def test_photos_of_one_inbox_in_another_are_no_footage_there(rig: Rig) -> None:

@@ -121,6 +121,22 @@ def downloaded_with_a_control_file(target: Path, content: bytes, outside: Path) 
     control.unlink()
 
 
+def joined_by_yt_dlp(target: Path, content: bytes, outside: Path) -> None:
+    """Picture and sound come by themselves, are joined under a temporary name, and only then have their own."""
+    for ending in (".f137.mp4", ".f140.m4a"):
+        part = target.with_suffix(f"{ending}.part")
+        part.write_bytes(b"stream " + content[: len(content) // 2])
+        part.rename(target.with_suffix(ending))
+    pause(LONG_PAUSE_S)
+    joined = target.with_suffix(".temp.mp4")
+    joined.write_bytes(content[: len(content) // 2])
+    pause(LONG_PAUSE_S)
+    joined.write_bytes(content)
+    joined.rename(target)
+    for ending in (".f137.mp4", ".f140.m4a"):
+        target.with_suffix(ending).unlink()
+
+
 def pause(seconds: float) -> None:
     """Wait as a slow copy does; the length is part of the fault, not of the test's luck."""
     threading.Event().wait(seconds)
@@ -128,7 +144,7 @@ def pause(seconds: float) -> None:
 
 WAYS = [
     copied, copied_slowly, moved, hard_linked, symlinked, renamed_when_whole, grown_in_place, preallocated, sparse,
-    replaced, moved_with_its_folder, downloaded_with_a_control_file,
+    replaced, moved_with_its_folder, downloaded_with_a_control_file, joined_by_yt_dlp,
 ]  # fmt: skip
 
 
@@ -137,6 +153,7 @@ def test_no_way_of_arriving_is_started_early_or_missed(tmp_path: Path, mode: str
     rig = Rig(tmp_path)
     rig.tables["watch"] |= {"stable_for": "400ms", "rescan_every": "1s" if mode == "poll" else "1h", "mode": mode}
     (tmp_path / "outside").mkdir()
+    rig.inboxes["alice"]["link_targets"] = [str(tmp_path / "outside")]
     wanted: dict[str, str] = {}
     with InProcess(rig):
         threads = []
