@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from daemon.commands.hints import config_of, with_config
@@ -49,6 +50,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     what.add_argument("--once", action="store_true", help="one round now, due or not (default)")
     what.add_argument("--dry-run", action="store_true", help="up to the verdict; stop, write and push nothing")
     what.add_argument("--watch", action="store_true", help=WATCH_TEXT)
+    _add_word(sync)
     sync.add_argument("--from", dest="source", metavar="MACHINE", help="with init: whose weights all are given")
     _add_shared(sync, run_sync)
 
@@ -66,6 +68,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     rollback.add_argument("name", metavar="NAME", help="the model")
     rollback.add_argument("number", nargs="?", type=int, metavar="ROUND", help="default: the one before the newest")
+    _add_word(rollback)
     _add_shared(rollback, run_rollback)
 
     machines = commands.add_parser(
@@ -79,6 +82,13 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "--fingerprint", metavar="SHA256:...", help="with trust: trust without asking if this is what it shows"
     )
     _add_shared(machines, run_machines)
+
+
+def _add_word(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trainers-are-stopped", action="store_true",
+        help='your word for machines that cannot tell (control = "none" without status)',
+    )  # fmt: skip
 
 
 def _add_shared(parser: argparse.ArgumentParser, run: Any) -> None:
@@ -105,7 +115,9 @@ def run_sync(options: argparse.Namespace) -> int:
     settings = _model(config, name)
     if what == "hook":
         return _print_hooks(config, settings)
-    with _rounds(config, settings, quiet=options.json) as rounds:
+    if options.trainers_are_stopped and options.watch:
+        raise UsageError("--trainers-are-stopped is said for one round, not for all that --watch will do")
+    with _rounds(config, settings, quiet=options.json, trainers_are_stopped=options.trainers_are_stopped) as rounds:
         if what == "init":
             if not options.source:
                 raise UsageError("dfld sync init needs --from MACHINE: whose weights all are given")
@@ -136,7 +148,8 @@ def run_rounds(options: argparse.Namespace) -> int:
 def run_rollback(options: argparse.Namespace) -> int:
     """Give every machine an earlier average."""
     config = _config(options)
-    with _rounds(config, _model(config, options.name), quiet=options.json) as rounds:
+    model, word = _model(config, options.name), options.trainers_are_stopped
+    with _rounds(config, model, quiet=options.json, trainers_are_stopped=word) as rounds:
         return _tell_round(rounds.roll_back(options.number), options)
 
 
@@ -178,7 +191,9 @@ def _model(config: Config, name: str | None) -> SyncConfig:
 
 
 @contextmanager
-def _rounds(config: Config, settings: SyncConfig, *, quiet: bool) -> Iterator[Rounds]:
+def _rounds(
+    config: Config, settings: SyncConfig, *, quiet: bool, trainers_are_stopped: bool = False
+) -> Iterator[Rounds]:
     """The rounds of a model; the first interrupt ends a round where it is safe, the second at once."""
     from daemon.machines import round_settings_of
     from daemon.state_folder import prepare_state_folder
@@ -193,7 +208,9 @@ def _rounds(config: Config, settings: SyncConfig, *, quiet: bool) -> Iterator[Ro
         stop.set()
         print("dfld: ending the round where it is safe; once more to end at once", file=sys.stderr)
 
-    made = Rounds(round_settings_of(config, settings), stop=stop, on_progress=_say_nothing if quiet else _say)
+    told = round_settings_of(config, settings)
+    told = replace(told, trainer=replace(told.trainer, are_stopped=trainers_are_stopped))
+    made = Rounds(told, stop=stop, on_progress=_say_nothing if quiet else _say)
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield made

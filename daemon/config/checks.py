@@ -69,6 +69,12 @@ def warnings(config: Config) -> Iterator[str]:
                     what = "nothing in it is" if os.path.isdir(path) else "neither it nor images beside it are"  # noqa: PTH112
                     place = f"inbox[{other_index + 1}] {other.path}"
                     yield f"inbox[{index + 1}].{key} {path} lies in {place}: {what} taken as footage"
+    for machine in config.machines:
+        if machine.control == "none" and not machine.status:
+            yield (
+                f'machine {machine.name} has control = "none" and no `status`: weights are pushed to it only where its '
+                "process list proves that no trainer runs, or with --trainers-are-stopped; set `status`"
+            )
     if not config.inboxes and not config.syncs:
         yield "there is no [[inbox]] and no [[sync]]: nothing to do"
 

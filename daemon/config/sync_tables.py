@@ -43,7 +43,7 @@ class MachineConfig:
     start: Annotated[Line, Field(examples=["systemctl --user start dfl-train@alice"])] = ""
     """Command that starts the trainer (control = "command")."""
     status: Annotated[Line, Field(examples=["systemctl --user is-active dfl-train@alice"])] = ""
-    """Command that exits 0 while the trainer runs (control = "command")."""
+    """Command that exits 0 while the trainer runs; needed for control = "command", wanted for "none"."""
     pid: Annotated[Line, Field(examples=["systemctl --user show -P MainPID dfl-train@alice"])] = ""
     """Command that prints the trainer's process id; dfld then sends SIGINT itself where stop is left out."""
     share: Annotated[float, Field(gt=0, le=1000)] = 1.0

@@ -20,6 +20,7 @@ from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
 from daemon.machines import machine_of, model_of
 from sync.errors import CommandError, RemoteFileMissingError, SyncError
 from sync.rounds.places import DATA, RemotePlaces, is_optimizer, is_weights, places_of
+from sync.trainers.trainer import see_processes
 from sync.trainers.trainer_contract import TrainerSettings
 from sync.trainers.trainer_hook import CooperativeTrainer
 from sync.transports.remote_command import RunsLines, run_command
@@ -32,6 +33,7 @@ from sync.types import FileStat, Machine, ModelName
 STALL_S = 15.0
 STATUS_LIMIT_S = 30.0
 ASKED_AT_ONCE = 16
+STATUS_WANTED = "set `status` of its [[machine]] to a command that exits 0 while the trainer runs"
 EXTENSIONS = {
     POSIX_RENAME: "without it a file is replaced in two steps",
     FSYNC: "without it a power loss on the machine may damage what was just pushed",
@@ -169,8 +171,11 @@ def _trainer(subject: str, machine: Machine, models: Sequence[SyncConfig], there
     if machine.control == "cooperative":
         for sync in models:
             yield _cooperation(subject, machine, sync, there)
-    if machine.control == "none":
+    if machine.control == "none" and machine.status:
         yield ok(subject, 'control = "none": averages are pushed only while no trainer runs')
+    elif machine.control == "none":
+        for sync in models:
+            yield _proof_without_status(subject, machine, sync, there)
     if not machine.status:
         return
     try:
@@ -186,6 +191,20 @@ def _trainer(subject: str, machine: Machine, models: Sequence[SyncConfig], there
         )
     else:
         yield ok(subject, f"its trainer {'runs' if exit_status == 0 else 'does not run'} (`{machine.status}`)")
+
+
+def _proof_without_status(subject: str, machine: Machine, sync: SyncConfig, there: _Asked) -> Diagnosis:
+    """Can dfld know whether a trainer runs that it neither controls nor has a status command for?"""
+    try:
+        seen = see_processes(there, places_of(machine.model_dir, model_of(sync)), timeout_s=STATUS_LIMIT_S)
+    except SyncError as error:
+        return problem(subject, error.message, error.hint or STATUS_WANTED)
+    told = f'model {sync.name}: control = "none" without status: '
+    if seen.state == "unknown":
+        sentence = f"{told}nothing proves that no trainer runs, so nothing is pushed: {seen.reason}"
+        return warning(subject, sentence, f"{STATUS_WANTED}; or say --trainers-are-stopped with each round")
+    judged = "a trainer runs" if seen.state == "runs" else "no trainer runs"
+    return warning(subject, f"{told}its process list says that {judged} ({seen.reason})", STATUS_WANTED)
 
 
 def _cooperation(subject: str, machine: Machine, sync: SyncConfig, there: _Asked) -> Diagnosis:

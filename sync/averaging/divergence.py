@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sync.averaging.average import OUTGROWN_TIMES, GramTable, TensorGram
+from sync.errors import DisagreementError
 
 SMALLEST_NORM = 1e-6
 """Tensors below this norm (biases that are still zero) have no meaningful relative distance."""
@@ -73,6 +74,8 @@ class Divergence:
 
 def measure_divergence(table: GramTable, shares: Mapping[str, float]) -> Divergence:
     """Measure the machines of `shares` (which sum to 1) against their weighted mean; others are left out."""
+    if not table.tensors:
+        raise DisagreementError("there is no tensor of floating-point numbers to average, only counters or nothing")
     indices = [table.machines.index(machine) for machine in shares]
     weights = np.array(list(shares.values()))
     total = np.sum([_of(entry, indices) for entry in table.tensors], axis=0)

@@ -1,19 +1,22 @@
 """Whose weights may be averaged, as far as can be said before measuring them; and who may be given the result.
 
-Reads the snapshots' tensor indexes (executing nothing) and asks the pure judges of `sync.averaging.compare` and
-`sync.averaging.gates`. How far the weights have gone apart is judged later, by `sync.averaging.average_model`.
+First of all, before any trainer is stopped: can the round succeed at all? Reads the snapshots' tensor indexes
+(executing nothing) and asks the pure judges of `sync.averaging.compare` and `sync.averaging.gates`. How far the weights
+have gone apart is judged later, by `sync.averaging.average_model`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from engine.dfl.errors import FormatError
 from engine.dfl.weights import TensorLayout, index_weights
 from sync.averaging.compare import agree_on_options, agree_on_start, agree_on_tensors, warn_of_learning_rates
 from sync.averaging.gates import GateSettings, refuse_cold_start, refuse_idle
 from sync.errors import RoundError
+from sync.rounds.push import ROOM_TO_SPARE_BYTES
 from sync.rounds.standing import Standing
 from sync.trainers.proof import what_is_odd
 from sync.types import Snapshot
@@ -32,6 +35,102 @@ class Candidates:
     work: Mapping[str, int]
     """Machine → iterations since it was given weights."""
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What is known of a machine before its trainer is stopped."""
+
+    running: bool
+    iteration: int
+    """Of its last save."""
+    options: Mapping[str, Any]
+    sizes: Mapping[str, int]
+    """Part → bytes, of what would be pulled."""
+    free_bytes: int | None
+    """On the disk of its model folder; None where it does not tell."""
+
+
+def refuse_hopeless(kind: str, standing: Standing, gates: GateSettings) -> None:
+    """Raise RoundError for a round of averaging that no machine can make succeed: no common start, or a cold one."""
+    if kind != "average":
+        return
+    if not standing.newest:
+        raise RoundError(
+            "the machines were never given a common start, without which an average means nothing",
+            hint="dfld sync init NAME --from MACHINE gives every machine the weights of one",
+        )
+    cold = refuse_cold_start(standing.start_iteration, gates)
+    if cold:
+        raise RoundError(cold)
+
+
+def leave_out(kind: str, prospects: Mapping[str, Prospect], *, source: str = "") -> dict[str, str]:
+    """Return machine → why it can neither be averaged nor be given anything: another network, no room.
+
+    `source`: of an init, the machine whose weights all are given; the others' options must be its own, but that
+    pretrained weights may go to machines that pretrain no more.
+    """
+    options = {name: one.options for name, one in prospects.items()}
+    parts = sorted({part for one in prospects.values() for part in one.sizes})
+    refused: dict[str, str] = {}
+    if kind == "average":
+        refused |= agree_on_options(options, parts).refused
+    elif source in options:
+        weights = [part for part in parts if not part.endswith("_opt.npy")]
+        for name in options.keys() - {source}:
+            pair = {one: {**options[one], "pretrain": False} for one in (name, source)}
+            differs = agree_on_options(pair, weights).refused
+            if name in differs:
+                refused[name] = differs[name]
+    for name, one in prospects.items():
+        needed = sum(one.sizes.values()) + ROOM_TO_SPARE_BYTES
+        if name != source and one.free_bytes is not None and one.free_bytes < needed:
+            refused.setdefault(name, f"it has {one.free_bytes} bytes free, {needed} are needed")
+    return refused
+
+
+def check_prospects(
+    kind: str,
+    prospects: Mapping[str, Prospect],
+    standing: Standing,
+    *,
+    source: str,
+    quorum: int,
+    free_here: int,
+    others: str,
+) -> None:
+    """Raise RoundError, before the first trainer is stopped, for a round that cannot succeed with these machines.
+
+    `others`: why further machines are left out already, for the message.
+    """
+    needed_here = sum(sum(one.sizes.values()) for one in prospects.values())
+    needed_here += max((sum(one.sizes.values()) for one in prospects.values()), default=0)
+    if free_here < needed_here:
+        raise RoundError(
+            f"this computer has {max(0, free_here)} bytes to spare, the round needs {needed_here}",
+            hint="free space on this computer",
+        )
+    if kind == "init" and source not in prospects:
+        raise RoundError(f"the weights of {source} cannot be had ({others})")
+    if kind == "init" and len(prospects) < 2:
+        raise RoundError(f"no other machine can be given these weights ({others})")
+    if kind != "average":
+        if not prospects:
+            raise RoundError(f"no machine takes part ({others})")
+        return
+    by_start = agree_on_start({name: standing.digest_of(name) for name in prospects}, standing.newest_digest)
+    # A trainer that runs has trained on since its last save; one that rests has what it has.
+    idle = {
+        name: "0 iterations since the last round"
+        for name in by_start.agreed
+        if not prospects[name].running and prospects[name].iteration <= standing.last_iteration(name)
+    }
+    counted = [name for name in by_start.agreed if name not in idle]
+    if len(counted) < max(1, quorum):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in {**by_start.refused, **idle}.items())
+        told = "; ".join(filter(None, (others, reasons)))
+        raise RoundError(f"{len(counted)} machines can be averaged, the quorum is {quorum} ({told})")
 
 
 def sort_out(snapshots: Mapping[str, Snapshot], standing: Standing, gates: GateSettings) -> Candidates:
@@ -74,16 +173,8 @@ def index_snapshots(
     return layouts, refused
 
 
-def check_ready(chosen: Candidates, standing: Standing, gates: GateSettings, *, quorum: int) -> None:
-    """Raise RoundError unless there is a common start, past warm-up, and the candidates are enough."""
-    if not standing.newest:
-        raise RoundError(
-            "the machines were never given a common start, without which an average means nothing",
-            hint="dfld sync init NAME --from MACHINE gives every machine the weights of one",
-        )
-    cold = refuse_cold_start(standing.start_iteration, gates)
-    if cold:
-        raise RoundError(cold)
+def check_candidates(chosen: Candidates, *, quorum: int) -> None:
+    """Raise RoundError unless the candidates are enough."""
     if len(chosen.candidates) < max(1, quorum):
         reasons = "; ".join(f"{machine}: {reason}" for machine, reason in chosen.refused.items())
         raise RoundError(f"{len(chosen.candidates)} machines can be averaged, the quorum is {quorum} ({reasons})")

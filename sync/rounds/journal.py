@@ -33,6 +33,7 @@ Step = Literal[
     "swapped",  # a machine has the new weights in place
     "resumed",  # a machine's trainer runs again
     "released",  # a machine has nothing left of a round that was given up
+    "unfinished",  # a machine could not be brought to the end of the round, with the reason; tried again later
     "verified",  # a machine's trainer proved that it took them, or why that is not known
     "doubted",  # a machine's trainer did not take them, or got worse
     "aborted",  # given up before the decision
@@ -103,8 +104,13 @@ class FileJournal:
                 try:
                     end = _end_of_whole_lines(descriptor)
                     os.ftruncate(descriptor, end)
-                    _write_all(descriptor, content, end)
-                    os.fsync(descriptor)
+                    try:
+                        _write_all(descriptor, content, end)
+                        os.fsync(descriptor)
+                    except OSError:
+                        # A line that was not acknowledged must not count later, when nobody acted on it.
+                        os.ftruncate(descriptor, end)
+                        raise
                 finally:
                     os.close(descriptor)
                 if is_new:

@@ -53,6 +53,11 @@ class RemotePlaces:
         return f"{self.own}/given.json"
 
     @property
+    def stopping(self) -> str:
+        """Lies there from just before a trainer is asked to stop until it has ended."""
+        return f"{self.own}/stopping.json"
+
+    @property
     def hook(self) -> str:
         return f"{self.own}/hook.py"
 

@@ -13,12 +13,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sync.errors import RemoteDiskFullError, RemoteFileError, RemoteFileMissingError
 from sync.rounds.places import RemotePlaces
 from sync.transports.transport import PART, OnBytes, Transport, ignore_bytes
 
 HASH_PIECE_BYTES = 255 * 1024
+MOST_NOTE_BYTES = 64 * 1024
 ROOM_TO_SPARE_BYTES = 64 * 2**20
 """Beyond the staged files: the trainer's next save writes a temporary copy of its largest file."""
 
@@ -80,6 +82,28 @@ def put_in_place(
             transport.make_folder(places.staged(number))
             transport.push(files[part], waiting)
         transport.rename_over(waiting, places.live(part))
+
+
+def state_of_exchange(
+    transport: Transport, places: RemotePlaces, number: int, staged: Mapping[str, StagedFile]
+) -> Literal["old", "new", "mixed"]:
+    """Say how far an interrupted `put_in_place` got: a trainer may start on a set that is whole, old or new."""
+    there = {file.name for file in transport.list_files(places.staged(number))}
+    waiting = [part for part in staged if places.model.file_name(part) in there]
+    if len(waiting) == len(staged):
+        return "old"
+    if not waiting and all(live_sha256(transport, places.live(part)) == file.sha256 for part, file in staged.items()):
+        return "new"
+    return "mixed"
+
+
+def round_given(transport: Transport, places: RemotePlaces) -> int:
+    """Return the number of the round whose weights the machine was given last, as its own note says; 0 for none."""
+    try:
+        found = json.loads(transport.read(places.given, most_bytes=MOST_NOTE_BYTES))
+        return int(found["round"])
+    except (RemoteFileMissingError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def note_given(transport: Transport, places: RemotePlaces, number: int, staged: Mapping[str, StagedFile]) -> None:

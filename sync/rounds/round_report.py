@@ -41,7 +41,7 @@ def told(record: RoundRecord, model: ModelName) -> Round:
         contributors=record.contributors,
         receivers=tuple(name for name in record.receivers if name in record.swapped),
         excluded=record.excluded,
-        fenced={name: f"it still has to be given round {record.number}" for name in record.owing if record.decided},
+        fenced={name: _owed(record, name) for name in sorted(record.owing) if record.decided or record.ended},
         iterations=record.iterations,
         divergences=record.facts.get("measures", {}),
         seconds=_seconds(record),
@@ -53,6 +53,14 @@ def told(record: RoundRecord, model: ModelName) -> Round:
         warnings=tuple(record.facts.get("warnings", ())),
         doubted=record.doubted,
     )
+
+
+def _owed(record: RoundRecord, machine: str) -> str:
+    """What a round still owes to a machine, and why."""
+    decided = record.decided and machine in record.receivers
+    owed = f"it still has to be given round {record.number}" if decided else f"round {record.number} is not over on it"
+    reason = record.unfinished.get(machine, "")
+    return f"{owed} ({reason})" if reason else owed
 
 
 def _seconds(record: RoundRecord) -> dict[str, float]:

@@ -6,29 +6,40 @@ something that need not be done again; so a round can be taken up from its journ
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import DfldError
 from sync.averaging.average_model import AveragedFile
-from sync.errors import RoundError, TrainerError
+from sync.errors import ComputerError, RemoteFileMissingError, RoundError, SyncError, TrainerError
+from sync.rounds.accept import Prospect
 from sync.rounds.journal import Entry, Journal, Step
-from sync.rounds.push import StagedFile, note_given, put_in_place, stage, unstage
+from sync.rounds.places import optimizer_parts, weight_parts
+from sync.rounds.push import StagedFile, note_given, put_in_place, round_given, stage, state_of_exchange, unstage
 from sync.rounds.round_settings import SyncSettings
-from sync.rounds.snapshot import take_snapshot
+from sync.rounds.snapshot import list_model, take_snapshot
 from sync.rounds.standing import RoundRecord, apply_entry
 from sync.rounds.store import Store, set_digest
 from sync.trainers.proof import LossLevel, is_enough, level_of, why_doubted
-from sync.trainers.trainer_contract import Exchange, read_state
+from sync.trainers.trainer_contract import Exchange, OnWait, read_state
 from sync.transports.machines import MachineLink, on_each
 from sync.types import Snapshot
 
-OnProgress = Callable[[Step, str, Mapping[str, Any]], None]
-"""Told every line as it is written to the journal: step, machine (or nothing), facts."""
+T = TypeVar("T")
+OnProgress = Callable[[str, str, Mapping[str, Any]], None]
+"""Told every line as it is written to the journal: step, machine (or nothing), facts; and `waiting` before each wait
+that may be long: `reason`, `limit_s`."""
+TRIES = 3
+"""For what must not stay undone on a machine because of one lost reply: starting its trainer, changing its files."""
+OWN_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
+"""Errors of a file that can only be this computer's: what a machine says comes as a TransportError."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +75,61 @@ class RoundWork:
         self.record = record
         self.number = record.number
         self.snapshots: dict[str, Snapshot] = {}
+        self.listener_error: Exception | None = None
+        self.journal_error: Exception | None = None
+        """Why lines are missing from the journal: only ever of a round that is being brought to its end."""
         self._journaled = journaled
+        self._ends = bool(record.decided or record.ended)
+        """Whether the round is past its decision or given up: then nothing holds it up any more."""
         self._lock = threading.Lock()
 
     def note(self, step: Step, machine: str = "", **facts: Any) -> None:
-        """Write one line to the journal; it is on disk when this returns."""
+        """Write one line to the journal; it is on disk when this returns.
+
+        While the round is brought to its end a line that cannot be written is passed over: trainers come first, and
+        whoever takes the round up later finds on the machines what was done.
+        """
         entry = Entry(step, machine, facts)
         with self._lock:
             if self._journaled:
-                self.tools.journal.append(self.number, entry)
+                try:
+                    self.tools.journal.append(self.number, entry)
+                except Exception as error:
+                    if not self._ends:
+                        raise
+                    self.journal_error = error
             apply_entry(self.record, entry)
-        self.tools.on_progress(step, machine, facts)
+        self._tell(step, machine, facts)
+
+    def _tell(self, step: str, machine: str, facts: Mapping[str, Any]) -> None:
+        try:
+            self.tools.on_progress(step, machine, facts)
+        except Exception as error:  # who listens (a closed terminal) decides nothing about a round
+            self.listener_error = error
+
+    def _waits(self, link: MachineLink) -> OnWait:
+        """Return what a trainer is handed to say that it waits."""
+        return lambda reason, limit_s: self._tell("waiting", link.name, {"reason": reason, "limit_s": limit_s})
+
+    def each(
+        self, names: Iterable[str], work: Callable[[MachineLink], T], *, bulk: bool = False
+    ) -> tuple[dict[str, T], dict[str, DfldError]]:
+        """Do `work` on each machine; return what each gave, or why it failed: what is raised is its machine's failure.
+
+        Raise ComputerError where it is this computer's and the round can still be given up.
+        """
+
+        def guarded(link: MachineLink) -> T:
+            try:
+                return work(link)
+            except Exception as error:
+                raise as_failure(error, link.name) from error
+
+        done, failed = on_each(self.tools.links, names, guarded, bulk=bulk)
+        own = next((error for error in failed.values() if isinstance(error, ComputerError)), None)
+        if own and not self._ends:
+            raise own
+        return done, failed
 
     def exclude(self, reasons: Mapping[str, DfldError | str]) -> None:
         """Leave machines out of the average, each with its reason."""
@@ -87,28 +142,95 @@ class RoundWork:
     def plan(self, kind: str, source: str, names: Iterable[str], debts: Mapping[str, RoundRecord]) -> None:
         """Find out which machines can be reached, and which trainers run. Machines that owe a round stay out."""
         names = list(names)
-        running, failed = on_each(
-            self.tools.links, [name for name in names if name not in debts], lambda link: link.trainer.is_running()
+        running, failed = self.each(
+            [name for name in names if name not in debts], lambda link: link.trainer.is_running()
         )
         self.note("planned", kind=kind, source=source, machines=list(running), running=running)
         self.exclude(failed)
         self.exclude({name: f"it still has to finish round {debts[name].number}" for name in names if name in debts})
 
+    def look_ahead(self, *, with_optimizer: bool) -> dict[str, Prospect]:
+        """Find out what can be known of every machine without stopping its trainer; one that cannot say stays out."""
+
+        def look_at(link: MachineLink) -> Prospect:
+            for left in range(TRIES - 1, -1, -1):
+                try:
+                    return self._prospect(link, with_optimizer=with_optimizer)
+                except RemoteFileMissingError:  # perhaps between unlink and rename of a save
+                    if not left or self.tools.stop.wait(self.tools.settings.trainer.poll_s):
+                        raise
+            raise AssertionError
+
+        found, failed = self.each(self._taking_part(), look_at)
+        self.exclude(failed)
+        return found
+
+    def _prospect(self, link: MachineLink, *, with_optimizer: bool) -> Prospect:
+        state = read_state(link.transport, link.places)
+        if state.iteration == 0:
+            raise SyncError(
+                f"machine {link.name}: data.dat says iteration 0: DeepFaceLab would begin anew and ignore all weights"
+            )
+        listing = list_model(link.transport, link.places)
+        parts = weight_parts(link.places.model, state.options, listing.parts)
+        if with_optimizer:
+            parts += optimizer_parts(link.places.model, state.options, listing.parts)
+        missing = [part for part in parts if part not in listing.parts]
+        if missing:
+            raise RemoteFileMissingError(f"{', '.join(missing)} is not there", machine=link.name)
+        return Prospect(
+            running=self.record.running[link.name],
+            iteration=state.iteration,
+            options=dict(state.options),
+            sizes={part: listing.parts[part].size_bytes for part in parts},
+            free_bytes=link.transport.free_bytes(link.places.model_dir),
+        )
+
+    def free_here(self) -> int:
+        """Return the bytes that a round may still write on this computer."""
+        reserve = self.tools.settings.snapshot.disk_reserve_bytes
+        return shutil.disk_usage(self.tools.store.folder).free - reserve
+
+    def wait_until_stoppable(self, *, least: int) -> None:
+        """Wait until every trainer may be stopped; one that may not stays out. Nothing has been stopped until here.
+
+        Raise RoundError when fewer than `least` machines are left.
+        """
+        _, failed = self.each(
+            self._to_settle(), lambda link: link.trainer.wait_until_stoppable(on_wait=self._waits(link))
+        )
+        self.exclude(failed)
+        self.check_enough(least)
+
     def settle(self) -> None:
         """Have every trainer save and free its files; a machine where that fails stays out."""
 
         def settle_one(link: MachineLink) -> None:
-            if self.record.running[link.name] and link.machine.control == "none":
-                raise TrainerError(
-                    f'machine {link.name}: its trainer runs and dfld may not stop it (control = "none")',
-                    hint="stop the trainer, run the round, start it again",
-                )
             stops = self.record.running[link.name] and link.machine.control == "command"
             self.note("settling", link.name, stops=stops)
-            link.trainer.settle()
+            link.trainer.settle(on_wait=self._waits(link))
 
-        _, failed = on_each(self.tools.links, self._taking_part(), settle_one)
+        _, failed = self.each(self._to_settle(), settle_one)
         self.exclude(failed)
+
+    def _to_settle(self) -> list[str]:
+        """Machines whose trainers must rest: all but one without control that only gives its weights away."""
+        links = self.tools.links
+        gives = self.record.source if self.record.kind == "init" else ""
+        return [name for name in self._taking_part() if name != gives or links[name].machine.control != "none"]
+
+    def check_enough(self, least: int) -> None:
+        """Raise RoundError, with every reason, when fewer than `least` machines take part."""
+        left = self._taking_part()
+        if len(left) < least:
+            raise RoundError(f"{len(left)} machines take part, {least} are needed ({self.reasons()})")
+
+    def reasons(self) -> str:
+        """Why machines are left out, as one text."""
+        return (
+            "; ".join(f"{machine}: {reason}" for machine, reason in self.record.excluded.items())
+            or "no machine answers"
+        )
 
     def pull(self, *, with_optimizer: bool, settled: bool = True) -> None:
         """Take a snapshot of every machine that takes part."""
@@ -139,7 +261,7 @@ class RoundWork:
             )
             return snapshot
 
-        self.snapshots, failed = on_each(self.tools.links, self._taking_part(), pull_one, bulk=True)
+        self.snapshots, failed = self.each(self._taking_part(), pull_one, bulk=True)
         self.exclude(failed)
 
     def note_iterations(self) -> None:
@@ -149,7 +271,7 @@ class RoundWork:
             state = read_state(link.transport, link.places)
             self.note("pulled", link.name, iteration=state.iteration, loss=None, parts=[], bytes=0, seconds=0.0)
 
-        _, failed = on_each(self.tools.links, self._taking_part(), note_one)
+        _, failed = self.each(self._taking_part(), note_one)
         self.exclude(failed)
 
     def stage(self, new: NewWeights, *, least: int) -> None:
@@ -179,12 +301,12 @@ class RoundWork:
                 seconds=time.monotonic() - begun_s,
             )
 
-        _, failed = on_each(self.tools.links, new.files, stage_one, bulk=True)
+        _, failed = self.each(new.files, stage_one, bulk=True)
         ready = [name for name in new.files if name in self.record.staged]
         if len(ready) < least:
             reasons = "; ".join(error.message for error in failed.values())
             raise RoundError(f"{len(ready)} machines could be sent the new weights, {least} are needed ({reasons})")
-        on_each(self.tools.links, failed, self._release)
+        self.each(failed, self._release)
 
     def _heed_stop(self, _moved_bytes: int) -> None:
         """Break off a transfer before the decision when dfld is told to stop: it may have hours to go."""
@@ -194,13 +316,19 @@ class RoundWork:
     def decide(self) -> None:
         """Pass the point of no return."""
         self.note("decided", receivers=sorted(self.record.staged))
+        self._ends = True
 
-    def give_up(self, outcome: str, reason: str, *, late: bool = False) -> None:
-        """End the round before the decision: every machine gets back what was taken from it."""
+    def give_up(self, outcome: str, reason: str) -> None:
+        """End the round before the decision: every trainer that was stopped is started again, nothing is left of it.
+
+        Raise nothing: what cannot be done on a machine is noted, and tried again by the next call.
+        """
+        self._ends = True
         self.note("aborted", outcome=outcome, reason=reason)
-        self.tools.store.forget_incoming(self.number)
-        self.tools.store.forget_outgoing(self.number)
-        self.finish_machines(late=late)
+        self.finish_machines()
+        if self.journal_error is None:
+            self.tools.store.forget_incoming(self.number)
+            self.tools.store.forget_outgoing(self.number)
 
     # After it; safe to repeat.
 
@@ -214,23 +342,38 @@ class RoundWork:
             if self.record.decided and link.name in self.record.receivers:
                 self._finish(link, late=late)
             else:
-                self._release(link, late=late)
+                self._release(link)
 
-        _, failed = on_each(self.tools.links, sorted(self.record.owing & self.tools.links.keys()), finish_one)
+        _, failed = self.each(sorted(self.record.owing & self.tools.links.keys()), finish_one)
+        for name, error in failed.items():
+            self.note("unfinished", name, reason=error.message)
         return failed
 
     def _finish(self, link: MachineLink, *, late: bool) -> None:
         staged = self.record.staged[link.name]
         if link.name not in self.record.swapped:
-            if late and link.machine.control == "command":
-                link.trainer.settle()
-            iteration = self._take(link, staged) if staged else None
+            try:
+                iteration = self._exchange(link, staged, late=late) if staged else None
+            except Exception:
+                self._start_on_whole_set(link, staged)
+                raise
             self.note("swapped", link.name, iteration=iteration)
-        if self.record.running.get(link.name) and not link.trainer.is_running():
-            link.trainer.resume()
+        self._start_again(link)
+        if staged and round_given(link.transport, link.places) != self.number:
+            note_given(link.transport, link.places, self.number, staged)
+        unstage(link.transport, link.places, self.number)
         self.note("resumed", link.name)
 
-    def _take(self, link: MachineLink, staged: Mapping[str, StagedFile]) -> int | None:
+    def _exchange(self, link: MachineLink, staged: Mapping[str, StagedFile], *, late: bool) -> int | None:
+        """Put the staged files in place; return the iteration of a running trainer that took them.
+
+        `late`: the machine's own note may say that it has them already, and its trainer may run again.
+        """
+        if late:
+            if round_given(link.transport, link.places) == self.number:
+                return None
+            if link.machine.control == "command":
+                link.trainer.settle(on_wait=self._waits(link))
         model = self.tools.settings.model
         sources = {part: Path(path) for part, path in self.record.sources[link.name].items()}
         names = tuple(model.file_name(part) for part in staged)
@@ -238,20 +381,38 @@ class RoundWork:
         def rename() -> None:
             put_in_place(link.transport, link.places, self.number, staged, sources)
 
-        iteration = link.trainer.take(Exchange(self.number, names, rename))
-        note_given(link.transport, link.places, self.number, staged)
-        unstage(link.transport, link.places, self.number)
+        iteration = self._tried(lambda: link.trainer.take(Exchange(self.number, names, rename)))
+        # Before the trainer starts: from then on its saves make the files others than those that were given.
+        with contextlib.suppress(Exception):  # not worth a trainer; noted again once it runs
+            note_given(link.transport, link.places, self.number, staged)
         return iteration
 
-    def _release(self, link: MachineLink, *, late: bool = False) -> None:
+    def _start_on_whole_set(self, link: MachineLink, staged: Mapping[str, StagedFile]) -> None:
+        """Let a trainer train on whose files could not be exchanged, unless some were: a mixture must not be loaded."""
+        if self._tried(lambda: state_of_exchange(link.transport, link.places, self.number, staged)) == "mixed":
+            return
+        self._start_again(link)
+
+    def _release(self, link: MachineLink) -> None:
+        self._start_again(link)
         unstage(link.transport, link.places, self.number)
-        was_running = self.record.running.get(link.name, False)
-        if late and was_running and link.machine.control == "command" and link.name not in self.record.iterations:
-            # dfld died between the request to stop and its end: a trainer that still runs may be about to end.
-            link.trainer.settle()
-        if was_running and not link.trainer.is_running():
-            link.trainer.resume()
         self.note("released", link.name)
+
+    def _start_again(self, link: MachineLink) -> None:
+        """Let a trainer that ran before the round run again: the one place that does, for every end of a round."""
+        if self.record.running.get(link.name):
+            self._tried(lambda: link.trainer.resume(on_wait=self._waits(link)))
+
+    def _tried(self, work: Callable[[], T]) -> T:
+        """Do what must not fail by one lost reply or one bad answer: a few times, whatever is raised."""
+        for _ in range(TRIES - 1):
+            try:
+                return work()
+            except TrainerError:
+                raise  # it waited as long as it may, and says what is wrong
+            except Exception:
+                time.sleep(self.tools.settings.trainer.poll_s)
+        return work()
 
     def verify(self) -> None:
         """Wait until every trainer that runs has proved that it trains on from the new weights, or has not in time."""
@@ -265,6 +426,7 @@ class RoundWork:
                 return
             since = self.record.taken_at.get(link.name) or self.record.iterations[link.name]
             limit_s = self.tools.settings.trainer.proof_s
+            self._waits(link)("its trainer's first losses since the new weights", limit_s)
             seen = link.trainer.wait_until(lambda: is_enough(link.trainer.progress(since)), limit_s)
             if self.tools.stop.is_set():
                 return
@@ -281,7 +443,7 @@ class RoundWork:
                 self.note("verified", link.name, reason=f"it trains on at iteration {progress.iteration}")
 
         known = self.record.verified.keys() | self.record.doubted.keys()
-        _, failed = on_each(self.tools.links, sorted(self.record.resumed - known), verify_one)
+        _, failed = self.each(sorted(self.record.resumed - known), verify_one)
         for name, error in failed.items():
             self.note("doubted", name, reason=error.message)
 
@@ -295,8 +457,26 @@ class RoundWork:
     def check_taking_part(self, least: int) -> None:
         """Raise RoundError, with every reason, when fewer machines gave a snapshot."""
         if len(self.snapshots) < least:
-            reasons = "; ".join(f"{machine}: {reason}" for machine, reason in self.record.excluded.items())
-            raise RoundError(f"{len(self.snapshots)} machines gave a snapshot, {least} are needed ({reasons})")
+            raise RoundError(f"{len(self.snapshots)} machines gave a snapshot, {least} are needed ({self.reasons()})")
 
     def _taking_part(self) -> list[str]:
         return [name for name in self.record.machines if name not in self.record.excluded]
+
+
+def as_failure(error: Exception, machine: str) -> DfldError:
+    """Return an exception of any type as the failure that it is: of this computer, or of the machine at hand."""
+    if isinstance(error, DfldError):
+        return error
+    if isinstance(error, OSError) and error.errno in OWN_FAULTS:
+        where = f" ({error.filename})" if error.filename else ""
+        return ComputerError(f"this computer: {error.strerror}{where}", hint="free space on this computer")
+    return SyncError(f"machine {machine}: {describe(error)}")
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception that nobody foresaw as words: type, text, and the line that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" ({Path(trace.tb_frame.f_code.co_filename).name} line {trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}: {error}{place}"

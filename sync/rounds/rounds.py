@@ -1,11 +1,12 @@
 """One round from end to end, journaled; the only seam that daemon/ and the CLI call.
 
-    plan → settle → pull → accept → average → stage → decide → swap → resume → verify → close
+    plan → can it succeed? → settle → pull → accept → average → stage → decide → swap → resume → verify → close
 
 Before the `decided` line is on disk, any failure leaves every machine as it was; after it there is only forward, also
 after kill -9 of dfld and on a machine that comes back the next day: until then that machine is fenced, not counted,
-and not started by dfld. What each step does on a machine is in `sync.rounds.round_steps`, what a journal means in
-`sync.rounds.standing`.
+and not started by dfld. Whatever ends a round, an exception of any type included, goes through `_until_decided` or
+`RoundWork.finish_machines`, and both start every trainer that was stopped. What each step does on a machine is in
+`sync.rounds.round_steps`, what a journal means in `sync.rounds.standing`.
 
 Kinds of round: the machines' average; `init`, one machine's weights for all, which gives them the common start that
 averages need; `rollback`, a kept average for all; `undo`, made by a round itself when most trainers got worse.
@@ -19,14 +20,21 @@ from pathlib import Path
 
 from core.errors import DfldError
 from sync.averaging.average_model import AveragedFile, ModelAverage, ModelPlan, average_model
-from sync.errors import DisagreementError, RoundError, SyncError
-from sync.rounds.accept import Candidates, check_ready, sort_out
+from sync.errors import ComputerError, DisagreementError, RoundError, SyncError
+from sync.rounds.accept import (
+    Candidates,
+    check_candidates,
+    check_prospects,
+    leave_out,
+    refuse_hopeless,
+    sort_out,
+)
 from sync.rounds.joining import join
-from sync.rounds.journal import FileJournal, Journal, Step
+from sync.rounds.journal import FileJournal, Journal
 from sync.rounds.places import is_optimizer
 from sync.rounds.round_report import OUTCOMES, told
 from sync.rounds.round_settings import SyncSettings
-from sync.rounds.round_steps import NewWeights, OnProgress, RoundTools, RoundWork
+from sync.rounds.round_steps import NewWeights, OnProgress, RoundTools, RoundWork, as_failure, describe
 from sync.rounds.standing import Kind, RoundRecord, Standing, replay, stand
 from sync.rounds.store import Store, sha256_of
 from sync.trainers.proof import is_bad_for_most
@@ -137,46 +145,111 @@ class Rounds:
     def _run(self, kind: Kind, source: str, make: MakeWeights) -> Round:
         standing = self.standing()
         work = RoundWork(self._tools, RoundRecord(self.journal.begin()))
-        try:
+        least = self.settings.quorum if kind == "average" else 1
+
+        def prepare() -> None:
             work.plan(kind, source, self.links, standing.debts)
             if not self.alone:
+                self._see_that_it_can_succeed(work, standing)
+                work.wait_until_stoppable(least=2 if kind == "init" else least)
+                self._heed_stop()
                 work.settle()
+                work.check_enough(2 if kind == "init" else least)
             self._heed_stop()
             work.pull(with_optimizer=kind == "init", settled=not self.alone)
             self._heed_stop()
-            work.stage(make(work, standing), least=self.settings.quorum if kind == "average" else 1)
+            work.stage(make(work, standing), least=least)
             self._heed_stop()
-        except DfldError as error:
-            held = isinstance(error, RoundError) and not self.stop.is_set()
-            work.give_up("held" if held else "aborted", error.message)
-            return self.told(work.number)
-        work.decide()
-        return self._carry_out(work)
+
+        if self._until_decided(work, prepare):
+            self._carry_out(work)
+        return told(work.record, self.settings.model)
+
+    def _see_that_it_can_succeed(self, work: RoundWork, standing: Standing) -> None:
+        """Before the first trainer is stopped: raise RoundError when the round cannot succeed; leave out who cannot."""
+        record = work.record
+        kind = "average" if record.kind == "dry_run" else record.kind
+        source = record.source if kind == "init" else ""
+        refuse_hopeless(kind, standing, self.settings.gates)
+        prospects = work.look_ahead(with_optimizer=kind == "init")
+        refused = leave_out(kind, prospects, source=source)
+        work.exclude(refused)
+        check_prospects(
+            kind,
+            {name: one for name, one in prospects.items() if name not in refused},
+            standing,
+            source=source,
+            quorum=self.settings.quorum,
+            free_here=work.free_here(),
+            others=work.reasons() if record.excluded else "",
+        )
+
+    def _until_decided(self, work: RoundWork, prepare: Callable[[], None]) -> bool:
+        """Do what comes before a decision, and decide; return whether that was done.
+
+        The boundary of a round: whatever is raised, of any type, ends it with its reason, and every trainer that was
+        stopped for it is started again before this returns.
+        """
+        try:
+            prepare()
+            work.decide()
+        except BaseException as error:
+            work.give_up(*self._why_given_up(error))
+            if not isinstance(error, Exception):
+                raise  # a second interrupt: the trainers come first
+            return False
+        return True
+
+    def _why_given_up(self, error: BaseException) -> tuple[str, str]:
+        """Return outcome and reason of a round that ended before its decision."""
+        if isinstance(error, RoundError) and not self.stop.is_set():
+            return "held", error.message
+        if isinstance(error, DfldError):
+            return "aborted", error.message
+        failure = as_failure(error, "") if isinstance(error, OSError) else None
+        return "aborted", failure.message if isinstance(failure, ComputerError) else describe(error)
 
     def _heed_stop(self) -> None:
         """Before the decision a round can still be given up at once. Raise SyncError when dfld is told to stop."""
         if self.stop.is_set():
             raise SyncError("dfld was told to stop; the round was given up before its decision")
 
-    def _carry_out(self, work: RoundWork, *, late: bool = False) -> Round:
-        """Bring a decided round to its end; safe to call again at any point."""
+    def _carry_out(self, work: RoundWork, *, late: bool = False) -> None:
+        """Bring a decided round to its end; safe to call again at any point.
+
+        Raise RoundError where that cannot be done on this computer: the trainers run by then.
+        """
         work.finish_machines(late=late)
         work.verify()
-        record = work.record
         if self.stop.is_set():
-            return self.told(work.number)
+            return
+        try:
+            self._close(work)
+        except (OSError, SyncError) as error:
+            raise self._not_closed(work, error) from error
+        if work.journal_error:
+            raise self._not_closed(work, work.journal_error)
+
+    def _close(self, work: RoundWork) -> None:
+        record = work.record
         asked = sorted(record.verified.keys() | record.doubted.keys())
         if record.kind == "average" and is_bad_for_most([record.doubted.get(name, "") for name in asked]):
             self._undo(record)
             if self.stop.is_set():
-                return self.told(work.number)  # perhaps broken off; the next start sees to it
+                return  # perhaps broken off; the next start sees to it
             work.close("undone", "; ".join(f"{name}: {reason}" for name, reason in record.doubted.items()))
         else:
             said = join(self.store, record, self.settings.average)
             reached = f"{len(record.swapped)} of {len(record.receivers)} machines have it"
             work.close(OUTCOMES[record.kind], f"{reached}; {said}" if said else reached)
         self.store.prune(self.settings.keep_rounds, needed={self.standing().newest})
-        return self.told(work.number)
+
+    def _not_closed(self, work: RoundWork, error: Exception) -> RoundError:
+        told_by = error.message if isinstance(error, DfldError) else as_failure(error, "").message
+        return RoundError(
+            f"round {work.number} is on the machines and they train, but it could not be closed here: {told_by}",
+            hint="the next call goes on with it",
+        )
 
     def _undo(self, record: RoundRecord) -> None:
         """Put back on every machine what it had before the round; taken up again where it was begun."""
@@ -186,32 +259,39 @@ class Rounds:
                     self._carry_out(RoundWork(self._tools, earlier), late=True)
                 return
         work = RoundWork(self._tools, RoundRecord(self.journal.begin()))
-        try:
+
+        def prepare() -> None:
             work.plan("undo", str(record.number), sorted(record.swapped), {})
+            work.wait_until_stoppable(least=1)
             work.settle()
             work.note_iterations()
             work.stage(self._earlier_weights(work, record), least=1)
-        except DfldError as error:
-            work.give_up("aborted", error.message)
-            return
-        work.decide()
-        self._carry_out(work)
+
+        if self._until_decided(work, prepare):
+            self._carry_out(work)
 
     def _finish_earlier(self) -> dict[str, str]:
-        """Finish rounds that a crash or an absent machine left open, oldest first."""
+        """Finish rounds that a crash or an absent machine left open; return machine → why it could not be.
+
+        Given-up rounds first, oldest first: an undo that never came to its decision is begun anew by its round. No
+        round is in another's way: what goes wrong with one is told, and the next is finished.
+        """
         left: dict[str, str] = {}
-        for record in self.records():
-            if record.ended and not record.owing:
-                continue
+        unfinished = [record for record in self.records() if record.owing or not record.ended]
+        for record in sorted(unfinished, key=lambda one: (one.decided and not one.ended, one.number)):
             work = RoundWork(self._tools, record)
-            if record.ended:
-                left |= {name: error.message for name, error in work.finish_machines(late=True).items()}
-                if not record.owing:
-                    self.store.forget_outgoing(record.number)
-            elif record.decided:
-                self._carry_out(work, late=True)
-            else:
-                work.give_up("aborted", "dfld ended before the decision", late=True)
+            try:
+                if record.ended:
+                    work.finish_machines(late=True)
+                    if not record.owing:
+                        self.store.forget_outgoing(record.number)
+                elif record.decided:
+                    self._carry_out(work, late=True)
+                else:
+                    work.give_up("aborted", "dfld ended before the decision")
+            except Exception as error:
+                left |= dict.fromkeys(record.machines, as_failure(error, f"of round {record.number}").message)
+            left |= {name: record.unfinished.get(name, f"it owes round {record.number}") for name in record.owing}
         return left
 
     def _try(self) -> Round:
@@ -219,6 +299,8 @@ class Rounds:
         work = RoundWork(self._tools, RoundRecord(0), journaled=False)
         try:
             work.plan("dry_run", "", self.links, standing.debts)
+            if not self.alone:
+                self._see_that_it_can_succeed(work, standing)
             work.pull(with_optimizer=False, settled=False)
             (self._own_weights if self.alone else self._averaged_weights)(work, standing)
             reason = f"{len(work.record.contributors)} machines would be averaged"
@@ -236,7 +318,7 @@ class Rounds:
         work.check_taking_part(self.settings.quorum)
         chosen = sort_out(work.snapshots, standing, self.settings.gates)
         work.exclude(chosen.refused)
-        check_ready(chosen, standing, self.settings.gates, quorum=self.settings.quorum)
+        check_candidates(chosen, quorum=self.settings.quorum)
         average = self._average(work, chosen, standing)
         verdict = average.verdict
         work.exclude(verdict.refused)
@@ -351,5 +433,5 @@ def paths_of(work: RoundWork, name: str) -> dict[str, Path]:
     return {part: file.path for part, file in work.snapshots[name].files.items()}
 
 
-def _tell_nobody(_step: Step, _machine: str, _facts: Mapping[str, object]) -> None:
+def _tell_nobody(_step: str, _machine: str, _facts: Mapping[str, object]) -> None:
     """An OnProgress for callers who do not want to know."""

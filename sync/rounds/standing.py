@@ -56,6 +56,8 @@ class RoundRecord:
     """Machine → iteration at which its running trainer loaded the weights."""
     resumed: set[str] = field(default_factory=set)
     released: set[str] = field(default_factory=set)
+    unfinished: dict[str, str] = field(default_factory=dict)
+    """Machine → why it could not be brought to the end of the round when that was tried last."""
     verified: dict[str, str] = field(default_factory=dict)
     doubted: dict[str, str] = field(default_factory=dict)
     ended: Literal["", "aborted", "closed"] = ""
@@ -129,13 +131,20 @@ def apply_entry(record: RoundRecord, entry: Entry) -> None:
                 record.taken_at[machine] = facts["iteration"]
         case "resumed":
             record.resumed.add(machine)
+            record.unfinished.pop(machine, None)
         case "released":
             record.released.add(machine)
+            record.unfinished.pop(machine, None)
+        case "unfinished":
+            record.unfinished[machine] = facts["reason"]
         case "verified":
             record.verified[machine] = facts["reason"]
         case "doubted":
             record.doubted[machine] = facts["reason"]
         case "aborted" | "closed":
+            if entry.step == "aborted":
+                # A decision whose line got to disk although its writing failed: nobody acted on it.
+                record.decided, record.receivers = False, ()
             record.ended, record.outcome, record.reason = entry.step, facts["outcome"], facts["reason"]
 
 

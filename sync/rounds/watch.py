@@ -6,7 +6,8 @@ own iterations, so their clocks do not matter. Not for doing rounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -24,7 +25,7 @@ from sync.rounds.stages import (
     recent_loss,
     target_reached,
 )
-from sync.rounds.standing import Standing
+from sync.rounds.standing import RoundRecord, Standing
 from sync.trainers.trainer_contract import read_state
 from sync.transports.machines import MachineLink, on_each
 
@@ -33,7 +34,8 @@ PATIENCE = 1.25
 RETRY_SHARE = 0.25
 """After a round that came to nothing, trainers train on for this part of the interval before they are stopped again."""
 RETRY_AFTER_S = 600.0
-"""The same for a round that never got as far as a snapshot."""
+"""The same for a round that never got as far as a snapshot; doubled for each further one, up to the longest."""
+LONGEST_RETRY_AFTER_S = 6 * 3600.0
 CAME_TO_NOTHING = ("held", "aborted", "undone")
 
 
@@ -72,11 +74,19 @@ class Watch:
     """Watches the machines of one model. Uses the links of `rounds`, so never while a round runs."""
 
     def __init__(
-        self, rounds: Rounds, table: StageTable, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        rounds: Rounds,
+        table: StageTable,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rounds = rounds
         self.table = table
         self._clock = clock
+        self._monotonic = monotonic
+        self._first_seen: tuple[int, float] = (0, 0.0)
+        """The last round that came to nothing, and when this watch saw it first, by a clock that nobody sets."""
         self._looks: dict[str, MachineLook] = {}
 
     def look(self) -> Outlook:
@@ -126,8 +136,13 @@ class Watch:
         ]
         if since and max(since) < RETRY_SHARE * interval:
             return f"{told}the next try is {RETRY_SHARE * interval - max(since):.0f} iterations away"
-        if not since and (self._clock() - last.ended_at).total_seconds() < RETRY_AFTER_S:
-            return f"{told}the next try is within {RETRY_AFTER_S / 60:.0f} minutes"
+        wait_s = retry_after_s(standing.records)
+        if self._first_seen[0] != last.number:
+            self._first_seen = (last.number, self._monotonic())
+        # The wall clock outlives a restart but may be set back, the monotonic one the other way round.
+        passed_s = max((self._clock() - last.ended_at).total_seconds(), self._monotonic() - self._first_seen[1])
+        if not since and passed_s < wait_s:
+            return f"{told}the next try is within {wait_s / 60:.0f} minutes"
         return ""
 
     def _look_at(self, link: MachineLink) -> MachineLook:
@@ -166,6 +181,16 @@ class Watch:
             if paused:
                 return max(paused.values())
         return None
+
+
+def retry_after_s(records: Sequence[RoundRecord]) -> float:
+    """Return how long to wait after the rounds in a row, newest last, that came to nothing before any snapshot."""
+    fruitless = 0
+    for record in reversed(records):
+        if record.outcome not in CAME_TO_NOTHING or record.iterations:
+            break
+        fruitless += 1
+    return min(LONGEST_RETRY_AFTER_S, RETRY_AFTER_S * 2.0 ** min(max(0, fruitless - 1), 30))
 
 
 def losses_now(outlook: Outlook) -> dict[str, float]:

@@ -6,20 +6,31 @@ in "the trainer is down while files change, or changes them itself between two i
 
     command      dfld stops the trainer (its last act is a save), files change, dfld starts it
     cooperative  a line inside the trainer saves on request, and puts staged files in place and loads them
-    none         a person starts and stops it; dfld pushes only while it does not run
+    none         a person starts and stops it; dfld pushes only while it is proved not to run
 """
 
 from __future__ import annotations
 
+import os
 import threading
+from dataclasses import dataclass
+from typing import Literal
 
-from sync.errors import RemoteFileMissingError, TrainerError
+from sync.errors import CommandError, RemoteFileMissingError, TrainerError
 from sync.rounds.places import RemotePlaces
+from sync.trainers.processes import list_processes, trainers_among, why_no_proof
 from sync.trainers.proof import Progress
 from sync.trainers.trainer_command import CommandTrainer
-from sync.trainers.trainer_contract import ControlledTrainer, Exchange, Trainer, TrainerSettings
+from sync.trainers.trainer_contract import (
+    ControlledTrainer,
+    Exchange,
+    OnWait,
+    Trainer,
+    TrainerSettings,
+    wait_in_silence,
+)
 from sync.trainers.trainer_hook import CooperativeTrainer
-from sync.transports.remote_command import run_command
+from sync.transports.remote_command import RunsLines, run_command
 from sync.transports.transport import Transport
 
 
@@ -34,46 +45,92 @@ def trainer_of(transport: Transport, places: RemotePlaces, settings: TrainerSett
             return UncontrolledTrainer(transport, places, settings, stop)
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What can be known about a trainer that nobody controls."""
+
+    state: Literal["runs", "rests", "unknown"]
+    reason: str
+
+
+def see_uncontrolled(transport: Transport, places: RemotePlaces, settings: TrainerSettings) -> Sight:
+    """Say whether a trainer that a person starts and stops runs: the one place that decides it.
+
+    The status command answers where there is one. Else the machine's process list: a process that names the model or
+    its workspace runs; a whole list without one proves that none does, unless other hosts can reach the folder. Where
+    nothing is proved, the operator's word counts; it never outweighs a process that is seen.
+    """
+    machine = transport.machine
+    if machine.status:
+        runs = run_command(transport, machine.status, timeout_s=settings.command_s).exit_status == 0
+        return Sight("runs" if runs else "rests", f"`{machine.status}`")
+    seen = see_processes(transport, places, timeout_s=settings.command_s)
+    if seen.state != "unknown":
+        return seen
+    if settings.are_stopped:
+        return Sight("rests", "the operator says so")
+    doubt = seen.reason
+    try:
+        transport.stat(f"{places.model_dir}/{places.model.prefix}.lock")
+        doubt += f"; {places.model.prefix}.lock is there, as while a fork of DeepFaceLab trains"
+    except RemoteFileMissingError:
+        pass
+    return Sight("unknown", doubt)
+
+
+def see_processes(there: RunsLines, places: RemotePlaces, *, timeout_s: float) -> Sight:
+    """Say what the process list of a machine proves about a model's trainer."""
+    try:
+        listing = list_processes(there, places, timeout_s=timeout_s)
+    except (CommandError, ValueError) as error:
+        return Sight("unknown", error.message if isinstance(error, CommandError) else str(error))
+    own = frozenset((os.getpid(),)) if there.machine.transfer == "local" else frozenset[int]()
+    found = trainers_among(listing, places, but=own)
+    if found:
+        told = ", ".join(f"{process.number} ({process.command[:80]})" for process in found[:3])
+        return Sight("runs", f"process {told} names the model or its workspace")
+    doubt = why_no_proof(listing, places)
+    return Sight("unknown", doubt) if doubt else Sight("rests", "no process names the model or its workspace")
+
+
 class UncontrolledTrainer(ControlledTrainer):
     """Started and stopped by a person."""
 
     def is_running(self) -> bool:
-        """By the status command where there is one; else by the age of the model's files and a fork's lock file."""
-        machine = self.transport.machine
-        if machine.status:
-            return run_command(self.transport, machine.status, timeout_s=self.settings.command_s).exit_status == 0
-        self.transport.make_folder(self.places.own)
-        now_s = self.transport.clock_s(self.places.own)
-        prefix = self.places.model.prefix
-        files = self.transport.list_files(self.places.model_dir)
-        if any(file.name == f"{prefix}.lock" for file in files):
-            return True
-        newest_s = max((file.modified_s for file in files if file.name.startswith(prefix + "_")), default=0)
-        given_s = self._given_at_s()
-        return newest_s > given_s and now_s - newest_s < self.settings.save_period_s + self.settings.stop_s
+        return self._see().state != "rests"
 
-    def settle(self) -> None:
-        """Nobody can be asked; a snapshot is taken between two saves."""
+    def wait_until_stoppable(self, on_wait: OnWait = wait_in_silence) -> None:  # noqa: ARG002  nothing is waited for
+        self._refuse_unless_at_rest("the round goes on without it")
+
+    def settle(self, on_wait: OnWait = wait_in_silence) -> None:  # noqa: ARG002  nothing is waited for
+        self._refuse_unless_at_rest("the round goes on without it")
 
     def take(self, exchange: Exchange) -> int | None:
-        if self.is_running():
-            raise TrainerError(
-                f"machine {self.name}: a trainer runs, or ran until a moment ago, and dfld may not stop it "
-                f'(control = "none"); it would overwrite the weights of round {exchange.round_number}',
-                hint="stop the trainer; the push is made at the next poll",
-            )
+        self._refuse_unless_at_rest(f"it would overwrite the weights of round {exchange.round_number}")
         exchange.rename()
         return None
 
-    def resume(self) -> None:
+    def resume(self, on_wait: OnWait = wait_in_silence) -> None:
         """Nobody can be asked."""
 
     def progress(self, since_iteration: int) -> Progress | None:
         return self.state_beyond(since_iteration)
 
-    def _given_at_s(self) -> int:
-        """When dfld itself last changed the files; younger than that, a trainer did."""
-        try:
-            return self.transport.stat(self.places.given).modified_s
-        except RemoteFileMissingError:
-            return 0
+    def _see(self) -> Sight:
+        return see_uncontrolled(self.transport, self.places, self.settings)
+
+    def _refuse_unless_at_rest(self, consequence: str) -> None:
+        seen = self._see()
+        if seen.state == "runs":
+            raise TrainerError(
+                f'machine {self.name}: its trainer runs and dfld may not stop it (control = "none"): {seen.reason}; '
+                f"{consequence}",
+                hint="stop the trainer, run the round, start it again",
+            )
+        if seen.state == "unknown":
+            raise TrainerError(
+                f'machine {self.name}: nothing proves that no trainer runs (control = "none" without status): '
+                f"{seen.reason}; {consequence}",
+                hint="set `status` of its [[machine]] to a command that exits 0 while the trainer runs; or stop the "
+                "trainer and say so with --trainers-are-stopped",
+            )

@@ -1,41 +1,98 @@
 """A trainer that is stopped and started by commands: unmodified DeepFaceLab under systemd, tmux or a script.
 
 Stopping means SIGINT to the main process: DeepFaceLab then saves everything and ends. It does not when it was started
-with SIGINT ignored, and it does not save when it is killed; both are found out and told.
+with SIGINT ignored, and it does not save when it is killed; both are found out and told. SIGINT while it loads leaves
+it hanging, and a second one ends it without a save: so it is asked to stop only when it was seen iterating, and never
+twice. A note on the machine says that a stop is under way, for a dfld that comes after one that was killed.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from dataclasses import dataclass, field
 
-from sync.errors import TrainerError
-from sync.rounds.places import DATA
+from sync.errors import CommandError, RemoteFileMissingError, TrainerError
+from sync.rounds.places import DATA, SUMMARY
+from sync.trainers.processes import list_processes, trainers_among, youngest_age_s
 from sync.trainers.proof import Progress
-from sync.trainers.trainer_contract import ControlledTrainer, Exchange, read_state
+from sync.trainers.trainer_contract import ControlledTrainer, Exchange, OnWait, read_state, wait_in_silence
 from sync.transports.remote_command import run_command
 
 SIGINT_BIT = 1 << (2 - 1)
 """SIGINT is signal 2; /proc/PID/status counts bits from signal 1."""
 _ONE_NUMBER = re.compile(r"[0-9]{1,10}")
+WHOLE_SECONDS = 2
+"""Times on the machine are whole seconds, at both ends of a difference."""
+LOOKS_PER_POLL = 5
+"""A trainer that may iterate for 25 minutes before its next save is looked at this much more rarely."""
+SAVES_OF_ONE_THAT_TRAINS = 2
+"""A trainer that was asked to stop saves once, and ends."""
 
 
+@dataclass(frozen=True)
 class CommandTrainer(ControlledTrainer):
     """Stopped and started by commands."""
+
+    _seen: set[int] = field(default_factory=set)
+    """Process id (or 0) of the trainer that `wait_until_stoppable` saw iterating, for the stop that follows."""
 
     def is_running(self) -> bool:
         machine = self.transport.machine
         return run_command(self.transport, machine.status, timeout_s=self.settings.command_s).exit_status == 0
 
-    def settle(self) -> None:
+    def wait_until_stoppable(self, on_wait: OnWait = wait_in_silence) -> None:
+        if not self.is_running():
+            self._seen.clear()
+            return
+        pid = self._main_pid()
+        if pid:
+            self._refuse_deaf(pid)
+        age_s = self._age_s(pid)
+        if pid in self._seen or self._has_saved(age_s):
+            return
+        state = read_state(self.transport, self.places)
+        target = state.options.get("target_iter", 0)
+        if isinstance(target, int) and 0 < target <= state.iteration:
+            raise TrainerError(
+                f"machine {self.name}: its trainer was started at its target_iter ({target}), so it never iterates and "
+                "takes no new weights; nothing was stopped",
+                hint="start it with a higher target_iter",
+            )
+        limit_s = self.settings.proof_s
+        on_wait(
+            "its trainer's first save since its start shows that it iterates; until then it may be loading", limit_s
+        )
+        seen = self.wait_until(
+            lambda: not self.is_running() or self._iteration() > state.iteration,
+            limit_s,
+            every=LOOKS_PER_POLL,
+        )
+        # Without an age nothing tells a restart, but a trainer whose status never failed for so long loads no more.
+        if seen or (age_s is None and not self.stop.is_set()):
+            self._seen.clear()
+            self._seen.add(pid)
+            return
+        why = "dfld was told to stop" if self.stop.is_set() else f"it was not seen iterating within {limit_s:.0f} s"
+        raise TrainerError(
+            f"machine {self.name}: {why}; its trainer may be loading, and was not stopped",
+            hint="look at what the trainer prints: it loads, asks something, or hangs",
+        )
+
+    def settle(self, on_wait: OnWait = wait_in_silence) -> None:
+        self._finish_stop(on_wait)
+        self.wait_until_stoppable(on_wait)
         if not self.is_running():
             return
         machine = self.transport.machine
         pid = self._main_pid()
-        if pid:
-            self._refuse_deaf(pid)
+        self._seen.clear()
         self.transport.make_folder(self.places.own)
-        asked_at_s = self.transport.clock_s(self.places.own)
+        self.transport.write(self.places.stopping, json.dumps({"pid": pid}).encode())
+        asked_at_s = self.transport.stat(self.places.stopping).modified_s
         command = machine.stop or f"kill -INT {pid}"
+        on_wait("its trainer ends with a last save", self.settings.stop_s)
         result = run_command(self.transport, command, timeout_s=self.settings.stop_s)
         if result.exit_status:
             raise TrainerError(
@@ -48,6 +105,7 @@ class CommandTrainer(ControlledTrainer):
                 f"machine {self.name}: the trainer still runs {self.settings.stop_s:.0f} s after `{command}`",
                 hint="it must get SIGINT on its main process; a trainer started with & from a script ignores SIGINT",
             )
+        self.transport.remove(self.places.stopping)
         self._check_saved(asked_at_s)
 
     def take(self, exchange: Exchange) -> int | None:
@@ -59,7 +117,8 @@ class CommandTrainer(ControlledTrainer):
         exchange.rename()
         return None
 
-    def resume(self) -> None:
+    def resume(self, on_wait: OnWait = wait_in_silence) -> None:
+        self._finish_stop(on_wait)
         if self.is_running():
             return
         machine = self.transport.machine
@@ -73,6 +132,77 @@ class CommandTrainer(ControlledTrainer):
 
     def progress(self, since_iteration: int) -> Progress | None:
         return self.state_beyond(since_iteration)
+
+    def _finish_stop(self, on_wait: OnWait) -> None:
+        """Wait for the end of a stop that somebody asked for and nobody saw the end of: a dfld that was killed.
+
+        Whether the request ever reached the trainer is not known. It is over when the trainer has ended, and when the
+        trainer shows that it trains on: no sign of a save for `reaction_s`, or a second save.
+        """
+        try:
+            asked_at_s = self.transport.stat(self.places.stopping).modified_s
+        except RemoteFileMissingError:
+            return
+        pid = self._pid_of_note()
+        saves = {self._saved_at_s()}
+
+        def is_over() -> bool:
+            if not self.is_running() and not self._lives(pid):
+                return True
+            saved_at_s = self._saved_at_s()
+            saves.add(saved_at_s)
+            quiet_s = self.transport.clock_s(self.places.own) - max(asked_at_s, saved_at_s)
+            return quiet_s > self.settings.reaction_s or len(saves) > SAVES_OF_ONE_THAT_TRAINS
+
+        on_wait("a stop that an earlier dfld asked for has ended, or never began", self.settings.stop_s)
+        if not self.wait_until(is_over, self.settings.stop_s, heed_stop=False):
+            raise TrainerError(
+                f"machine {self.name}: its trainer was asked to stop by an earlier dfld, and neither ended nor trained "
+                f"on within {self.settings.stop_s:.0f} s",
+                hint="look at what the trainer prints",
+            )
+        self.transport.remove(self.places.stopping)
+
+    def _pid_of_note(self) -> int:
+        try:
+            found = json.loads(self.transport.read(self.places.stopping, most_bytes=1024))
+            return int(found["pid"])
+        except (RemoteFileMissingError, ValueError, KeyError, TypeError):
+            return 0
+
+    def _saved_at_s(self) -> int:
+        """When the trainer last wrote the first or the last file of a save."""
+        times = [0]
+        for part in (SUMMARY, DATA):
+            try:
+                times.append(self.transport.stat(self.places.live(part)).modified_s)
+            except RemoteFileMissingError:
+                continue
+        return max(times)
+
+    def _iteration(self) -> int:
+        try:
+            return read_state(self.transport, self.places).iteration
+        except RemoteFileMissingError:  # between unlink and rename of a save
+            return 0
+
+    def _has_saved(self, age_s: int | None) -> bool:
+        """Whether data.dat is younger than the trainer's processes: then it has iterated since its start."""
+        if age_s is None:
+            return False
+        self.transport.make_folder(self.places.own)
+        saved_at_s = self.transport.stat(self.places.live(DATA)).modified_s
+        return self.transport.clock_s(self.places.own) - saved_at_s + WHOLE_SECONDS < age_s
+
+    def _age_s(self, pid: int) -> int | None:
+        """Seconds since the youngest process of the trainer began; None where the machine cannot tell."""
+        try:
+            listing = list_processes(self.transport, self.places, timeout_s=self.settings.command_s)
+        except (CommandError, ValueError):
+            return None
+        own = frozenset((os.getpid(),)) if self.transport.machine.transfer == "local" else frozenset[int]()
+        numbers = {process.number for process in trainers_among(listing, self.places, but=own)}
+        return youngest_age_s(listing, frozenset(numbers | {pid} - {0}))
 
     def _main_pid(self) -> int:
         command = self.transport.machine.pid

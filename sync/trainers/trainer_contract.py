@@ -32,11 +32,15 @@ class TrainerSettings:
     alive_s: float = 300.0
     """A cooperating trainer that gave no sign for so long is taken for dead where its machine cannot say whether its
     process lives; it gives none during a save."""
+    reaction_s: float = 120.0
+    """From SIGINT to the first sign of the last save: one iteration, on a loaded machine."""
     poll_s: float = 1.0
     proof_s: float = 3600.0
-    """Until a started trainer must have proved itself: loading, then its save after 25 minutes, with room."""
+    """Until a started trainer must have been seen iterating: loading, then its save after 25 minutes, with room."""
     save_period_s: float = 25 * 60.0
-    """DeepFaceLab's own; without any control, a model untouched for longer than this and a bit is not trained."""
+    """DeepFaceLab's own."""
+    are_stopped: bool = False
+    """The operator's word that no trainer runs, for machines that cannot tell (control = "none" without status)."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,32 @@ class Exchange:
     """Renames them from here, over SSH; safe to call again."""
 
 
+OnWait = Callable[[str, float], None]
+"""Told before each wait that may be long: what is waited for, and for how many seconds at most."""
+
+
+def wait_in_silence(_what: str, _limit_s: float) -> None:
+    """An OnWait for callers who do not want to know."""
+
+
 class Trainer(Protocol):
     """One machine's trainer of one model."""
 
     def is_running(self) -> bool:
-        """Whether the trainer runs now, as far as can be told."""
+        """Whether the trainer runs now; also True where it may run and nobody can tell."""
 
-    def settle(self) -> None:
+    def wait_until_stoppable(self, on_wait: OnWait = wait_in_silence) -> None:
+        """Return once the trainer may be asked to rest: it does not run, or it was seen iterating.
+
+        DeepFaceLab that is interrupted while it loads hangs, and is lost. Stops nothing. Raise TrainerError where it
+        was not seen iterating within the limit, ignores SIGINT, or may not be stopped at all.
+        """
+
+    def settle(self, on_wait: OnWait = wait_in_silence) -> None:
         """Bring what the trainer has learned to disk, and see that it writes no more or only when asked.
 
-        Raise TrainerError when it does not: it ignores SIGINT, does not end, or ended without saving.
+        Waits until it may be stopped first. Raise TrainerError when it does not: it does not end, or ended without
+        saving, or what `wait_until_stoppable` raises.
         """
 
     def take(self, exchange: Exchange) -> int | None:
@@ -70,8 +90,11 @@ class Trainer(Protocol):
         Raise TrainerError when that cannot be, because a trainer runs that nobody controls. Safe to call again.
         """
 
-    def resume(self) -> None:
-        """Let it train again. Raise TrainerError when it does not start."""
+    def resume(self, on_wait: OnWait = wait_in_silence) -> None:
+        """Let it train again, whatever an earlier dfld that was killed had asked of it. Nothing for one that trains.
+
+        Raise TrainerError when it does not start.
+        """
 
     def progress(self, since_iteration: int) -> Progress | None:
         """Return how far it is, once it has trained beyond `since_iteration` on what it was given; None before."""
@@ -79,11 +102,13 @@ class Trainer(Protocol):
     def why_gone(self) -> str:
         """Return how it is known for certain that the trainer will not come; nothing when it may."""
 
-    def wait_until(self, happened: Callable[[], bool], limit_s: float, *, heed_stop: bool = True) -> bool:
+    def wait_until(
+        self, happened: Callable[[], bool], limit_s: float, *, heed_stop: bool = True, every: int = 1
+    ) -> bool:
         """Look again and again until it happened or the limit passed; return whether it did.
 
         `heed_stop`: also end when dfld is told to stop. Not for a trainer that was asked to stop or start: nobody
-        would know what became of it.
+        would know what became of it. `every`: how many polls lie between two looks.
         """
 
 
@@ -109,15 +134,17 @@ class ControlledTrainer:
     def why_gone(self) -> str:
         return ""
 
-    def wait_until(self, happened: Callable[[], bool], limit_s: float, *, heed_stop: bool = True) -> bool:
+    def wait_until(
+        self, happened: Callable[[], bool], limit_s: float, *, heed_stop: bool = True, every: int = 1
+    ) -> bool:
         ends_at = time.monotonic() + limit_s
         while not happened():
             if time.monotonic() > ends_at or (heed_stop and self.stop.is_set()):
                 return False
             if heed_stop:
-                self.stop.wait(self.settings.poll_s)
+                self.stop.wait(self.settings.poll_s * every)
             else:
-                time.sleep(self.settings.poll_s)
+                time.sleep(self.settings.poll_s * every)
         return True
 
     def state_beyond(self, since_iteration: int) -> Progress | None:

@@ -17,7 +17,7 @@ from sync.errors import CommandError, RemoteFileMissingError, SyncError, Trainer
 from sync.rounds.places import RemotePlaces
 from sync.trainers.process import Life, judge, mark_of, question
 from sync.trainers.proof import Progress, rows
-from sync.trainers.trainer_contract import ControlledTrainer, Exchange
+from sync.trainers.trainer_contract import ControlledTrainer, Exchange, OnWait, wait_in_silence
 from sync.transports.remote_command import run_command
 from sync.transports.transport import Transport
 
@@ -47,8 +47,12 @@ class CooperativeTrainer(ControlledTrainer):
             return ""
         return f"its process {mark.pid} has ended"
 
-    def settle(self) -> None:
+    def wait_until_stoppable(self, on_wait: OnWait = wait_in_silence) -> None:
+        """It is never stopped, and answers between two iterations only."""
+
+    def settle(self, on_wait: OnWait = wait_in_silence) -> None:
         if self.is_running():
+            on_wait("its trainer saves when it has been asked to", self.settings.answer_s)
             self.ask({"do": "save", "token": f"save {time.time_ns()}"})
 
     def take(self, exchange: Exchange) -> int | None:
@@ -73,7 +77,7 @@ class CooperativeTrainer(ControlledTrainer):
         iteration = answer.get("iteration")
         return iteration if isinstance(iteration, int) else None
 
-    def resume(self) -> None:
+    def resume(self, on_wait: OnWait = wait_in_silence) -> None:
         """It never stopped."""
 
     def progress(self, since_iteration: int) -> Progress | None:

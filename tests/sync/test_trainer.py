@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from sync.errors import SyncError, TrainerError
+from sync.errors import CommandError, SyncError, TrainerError
 from sync.rounds.places import places_of
-from sync.rounds.push import note_given, put_in_place, stage
+from sync.rounds.push import put_in_place, stage
 from sync.trainers.trainer import trainer_of
 from sync.trainers.trainer_contract import Exchange, Trainer, TrainerSettings, read_state
 from sync.trainers.trainer_hook import hook_line, hook_source, install_hook
-from sync.transports.transport import LocalTransport
+from sync.transports.transport import CommandResult, LocalTransport
 from sync.types import Machine, ModelName
 from tests.sync.training import MODEL, QUICK, TrainingMachine, until
 
@@ -130,11 +130,9 @@ def test_dfld_sends_sigint_itself_where_only_the_pid_is_known(gpu1: TrainingMach
 
 def test_a_trainer_that_was_killed_instead_of_interrupted_is_told_as_unsaved(gpu1: TrainingMachine) -> None:
     gpu1.commanded()
-    pid = shlex.quote(str(gpu1.pid_file))
-    gpu1.options = ["--save-every", "1000"]
-    gpu1.commanded()
-    gpu1.machine = replace(gpu1.machine, stop=f"kill -KILL $(cat {pid}); rm {pid}", pid="")
-    os.utime(gpu1.folder / MODEL.file_name("data.dat"), (time.time() - 100,) * 2)
+    pid, data = shlex.quote(str(gpu1.pid_file)), shlex.quote(str(gpu1.folder / MODEL.file_name("data.dat")))
+    killed = f"kill -KILL $(cat {pid}); rm {pid}; touch -d '100 seconds ago' {data}"
+    gpu1.machine = replace(gpu1.machine, stop=killed, pid="")
     gpu1.start()
 
     with pytest.raises(TrainerError, match="ended without saving"):
@@ -143,13 +141,33 @@ def test_a_trainer_that_was_killed_instead_of_interrupted_is_told_as_unsaved(gpu
 
 def test_a_trainer_at_its_goal_needs_no_last_save(gpu1: TrainingMachine) -> None:
     gpu1.write_model(iteration=500, target_iter=500)
-    gpu1.commanded()
-    pid = shlex.quote(str(gpu1.pid_file))
-    gpu1.machine = replace(gpu1.machine, stop=f"kill -KILL $(cat {pid}); rm {pid}", pid="")
-    os.utime(gpu1.folder / MODEL.file_name("data.dat"), (time.time() - 100,) * 2)
     gpu1.options = ["--save-every", "1000"]
+    gpu1.commanded()
+    path = gpu1.folder / MODEL.file_name("data.dat")
+    pid, data = shlex.quote(str(gpu1.pid_file)), shlex.quote(str(path))
+    killed = f"kill -KILL $(cat {pid}); rm {pid}; touch -d '100 seconds ago' {data}"
+    gpu1.machine = replace(gpu1.machine, stop=killed, pid="")
     gpu1.start()
-    control(gpu1).settle()
+
+    def stops_now_that_it_saved() -> bool:
+        os.utime(path)  # the save at its goal, which came after its start
+        try:
+            control(gpu1).settle()
+        except TrainerError as error:
+            return "was started at its target_iter" not in error.message
+        return True
+
+    until(stops_now_that_it_saved, "a trainer that is older than its save")
+    assert not gpu1.runs()
+
+
+def test_a_trainer_that_was_started_at_its_goal_is_never_stopped(gpu1: TrainingMachine) -> None:
+    gpu1.write_model(iteration=500, target_iter=500)
+    gpu1.options = ["--save-every", "1000"]
+    gpu1.commanded().start()
+    with pytest.raises(TrainerError, match="started at its target_iter"):
+        control(gpu1).settle()
+    assert gpu1.runs()
 
 
 def test_a_trainer_that_does_not_stop_is_given_up_with_a_hint(gpu1: TrainingMachine) -> None:
@@ -374,28 +392,106 @@ def test_without_control_files_are_changed_only_while_nothing_trains(gpu1: Train
     assert not trainer.is_running()
 
 
-def test_without_control_and_status_a_model_that_was_just_saved_counts_as_trained(gpu1: TrainingMachine) -> None:
-    trainer = control(gpu1, replace(QUICK, save_period_s=1000))
-    assert trainer.is_running()
-    for path in gpu1.folder.glob("alice*"):
-        os.utime(path, (time.time() - 2000,) * 2)
+def test_without_control_and_status_nothing_is_refused_when_no_process_names_the_model(
+    gpu1: TrainingMachine, tmp_path: Path
+) -> None:
+    trainer = control(gpu1)  # saved a moment ago, and nothing runs
     assert not trainer.is_running()
+    trainer.take(exchange_for(gpu1, new_weights(gpu1, tmp_path / "new")))
 
 
-def test_what_dfld_itself_wrote_does_not_count_as_training(gpu1: TrainingMachine, tmp_path: Path) -> None:
-    transport = LocalTransport(gpu1.machine)
-    files = new_weights(gpu1, tmp_path / "new")
-    staged = stage(transport, gpu1.places, 1, files)
-    put_in_place(transport, gpu1.places, 1, staged, files)
-    note_given(transport, gpu1.places, 1, staged)
-    assert not control(gpu1, replace(QUICK, save_period_s=1000)).is_running()
-
-
-def test_a_forks_lock_file_counts_as_a_running_trainer(gpu1: TrainingMachine) -> None:
+def test_without_control_and_status_a_trainer_that_has_not_saved_yet_is_seen(
+    gpu1: TrainingMachine, tmp_path: Path
+) -> None:
+    exchange = exchange_for(gpu1, new_weights(gpu1, tmp_path / "new"))
     for path in gpu1.folder.glob("alice*"):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    gpu1.options = ["--save-every", "1000"]
+    gpu1.start()
+    stopped = control(gpu1, replace(QUICK, are_stopped=True))  # a word that is wrong does not outweigh a process
+    for trainer in (control(gpu1), stopped):
+        with pytest.raises(TrainerError, match=r"process \d+ .* names the model"):
+            trainer.take(exchange)
+
+
+class NoCommands(LocalTransport):
+    """A machine that gives files only."""
+
+    def run(self, command: str, *, timeout_s: float) -> CommandResult:
+        raise CommandError(f"`{command}` is refused within {timeout_s}", machine=self.machine.name)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_without_any_proof_the_operators_word_is_asked_for_and_enough(
+    gpu1: TrainingMachine, tmp_path: Path, locked: bool
+) -> None:
+    exchange = exchange_for(gpu1, new_weights(gpu1, tmp_path / "new"))
+    if locked:
+        (gpu1.folder / f"{MODEL.prefix}.lock").write_bytes(b"")
+    transport = NoCommands(gpu1.machine)
+    silent = trainer_of(transport, gpu1.places, QUICK, threading.Event())
+    assert silent.is_running(), "it may"
+    with pytest.raises(TrainerError, match="nothing proves that no trainer runs") as error:
+        silent.take(exchange)
+    assert ("lock is there" in error.value.message) == locked
+    assert "status" in error.value.hint
+    assert "--trainers-are-stopped" in error.value.hint
+    trainer_of(transport, gpu1.places, replace(QUICK, are_stopped=True), threading.Event()).take(exchange)
+
+
+# When a trainer may be stopped.
+
+
+def test_a_trainer_that_loads_gets_no_signal_until_it_iterates(gpu1: TrainingMachine) -> None:
+    gpu1.options = ["--hang-at-start"]
+    gpu1.commanded().start()
+    said: list[str] = []
+    with pytest.raises(TrainerError, match="not seen iterating within 1 s"):
+        control(gpu1, replace(QUICK, proof_s=1)).settle(on_wait=lambda what, _limit_s: said.append(what))
+    assert gpu1.runs(), "nothing was stopped"
+    assert "may be loading" in said[0]
+
+
+def test_a_trainer_that_never_iterates_is_not_stopped_whatever_its_data_dat_says(gpu1: TrainingMachine) -> None:
+    """Only what was saved since the start of its process counts, and only what trained beyond it."""
+    gpu1.options = ["--hang-at-start"]
+    gpu1.commanded().start()
+    os.utime(gpu1.folder / MODEL.file_name("data.dat"))  # younger than the process by less than clocks can tell
+    with pytest.raises(TrainerError, match="not seen iterating"):
+        control(gpu1, replace(QUICK, proof_s=1)).settle()
+
+
+def asked_to_stop(gpu1: TrainingMachine, age_s: float = 0.0) -> None:
+    """Leave what a dfld leaves that is killed while it stops a trainer."""
+    note = gpu1.folder / ".dfld" / MODEL.prefix / "stopping.json"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps({"pid": gpu1.pid()}), encoding="utf-8")
+    os.utime(note, (time.time() - age_s,) * 2)
+
+
+def test_a_trainer_whose_stop_was_under_way_is_started_when_it_has_ended(gpu1: TrainingMachine) -> None:
+    gpu1.options = ["--file-delay", "0.4", "--save-every", "1000"]  # a last save of some seconds
+    gpu1.commanded().start()
+    before = gpu1.pid()
+    asked_to_stop(gpu1)
+    os.kill(before, signal.SIGINT)
+    control(gpu1).resume()
+    assert gpu1.runs()
+    assert gpu1.pid() != before, "the next one"
+    assert not (gpu1.folder / ".dfld" / MODEL.prefix / "stopping.json").exists()
+
+
+@pytest.mark.parametrize("age_s", [0.0, 1000.0])
+def test_a_trainer_whose_stop_never_reached_it_trains_on(gpu1: TrainingMachine, age_s: float) -> None:
+    gpu1.options = ["--save-every", "1000" if age_s else "0.4"]
+    gpu1.commanded().start()
+    before = gpu1.pid()
+    asked_to_stop(gpu1, age_s)
+    for path in gpu1.folder.glob("alice*") if age_s else ():
         os.utime(path, (time.time() - 2000,) * 2)
-    (gpu1.folder / f"{MODEL.prefix}.lock").write_bytes(b"")
-    assert control(gpu1).is_running()
+    control(gpu1).resume()
+    assert gpu1.pid() == before
+    assert gpu1.runs()
 
 
 def test_data_dat_is_read_without_its_pictures(gpu1: TrainingMachine) -> None:

@@ -1,0 +1,381 @@
+"""Which processes of a machine may be a model's trainer, and whether the list proves that none is one.
+
+One question to the machine returns its processes (number, parent, user, age, command line, working directory), its
+mounts and what it shares with other hosts; everything after that is judged here, pure. Open files are not asked for:
+DeepFaceLab keeps none open between two saves, so they prove nothing.
+
+The question must not name the model's folder in any program that counts, or the list would show the question itself:
+only the shell names it, and shells are passed over.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import shlex
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from posixpath import basename, normpath
+
+from sync.rounds.places import RemotePlaces
+from sync.transports.remote_command import RunsLines, run_command
+
+MOST_LIST_BYTES = 16 * 2**20
+"""Unpacked; 10 000 processes with long command lines are about 3 MiB."""
+BEGIN, FOLDERS, MOUNTS, SHARES, END = (f"dfld-{word}" for word in ("processes", "folders", "mounts", "shares", "end"))
+POSIX_QUESTION = (
+    "LC_ALL=C; export LC_ALL; cd -- {folder} 2>/dev/null && here=$(pwd -P) && cd / ; { "
+    f'echo {BEGIN}; uname -s; id -u; printf "%s\\n" "$here"; '
+    "ps -eww -o pid= -o ppid= -o uid= -o etime= -o args= 2>/dev/null"
+    " || ps -axww -o pid= -o ppid= -o uid= -o etime= -o args=; "
+    f"echo {FOLDERS}; ls -ld /proc/[0-9]*/cwd 2>/dev/null; "
+    f"echo {MOUNTS}; cat /proc/self/mounts 2>/dev/null || mount; "
+    f"echo {SHARES}; cat /var/lib/nfs/etab /etc/exports /etc/samba/smb.conf 2>/dev/null; echo {END}; "
+    "} | gzip -c | base64"
+)
+"""`{folder}` is the quoted model folder: its real path is what processes name. Packed, since of a command's output only
+the end is kept; what was cut off does not unpack."""
+WINDOWS_QUESTION = (
+    "$ProgressPreference='SilentlyContinue';$n=Get-Date;"
+    f"$l=@('{BEGIN}','Windows','0','')+@(Get-CimInstance Win32_Process|%{{"
+    "$c=$_.CommandLine;if(-not $c){$c=$_.Name};"
+    "$f=if($_.CommandLine){'+'}else{'?'};"
+    "'{0} {1} {2} {3} {4}' -f $_.ProcessId,$_.ParentProcessId,$f,[int](($n-$_.CreationDate).TotalSeconds),"
+    "($c -replace '[\\r\\n]',' ')})"
+    f"+@('{FOLDERS}','{MOUNTS}')+@(Get-CimInstance Win32_LogicalDisk -Filter 'DriveType=4'|%{{$_.DeviceID}})"
+    f"+@('{SHARES}')+@(Get-CimInstance Win32_Share|%{{$_.Name+'|'+$_.Path}})+@('{END}');"
+    "$b=[Text.Encoding]::UTF8.GetBytes($l -join [char]10);$m=New-Object IO.MemoryStream;"
+    "$g=New-Object IO.Compression.GZipStream($m,[IO.Compression.CompressionMode]::Compress);"
+    "$g.Write($b,0,$b.Length);$g.Close();[Convert]::ToBase64String($m.ToArray())"
+)
+PASSIVE = frozenset(
+    (
+        *("sh", "bash", "dash", "ash", "zsh", "fish", "csh", "tcsh", "ksh", "cmd", "powershell", "pwsh", "conhost"),
+        *(
+            "login",
+            "su",
+            "sudo",
+            "sshd",
+            "sshd-session",
+            "ssh",
+            "scp",
+            "sftp",
+            "sftp-server",
+            "rsync",
+            "tmux",
+            "screen",
+        ),
+        *("script", "tail", "less", "more", "cat", "vi", "vim", "nvim", "nano", "emacs", "ls", "find", "du", "tree"),
+        *("grep", "sed", "awk", "sort", "gzip", "base64", "ps", "top", "htop", "watch", "mc", "systemd", "systemctl"),
+        *("journalctl", "smbd", "nfsd", "explorer", "openconsole", "windowsterminal", "notepad", "notepad++", "code"),
+    )
+)
+"""Programs that train nothing, whatever folder they stand in or name: shells, editors, file tools, SSH. A shell that
+started a trainer has it as a child, which is in the list itself."""
+LOCAL_FUSE = frozenset(
+    ("fuseblk", "fuse.mergerfs", "fuse.ntfs-3g", "fuse.ntfs", "fuse.exfat", "fuse.lxcfs", "fuse.fuse-overlayfs")
+)
+NETWORK_KINDS = frozenset(
+    (
+        *(
+            "nfs",
+            "nfs4",
+            "cifs",
+            "smb3",
+            "smbfs",
+            "smb",
+            "9p",
+            "virtiofs",
+            "afs",
+            "afpfs",
+            "ceph",
+            "glusterfs",
+            "lustre",
+        ),
+        *("beegfs", "gpfs", "ocfs2", "gfs2", "vboxsf", "prl_fs", "drvfs", "webdav", "davfs", "ncpfs", "coda"),
+    )
+)
+"""Kinds of mounts whose files another host may write: a list of this machine's processes does not show that host's."""
+HOMES = re.compile(r"(/home/[^/]+|/root|/Users/[^/]+|[a-z]:/users/[^/]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of a machine."""
+
+    number: int
+    parent: int
+    age_s: int
+    command: str
+    folder: str | None
+    """Its working directory; None where the machine does not say."""
+    is_readable: bool = True
+    """Whether its command line is known."""
+
+    @property
+    def program(self) -> str:
+        """The name of its program, in small letters and without folder and `.exe`."""
+        first = self.command.replace("\\", "/").split(" ")[0].strip("\"'").rstrip(":").removeprefix("-")
+        return basename(first).lower().removesuffix(".exe")
+
+
+@dataclass(frozen=True)
+class ProcessList:
+    """What a machine answered."""
+
+    processes: tuple[Process, ...]
+    real_folder: str
+    """The model folder with links resolved; empty where unknown."""
+    is_windows: bool
+    gap: str
+    """Why processes of others may be missing; empty when the list is whole."""
+    mounts: tuple[tuple[str, str], ...]
+    """(mount point, kind)."""
+    shares: tuple[str, ...]
+    """Folders that this machine offers to other hosts now."""
+
+
+def list_processes(there: RunsLines, places: RemotePlaces, *, timeout_s: float) -> ProcessList:
+    """Ask a machine for its processes. Raise TransportError when it cannot be asked, ValueError for no whole answer."""
+    if is_windows_path(places.model_dir):
+        encoded = base64.b64encode(WINDOWS_QUESTION.encode("utf-16-le")).decode()
+        command = f"powershell -NoProfile -NonInteractive -EncodedCommand {encoded}"
+    else:
+        command = POSIX_QUESTION.replace("{folder}", shlex.quote(places.model_dir))
+    result = run_command(there, command, timeout_s=timeout_s)
+    return parse_answer(result.output)
+
+
+def is_windows_path(path: str) -> bool:
+    """Whether a path begins with a drive, or names another host's share: `C:/x`, `//nas/x`."""
+    return re.match(r"[A-Za-z]:/|//", path) is not None
+
+
+def parse_answer(output: str) -> ProcessList:
+    """Unpack and read a machine's answer. Raise ValueError for anything but one whole answer."""
+    sections = _sections(_unpacked(output))
+    system, user, real_folder, *rows = sections[BEGIN] + [""] * (3 - len(sections[BEGIN]))
+    is_windows = system == "Windows"
+    folders = dict(_folders(sections[FOLDERS]))
+    processes = tuple(_processes(rows, folders, is_windows=is_windows))
+    if not processes:
+        raise ValueError("the list of processes is empty")
+    if is_windows:
+        mounts = tuple((f"{line.strip().lower()}/", "smb") for line in sections[MOUNTS] if line.strip())
+        shares = tuple(
+            path for name, _, path in (line.partition("|") for line in sections[SHARES]) if path and name[-1:] != "$"
+        )
+    else:
+        mounts = tuple(_mounts(sections[MOUNTS]))
+        shares = tuple(_shares(sections[SHARES], processes))
+    gap = ""
+    if not is_windows and user != "0":
+        hidden = any(point == "/proc" and "hidepid" in line for point, line in _proc_options(sections[MOUNTS]))
+        if hidden or not any(process.number == 1 for process in processes):
+            gap = "it hides the processes of other users (hidepid)"
+    return ProcessList(processes, real_folder, is_windows, gap, mounts, shares)
+
+
+def trainers_among(
+    listing: ProcessList, places: RemotePlaces, *, but: frozenset[int] = frozenset()
+) -> tuple[Process, ...]:
+    """Return the processes that may train the model: their command line or working directory names it or its workspace.
+
+    `but`: numbers of processes that are dfld's own.
+    """
+    return tuple(
+        process
+        for process in listing.processes
+        if process.number not in but and process.program not in PASSIVE and _names_model(process, listing, places)
+    )
+
+
+def why_no_proof(listing: ProcessList, places: RemotePlaces) -> str:
+    """Return why a list that shows no trainer does not prove that there is none; empty when it does."""
+    folder = _plain(listing.real_folder or places.model_dir, listing)
+    if folder.startswith("//"):
+        return f"{places.model_dir} lies on another host, whose trainers this list does not show"
+    kind = _kind_at(listing, folder)
+    if kind in NETWORK_KINDS or (kind.startswith("fuse") and kind not in LOCAL_FUSE):
+        return f"{places.model_dir} lies on a network disk ({kind}): a trainer on another host is not in this list"
+    for share in listing.shares:
+        shared = _plain(share, listing)
+        if _is_within(folder, shared) or _is_within(shared, folder):
+            return f"{share} is shared with other hosts: a trainer on one of them is not in this list"
+    if listing.gap:
+        return listing.gap
+    for process in listing.processes:
+        if not process.is_readable and process.program.startswith(("python", "pythonw")):
+            return f"the command line of process {process.number} ({process.program}) of another user cannot be read"
+        if process.folder is None and not listing.is_windows and _may_train_somewhere(process):
+            return f"the working directory of process {process.number} ({process.command[:60]!r}) cannot be read"
+    return ""
+
+
+def youngest_age_s(listing: ProcessList, numbers: frozenset[int]) -> int | None:
+    """Return the age of the youngest of these processes and all that they started; None for none.
+
+    A script that starts its trainer again after each end is old, its child is not.
+    """
+    family = set(numbers)
+    grown = True
+    while grown:
+        children = {process.number for process in listing.processes if process.parent in family} - family
+        family |= children
+        grown = bool(children)
+    ages = [process.age_s for process in listing.processes if process.number in family]
+    return min(ages, default=None)
+
+
+# What the question returned.
+
+
+def _unpacked(output: str) -> str:
+    packed = "".join(output.split())
+    try:
+        plain = base64.b64decode(packed, validate=True)
+        unpack = zlib.decompressobj(wbits=31)
+        content = unpack.decompress(plain, MOST_LIST_BYTES)
+    except (binascii.Error, zlib.error) as error:
+        raise ValueError(f"the list of processes cannot be read ({error})") from error
+    if not unpack.eof:
+        raise ValueError("the list of processes is cut off")
+    return content.decode("utf-8", "replace")
+
+
+def _sections(text: str) -> dict[str, list[str]]:
+    lines = text.replace("\r\n", "\n").split("\n")
+    try:
+        places = [lines.index(title) for title in (BEGIN, FOLDERS, MOUNTS, SHARES, END)]
+    except ValueError as error:
+        raise ValueError("the list of processes has not all its parts") from error
+    titles = (BEGIN, FOLDERS, MOUNTS, SHARES)
+    return {
+        title: lines[at + 1 : places[index + 1]] for index, (title, at) in enumerate(zip(titles, places, strict=False))
+    }
+
+
+def _folders(lines: list[str]) -> Iterator[tuple[int, str]]:
+    for line in lines:
+        found = re.search(r" /proc/([0-9]+)/cwd -> (.*)$", line)
+        if found:
+            yield int(found[1]), found[2]
+
+
+def _processes(lines: list[str], folders: dict[int, str], *, is_windows: bool) -> Iterator[Process]:
+    for line in lines:
+        found = re.match(r"\s*([0-9]+)\s+([0-9]+)\s+(\S+)\s+([0-9:-]+)\s(.*)$", line)
+        if found is None:
+            continue
+        number = int(found[1])
+        age_s = abs(int(found[4])) if is_windows else _elapsed_s(found[4])
+        yield Process(number, int(found[2]), age_s, found[5].strip(), folders.get(number), found[3] != "?")
+
+
+def _elapsed_s(text: str) -> int:
+    """Return seconds for `[[dd-]hh:]mm:ss`."""
+    days, _, clock = text.rpartition("-")
+    seconds = 0
+    for part in clock.split(":"):
+        seconds = seconds * 60 + int(part or 0)
+    return int(days or 0) * 86_400 + seconds
+
+
+def _mounts(lines: list[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        words = line.split(" ")
+        bsd = re.match(r".* on (.*) \(([^,)]*)", line)
+        if bsd:
+            yield bsd[1], bsd[2]
+        elif len(words) >= 3:
+            yield re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), words[1]), words[2]
+
+
+def _proc_options(lines: list[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        words = line.split(" ")
+        if len(words) >= 4:
+            yield words[1], re.sub(r"hidepid=(0|off)\b", "", words[3])
+
+
+def _shares(lines: list[str], processes: tuple[Process, ...]) -> Iterator[str]:
+    """Folders in the servers' own files, as far as the server runs."""
+    programs = {process.program.strip("[]") for process in processes}
+    for line in lines:
+        plain = line.strip()
+        path = re.match(r"path\s*=\s*(/.*)$", plain)
+        if path and "smbd" in programs:
+            yield path[1].strip()
+        export = re.match(r'"(/[^"]*)"|(/\S*)', plain)
+        if export and "nfsd" in programs:
+            yield (export[1] or export[2]).replace("\\040", " ")
+
+
+# What it means.
+
+
+def _plain(path: str, listing: ProcessList) -> str:
+    plain = path.replace("\\", "/") if listing.is_windows else path
+    plain = plain if plain.startswith("//") else normpath(plain)
+    return plain.lower() if listing.is_windows else plain
+
+
+def _needles(listing: ProcessList, places: RemotePlaces) -> list[str]:
+    """The model folder, and the workspace around a folder that is named as DeepFaceLab names it."""
+    found: list[str] = []
+    for folder in {places.model_dir, listing.real_folder} - {""}:
+        plain = _plain(folder, listing)
+        workspace, _, last = plain.rpartition("/")
+        found.append(plain)
+        if (
+            last == "model"
+            and workspace.count("/") >= 1
+            and HOMES.fullmatch(workspace) is None
+            and workspace[1:] != ":"
+        ):
+            found.append(workspace)
+    return found
+
+
+def _names_model(process: Process, listing: ProcessList, places: RemotePlaces) -> bool:
+    command = process.command.replace("\\", "/").lower() if listing.is_windows else process.command
+    folder = _plain(process.folder, listing) if process.folder else ""
+    for needle in _needles(listing, places):
+        if re.search(rf"(?<![\w./-]){re.escape(needle)}(?![\w.-])", command):
+            return True
+        if folder and _is_within(folder, needle):
+            return True
+        if folder and any(_is_within(normpath(f"{folder}/{word}"), needle) for word in _relative_words(command)):
+            return True
+    name = places.model.name.lower() if listing.is_windows else places.model.name
+    names_it = re.search(rf"--force-model-name[ =][\"']?{re.escape(name)}[\"']?(?![\w.-])", command)
+    return bool(names_it) and re.search(r"--model-dir[ =][\"']?(/|[a-z]:/)", command) is None
+
+
+def _relative_words(command: str) -> Iterator[str]:
+    for word in command.split(" ")[1:]:
+        plain = word.rpartition("=")[2].strip("\"'")
+        if "/" in plain and not plain.startswith("/"):
+            yield plain
+
+
+def _may_train_somewhere(process: Process) -> bool:
+    """Whether it looks like a trainer whose folders are named from a working directory that is not known."""
+    words = process.command.split(" ")
+    return (
+        process.program.startswith("python")
+        and "train" in words
+        and "--model-dir" in process.command
+        and not (re.search(r"--model-dir[ =][\"']?/", process.command))
+    )
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _kind_at(listing: ProcessList, folder: str) -> str:
+    found = [(point, kind) for point, kind in listing.mounts if _is_within(folder, point)]
+    return max(found, key=lambda one: len(one[0]))[1] if found else ""
