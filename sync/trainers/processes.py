@@ -342,6 +342,12 @@ def _needles(listing: ProcessList, places: RemotePlaces) -> list[str]:
 def _names_model(process: Process, listing: ProcessList, places: RemotePlaces) -> bool:
     command = process.command.replace("\\", "/").lower() if listing.is_windows else process.command
     folder = _plain(process.folder, listing) if process.folder else ""
+    name = places.model.name.lower() if listing.is_windows else places.model.name
+    if "--force-model-name" in command:
+        if re.search(rf"--force-model-name[ =][\"']?{re.escape(name)}[\"']?(?= -|$)", command) is None:
+            return False  # another model, perhaps of the same workspace
+        if re.search(r"--model-dir[ =][\"']?(/|[a-z]:/)", command) is None:
+            return True
     for needle in _needles(listing, places):
         if re.search(rf"(?<![\w./-]){re.escape(needle)}(?![\w.-])", command):
             return True
@@ -349,9 +355,7 @@ def _names_model(process: Process, listing: ProcessList, places: RemotePlaces) -
             return True
         if folder and any(_is_within(normpath(f"{folder}/{word}"), needle) for word in _relative_words(command)):
             return True
-    name = places.model.name.lower() if listing.is_windows else places.model.name
-    names_it = re.search(rf"--force-model-name[ =][\"']?{re.escape(name)}[\"']?(?![\w.-])", command)
-    return bool(names_it) and re.search(r"--model-dir[ =][\"']?(/|[a-z]:/)", command) is None
+    return False
 
 
 def _relative_words(command: str) -> Iterator[str]:
