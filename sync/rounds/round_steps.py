@@ -468,13 +468,17 @@ def as_failure(error: Exception, machine: str) -> DfldError:
     if isinstance(error, DfldError):
         return error
     if isinstance(error, OSError) and error.errno in OWN_FAULTS:
+        return ComputerError(words_of(error), hint="free space on this computer")
+    return SyncError(f"machine {machine}: {words_of(error)}")
+
+
+def words_of(error: BaseException) -> str:
+    """Return an exception as words; one that nobody foresaw as its type, its text, and the line that raised it."""
+    if isinstance(error, DfldError):
+        return error.message
+    if isinstance(error, OSError) and error.errno in OWN_FAULTS:
         where = f" ({error.filename})" if error.filename else ""
-        return ComputerError(f"this computer: {error.strerror}{where}", hint="free space on this computer")
-    return SyncError(f"machine {machine}: {describe(error)}")
-
-
-def describe(error: BaseException) -> str:
-    """Return an exception that nobody foresaw as words: type, text, and the line that raised it."""
+        return f"this computer: {error.strerror}{where}"
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from core.errors import DfldError
 from sync.averaging.average_model import AveragedFile, ModelAverage, ModelPlan, average_model
-from sync.errors import ComputerError, DisagreementError, RoundError, SyncError
+from sync.errors import DisagreementError, RoundError, SyncError
 from sync.rounds.accept import (
     Candidates,
     check_candidates,
@@ -34,7 +34,7 @@ from sync.rounds.journal import FileJournal, Journal
 from sync.rounds.places import is_optimizer
 from sync.rounds.round_report import OUTCOMES, told
 from sync.rounds.round_settings import SyncSettings
-from sync.rounds.round_steps import NewWeights, OnProgress, RoundTools, RoundWork, as_failure, describe
+from sync.rounds.round_steps import NewWeights, OnProgress, RoundTools, RoundWork, words_of
 from sync.rounds.standing import Kind, RoundRecord, Standing, replay, stand
 from sync.rounds.store import Store, sha256_of
 from sync.trainers.proof import is_bad_for_most
@@ -204,10 +204,7 @@ class Rounds:
         """Return outcome and reason of a round that ended before its decision."""
         if isinstance(error, RoundError) and not self.stop.is_set():
             return "held", error.message
-        if isinstance(error, DfldError):
-            return "aborted", error.message
-        failure = as_failure(error, "") if isinstance(error, OSError) else None
-        return "aborted", failure.message if isinstance(failure, ComputerError) else describe(error)
+        return "aborted", words_of(error)
 
     def _heed_stop(self) -> None:
         """Before the decision a round can still be given up at once. Raise SyncError when dfld is told to stop."""
@@ -225,7 +222,7 @@ class Rounds:
             return
         try:
             self._close(work)
-        except (OSError, SyncError) as error:
+        except Exception as error:
             raise self._not_closed(work, error) from error
         if work.journal_error:
             raise self._not_closed(work, work.journal_error)
@@ -245,9 +242,9 @@ class Rounds:
         self.store.prune(self.settings.keep_rounds, needed={self.standing().newest})
 
     def _not_closed(self, work: RoundWork, error: Exception) -> RoundError:
-        told_by = error.message if isinstance(error, DfldError) else as_failure(error, "").message
+        why = words_of(error)
         return RoundError(
-            f"round {work.number} is on the machines and they train, but it could not be closed here: {told_by}",
+            f"round {work.number} is on the machines and they train, but it could not be closed here: {why}",
             hint="the next call goes on with it",
         )
 
@@ -290,7 +287,7 @@ class Rounds:
                 else:
                     work.give_up("aborted", "dfld ended before the decision")
             except Exception as error:
-                left |= dict.fromkeys(record.machines, as_failure(error, f"of round {record.number}").message)
+                left |= dict.fromkeys(record.machines, f"round {record.number}: {words_of(error)}")
             left |= {name: record.unfinished.get(name, f"it owes round {record.number}") for name in record.owing}
         return left
 

@@ -114,8 +114,24 @@ def test_a_machine_that_no_sync_names_is_warned_of(machine: MachineConfig) -> No
 
 
 def test_a_machine_that_is_a_folder_here_needs_no_ssh(server: SshMachine) -> None:
-    local = MachineConfig(name="gpu1", address="here", model_dir=str(server.model_dir), transfer="local")
+    local = MachineConfig(
+        name="gpu1", address="here", model_dir=str(server.model_dir), transfer="local", status="false"
+    )
     assert {one.verdict for one in told(local)} == {"ok"}
+
+
+def test_without_control_and_status_the_process_list_speaks_and_status_is_asked_for(machine: MachineConfig) -> None:
+    alone = replace(machine, control="none", status="", stop="", start="")
+    (asked,) = [one for one in told(alone) if one.verdict == "warning"]
+    assert "its process list says that no trainer runs" in asked.sentence
+    assert "status" in asked.remedy
+    trainer = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", "--model-dir", machine.model_dir]
+    with subprocess.Popen(trainer, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        (asked,) = [one for one in told(alone) if one.verdict == "warning"]
+        process.kill()
+    assert f"a trainer runs (process {process.pid}" in asked.sentence
 
 
 def test_machines_are_told_in_the_order_of_the_configuration(machine: MachineConfig) -> None:

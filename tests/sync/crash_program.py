@@ -11,6 +11,8 @@ import os
 import pickle
 import signal
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +21,10 @@ import paramiko  # noqa: F401  sync.ssh imports it when it connects first; here 
 from sync.rounds.journal import Entry, FileJournal
 from sync.rounds.round_settings import SyncSettings
 from sync.rounds.rounds import Rounds
+from sync.trainers import trainer_command
 from sync.transports.ssh_files import SshTransport
 from sync.transports.ssh_openssh import find_ssh
-from sync.transports.transport import LocalTransport, Transport
+from sync.transports.transport import CommandResult, LocalTransport, Transport
 from sync.types import Machine
 
 
@@ -31,11 +34,14 @@ class CrashCase:
 
     settings: SyncSettings
     step: str
-    """A step of the journal; or `rename`: at the `nth` file that is put in place on the machine."""
+    """A step of the journal; `rename`: at the `nth` file that is put in place on the machine; `stop`, `start`: in the
+    command that stops or starts its trainer."""
     machine: str
     when: str
-    """before or after the line is on disk, or the rename is done."""
+    """before or after the line is on disk, the rename is done, or the command has ended; `during`: while it runs."""
     nth: int = 1
+    mark: str = ""
+    """File that the command makes when it has begun."""
 
 
 def die() -> None:
@@ -81,9 +87,33 @@ def connect_dying(case: CrashCase):  # type: ignore[no-untyped-def]
     return connect
 
 
+def die_in_a_command(case: CrashCase) -> None:
+    """Let this process die before, in or after the command that stops or starts the machine's trainer."""
+    plain = trainer_command.run_command
+
+    def run_command(transport: Transport, command: str, *, timeout_s: float) -> CommandResult:
+        machine = transport.machine
+        if machine.name != case.machine or command != {"stop": machine.stop, "start": machine.start}[case.step]:
+            return plain(transport, command, timeout_s=timeout_s)
+        if case.when == "before":
+            die()
+        if case.when == "during":
+            threading.Thread(target=plain, args=(transport, command), kwargs={"timeout_s": timeout_s}).start()
+            while not Path(case.mark).exists():
+                time.sleep(0.001)
+            die()
+        plain(transport, command, timeout_s=timeout_s)
+        die()
+        raise AssertionError
+
+    trainer_command.run_command = run_command
+
+
 def run_round(path: Path) -> None:
     """Do one round as told; what it says, if it lives, goes to a file beside `path`."""
     told: CrashCase = pickle.loads(path.read_bytes())
+    if told.step in ("stop", "start"):
+        die_in_a_command(told)
     rounds = Rounds(
         told.settings,
         connect=connect_dying(told),

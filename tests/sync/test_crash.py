@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ import pytest
 from sync.rounds.rounds import Rounds
 from tests.sync.crash_program import CrashCase
 from tests.sync.fleet import Fleet, make_fleet, weights_value
-from tests.sync.sshd import SshMachine
 from tests.sync.test_rounds_ssh import history, lay_out, loaded_sets, put_under_control, start_all
 from tests.sync.training import MODEL
 
@@ -109,13 +109,30 @@ def test_killed_at_a_rename(resting: Fleet, killer: Killer, tmp_path: Path, mach
     check_all_or_nothing(resting, killer, CrashCase(resting.settings(), "rename", machine, when, nth), tmp_path)
 
 
-# Real sshd and trainers that run: what they read when they start is what counts.
+# Trainers that run: what they read when they start is what counts. Local machines at every point, real sshd at some.
+
+ALL_OVER_SSH = os.environ.get("DFLD_KILL_POINTS") == "all"
+OVER_SSH = POINTS if ALL_OVER_SSH else [("settling", "gpu2"), ("staged", "gpu2"), ("decided", ""), ("swapped", "gpu2")]
+WAYS = ("command local", "command auto", "cooperative auto")
+WAYS_AND_POINTS = [(way, *point) for way in WAYS for point in (POINTS if way == "command local" else OVER_SSH)]
+IN_COMMANDS = [
+    (way, step, when)
+    for way in WAYS[:2]
+    for step in ("stop", "start")
+    for when in ("before", "during", "after")
+    if when == "during" or ALL_OVER_SSH or way == "command local"
+]
 
 
-@pytest.fixture(scope="module", params=["command", "cooperative"])
-def training(request: pytest.FixtureRequest, ssh_machines: list[SshMachine], memory_folder: Path) -> Iterator[Fleet]:
-    made = lay_out(ssh_machines, memory_folder / f"training {request.param}", "auto")
-    put_under_control(made, request.param)
+@pytest.fixture(scope="module")
+def training(request: pytest.FixtureRequest, memory_folder: Path) -> Iterator[Fleet]:
+    control, transfer = request.param.split()
+    if transfer == "local":
+        made = make_fleet(memory_folder / "training local")
+    else:
+        machines = request.getfixturevalue("ssh_machines")
+        made = lay_out(machines, memory_folder / f"training {request.param}", transfer)
+    put_under_control(made, control)
     start_all(made)
     rounds = Rounds(made.settings())
     begun = rounds.start_from("gpu1")
@@ -126,22 +143,46 @@ def training(request: pytest.FixtureRequest, ssh_machines: list[SshMachine], mem
         one.kill()
 
 
-@pytest.mark.parametrize(("step", "machine"), POINTS)
-def test_killed_while_trainers_run(training: Fleet, killer: Killer, tmp_path: Path, step: str, machine: str) -> None:
-    killer.run_and_die(CrashCase(training.settings(), step, machine, "after"), tmp_path)
+def check_first_call_after_a_kill(fleet: Fleet) -> None:
+    """The first call finishes or gives up the round that was killed, starts every trainer, and does its own round."""
+    rounds = Rounds(fleet.settings())
+    killed = rounds.records()[-1].number
 
-    rounds = Rounds(training.settings())
-    assert rounds.recover() == {}
-    record = rounds.records()[-1]
-    for one in training.machines:
+    done = rounds.average()
+
+    assert done.outcome == "averaged", (done.reason, dict(done.excluded), dict(done.fenced))
+    assert done.number > killed
+    assert done.receivers == ("gpu1", "gpu2", "gpu3")
+    record = next(record for record in rounds.records() if record.number == killed)
+    for one in fleet.machines:
         assert one.runs(), f"{one.machine.name} trains again"
         staged = {part: file.sha256 for part, file in record.staged.get(one.machine.name, {}).items()}
-        if record.decided:
-            assert loaded_sets(one)[-1] == staged
-        else:
-            assert staged not in loaded_sets(one)
+        assert (staged in loaded_sets(one)) == record.decided, "all or nothing"
         check_no_mixed_set(rounds, one)
+        assert not (one.folder / ".dfld" / MODEL.prefix / "stopping.json").exists()
     rounds.close()
+
+
+@pytest.mark.parametrize(("training", "step", "machine"), WAYS_AND_POINTS, indirect=["training"])
+def test_killed_while_trainers_run(training: Fleet, killer: Killer, tmp_path: Path, step: str, machine: str) -> None:
+    killer.run_and_die(CrashCase(training.settings(), step, machine, "after"), tmp_path)
+    check_first_call_after_a_kill(training)
+
+
+@pytest.mark.parametrize(("training", "step", "when"), IN_COMMANDS, indirect=["training"])
+def test_killed_in_the_command_that_stops_or_starts_a_trainer(
+    training: Fleet, killer: Killer, tmp_path: Path, step: str, when: str
+) -> None:
+    two = training["gpu2"]
+    plain, mark = two.machine, tmp_path / "mark"
+    begins = f"touch {shlex.quote(str(mark))}; "
+    changed = {"stop": begins + plain.stop} if step == "stop" else {"start": begins + plain.start}
+    two.machine = replace(plain, **changed)
+    try:
+        killer.run_and_die(CrashCase(training.settings(), step, "gpu2", when, mark=str(mark)), tmp_path)
+        check_first_call_after_a_kill(training)
+    finally:
+        two.machine = plain
 
 
 def check_no_mixed_set(rounds: Rounds, one) -> None:  # type: ignore[no-untyped-def]
@@ -155,6 +196,7 @@ def check_no_mixed_set(rounds: Rounds, one) -> None:  # type: ignore[no-untyped-
     assert all(loaded in whole or loaded == first for loaded in later)
 
 
+@pytest.mark.parametrize("training", WAYS[:1], indirect=True)
 def test_the_set_that_tells_a_mixture_apart_from_a_whole_one_can_fail(training: Fleet) -> None:
     one = training.machines[0]
     path = one.folder.parent / "history.jsonl"
