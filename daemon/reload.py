@@ -11,6 +11,7 @@ def needs_restart(old: Config, new: Config) -> list[str]:
         "service.state_dir": (old.service.state_dir, new.service.state_dir),
         "service.log_format": (old.service.log_format, new.service.log_format),
         "http.listen": (old.http.listen, new.http.listen),
+        "http.hosts": (old.http.hosts, new.http.hosts),
     }
     return [f"{key} (now {before}, wanted {after})" for key, (before, after) in pairs.items() if before != after]
 

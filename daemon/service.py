@@ -126,7 +126,9 @@ class Service:
         self._declare()
         address = self.config.http.address
         if address is not None:
-            self._http = HttpServer(*address, make_application(self.registry, self.health.live, self.health.ready))
+            hosts = (*self.config.http.hosts, address[0])
+            application = make_application(self.registry, self.health.live, self.health.ready, hosts=hosts)
+            self._http = HttpServer(*address, application)
         self.inboxes.configure(self.config)
         self._fit_slots()
         self._control = ControlServer(self.config.service.state_dir, Answers(self))

@@ -44,6 +44,10 @@ class HttpConfig:
     listen: Listen = "127.0.0.1:9770"
     """Address of /metrics, /livez and /readyz; port 0 = any free one, "" = off."""
 
+    hosts: tuple[Line, ...] = ()
+    """Names, beside localhost and this machine's own, by which it may be asked over HTTP (its address always may);
+    requests to other names are refused, so that no web page can read it through a browser."""
+
     @property
     def address(self) -> tuple[str, int] | None:
         """Host and port; None when HTTP is off."""

@@ -6,23 +6,31 @@
 
 Own application, since prometheus_client's server answers any path with 200. There is no password, so there is
 nothing to change here and no path or file name to read; keep it on loopback. Threads: one that accepts, one for
-each of at most MAX_CONNECTIONS; a slow or silent client is cut off and cannot keep the others waiting.
+each of at most MAX_CONNECTIONS whose requests are awaited (a newcomer takes the place of the slowest), and one for each
+of at most MAX_ANSWERS that are made; beyond them only /livez is answered.
+
+A page in a browser on this machine could read everything by DNS rebinding: its name resolves to 127.0.0.1, but the
+browser goes on sending that name as Host. So a Host that is a name must be one of ours.
 """
 
 from __future__ import annotations
 
+import io
+import ipaddress
 import logging
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from core.text import escaped
 from daemon.errors import ServiceError
 
 Environ = dict[str, Any]
@@ -31,10 +39,15 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 MAX_CONNECTIONS = 16
 """Prometheus and a few probes; more than that is a mistake or an attack."""
-READ_TIMEOUT_S = 5.0
-"""For each read; a scraper on loopback sends its request at once."""
+MAX_ANSWERS = 16
+"""So many answers are made at once; /livez is never counted."""
+MAX_THREADS = 64
+HEAD_S = 5.0
+"""For a whole request; a scraper on loopback sends it at once."""
+HEAD_BYTES_MAX = 16 << 10
+TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 REQUEST_DEADLINE_S = 15.0
-"""For a whole request, so that a byte every few seconds does not hold a thread; Prometheus gives up after 10 s."""
+"""For request and answer; Prometheus gives up after 10 s."""
 METHODS = ("GET", "HEAD")
 
 log = logging.getLogger(__name__)
@@ -53,9 +66,16 @@ class Check:
 Checks = Callable[[], Sequence[Check]]
 
 
-def make_application(registry: CollectorRegistry, live: Checks, ready: Checks) -> Application:
-    """Given where to ask, return the WSGI application of all three paths. The checks run in a server thread."""
+def make_application(
+    registry: CollectorRegistry, live: Checks, ready: Checks, *, hosts: Collection[str] = ()
+) -> Application:
+    """Given where to ask, return the WSGI application of all three paths. The checks run in a server thread.
+
+    `hosts`: names beside those of this machine by which it may be asked.
+    """
     metrics_app: Application = make_wsgi_app(registry)
+    names = {"localhost", socket.gethostname().lower(), *(host.lower() for host in hosts)}
+    answers = threading.BoundedSemaphore(MAX_ANSWERS)
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD", "")
@@ -64,16 +84,53 @@ def make_application(registry: CollectorRegistry, live: Checks, ready: Checks) -
         if method not in METHODS:
             allow = [("Allow", ", ".join(METHODS))]
             return _answer(environ, start_response, "405 Method Not Allowed", "only GET and HEAD\n", allow)
+        own = is_own_host(environ.get("HTTP_HOST", ""), names)
+        if path == "/livez":  # always; strangers get the one word
+            plain = environ if own else {**environ, "QUERY_STRING": ""}
+            return guarded(environ, start_response, lambda: _health(plain, start_response, live))
+        if not own:
+            text = "this name is not one of this service; [http] hosts in its configuration may name more\n"
+            return _answer(environ, start_response, "421 Misdirected Request", text)
+        if not answers.acquire(blocking=False):
+            return _answer(environ, start_response, "503 Service Unavailable", "busy\n", [("Retry-After", "5")])
         try:
-            if path == "/metrics":
-                body = b"".join(metrics_app({**environ, "REQUEST_METHOD": "GET"}, start_response))
-                return [] if method == "HEAD" else [body]
-            return _health(environ, start_response, live if path == "/livez" else ready)
+            if path == "/readyz":
+                return guarded(environ, start_response, lambda: _health(environ, start_response, ready))
+            return guarded(environ, start_response, lambda: scrape(environ, start_response))
+        finally:
+            answers.release()
+
+    def scrape(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        body = b"".join(metrics_app({**environ, "REQUEST_METHOD": "GET"}, start_response))
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def guarded(
+        environ: Environ, start_response: StartResponse, answer: Callable[[], Iterable[bytes]]
+    ) -> Iterable[bytes]:
+        try:
+            return answer()
         except Exception:  # a request must get an answer, whatever a check or collector raised
-            log.exception("answering an HTTP request failed", extra={"fields": {"path": path}})
+            log.exception("answering an HTTP request failed", extra={"fields": {"path": environ.get("PATH_INFO")}})
             return _answer(environ, start_response, "500 Internal Server Error", "failed; the log says why\n")
 
     return application
+
+
+def is_own_host(host: str, names: Collection[str]) -> bool:
+    """Say whether a request's Host may be answered: none (HTTP/1.0), an address, or one of `names` (lower case)."""
+    if not host:
+        return True
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if name in names:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 class HttpServer:
@@ -112,7 +169,8 @@ class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
     request_queue_size = 32
 
     def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
-        self._open: set[socket.socket] = set()
+        self._open: dict[socket.socket, bool] = {}
+        """Every connection, oldest first: whether its request is still awaited."""
         self._open_lock = threading.Lock()
         super().__init__(address, handler)
 
@@ -124,17 +182,27 @@ class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._open_lock:
-            full = len(self._open) >= MAX_CONNECTIONS
+            awaited = [one for one, waits in self._open.items() if waits]
+            if len(awaited) >= MAX_CONNECTIONS:
+                del self._open[awaited[0]]
+                cut_off(awaited[0])
+            full = len(self._open) >= MAX_THREADS
             if not full:
-                self._open.add(request)
+                self._open[request] = True
         if full:
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
 
+    def came_in(self, request: socket.socket) -> None:
+        """The request is complete: from now on it is answered, and not cut off for another."""
+        with self._open_lock:
+            if request in self._open:
+                self._open[request] = False
+
     def shutdown_request(self, request: Any) -> None:
         with self._open_lock:
-            self._open.discard(request)
+            self._open.pop(request, None)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
@@ -148,13 +216,21 @@ class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = READ_TIMEOUT_S
+    server: _ThreadingServer
 
     def handle(self) -> None:
         deadline = threading.Timer(REQUEST_DEADLINE_S, cut_off, [self.connection])
         deadline.daemon = True
         deadline.start()
         try:
+            head = _read_head(self.connection, time.monotonic() + HEAD_S)
+            self.server.came_in(self.connection)
+            if len(head) >= HEAD_BYTES_MAX:
+                self.connection.sendall(TOO_LONG)
+                return
+            self.connection.settimeout(REQUEST_DEADLINE_S)
+            self.rfile.close()
+            self.rfile = io.BytesIO(head)
             super().handle()
         except OSError:  # the client went away or was too slow
             self.close_connection = True
@@ -163,6 +239,18 @@ class _Handler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug("HTTP request", extra={"fields": {"request": format % args}})
+
+
+def _read_head(connection: socket.socket, ends_at_s: float) -> bytes:
+    """Read a request up to its empty line, or as much as is allowed. Raise OSError when it does not come in time."""
+    head = b""
+    while b"\r\n\r\n" not in head and b"\n\n" not in head and len(head) < HEAD_BYTES_MAX:
+        connection.settimeout(max(ends_at_s - time.monotonic(), 0.001))
+        part = connection.recv(HEAD_BYTES_MAX)
+        if not part:
+            raise ConnectionAbortedError("the client ended its request early")
+        head += part
+    return head
 
 
 def cut_off(connection: socket.socket) -> None:
@@ -184,8 +272,7 @@ def _health(environ: Environ, start_response: StartResponse, checks: Checks) -> 
 
 def _behind(check: Check) -> str:
     """Why a check failed; a good one needs no reason, though it may carry the one that it would have."""
-    detail = check.detail.replace("\n", " ")
-    return f": {detail}" if detail and not check.ok else ""
+    return f": {escaped(check.detail)}" if check.detail and not check.ok else ""
 
 
 def _answer(

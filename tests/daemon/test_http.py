@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from daemon.errors import ServiceError
-from daemon.metrics.http import MAX_CONNECTIONS, Check, HttpServer, make_application
+from daemon.metrics.http import MAX_ANSWERS, MAX_CONNECTIONS, Check, HttpServer, make_application
 from daemon.metrics.registry import Metrics, Names, Reading, new_registry
 
 
@@ -100,26 +102,110 @@ def test_a_check_that_raises_is_an_answer_too(server: HttpServer, health: Health
     assert ask(server, "/livez")[0] == 200
 
 
-def test_silent_clients_do_not_keep_the_others_waiting_for_ever(server: HttpServer) -> None:
-    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(MAX_CONNECTIONS)]
+def test_silent_clients_give_way_and_livez_is_always_answered(server: HttpServer) -> None:
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3 * MAX_CONNECTIONS)]
     try:
-        one_more = socket.create_connection(("127.0.0.1", server.port))
-        one_more.settimeout(10)
-        assert one_more.recv(1) == b""  # refused at once, no thread is spent on it
-        one_more.close()
-        silent.pop().close()
-        deadline = threading.Event()
-        for _ in range(100):
-            try:
-                assert ask(server, "/livez")[0] == 200
-                break
-            except (ConnectionError, http.client.HTTPException):
-                deadline.wait(0.05)
-        else:
-            pytest.fail("a freed place was never given to another client")
+        for one in silent[::3]:
+            one.sendall(b"GET /metrics HTTP/1.1\r\nHo")  # and no more
+        for _ in range(3):
+            assert ask(server, "/livez")[0] == 200
+        silent[0].settimeout(10)
+        with contextlib.suppress(ConnectionResetError):
+            assert silent[0].recv(1) == b""
     finally:
         for connection in silent:
             connection.close()
+
+
+def test_livez_is_answered_while_all_other_answers_take_their_time(server: HttpServer, health: Health) -> None:
+    go, begun = threading.Event(), threading.Semaphore(0)
+
+    class Slow:
+        def __iter__(self) -> Iterator[Check]:
+            begun.release()
+            go.wait(20)
+            return iter([Check("slow", True)])
+
+    health.ready = Slow()  # type: ignore[assignment]
+    with ThreadPoolExecutor(MAX_ANSWERS) as others:
+        asked = [others.submit(ask, server, "/readyz") for _ in range(MAX_ANSWERS)]
+        for _ in range(MAX_ANSWERS):
+            begun.acquire()
+        assert ask(server, "/metrics")[0] == 503
+        assert ask(server, "/livez")[0] == 200
+        go.set()
+        assert {one.result()[0] for one in asked} == {200}
+
+
+def test_a_request_that_drips_is_cut_off_in_time(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.metrics.http.HEAD_S", 0.3)
+    ended = threading.Event()
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        for _ in range(2000):
+            try:
+                client.sendall(b"G")
+            except OSError:
+                ended.set()
+                break
+            ended.wait(0.01)
+    assert ended.is_set()
+
+
+def raw(server: HttpServer, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.settimeout(10)
+        client.sendall(request)
+        return client.makefile("rb").readline()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:9770", 200),
+        ("[::1]:9770", 200),
+        ("localhost", 200),
+        ("LocalHost:1", 200),
+        ("192.168.1.7:9770", 200),  # no name, so nothing that DNS could rebind
+        ("gpu-box.lan", 200),
+        ("evil.example", 421),
+        ("evil.example:9770", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("127.0.0.1, evil.example", 421),
+        ("[::1", 421),
+        ("@localhost", 200),
+        ("evil.example@", 421),
+    ],
+)
+def test_only_names_of_this_service_are_answered(health: Health, host: str, status: int) -> None:
+    application = make_application(new_registry(), lambda: health.live, lambda: health.ready, hosts=["gpu-box.lan"])
+    server = HttpServer("127.0.0.1", 0, application)
+    health.live = (Check("secret", False, "detail"),)
+    try:
+        for path in ("/metrics", "/readyz"):
+            line = raw(server, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            assert int(line.split()[1]) == status
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(f"GET /livez?verbose HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            answer = client.makefile("rb").read()
+        assert answer.split()[1] == b"503"
+        assert (b"secret" in answer) == (status == 200)
+    finally:
+        server.close()
+
+
+def test_a_probe_without_a_host_is_answered(server: HttpServer) -> None:
+    assert b" 200 " in raw(server, b"GET /readyz HTTP/1.0\r\n\r\n")
+
+
+def test_a_head_without_end_is_refused(server: HttpServer) -> None:
+    assert b" 431 " in raw(server, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * (17 << 10) + b"\r\n\r\n")
+
+
+def test_what_a_check_says_cannot_forge_a_line_or_steer_a_terminal(server: HttpServer, health: Health) -> None:
+    health.ready = (Check("inbox", False, "gone\nok\x1b[2J"),)
+    assert ask(server, "/readyz?verbose")[1] == "[-] inbox: gone\\x0aok\\x1b[2J\nnot ok\n"
 
 
 def test_closing_cuts_off_silent_clients_and_ends_every_thread(health: Health) -> None:
