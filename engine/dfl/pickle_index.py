@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import pickletools
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +34,25 @@ from engine.dfl.pickle_values import (
     decode_number,
     fill_array,
     make_dtype,
+    shown,
 )
 
 PROTOCOLS = range(2, 6)
 """0 and 1 are text formats that no supported writer uses; 5 is the newest."""
 MAX_NAME_BYTES = 4096
 """Longer texts are kept as places; the longest variable name of DeepFaceLab is below 100."""
+
+OPCODES_BETWEEN_LOOKS = 1024
+"""At the clock."""
+LARGEST_KEY = 2**60
+"""Larger integers can be chosen so that Python puts them all in one place of a dict, which takes for ever."""
+
+# Estimates of CPython's memory, none below what it needs on 64 bits (measured by tests).
+SLOT_BYTES = 24
+"""A place in a list that grows."""
+KEY_BYTES = 160
+ROWS_BYTES = 640
+"""A run of loss rows without its numbers: the object, the array's header, its places in three lists."""
 
 _OPCODE_NAMES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
 _MARK = object()
@@ -51,6 +65,13 @@ class ScanLimits:
     opcodes: int = 5_000_000
     stack: int = 1_000_000
     memo: int = 2_000_000
+    objects_bytes: int = 64 * 2**20
+    """Memory for all values, by the estimates of `_COSTS`, given back or not. A tensor needs 3 kB of it, wherever its
+    numbers lie; a file of 20 000 tensors is none of DeepFaceLab's."""
+    rows_bytes: int = 128 * 2**20
+    """Memory for the numbers of loss rows, 4 bytes each."""
+    cpu_s: float = 30.0
+    """Of this thread: a file of this size on a slow link waits, but computes no more."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +102,8 @@ class _Scanner:
         self.memo: dict[int, Any] = {}
         self.rows = RowMemo()
         self.memoized = 0
+        self.objects_left = limits.objects_bytes
+        self.rows_left = limits.rows_bytes
         self.frame_end = 0
         self.protocol = 0
 
@@ -90,8 +113,11 @@ class _Scanner:
         self.protocol = self.cursor.take(1)[0]
         if self.protocol not in PROTOCOLS:
             raise self.cursor.fault(f"pickle protocol {self.protocol}, expected 2 to 5")
-        actions = _ACTIONS
-        for _ in range(self.limits.opcodes):
+        actions, costs = _ACTIONS, _COSTS
+        ends_at = time.thread_time() + self.limits.cpu_s
+        for count in range(self.limits.opcodes):
+            if not count % OPCODES_BETWEEN_LOOKS and time.thread_time() > ends_at:
+                raise self.cursor.fault(f"it takes more than {self.limits.cpu_s:.0f} s to follow")
             code = self.cursor.take(1)[0]
             if code == 0x2E:  # STOP
                 return self.finish()
@@ -99,8 +125,9 @@ class _Scanner:
             if action is None:
                 raise self.cursor.fault(f"opcode {_OPCODE_NAMES.get(code, hex(code))} is not used by any known writer")
             try:
+                self.spend(costs[code])
                 action(self)
-            except (IndexError, KeyError, TypeError, struct.error) as error:
+            except (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error) as error:
                 raise self.cursor.fault(f"opcode {_OPCODE_NAMES[code]} does not fit what comes before it") from error
             except PlacedError:
                 raise
@@ -117,6 +144,14 @@ class _Scanner:
             raise self.cursor.fault("the last frame is longer than the pickle")
         return Scanned(value=self.stack[0], protocol=self.protocol, end=self.cursor.position)
 
+    def spend(self, size_bytes: int) -> None:
+        """Take what a value needs from the memory that is left; never given back, so that nothing can be hidden."""
+        self.objects_left -= size_bytes
+        if self.objects_left < 0:
+            raise self.cursor.fault(
+                f"its values need more than {self.limits.objects_bytes >> 20} MiB of memory; DeepFaceLab's need little"
+            )
+
     def pop_mark(self) -> list[Any]:
         """Take everything above the topmost mark off the stack."""
         stack = self.stack
@@ -124,6 +159,7 @@ class _Scanner:
             if stack[index] is _MARK:
                 items = stack[index + 1 :]
                 del stack[index:]
+                self.spend(SLOT_BYTES * len(items))
                 return items
         raise self.cursor.fault("no mark on the stack")
 
@@ -154,6 +190,7 @@ class _Scanner:
     def recall(self, key: int) -> None:
         if key not in self.memo:  # then kept as if it had been remembered: a million recalls share one value
             row = self.rows.recall(key)
+            self.spend(ROWS_BYTES + _COST_OF_A_NAME)
             if len(self.memo) >= self.limits.memo:
                 raise self.cursor.fault(f"more than {self.limits.memo} remembered values")
             self.memo[key] = row
@@ -171,6 +208,7 @@ class _Scanner:
         if length > MAX_NAME_BYTES:
             self.stack.append(LongText(self.cursor.jump(length), length))
             return
+        self.spend(4 * length)  # at most 4 bytes a character
         offset = self.cursor.position
         try:
             value = Text(str(self.cursor.take(length), "utf-8", "surrogatepass"))
@@ -201,6 +239,9 @@ class _Scanner:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | int):
                 raise self.cursor.fault(f"a dict key of type {type(key).__name__}, expected a text")
+            if isinstance(key, int) and abs(key) > LARGEST_KEY:
+                raise self.cursor.fault("a dict key that is too large a number")
+            self.spend(KEY_BYTES)
             if key in target:
                 raise self.cursor.fault(f"key {str(key)[:80]!r} comes twice")
             target[key] = value
@@ -219,6 +260,8 @@ class _Scanner:
 
     def stack_global(self) -> None:
         name, module = self.pop(), self.pop()
+        if not isinstance(name, Text) or not isinstance(module, Text):
+            raise self.cursor.fault("a global whose name is no text")
         self.known_global(str(module), str(name))
 
     def list_or_rows(self) -> None:
@@ -227,6 +270,10 @@ class _Scanner:
         if run is None:
             self.stack.append([])
             return
+        self.spend(ROWS_BYTES)
+        self.rows_left -= run.value.rows.nbytes
+        if self.rows_left < 0:
+            raise self.cursor.fault(f"its loss rows need more than {self.limits.rows_bytes >> 20} MiB of memory")
         self.stack.append(run.value)
         self.rows.remember(run)
         self.memoized += run.memoized
@@ -256,7 +303,7 @@ class _Scanner:
             array = ArrayValue()
             payload, dtype, shape, order = arguments
             if order not in ("C", "F"):
-                raise self.cursor.fault(f"array order {order!r}, expected 'C' or 'F'")
+                raise self.cursor.fault(f"array order {shown(order)}, expected 'C' or 'F'")
             fill_array(array, shape, dtype, str(order) == "F", payload)
             return array
         if role == "encode" and self.protocol == 2 and len(arguments) == 2 and arguments[1] == "latin1":
@@ -324,4 +371,14 @@ _ACTIONS: dict[int, Callable[[_Scanner], None]] = {
     ord("\x93"): lambda s: s.stack_global(),
     ord("R"): lambda s: s.reduce(),
     ord("b"): lambda s: s.build(),
+}
+
+_COST_OF_A_NAME = 144
+"""An entry of the memo: a number, and a place in a dict that is copied as it grows."""
+_COSTS: dict[int, int] = {
+    **dict.fromkeys(_ACTIONS, 160),  # an array's place with its shape, a text without its characters
+    **dict.fromkeys(b"\x95(N\x88\x89Kaesubhj", SLOT_BYTES),  # nothing, or only a place on the stack
+    **dict.fromkeys(b"MJG\x8a])\x85\x86\x87", 96),  # a number, an empty list, a tuple
+    **dict.fromkeys(b"CB\x8e\x96R", 128),  # the place of bytes; what a call makes
+    **dict.fromkeys(b"qr\x94", _COST_OF_A_NAME),
 }

@@ -25,6 +25,7 @@ ITEM_TYPES = {
 
 MAX_DIMENSIONS = 32
 """numpy 1 refuses more."""
+SHOWN_CHARACTERS = 80
 
 # The closed list: (module, name) -> what it stands for. numpy 1 wrote numpy.core, numpy 2 writes numpy._core.
 KNOWN_GLOBALS: dict[tuple[str, str], str] = {
@@ -41,7 +42,7 @@ KNOWN_GLOBALS: dict[tuple[str, str], str] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GlobalName:
     """One of KNOWN_GLOBALS, by what it stands for."""
 
@@ -57,7 +58,7 @@ class Text(str):
     length: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ByteRange:
     """Bytes [offset, offset + length) of the file; `latin1`: they are UTF-8 of text whose characters are the bytes."""
 
@@ -66,7 +67,7 @@ class ByteRange:
     encoding: Encoding = "raw"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LongText:
     """A text too long to be a name: where its UTF-8 bytes lie."""
 
@@ -74,7 +75,7 @@ class LongText:
     length: int
 
 
-@dataclass
+@dataclass(slots=True)
 class DtypeDraft:
     """An element type while its state has not come yet; `complete` once the byte order is known."""
 
@@ -88,7 +89,7 @@ class DtypeDraft:
         return ITEM_TYPES[self.code]
 
 
-@dataclass
+@dataclass(slots=True)
 class ArrayValue:
     """A numpy array that was not read: filled in by BUILD, complete once `payload` is set."""
 
@@ -98,7 +99,7 @@ class ArrayValue:
     payload: ByteRange | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ScalarValue:
     """A numpy number, for example `iters:0`: its value and where its bytes lie."""
 
@@ -107,7 +108,7 @@ class ScalarValue:
     value: int | float | bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class FloatRows:
     """A run of equally long lists of floats, standing for that many items of the list it is found in."""
 
@@ -115,11 +116,21 @@ class FloatRows:
     """(count, columns) float32."""
 
 
+def shown(value: Any) -> str:
+    """Return a value of a pickle for a message: what is short as it stands, all else as its type alone.
+
+    A list that holds itself, or one list a million times over, would take for ever to print.
+    """
+    if isinstance(value, str):
+        return repr(str(value)[:SHOWN_CHARACTERS])
+    return repr(value) if value is None or isinstance(value, bool | int | float) else f"of type {type(value).__name__}"
+
+
 def make_dtype(arguments: tuple[Any, ...]) -> DtypeDraft:
     """`numpy.dtype(code, align, copy)` as pickled; raise FormatError for an element type outside the list."""
     code = arguments[0] if arguments else None
     if not isinstance(code, str) or str(code) not in ITEM_TYPES:
-        raise FormatError(f"element type {code!r} is none of {', '.join(ITEM_TYPES)}")
+        raise FormatError(f"element type {shown(code)} is none of {', '.join(ITEM_TYPES)}")
     return DtypeDraft(str(code))
 
 
@@ -129,7 +140,7 @@ def build_dtype(draft: DtypeDraft, state: Any) -> None:
     if not plain or any(part is not None for part in state[2:5]):
         raise FormatError(f"element type {draft.code!r} has fields or a state that is not plain")
     if state[1] not in ("<", "|") or (state[1] == "|" and ITEM_TYPES[draft.code].itemsize > 1):
-        raise FormatError(f"element type {draft.code!r} has byte order {state[1]!r}, only little-endian is read")
+        raise FormatError(f"element type {draft.code!r} has byte order {shown(state[1])}, only little-endian is read")
     draft.complete = True
 
 
@@ -159,9 +170,9 @@ def fill_array(array: ArrayValue, shape: Any, dtype: Any, fortran: Any, payload:
 def checked_shape(shape: Any) -> tuple[int, ...]:
     """Return `shape` as a tuple of sizes; raise FormatError for anything else."""
     if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS:
-        raise FormatError(f"shape {shape!r} is not a tuple of at most {MAX_DIMENSIONS} sizes")
+        raise FormatError(f"shape {shown(shape)} is not a tuple of at most {MAX_DIMENSIONS} sizes")
     if any(type(size) is not int or size < 0 for size in shape):
-        raise FormatError(f"shape {shape!r} holds something that is not a size")
+        raise FormatError("a shape holds something that is not a size")
     return shape
 
 

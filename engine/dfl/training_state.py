@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from engine.dfl.byte_source import ByteSource, FileSource
 from engine.dfl.errors import FormatError
+from engine.dfl.loss_rows import MAX_ROW_COLUMNS
 from engine.dfl.pickle_index import ScanLimits, scan_pickle
-from engine.dfl.pickle_values import FloatRows, ScalarValue, Text
+from engine.dfl.pickle_values import FloatRows, ScalarValue, Text, shown
 
 MAX_TRAINING_STATE_BYTES = 2**30
 """Ten million iterations are about 230 MB."""
@@ -33,8 +34,14 @@ MAX_OPTIONS = 1000
 """DeepFaceLab has about 40, its forks fewer than 100."""
 LOSS_TAIL_ROWS = 2_000_000
 """Rows of the loss history that are kept: 16 MB, more than any model is trained for."""
-DATA_LIMITS = ScanLimits(opcodes=60_000_000, stack=8_000_000, memo=40_000_000)
-"""A loss history of numpy numbers has no fast path: a dozen opcodes per number."""
+MAX_OPTION_ITEMS = 1000
+"""Of a list among the options: DeepFaceLab has none. One list can stand there a thousand times for two bytes each."""
+LEAST_OBJECTS_BYTES = 32 * 2**20
+OBJECTS_BYTES_A_BYTE = 12
+MOST_OBJECTS_BYTES = 128 * 2**20
+"""Memory for what is not a loss row: by the size of the file, within these. DeepFaceLab's own files need less than
+1 MB whatever their size; a fork whose loss history holds numpy numbers (a dozen opcodes and 800 bytes a number,
+and no fast path) is read up to about 20 000 iterations."""
 
 OptionValue = None | bool | int | float | str | tuple[Any, ...]
 
@@ -70,7 +77,7 @@ def read_training_state_source(source: ByteSource) -> TrainingState:
     """
     if not 0 < source.size <= MAX_TRAINING_STATE_BYTES:
         raise FormatError(f"it has {source.size} bytes, expected 1 to {MAX_TRAINING_STATE_BYTES}")
-    scanned = scan_pickle(source, limits=DATA_LIMITS)
+    scanned = scan_pickle(source, limits=limits_of(source.size))
     if scanned.end != source.size:
         raise FormatError(f"byte {scanned.end}: {source.size - scanned.end} bytes follow the end of the pickle")
     content = scanned.value
@@ -80,10 +87,18 @@ def read_training_state_source(source: ByteSource) -> TrainingState:
     return TrainingState(_iteration(content.get("iter")), _options(content.get("options")), losses, recorded)
 
 
+def limits_of(size_bytes: int) -> ScanLimits:
+    """Return what reading a data.dat of this size may cost: far below what a daemon has, whatever its opcodes. Pure."""
+    objects_bytes = min(MOST_OBJECTS_BYTES, LEAST_OBJECTS_BYTES + OBJECTS_BYTES_A_BYTE * size_bytes)
+    return ScanLimits(
+        opcodes=20_000_000, stack=8_000_000, memo=8_000_000, objects_bytes=objects_bytes, rows_bytes=128 * 2**20
+    )
+
+
 def _iteration(value: Any) -> int:
     plain = value.value if isinstance(value, ScalarValue) else value
     if type(plain) is not int or plain < 0:
-        raise FormatError(f"iter is {plain!r}, expected a number of iterations")
+        raise FormatError(f"iter is {shown(plain)}, expected a number of iterations")
     return plain
 
 
@@ -102,7 +117,11 @@ def _plain(value: Any) -> OptionValue:
         return str(value)
     if value is None or isinstance(value, bool | int | float):
         return value
-    if isinstance(value, list | tuple) and all(isinstance(item, bool | int | float | Text) for item in value):
+    if (
+        isinstance(value, list | tuple)
+        and len(value) <= MAX_OPTION_ITEMS
+        and all(isinstance(item, bool | int | float | Text) for item in value)
+    ):
         return tuple(_plain(item) for item in value)
     return f"<{type(value).__name__}>"
 
@@ -129,6 +148,8 @@ def _losses(history: Any) -> tuple[NDArray[np.float32], int]:
 
 def _single_row(item: Any) -> NDArray[np.float32]:
     values = item if isinstance(item, list | tuple) else [item]
+    if len(values) > MAX_ROW_COLUMNS:
+        raise FormatError(f"a row of loss_history has more than {MAX_ROW_COLUMNS} numbers")
     numbers = [part.value if isinstance(part, ScalarValue) else part for part in values]
     if not numbers or not all(isinstance(number, int | float) for number in numbers):
         raise FormatError("a row of loss_history holds something that is not a number")

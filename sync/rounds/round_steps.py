@@ -248,6 +248,7 @@ class RoundWork:
                 settings=self.tools.settings.snapshot,
                 stop=self.tools.stop,
                 on_bytes=self._heed_stop,
+                refused=link.refused,
             )
             level = level_of(snapshot.recent_losses)
             self.note(
@@ -268,7 +269,7 @@ class RoundWork:
         """Note how far every machine is, where no snapshot is taken: what proof counts from."""
 
         def note_one(link: MachineLink) -> None:
-            state = read_state(link.transport, link.places)
+            state = read_state(link.transport, link.places, link.refused)
             self.note("pulled", link.name, iteration=state.iteration, loss=None, parts=[], bytes=0, seconds=0.0)
 
         _, failed = self.each(self._taking_part(), note_one)

@@ -22,7 +22,7 @@ from engine.dfl.weights import MAX_WEIGHT_FILE_BYTES
 from sync.errors import RemoteFileError, RemoteFileMissingError, SnapshotError
 from sync.rounds.places import DATA, SUMMARY, RemotePlaces, optimizer_parts, weight_parts
 from sync.trainers.proof import rows
-from sync.trainers.trainer_contract import read_state
+from sync.trainers.trainer_contract import RefusedStates, read_state
 from sync.transports.transport import OnBytes, Transport, ignore_bytes
 from sync.types import FileStat, Snapshot, WeightFile
 
@@ -68,6 +68,7 @@ def take_snapshot(
     settings: SnapshotSettings | None = None,
     stop: threading.Event | None = None,
     on_bytes: OnBytes = ignore_bytes,
+    refused: RefusedStates | None = None,
 ) -> Snapshot:
     """Pull one consistent set of weights into `folder` and return it, hashed.
 
@@ -80,7 +81,7 @@ def take_snapshot(
     reason = ""
     for _ in range(settings.tries):
         try:
-            attempt = _Attempt(transport, places, settings, stop, trainer_runs)
+            attempt = _Attempt(transport, places, settings, stop, trainer_runs, refused)
             return attempt.run(folder, number, with_optimizer, on_bytes)
         except (SnapshotError, RemoteFileMissingError) as error:
             reason = error.message
@@ -138,10 +139,11 @@ class _Attempt:
     settings: SnapshotSettings
     stop: threading.Event
     trainer_runs: bool
+    refused: RefusedStates | None
 
     def run(self, folder: Path, number: int, with_optimizer: bool, on_bytes: OnBytes) -> Snapshot:
         listing = list_model(self.transport, self.places)
-        state = read_state(self.transport, self.places)
+        state = read_state(self.transport, self.places, self.refused)
         if state.iteration == 0:
             raise SnapshotError("data.dat says iteration 0: DeepFaceLab would begin anew and ignore all weights")
         parts = weight_parts(self.places.model, state.options, listing.parts)

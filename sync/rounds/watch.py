@@ -150,7 +150,7 @@ class Watch:
         before = self._looks.get(link.name)
         if before and (before.saved_s, before.size_bytes) == (stat.modified_s, stat.size_bytes):
             return before
-        state = read_state(link.transport, link.places)
+        state = read_state(link.transport, link.places, link.refused)
         iteration_s = before.iteration_s if before else None
         if before and state.iteration > before.history.iteration and stat.modified_s > before.saved_s:
             iteration_s = (stat.modified_s - before.saved_s) / (state.iteration - before.history.iteration)

@@ -240,7 +240,7 @@ class CommandTrainer(ControlledTrainer):
         saved_at_s = self.transport.stat(self.places.live(DATA)).modified_s
         if saved_at_s >= asked_at_s:
             return
-        state = read_state(self.transport, self.places)
+        state = read_state(self.transport, self.places, self.refused)
         target = state.options.get("target_iter", 0)
         if isinstance(target, int) and 0 < target <= state.iteration:
             return  # at its goal DeepFaceLab neither trains nor saves again: the files are what it has

@@ -9,14 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from engine.dfl.errors import FormatError
 from engine.dfl.training_state import TrainingState, read_training_state_source
 from sync.errors import RemoteFileMissingError
 from sync.rounds.places import DATA, RemotePlaces
 from sync.trainers.proof import Progress, rows
 from sync.transports.transport import Transport
+from sync.types import FileStat
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,43 @@ class Trainer(Protocol):
         """
 
 
-def read_state(transport: Transport, places: RemotePlaces) -> TrainingState:
-    """Read iteration, options and losses of the machine's data.dat; its pictures never leave the machine."""
-    with transport.open_ranges(places.live(DATA)) as source:
-        return read_training_state_source(source)
+class RefusedStates:
+    """Which data.dat of one machine could not be read, so that it is not read again until it changes. One thread."""
+
+    def __init__(self) -> None:
+        self._refused: dict[str, tuple[FileStat, FormatError]] = {}
+
+    def check(self, path: str, now: FileStat) -> None:
+        """Raise again what was found wrong with this very file."""
+        known = self._refused.get(path)
+        if known and known[0] == now:
+            raise FormatError(known[1].message, hint=known[1].hint)
+
+    def remember(self, path: str, found: FileStat, error: FormatError) -> None:
+        """Keep what is wrong with a file that had this size and time before it was read."""
+        self._refused[path] = found, error
+
+
+def read_state(transport: Transport, places: RemotePlaces, refused: RefusedStates | None = None) -> TrainingState:
+    """Read iteration, options and losses of the machine's data.dat; its pictures never leave the machine.
+
+    Raise FormatError, naming machine and file, when it is none; with `refused` at once, without reading it, as long as
+    it has the size and time that it had when it was found to be none.
+    """
+    path = places.live(DATA)
+    refused = refused or RefusedStates()
+    found = transport.stat(path)
+    refused.check(path, found)
+    with transport.open_ranges(path) as source:
+        try:
+            return read_training_state_source(source)
+        except FormatError as error:
+            failure = FormatError(
+                f"machine {transport.machine.name}: {found.name} is no usable data.dat: {error.message}",
+                hint="a crash while saving leaves such a file: restore it from the model's autobackups",
+            )
+            refused.remember(path, found, failure)
+            raise failure from error
 
 
 @dataclass(frozen=True)
@@ -126,6 +161,7 @@ class ControlledTrainer:
     places: RemotePlaces
     settings: TrainerSettings
     stop: threading.Event
+    refused: RefusedStates = field(default_factory=RefusedStates, compare=False)
 
     @property
     def name(self) -> str:
@@ -150,7 +186,7 @@ class ControlledTrainer:
     def state_beyond(self, since_iteration: int) -> Progress | None:
         """Read progress from data.dat, which a trainer writes at its first save."""
         try:
-            state = read_state(self.transport, self.places)
+            state = read_state(self.transport, self.places, self.refused)
         except RemoteFileMissingError:  # between unlink and rename of a save
             return None
         new = state.iteration - since_iteration

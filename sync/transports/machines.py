@@ -9,7 +9,7 @@ import errno
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ from core.errors import DfldError
 from sync.errors import ComputerError, SyncError
 from sync.rounds.places import RemotePlaces, places_of
 from sync.trainers.trainer import trainer_of
-from sync.trainers.trainer_contract import Trainer, TrainerSettings
+from sync.trainers.trainer_contract import RefusedStates, Trainer, TrainerSettings
 from sync.transports.transport import Connect, Transport
 from sync.types import Machine, ModelName
 
@@ -35,6 +35,7 @@ class MachineLink:
     transport: Transport
     places: RemotePlaces
     trainer: Trainer
+    refused: RefusedStates = field(default_factory=RefusedStates, compare=False)
 
     @property
     def name(self) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from engine.dfl.byte_source import ByteSource
 from sync.rounds.rounds import Rounds
 from sync.rounds.stages import StageSettings, StageTable
 from sync.rounds.watch import Watch
@@ -146,3 +148,34 @@ def test_a_round_that_never_got_a_snapshot_is_tried_again_after_a_while(fleet: F
     assert not Watch(rounds, EVERY_1000).look().due
     later = datetime.now(UTC) + timedelta(minutes=11)
     assert Watch(rounds, EVERY_1000, clock=lambda: later).look().due
+
+
+def test_a_data_dat_that_was_refused_is_not_read_again_until_it_changes(fleet: Fleet) -> None:
+    read: list[str] = []
+
+    class Counting(LocalTransport):
+        def open_ranges(self, path: str) -> AbstractContextManager[ByteSource]:
+            if self.machine.name == "gpu2":
+                read.append(path)
+            return super().open_ranges(path)
+
+    begun(fleet).close()
+    data = fleet["gpu2"].folder / MODEL.file_name("data.dat")
+    good = data.read_bytes()
+    data.write_bytes(b"\x80\x04" + b"}" * 3_000_000)
+    rounds = Rounds(fleet.settings(), connect=Counting)
+    watch = Watch(rounds, EVERY_1000)
+
+    for _ in range(3):
+        seen = watch.look()
+        assert set(seen.looks) == {"gpu1", "gpu3"}
+        assert f"machine gpu2: {data.name} is no usable data.dat" in seen.failed["gpu2"].message
+        assert "autobackups" in seen.failed["gpu2"].hint
+    done = rounds.average()
+    assert "is no usable data.dat" in done.excluded["gpu2"]
+    assert len(read) == 1, "a round does not read it again either"
+    os.utime(data, (1_600_000_000, 1_600_000_000))
+    watch.look()
+    assert len(read) == 2
+    data.write_bytes(good)
+    assert set(watch.look().looks) == {"gpu1", "gpu2", "gpu3"}

@@ -9,6 +9,7 @@ import os
 import pickle
 import struct
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +153,91 @@ def test_a_damaged_weight_file_is_refused_or_has_tensors_inside_the_file(data: s
         return
     for tensor in layout.tensors:
         assert 0 <= tensor.offset <= tensor.offset + tensor.stored_bytes <= len(whole)
+
+
+# Bombs: whatever the opcodes, memory stays within the limit.
+
+ARRAY = (
+    b"\x8c\x15numpy.core.multiarray\x8c\x0c_reconstruct\x93q\x00\x8c\x05numpy\x8c\x07ndarray\x93K\x00\x85C\x01b\x87q\x01"
+    b"\x8c\x05numpy\x8c\x05dtype\x93\x8c\x02f4K\x00K\x01\x87Rq\x03(K\x03\x8c\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbq\x04"
+    b"\x8c\x15numpy.core.multiarray\x8c\x06scalar\x93q\x02"
+)
+"""Remembers: 0 the maker of arrays, 1 its arguments, 2 the maker of numbers, 4 an element type."""
+BOMBS = {
+    "dicts": b"}",
+    "lists": b"]",
+    "lists in tuples": b"]\x85",
+    "tuples of three": b"h\x00h\x00h\x00\x87",
+    "numbers": b"J\x01\x02\x03\x04",
+    "small numbers": b"M\x01\x02",
+    "large numbers": b"\x8a\x10" + b"\x77" * 16,
+    "fractions": b"G" + bytes(8),
+    "texts": b"\x8c\x01a",
+    "empty texts": b"\x8c\x00",
+    "long texts": b"X\x00\x10\x00\x00" + "\U0001f600".encode() + b"a" * 4092,
+    "texts of two bytes a character": b"X\x00\x10\x00\x00" + "é".encode() * 2047 + "中".encode()[:3][:2] + b"",
+    "places of bytes": b"C\x01a",
+    "arrays": b"h\x00h\x01R",
+    "numpy numbers": b"h\x02h\x04C\x04aaaa\x86R",
+    "loss rows": (b"]\x94(G" + bytes(8) + b"e") * 2 + b"N",
+    "wide loss rows": (b"]\x94(" + (b"G" + bytes(8)) * 16 + b"e") * 40 + b"N",
+    "lists of marks": b"](e",
+    "keys": b"}\x8c\x01aNs",
+    "marks": b"(",
+    "nothing": b"N",
+    "recalls": b"h\x00",
+}
+
+
+@pytest.mark.parametrize("remembered", [b"", b"\x94"], ids=["", "remembered"])
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_of_any_opcode_needs_no_more_memory_than_it_may(name: str, remembered: bytes) -> None:
+    piece = BOMBS[name] if name == "marks" else BOMBS[name] + remembered
+    source = BufferSource(b"\x80\x04" + ARRAY + piece * (200_000 // len(piece)) + b".")
+    limits = ScanLimits(stack=10**8, memo=10**8, objects_bytes=2**20, rows_bytes=2**18)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError):
+            scan_pickle(source, limits=limits)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < limits.objects_bytes + limits.rows_bytes + 2**18
+
+
+def test_a_stream_that_takes_too_long_is_stopped() -> None:
+    with pytest.raises(FormatError, match="more than 0 s"):
+        scan_pickle(BufferSource(b"\x80\x02N" + b"q\x00" * 9000), limits=ScanLimits(cpu_s=0.0))
+
+
+def test_keys_that_python_would_put_in_one_place_are_refused() -> None:
+    same = b"".join(b"\x8a\x10" + (number * (2**61 - 1)).to_bytes(16, "little") + b"N" for number in range(1, 9))
+    with pytest.raises(FormatError, match="too large a number"):
+        scan_pickle(BufferSource(b"\x80\x02}(" + same + b"u."))
+
+
+NESTED = b"]" + b"\x85" * 100_000
+TWICE = b"]" + b"".join(b"q\x05h\x05\x86" for _ in range(60))
+
+
+@pytest.mark.parametrize("monster", [NESTED, TWICE], ids=["nested", "doubled sixty times"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"cnumpy\ndtype\n", b"\x85R"),
+        (b"cnumpy\ndtype\n(", b"NNtR"),
+        (b"", b"\x8c\x01a\x93"),
+        (b"\x8c\x01a", b"\x93"),
+        (b"", b"R"),
+        (b"}", b"Ns"),
+        (b"cnumpy.core.numeric\n_frombuffer\n(C\x00cnumpy\ndtype\n\x8c\x02f4K\x00K\x01\x87R)", b"tR"),
+        (b"cnumpy.core.multiarray\nscalar\n", b"\x85R"),
+        (b"cnumpy.core.multiarray\nscalar\nNNN\x87R", b""),
+        (b"cnumpy.core.multiarray\n_reconstruct\n", b"\x85R"),
+        (b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01", b"NNNtb"),
+    ],
+)
+def test_a_monster_in_any_place_is_refused_in_a_short_sentence(monster: bytes, before: bytes, after: bytes) -> None:
+    with pytest.raises(FormatError) as caught:
+        scan_pickle(BufferSource(b"\x80\x04" + before + monster + after + b"."))
+    assert len(caught.value.message) < 300

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.dfl import training_state
 from engine.dfl.byte_source import BufferSource
 from engine.dfl.errors import FormatError
-from engine.dfl.training_state import TrainingState, read_training_state, read_training_state_source
+from engine.dfl.training_state import TrainingState, limits_of, read_training_state, read_training_state_source
 
 
 def state_of(content: object, protocol: int = 4) -> TrainingState:
@@ -151,3 +151,48 @@ def test_a_cut_file_is_refused_wherever_it_is_cut() -> None:
     for length in range(len(whole)):
         with pytest.raises(FormatError):
             read_training_state_source(BufferSource(whole[:length]))
+
+
+@pytest.mark.parametrize("what", ["iter", "options", "loss_history", "an option", "a row"])
+@pytest.mark.parametrize(
+    "monster", [b"]" + b"\x85" * 100_000, b"]" + b"q\x05h\x05\x86" * 60], ids=["nested", "doubled"]
+)
+def test_a_monster_in_any_place_is_refused_or_left_out_in_a_short_sentence(what: str, monster: bytes) -> None:
+    def text(words: str) -> bytes:
+        return b"\x8c" + bytes([len(words)]) + words.encode()
+
+    plain = {"iter": b"K\x03", "options": b"}", "loss_history": b"]"}
+    held = {
+        "an option": ("options", b"}" + text("a") + monster + b"s"),
+        "a row": ("loss_history", b"]" + monster + b"a"),
+    }
+    key, value = held.get(what, (what, monster))
+    body = b"".join(text(name) + item for name, item in {**plain, key: value}.items())
+    source = BufferSource(b"\x80\x04}(" + body + b"u.")
+    if what == "an option":
+        assert read_training_state_source(source).options == {"a": "<tuple>"}
+        return
+    with pytest.raises(FormatError) as caught:
+        read_training_state_source(source)
+    assert len(caught.value.message) < 200
+
+
+def test_one_long_list_a_thousand_times_is_never_written_out() -> None:
+    long = list(range(50_000))
+    found = state_of(data_dat(options={str(number): long for number in range(1000)}))
+    assert set(found.options.values()) == {"<list>"}
+    with pytest.raises(FormatError, match="more than 16 numbers"):
+        state_of(data_dat(loss_history=[long] * 1000))
+
+
+def test_what_a_file_may_cost_grows_with_its_size_and_stays_far_below_a_daemons_memory() -> None:
+    assert limits_of(2 * 2**20).objects_bytes < 60 * 2**20
+    assert limits_of(2**30).objects_bytes + limits_of(2**30).rows_bytes <= 256 * 2**20
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_histories_of_very_many_rows_and_of_numpy_numbers_are_within_the_limits(protocol: int) -> None:
+    rows = np.random.default_rng(0).random((200_000, 2))
+    assert state_of(data_dat(loss_history=rows.tolist()), protocol).losses_recorded == 200_000
+    numpy_rows = [[np.float32(a), np.float32(b)] for a, b in rows[:15_000].tolist()]
+    assert state_of(data_dat(loss_history=numpy_rows), protocol).losses_recorded == 15_000
