@@ -31,7 +31,7 @@ FAULTS: dict[str, tuple[str, dict[str, str]]] = {
     "reloads": ("tests/faults/test_reloads.py", {"DFLD_RELOADS": "1000"}),
     "mutated-replies": ("tests/sync/test_hostile_machines.py -k mutated", {"DFLD_MUTATED_REPLIES": "50000"}),
     "faulty-calls": ("tests/sync/test_hostile_machines.py -k any_call", {"DFLD_FAULTY_CALLS": "960"}),
-    "hand-work": ("tests/engine/test_hand_work.py", {"DFLD_HAND_WORK_EXAMPLES": "1000"}),
+    "hand-work": ("tests/engine/test_hand_work.py tests/engine/test_removal.py", {"DFLD_HAND_WORK_EXAMPLES": "1000"}),
     "round-kills": ("tests/sync/test_crash.py", {"DFLD_KILL_POINTS": "all"}),
     "round-exceptions": ("tests/sync/test_rounds_exceptions.py", {"DFLD_EXCEPTIONS": "40"}),
     "config": ("tests/faults/test_config_mutations.py", {}),

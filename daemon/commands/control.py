@@ -100,6 +100,13 @@ def _ask(options: argparse.Namespace, do: str, **details: Any) -> Any:
     return ask(state_dir_of(options.config), do, **{key: value for key, value in details.items() if value is not None})
 
 
+def _ask_long(options: argparse.Namespace, do: str, **details: Any) -> Any:
+    """Ask for what goes through all pictures of a workspace."""
+    from daemon.control.server import LONG_TIMEOUT_S
+
+    return _ask(options, do, timeout_s=LONG_TIMEOUT_S, **details)
+
+
 def _print_json(values: Any) -> int:
     print(json.dumps(values, indent=2, ensure_ascii=True))
     return ExitCode.OK
@@ -153,7 +160,7 @@ def run_jobs(options: argparse.Namespace) -> int:
         return ExitCode.OK
     number = _number(options)
     ways = {name: True for name in ("replace", "discard_hand_work") if getattr(options, name)}
-    job = _ask(options, {"show": "job"}.get(options.what, options.what), id=number, **ways)
+    job = _ask_long(options, {"show": "job"}.get(options.what, options.what), id=number, **ways)
     if options.json:
         return _print_json(job)
     print(job_text(job) if options.what == "show" else jobs_text([job]))
@@ -223,17 +230,23 @@ def run_forget(options: argparse.Namespace) -> int:
     """Remove what was made of a person, after asking; say what was removed and what is left to the operator."""
     if not options.yes and not _confirmed(options.name):
         raise UsageError("nothing was removed", hint="answer with the name, or give --yes")
-    gone = _ask(options, "forget", name=options.name)
+    gone = _ask_long(options, "forget", name=options.name)
+    outcome = ExitCode.TEMPORARY if gone["remains"] else ExitCode.OK
     if options.json:
-        return _print_json(gone)
+        _print_json(gone)
+        return outcome
     for path in gone["removed"]:
         print(f"removed  {_shown(path)}")
     print(f"removed  {gone['ledger_rows']} rows of the ledger, embeddings among them")
     for path in gone["left"]:
         print(f"LEFT     {_shown(path)} (yours: remove it yourself if it must go)")
+    for path in gone["remains"]:
+        print(f"REMAINS  {_shown(path)}")
     if gone["paused"]:
         print(f"inbox {gone['name']} is paused, or its files would be taken again: take it out of the configuration")
-    return ExitCode.OK
+    if gone["remains"]:
+        print("it is NOT done: the service goes on trying to remove what remains, and logs when that is done")
+    return outcome
 
 
 def _confirmed(name: str) -> bool:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from daemon.config.schema import Config, InboxConfig
-from daemon.control.forget import forget
+from daemon.control.forget import forget, wipe_until_gone
 from daemon.errors import ControlError
+from daemon.events.event import Tell
 from daemon.health import Health
 from daemon.inboxes.plan import plan_inbox
 from daemon.inboxes.running import Inboxes
@@ -49,6 +50,7 @@ class RunningService(Protocol):
     board: Board
     inboxes: Inboxes
     health: Health
+    tell: Tell
     started_s: float
 
     def reload(self) -> list[str]: ...
@@ -238,8 +240,10 @@ class Answers:
         end = time.monotonic() + CANCEL_WAIT_S
         while any(one.inbox == name for one in self._service.health.running()) and time.monotonic() < end:
             self._service.board.stopping.wait(0.1)
-        forgotten = forget(self._service.ledger, name, inbox)
+        forgotten, needles = forget(self._service.ledger, name, inbox)
         self._service.recycle_workers()
+        if forgotten.remains:
+            wipe_until_gone(self._service.ledger, name, needles, self._service.board.stopping, self._service.tell)
         return {**forgotten.as_dict(), "paused": inbox is not None}
 
     # -- finding

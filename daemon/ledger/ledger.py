@@ -35,6 +35,8 @@ LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTO
 """Primary result codes that say that somebody else has the ledger locked."""
 COMPANION_ENDINGS = ("-wal", "-shm")
 """SQLite's files beside the ledger. They stay while it is open; what is committed lies in the first."""
+LOG_TIMEOUT_MS = 200
+"""So long readers are waited for when the log is emptied: it is tried again, and writers wait meanwhile."""
 FULL_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 """Primary result codes that may pass by themselves: no space, a disk error, a read-only remount."""
 PRIMARY_CODE_MASK = 0xFF
@@ -107,9 +109,20 @@ class Ledger:
             raise _translated(self.path, problem) from problem
 
     def shrink(self) -> None:
-        """Write out the log and give free pages back, so that deleted rows are in no file any more."""
+        """Write out the log and give free pages back, so that deleted rows are in no file any more.
+
+        Another program that reads keeps the log: then it holds them until that program lets go.
+        """
         self._outside_a_transaction("VACUUM")
-        self._outside_a_transaction("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.empty_log()
+
+    def empty_log(self) -> None:
+        """Write out the log and cut it to nothing, unless another program reads; the ledger is held up for a moment."""
+        self._outside_a_transaction(f"PRAGMA busy_timeout = {LOG_TIMEOUT_MS}")
+        try:
+            self._outside_a_transaction("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._outside_a_transaction(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
     def _outside_a_transaction(self, statement: str) -> None:
         def step(writer: sqlite3.Connection) -> None:
@@ -229,6 +242,10 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
         migrate(connection, lambda version: _back_up(connection, path, version))
+        # What was deleted before a kill may stand in the log still; where a reader holds it, the next start does it.
+        connection.execute(f"PRAGMA busy_timeout = {LOG_TIMEOUT_MS}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     except sqlite3.Error as problem:
         connection.close()
         translated = _translated(path, problem)

@@ -109,7 +109,9 @@ def test_jobs_are_listed_shown_and_tried_again(rig: Rig, capsys: pytest.CaptureF
         assert "done" in listed
         assert dfld(rig, "jobs", "show", "1") == 0
         assert "sha256: " in capsys.readouterr().out
-        assert dfld(rig, "jobs", "retry", "1") == 0
+        assert dfld(rig, "jobs", "retry", "1") != 0
+        assert "5 faces" in capsys.readouterr().err
+        assert dfld(rig, "jobs", "retry", "1", "--replace") == 0
         rig.wait_for_states("done")
         assert dfld(rig, "jobs", "cancel", "1") == 4
         assert "nothing to cancel" in capsys.readouterr().err

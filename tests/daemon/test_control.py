@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -254,13 +255,14 @@ def test_forgetting_a_person_removes_faces_logs_and_rows_and_names_what_is_left(
     with InProcess(rig):
         wait_until(lambda: rig.states() == ["done", "done"], "not done")
         answer = ask(state, "forget", name="alice")
-        assert {Path(path).suffix for path in answer["removed"]} == {".jpg", ".json"}
-        assert len(answer["removed"]) == 13
+        assert {Path(path).suffix for path in answer["removed"]} == {".jpg", ".json", ".jsonl"}
+        assert len(answer["removed"]) == 14
         assert str(rig.inbox / "a.mp4") in answer["left"]
         assert answer["paused"]
         assert [job["inbox"] for job in rig.jobs()] == ["bob"]
         with pytest.raises(ControlError, match="neither the ledger nor the configuration"):
             ask(state, "forget", name="nobody")
+        assert answer["remains"] == []
     assert all("bob" in name for name in rig.faces())
     assert b"a-0000" not in b"".join(path.read_bytes() for path in state.iterdir() if "ledger" in path.name)
 
@@ -364,3 +366,42 @@ def test_more_clients_than_are_answered_at_once_wait_their_turn(tmp_path: Path) 
             assert [one.result() for one in asked] == list(range(CONNECTIONS_MAX + 3))
     finally:
         server.close()
+
+
+def test_forgetting_goes_on_until_no_reader_keeps_deleted_pages_alive(rig: Rig, state: Path) -> None:
+    (rig.inbox / "zebrahouse.mp4").write_bytes(fake_video(frames=12))
+
+    def holding() -> list[str]:
+        return [one.name for one in sorted(state.glob("ledger.db*")) if b"zebrahouse" in one.read_bytes()]
+
+    with InProcess(rig):
+        rig.wait_for_states("done")
+        with closing(sqlite3.connect(f"file:{state / 'ledger.db'}?mode=ro", uri=True)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM jobs").fetchone()
+            answer = ask(state, "forget", name="alice")
+            assert answer["remains"], "the reader keeps the old pages"
+            assert all("another program reads the ledger" in one for one in answer["remains"])
+            assert holding()
+        wait_until(lambda: not holding(), "the ledger still holds the name of the clip")
+        assert rig.jobs() == []
+
+
+def test_what_a_kill_left_in_the_ledgers_log_is_gone_with_the_next_start(rig: Rig, state: Path) -> None:
+    (rig.inbox / "zebrahouse.mp4").write_bytes(fake_video(frames=12))
+    with InProcess(rig):
+        rig.wait_for_states("done")
+    log = state / "ledger.db-wal"
+    with closing(sqlite3.connect(state / "ledger.db")) as writer:
+        writer.execute("PRAGMA foreign_keys = ON")
+        writer.execute("PRAGMA secure_delete = ON")
+        for table in ("faces", "files", "jobs"):
+            writer.execute(f"DELETE FROM {table}")
+        writer.commit()
+        killed = {one.name: one.read_bytes() for one in state.glob("ledger.db*")}
+    (rig.inbox / "zebrahouse.mp4").unlink()
+    for name, data in killed.items():
+        (state / name).write_bytes(data)
+    assert log.stat().st_size
+    with InProcess(rig):
+        assert not [one for one in state.glob("ledger.db*") if b"zebrahouse" in one.read_bytes()]

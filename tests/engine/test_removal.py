@@ -1,0 +1,133 @@
+"""Every face of a person is found whatever hands did to it, and nobody else's is touched."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon.jobs.outputs import clip_files
+from engine.dfl.faceset import pack_faceset
+from engine.workspace.hand_work import trace_in, traces_in_pack
+from engine.workspace.manifest import RunNote
+from engine.workspace.removal import ClipFaces, remove_faces
+from engine.workspace.results import Results
+from engine.workspace.same_face import FaceTrace, trace_of_jpeg
+from engine.workspace.workspace import Layout, inbox_layout, prepare_workspace
+from tests.engine.test_hand_work import DEEDS, JPEGS, MASK, TRACES, Hands, face_jpeg, run
+
+EXAMPLES = int(os.environ.get("DFLD_HAND_WORK_EXAMPLES", "25"))
+OWN = {trace.mark for trace in TRACES.values()}
+
+
+def others_clip(workspace: Path, slug: str = "bob") -> dict[str, bytes]:
+    """Write a clip of somebody else into the same workspace; return its pictures by mark."""
+    layout = inbox_layout(workspace, "src", slug)
+    prepare_workspace(layout)
+    faces = {}
+    with Results(layout, RunNote("bob.mp4", "bobs", "basis"), resumes=False) as results:
+        for number in range(3):
+            jpeg = face_jpeg(number, 0, clip=5)
+            trace = trace_of_jpeg(jpeg)
+            assert trace is not None
+            results.write_face("aligned", number, 0, "jpg", jpeg, MASK, trace)
+            faces[trace.mark] = jpeg
+        results.committed(3)
+    return faces
+
+
+def marks_below(root: Path) -> Iterator[str]:
+    for path in root.rglob("*"):
+        if path.is_file() and path.suffix == ".pak":
+            yield from (trace.mark for trace in traces_in_pack(path) if trace is not None)
+        elif path.is_file() and (trace := trace_in(path)) is not None:
+            yield trace.mark
+
+
+def forget(layout: Layout) -> dict[str, list[str]]:
+    return vars(remove_faces([ClipFaces(layout)], clip_files))
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(seed=st.integers(0, 2**32), deeds=st.lists(st.integers(0, len(DEEDS) - 1), max_size=6), redo=st.booleans())
+def test_no_hand_hides_a_face_and_nobody_else_loses_one(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, deeds: list[int], redo: bool
+) -> None:
+    base = tmp_path_factory.mktemp("forget")
+    layout = inbox_layout(base, "src", "alice")
+    others = others_clip(base)
+    run(layout)
+    hands = Hands(layout, random.Random(seed))
+    for deed in deeds:
+        DEEDS[deed](hands)
+    if redo:
+        run(layout)
+    made = forget(layout)
+    left = set(marks_below(base))
+    assert not left & OWN
+    assert left >= set(others)
+    assert made["remains"] == []
+    assert not list(base.rglob("alice-*"))
+    for path in hands.kept:
+        trace = trace_in(path) if path.suffix == ".jpg" else None
+        if trace is not None and trace.mark not in others:  # added by a hand: nobody can tell whom it shows
+            assert any(str(path) in one for one in made["left"])
+    shutil.rmtree(base)
+
+
+def test_a_faceset_of_several_people_is_written_again_without_the_one(tmp_path: Path) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    others = others_clip(tmp_path)
+    run(layout)
+    pack = layout.aligned / "faceset.pak"
+    stranger = face_jpeg(9, 0, clip=77)
+    named = [("00000.jpg", JPEGS[0, 0]), ("00001.jpg", stranger), ("00002.jpg", JPEGS[2, 1])]
+    pack.write_bytes(pack_faceset([*named, *((f"b{n}.jpg", jpeg) for n, jpeg in enumerate(others.values()))]))
+    made = forget(layout)
+    assert pack.read_bytes() == pack_faceset(
+        [("00001.jpg", stranger), *((f"b{n}.jpg", jpeg) for n, jpeg in enumerate(others.values()))]
+    )
+    assert f"{pack}: 2 faces of 6" in made["removed"]
+    assert any(one.startswith(f"{pack}: 1 of 6 faces") for one in made["left"])
+
+
+def test_a_faceset_of_the_one_person_goes_and_one_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    run(layout)
+    pack, broken = layout.aligned / "faceset.pak", layout.review / "faceset.pak"
+    pack.write_bytes(pack_faceset([("00000.jpg", JPEGS[0, 0])]))
+    broken.write_bytes(b"\1" * 100)
+    made = forget(layout)
+    assert not pack.exists()
+    assert any(one.startswith(f"{broken}: cannot be read as a faceset") for one in made["left"])
+
+
+def test_renamed_faces_without_metadata_are_known_by_their_bytes(tmp_path: Path) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    prepare_workspace(layout)
+    with Results(layout, RunNote("a.mp4", "content", "basis"), resumes=False) as results:
+        for number in range(2):
+            trace = FaceTrace(f"{number:08d}", (1, 2, 3, 4))
+            results.write_face("aligned", number, 0, "png", b"a face without metadata %d" % number, MASK, trace)
+    (layout.aligned / "alice-00000000_0.png").rename(layout.aligned / "best.png")
+    (layout.aligned / "mine.png").write_bytes(b"a face without metadata 7")
+    made = forget(layout)
+    assert [path.name for path in layout.aligned.iterdir()] == ["mine.png"]
+    assert any("mine.png: nothing in it says of whom" in one for one in made["left"])
+
+
+def test_faces_whose_manifest_was_lost_are_known_by_frame_and_place(tmp_path: Path) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    run(layout)
+    shutil.rmtree(layout.debug)
+    path = layout.aligned / "alice-00000001_0.jpg"
+    path.rename(layout.aligned / "00017.jpg")
+    trace = TRACES[1, 0]
+    remove_faces([ClipFaces(layout, frozenset({(trace.frame, trace.box)}))], clip_files)
+    assert list(layout.aligned.iterdir()) == []
