@@ -134,6 +134,7 @@ class VideoReader(FrameReader):
         self._conceal_errors = False
         self._next_index = 0
         self._turns = Turns()
+        self._stored_size = self._squared = (0, 0)
         self._last_pts: int | None = None
         self._damaged_before = 0
         self._ended = False
@@ -186,7 +187,7 @@ class VideoReader(FrameReader):
                     time_base=self.info.time_base,
                     packets_damaged=self.packets_damaged,
                     turn=turn,
-                    squared=squared_size(picture.decoded.width, picture.decoded.height, self._aspect),
+                    squared=self._squared_size(picture.decoded.width, picture.decoded.height),
                     hdr=hdr_in(picture.decoded) if self._form.tone_map else None,
                 )
         self.packets_damaged = self._decoder.damaged - self._damaged_before
@@ -199,6 +200,13 @@ class VideoReader(FrameReader):
         self._pictures = iter(())
         self._decoder.close()
         self._file.close()
+
+    def _squared_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return `squared_size`, worked out again only where the picture's size changes: fractions are slow."""
+        if (width, height) != self._stored_size:
+            self._stored_size = width, height
+            self._squared = squared_size(width, height, self._aspect)
+        return self._squared
 
     def _next_picture(self) -> Picture | None:
         """Return the next picture; at the first damage, go on behind the last one with a single thread."""
