@@ -23,9 +23,10 @@ from sync.rounds.places import DATA, RemotePlaces, is_optimizer, is_weights, pla
 from sync.trainers.trainer import see_processes
 from sync.trainers.trainer_contract import TrainerSettings
 from sync.trainers.trainer_hook import CooperativeTrainer
+from sync.transports.machines import as_failure
 from sync.transports.remote_command import RunsLines, run_command
 from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, SftpClient
-from sync.transports.ssh import SshConnection
+from sync.transports.ssh import SshConnection, known_keys
 from sync.transports.ssh_files import connect
 from sync.transports.transport import LocalTransport
 from sync.types import FileStat, Machine, ModelName
@@ -49,8 +50,19 @@ def examine_machines(config: Config) -> Iterator[Diagnosis]:
     if not config.machines:
         return
     with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="doctor") as pool:
-        for found in pool.map(lambda one: list(examine_machine(one, config.syncs)), config.machines):
+        for found in pool.map(lambda one: _examined(one, config.syncs), config.machines):
             yield from found
+
+
+def _examined(settings: MachineConfig, syncs: Sequence[SyncConfig]) -> list[Diagnosis]:
+    """Examine one machine; whatever is raised meanwhile, of any type, is that machine's trouble alone."""
+    found: list[Diagnosis] = []
+    try:
+        found.extend(examine_machine(settings, syncs))
+    except Exception as error:
+        failure = as_failure(error, settings.name)
+        found.append(problem(f"machine {settings.name}", failure.message, failure.hint or "dfld doctor, once more"))
+    return found
 
 
 def examine_machine(settings: MachineConfig, syncs: Sequence[SyncConfig]) -> Iterator[Diagnosis]:
@@ -68,6 +80,10 @@ def examine_machine(settings: MachineConfig, syncs: Sequence[SyncConfig]) -> Ite
     try:
         with closing(SshConnection(machine, stall_s=STALL_S)) as connection:
             yield ok(subject, f"host key and login of {machine.user}@{machine.address} are good")
+            if lines := known_keys(machine).told():
+                yield warning(
+                    subject, f"in {machine.known_hosts} these do not count: {lines}", "correct the lines or remove them"
+                )
             sftp = SftpClient(connection.open_sftp(), machine.name)
             yield judge_extensions(subject, sftp.extensions)
             yield from _files_and_trainer(subject, machine, models, _Connected(machine, connection, sftp))

@@ -192,3 +192,24 @@ def test_a_cooperating_trainer_that_never_gave_a_sign_is_warned_of(machine: Mach
     notes.mkdir(parents=True)
     (notes / "alive.json").write_text("{}")
     assert {one.verdict for one in told(cooperative)} == {"ok"}
+
+
+def test_lines_of_known_hosts_that_do_not_count_are_named(machine: MachineConfig, tmp_path: Path) -> None:
+    assert machine.known_hosts
+    known = tmp_path / "known_hosts"
+    known.write_bytes(b"\xff\xfe ssh-rsa AAAA\n" + machine.known_hosts.read_bytes())
+    found = told(replace(machine, known_hosts=known))
+    (one,) = [one for one in found if one.verdict == "warning"]
+    assert "line 1 (" in one.sentence
+    assert "its trainer runs" in found[-1].sentence
+
+
+def test_an_error_that_nobody_foresaw_is_the_trouble_of_its_machine_alone(
+    machine: MachineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_asked: object, **_named: object) -> None:
+        raise ValueError("odd")
+
+    monkeypatch.setattr("daemon.doctor.machines.judge_extensions", fails)
+    one = only_problem(list(examine_machines(Config(machines=(machine,), syncs=(SYNC,)))))
+    assert "machine gpu1: an error that nobody foresaw: ValueError: odd" in one.sentence
