@@ -221,6 +221,10 @@ def _rounds(
 
 
 def _say(step: str, machine: str, facts: Mapping[str, Any]) -> None:
+    if step == "waiting":
+        limit = f"{facts['limit_s'] / 60:.0f} min" if facts["limit_s"] >= 90 else f"{facts['limit_s']:.0f} s"
+        print(shown(f"  {machine}: waits, at most {limit}: {facts['reason']}"), file=sys.stderr)
+        return
     told = f"{machine}: {step}" if machine else step
     detail = facts.get("reason") or (f"iteration {facts['iteration']}" if step == "pulled" else "")
     print(shown(f"  {told}{f' ({detail})' if detail else ''}"), file=sys.stderr)

@@ -133,7 +133,8 @@ class RoundWork:
 
     def exclude(self, reasons: Mapping[str, DfldError | str]) -> None:
         """Leave machines out of the average, each with its reason."""
-        for machine, reason in reasons.items():
+        for machine in [name for name in self.tools.links if name in reasons]:  # whoever failed first
+            reason = reasons[machine]
             if machine not in self.record.excluded:
                 self.note("excluded", machine, reason=reason if isinstance(reason, str) else reason.message)
 
