@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from engine.errors import InputError, SettingsError
 from engine.footage.contract import DecodedFrame, FrameReader
 from engine.footage.prefetch import Prefetch
 from engine.footage.stretch import StretchReader
+from engine.footage.verdict import WHOLE, verdict_on
 from engine.footage.video import open_frames
 from engine.identity.match import Rule
 from engine.steps import Steps
@@ -125,6 +126,9 @@ def extract(
             run.work(reader, results, rate=min(max(rate, 1.0), 240.0), after=after)
             if not stop.is_set():
                 run.close(results)
+                evidence = reader.evidence()
+                run.damaged_by_the_end(evidence.damaged)
+                run.verdict = verdict_on(replace(evidence, damaged=run.counts.packets_damaged))
             notices = (*backend.info.warnings, *reader.warnings)
             completed = not stop.is_set()
             if completed and not run.counts.frames_decoded:
@@ -156,6 +160,7 @@ class _Run:
         self.records = list(resume.records) if resume else []
         self.counts = resume.counts if resume else Counts()
         self.total: int | None = None
+        self.verdict = WHOLE
         self._carry = resume.carry if resume else ""
         self._cursor = resume.cursor if resume else None
         self._damaged_before = self.counts.packets_damaged
@@ -253,6 +258,10 @@ class _Run:
         if revised and self._cursor is not None:
             self._on_commit(Commit(self._cursor, (), self.counts, self._carry, revised))
 
+    def damaged_by_the_end(self, packets: int) -> None:
+        """Count what is damaged behind the last sound picture too: no window, and so no commit, tells of it."""
+        self.counts = replace(self.counts, packets_damaged=self._damaged_before + packets)
+
     def report(self, notices: tuple[str, ...], *, completed: bool) -> ExtractReport:
         return make_report(
             self.subject,
@@ -263,6 +272,7 @@ class _Run:
             stage_seconds=self._stage_seconds(),
             queue_fill={queue: fill.mean for queue, fill in self._queues.items()},
             completed=completed,
+            verdict=self.verdict,
         )
 
     def _commit(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SettingsError
+from engine.footage.verdict import WHOLE, SourceVerdict
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -369,3 +370,5 @@ class ExtractReport:
     """Mean share taken, 0..1, of the queues of frames that are `decoded` ahead and of `faces` waiting to be written."""
     completed: bool = True
     """False when the work was stopped from outside; it can go on at the cursor."""
+    verdict: SourceVerdict = WHOLE
+    """Was the source read whole? Says nothing before the work is completed."""

@@ -21,6 +21,7 @@ from typing import Any
 from daemon.worker.messages import Order
 from daemon.worker.process import IncompleteError, main
 from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoError
+from engine.footage.verdict import WHOLE, SourceVerdict
 from engine.identity.match import BY_HAND
 from engine.types import Commit, Counts, Cursor, ExtractReport, FaceRecord, Progress, Resume
 from engine.workspace.manifest import RunNote
@@ -160,6 +161,7 @@ def report(
     completed: bool,
     packets_damaged: int = 0,
     warnings: tuple[str, ...] = (),
+    verdict: SourceVerdict = WHOLE,
 ) -> ExtractReport:
     log = {"source": order.source, "notes": dict(order.notes), "at": time.time(), "completed": completed}
     write_file(layout.log, json.dumps(log).encode())
@@ -178,6 +180,7 @@ def report(
         preview_path=None,
         warnings=warnings,
         completed=completed,
+        verdict=verdict,
     )
 
 

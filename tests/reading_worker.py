@@ -9,6 +9,7 @@ from pathlib import Path
 from daemon.worker.extractor import try_file
 from daemon.worker.messages import Order
 from daemon.worker.process import main
+from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
 from engine.types import Commit, Counts, Cursor, ExtractReport, Progress, Resume
 from engine.workspace.workspace import prepare_workspace
@@ -40,11 +41,19 @@ class ReadingExtractor(FakeExtractor):
                 on_progress(Progress(decoded.index + 1, None, 0, 0, {}))
                 if frames % PIECE_FRAMES == 0:
                     on_commit(Commit(Cursor(decoded.index + 1, decoded.pts), (), Counts(frames, frames, 0)))
+            verdict = verdict_on(reader.evidence())
         layout = layout_of(order)
         prepare_workspace(layout)
-        damaged, warnings = reader.packets_damaged, reader.warnings
-        completed = not stop.is_set()
-        return report(order, layout, [], frames, completed=completed, packets_damaged=damaged, warnings=warnings)
+        return report(
+            order,
+            layout,
+            [],
+            frames,
+            completed=not stop.is_set(),
+            packets_damaged=reader.packets_damaged,
+            warnings=reader.warnings,
+            verdict=verdict,
+        )
 
 
 if __name__ == "__main__":

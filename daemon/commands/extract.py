@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -268,6 +269,7 @@ def _report_values(report: ExtractReport) -> dict[str, Any]:
         "source": str(report.source),
         "workspace": str(report.workspace),
         "completed": report.completed,
+        "source_verdict": asdict(report.verdict),
         "frames_total": report.frames_total,
         "frames_decoded": report.frames_decoded,
         "frames_examined": report.frames_examined,

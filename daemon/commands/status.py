@@ -24,6 +24,11 @@ def status_text(status: Mapping[str, Any]) -> str:
     for inbox in status["inboxes"]:
         if inbox["held"] and inbox["held"]["kind"] not in ("operator", "drain"):
             lines.append(f"  {inbox['name']} waits: {inbox['held']['message']}")
+        lost = inbox["lost_footage"]
+        if lost["files"]:
+            known = f", {duration(lost['seconds'])} as far as that can be said" if lost["seconds"] >= 0.5 else ""
+            files = "1 source lacks" if lost["files"] == 1 else f"{lost['files']} sources lack"
+            lines.append(f"  {inbox['name']}: {files} footage{known}; originals are kept (dfld jobs)")
     if status["running"]:
         lines += ["", *(line for job in status["running"] for line in _running_lines(job))]
     return "\n".join(lines)

@@ -92,7 +92,7 @@ class Answers:
         service, now_s = self._service, time.time()
         holds, settling = service.board.holds(), service.inboxes.settling()
         counts = service.ledger.read(table.state_counts)
-        statuses = service.inboxes.statuses()
+        statuses, lost = service.inboxes.statuses(), service.ledger.read(table.lost_footage)
         inboxes = []
         for inbox in service.config.inboxes:
             status, hold = statuses.get(inbox.name), holds.get(inbox.name)
@@ -104,6 +104,7 @@ class Answers:
                     **({} if status is None else asdict(status)),
                     "settling": settling.get(inbox.name, 0),
                     "held": None if hold is None else asdict(hold),
+                    "lost_footage": dict(zip(("files", "seconds"), lost.get(inbox.name, (0, 0.0)), strict=True)),
                     "jobs": {state: counts.get((inbox.name, state), 0) for state in table.STATES},
                 }
             )

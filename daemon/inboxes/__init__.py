@@ -8,7 +8,6 @@ scan        what lies in an inbox now; the truth
 roots       is the folder still the one that is watched?
 mounts      which filesystem a path lies on
 writers     who has a file open for writing
-truncation  does a file promise more than is there?
 hashing     content hashes
 claims      from settled to claimed
 never_footage  pure: names that are never footage, as lists

@@ -165,7 +165,7 @@ class Runner:
                 self._replace_worker(failure.reason)
         elif not message["report"]["completed"]:
             self._outcomes.interrupted(job, "stop")
-        elif self._outcomes.changed(job, inbox, config):
+        elif self._outcomes.changed(job, inbox, config, message["report"]):
             self._outcomes.redo(job)
         else:
             self._outcomes.done(job, inbox, config, message["report"])

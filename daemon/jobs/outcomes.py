@@ -29,12 +29,14 @@ from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.worker.messages import Failure
 from daemon.worker.workspaces import clear_results
 from engine.errors import OutputError
+from engine.footage.verdict import SourceVerdict
 
 LEDGER_TRIES_PAUSE_S = 1.0
 LEDGER_TRIES = 5
 """The service goes on stopping when the ledger's disk stays full: the job is then found running, and taken up again."""
 SPACE_LOOK_S = 10.0
 """A full disk is tried again this soon, however often it was full before: it empties by itself or by a person."""
+WHOLE_COPY_HINT = "Put a whole copy into the inbox: it takes the place of this part, and its faces that of the part's"
 INCOMPLETE_LOOKS = 6
 """A file that may still be arriving is tried so often within the time that it is given."""
 
@@ -87,8 +89,10 @@ class Outcomes:
         self.failed(job, inbox, config, Failure("setup", "workspace_taken", message, hint))
         return False
 
-    def changed(self, job: Job, inbox: InboxConfig, config: Config) -> bool:
+    def changed(self, job: Job, inbox: InboxConfig, config: Config, report: Mapping[str, Any]) -> bool:
         """Say whether the file is another than the one that was claimed. A file that left cannot be asked."""
+        if report["verdict"]["word"] in ("still growing", "other content"):
+            return True
         now = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job
         unit = look_at(inbox.path, os.fsdecode(now.path), scan_rules(inbox, config.watch), job.kind)
         return unit is not None and unit.fingerprint != now.identity
@@ -113,7 +117,10 @@ class Outcomes:
     def done(self, job: Job, inbox: InboxConfig, config: Config, report: Mapping[str, Any]) -> None:
         """Everything is written and committed: close the job, then deal with the original."""
         now_s = self._wall()
-        original = "kept" if inbox.on_done == "keep" else "to_finish"
+        verdict = report["verdict"]
+        is_whole = verdict["word"] == "whole"
+        original = "to_finish" if is_whole and inbox.on_done != "keep" else "kept"
+        lack = SourceVerdict(**verdict).sentence
 
         def close(writer: sqlite3.Connection) -> None:
             table.update(
@@ -125,11 +132,18 @@ class Outcomes:
                 original=original,
                 frames_total=report["frames_decoded"],
                 carry="",  # holds embeddings and a thumbnail; an ended clip is never resumed
-                reason="",
-                message="",
-                hint="",
+                reason="" if is_whole else "lost_footage",
+                message="" if is_whole else lack,
+                hint="" if is_whole else WHOLE_COPY_HINT,
+                verdict=verdict["word"],
+                missing_s=verdict["missing_s"],
+                missing_share=verdict["missing_share"],
             )
-            table.add_totals(writer, job.inbox, {"jobs_done": 1})
+            damaged = report["packets_damaged"] - json.loads(now.counts).get("packets_damaged", 0)  # behind all windows
+            totals = {"jobs_done": 1, "packets_damaged": max(0, damaged)}
+            table.add_totals(writer, job.inbox, totals)
+
+        now = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job
 
         self._write(close)
         kept, found = report["faces_kept"], report["faces_found"]
@@ -138,7 +152,15 @@ class Outcomes:
         facts["seconds"] = now_s - (job.started_s or now_s)
         for measure in ("stage_seconds", "queue_fill"):
             facts[measure] = {name: round(value, 2) for name, value in report[measure].items()}
+        facts |= {
+            "verdict": verdict["word"],
+            "missing_s": verdict["missing_s"],
+            "missing_share": verdict["missing_share"],
+        }
         self._tell(Event("job.done", message, "info", job.inbox, job.id, facts))
+        if not is_whole:
+            text = f"job {job.id}: {os.fsdecode(job.path)}: {lack}; the original is kept. {WHOLE_COPY_HINT}"
+            self._tell(Event("original.kept", text, "warning", job.inbox, job.id, {"verdict": verdict["word"]}))
         for warning in report["warnings"]:
             self._tell(Event("job.warning", f"job {job.id}: {warning}", "warning", job.inbox, job.id))
         self._tidier.tidy(job.id, inbox, config)

@@ -270,6 +270,14 @@ def state_counts(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
     }
 
 
+def lost_footage(connection: sqlite3.Connection) -> dict[str, tuple[int, float]]:
+    """Return inbox → number of sources that lack footage and have no whole copy yet, and s known to be missing."""
+    rows = connection.execute(
+        "SELECT inbox, count(*), coalesce(sum(missing_s), 0.0) FROM jobs WHERE verdict = 'lost footage' GROUP BY inbox"
+    )
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
 def oldest_queued_s(connection: sqlite3.Connection) -> dict[str, float]:
     """Return inbox → arrival of its oldest job that waits."""
     rows = connection.execute(

@@ -88,6 +88,20 @@ EXTRACTION = (
     _counter("dfld_jobs_resumed_total", "Jobs that went on at their cursor."),
     _counter("dfld_frames_decoded_total", "Frames decoded in committed work.", "ledger", inbox=()),
     _counter("dfld_packets_damaged_total", "Damaged packets that were skipped.", "ledger", inbox=()),
+    _gauge(
+        "dfld_lost_footage_files",
+        "Sources that lack footage and have no whole copy yet; no series while none does.",
+        "ledger",
+        always=False,
+        inbox=(),
+    ),
+    _gauge(
+        "dfld_lost_footage_seconds",
+        "How much footage is known to be missing in them.",
+        "ledger",
+        always=False,
+        inbox=(),
+    ),
     _counter(
         "dfld_faces_total",
         "Faces by what became of them; one that its clip's end judges anew counts under both.",

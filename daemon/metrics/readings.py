@@ -31,8 +31,8 @@ def ledger_reading(ledger: Ledger, settling: Mapping[str, int]) -> Reading:
     """Return counters that outlive restarts, and the queue. `settling`: inbox → files that have not settled."""
     values: defaultdict[str, Counter[LabelValues]] = defaultdict(Counter)
     found = ledger.read(lambda reader: (table.totals(reader), table.state_counts(reader), table.oldest_queued_s(reader),
-                                        table.last_done_s(reader)))  # fmt: skip
-    totals, states, oldest, last_done = found
+                                        table.last_done_s(reader), table.lost_footage(reader)))  # fmt: skip
+    totals, states, oldest, last_done, lost = found
     for (inbox, name), value in totals.items():
         if name in JOB_RESULT:
             values["dfld_jobs_total"][inbox, JOB_RESULT[name]] += value  # type: ignore[assignment]
@@ -50,6 +50,9 @@ def ledger_reading(ledger: Ledger, settling: Mapping[str, int]) -> Reading:
             values["dfld_queue_files"][inbox, QUEUE_STATE[state]] = count
         if state == "cancelled":
             values["dfld_jobs_total"][inbox, "cancelled"] = count
+    for inbox, (files, seconds) in lost.items():
+        values["dfld_lost_footage_files"][inbox,] = files
+        values["dfld_lost_footage_seconds"][inbox,] = seconds  # type: ignore[assignment]
     for inbox, count in settling.items():
         values["dfld_queue_files"][inbox, "settling"] = count
     readings: dict[str, Mapping[LabelValues, float]] = dict(values)

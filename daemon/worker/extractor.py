@@ -15,7 +15,6 @@ from pathlib import Path
 
 from core.opening import RefusedFileError, read_regular
 from daemon.errors import SidecarError
-from daemon.inboxes.truncation import missing_bytes
 from daemon.worker.messages import Order
 from daemon.worker.process import IncompleteError, main
 from engine.backends.backend import Backend
@@ -24,6 +23,7 @@ from engine.errors import InputError, InputUnavailableError, ReferencePhotoError
 from engine.extract import extract
 from engine.footage.container import open_source
 from engine.footage.images import changed_order
+from engine.footage.structure import structure_of
 from engine.footage.video import probe
 from engine.identity.identity import build_identity
 from engine.identity.reference_photos import MAX_PHOTO_BYTES, list_photos
@@ -142,7 +142,8 @@ def try_file(order: Order) -> None:
     missing: int | None = 0
     if not source.is_dir():
         with open_source(source, within=within) as file:
-            missing = missing_bytes(file)
+            structure = structure_of(file)
+        missing = structure.missing_bytes if structure.container else 0
     if missing and not order.take_incomplete:
         raise IncompleteError(f"{source.name}: {missing} bytes that its header promises are not there yet")
     try:

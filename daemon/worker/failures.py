@@ -27,6 +27,7 @@ REASONS = (
     "not_readable",
     "incomplete",
     "changed",
+    "lost_footage",
     "sidecar",
     "sidecar_skip",
     "duplicate",

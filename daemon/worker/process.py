@@ -19,6 +19,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -182,6 +183,7 @@ def _report(report: ExtractReport) -> Message:
         "preview_path": str(report.preview_path) if report.preview_path else None,
         "warnings": list(report.warnings),
         "completed": report.completed,
+        "verdict": asdict(report.verdict),
     }
 
 

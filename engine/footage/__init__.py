@@ -16,5 +16,7 @@ stretch     only the frames from one time to another
 images      a folder of images as frames
 sequence    pure: names of images in a folder -> frames in order, gaps, duplicates
 pictures    one image file -> pixels, whatever its format
+structure   does a container end where it says that it ends
+verdict     was a source read whole, and how much is missing if not
 image_size  the size that an image file's header states
 """

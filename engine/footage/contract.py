@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 from numpy.typing import NDArray
 
 from engine.errors import InputError, InputUnavailableError
+from engine.footage.verdict import Evidence
 from engine.types import Frame, Image
 
 MAX_SIDE_PX = 16_384
@@ -147,6 +148,13 @@ class FrameReader(ABC):
     @abstractmethod
     def warnings(self) -> tuple[str, ...]:
         """`info.warnings` and what was found while reading; complete once the iteration has ended."""
+
+    @abstractmethod
+    def evidence(self) -> Evidence:
+        """Return what reading has shown of the source; called once no frame is asked for any more.
+
+        What was not asked for (behind the end of a stretch) is read without being decoded.
+        """
 
     @abstractmethod
     def __next__(self) -> DecodedFrame: ...

@@ -34,6 +34,12 @@ MAX_DOUBTFUL_PICTURES = 300
 for streams that mark none after the first."""
 
 
+ONE_PICTURE_A_PACKET = frozenset({"h264", "hevc", "mjpeg", "prores", "dnxhd", "ffv1", "dvvideo"})
+"""Not those with packets that show nothing (VP8, VP9, packed MPEG-4) or hold a field (MPEG-2)."""
+PROGRESSIVE = (0, 1)
+"""AVFieldOrder: unknown, progressive. Fields may come as packets of their own."""
+
+
 class Picture(NamedTuple):
     """What the decoder put out, and whether neither it nor anything it is built on was damaged."""
 
@@ -58,6 +64,9 @@ class Decoder:
         """Packets that could not be read or decoded, and unsound pictures, so far."""
         self.cut_off = False
         """True once reading ended with errors instead of the end of the file."""
+        self._packets = 0
+        self._pictures = 0
+        self._failed = 0
         self._path = path
         self._conceal_errors = conceal_errors
         self._doubtful = 0
@@ -66,6 +75,17 @@ class Decoder:
 
     def close(self) -> None:
         self.container.close()
+
+    @property
+    def swallowed(self) -> int:
+        """Packets of which neither a picture nor an error came, once the decoder was emptied: pictures that are lost.
+
+        Counted from the first key frame on, for codecs that make one picture of each packet; 0 for others.
+        """
+        context, stream = self.stream.codec_context, self.stream
+        if stream.name not in ONE_PICTURE_A_PACKET or context.field_order not in PROGRESSIVE:
+            return 0
+        return max(0, self._packets - self._pictures - self._failed)
 
     def seek(self, time: int) -> bool:
         """Make the next packet one of a key frame at or before `time`, as far as the container can; False if not."""
@@ -100,14 +120,18 @@ class Decoder:
         """Yield every picture that the packets decode to, in the order of presentation."""
         seen_any = False
         for count, packet in enumerate(packets):
+            if packet is not None and (self._packets or packet.is_keyframe):
+                self._packets += not packet.is_discard
             try:
                 decoded = self.stream.decode(packet)
             except av.FFmpegError as error:
                 if is_passing(error):
                     raise explained(error, self._path, "decoding it") from error
                 self.damaged += 1
+                self._failed += 1
                 self._doubt()
                 decoded = []
+            self._pictures += len(decoded)
             for frame in decoded:
                 yield self._judge(frame)
             seen_any = seen_any or bool(decoded)

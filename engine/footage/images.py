@@ -33,6 +33,7 @@ from engine.footage.contract import (
 from engine.footage.image_size import IMAGE_SUFFIXES
 from engine.footage.pictures import decode_picture
 from engine.footage.sequence import SequenceNames, sequence_names
+from engine.footage.verdict import Evidence
 from engine.steps import Step, no_step
 from engine.types import Cursor, Frame, Image
 
@@ -116,7 +117,7 @@ class ImageFolderReader(FrameReader):
     ) -> None:
         """`within`: folders that every image must lie in; None = where it really lies is the operator's affair."""
         self._within = within
-        self._files, sequence = image_files(folder)
+        self._files, self._sequence = image_files(folder)
         if not self._files:
             raise InputError(
                 f"{folder}: holds no images, expected {', '.join(sorted(IMAGE_SUFFIXES))}",
@@ -142,7 +143,7 @@ class ImageFolderReader(FrameReader):
             rotation_degrees=0,
             codec="images",
             pixel_format="bgr24",
-            warnings=sequence.notes(),
+            warnings=self._sequence.notes(),
         )
         self._images = self._walk()
 
@@ -153,6 +154,13 @@ class ImageFolderReader(FrameReader):
         more = ", among them" if self.packets_damaged > len(self._unread) else ""
         told = f"{self.packets_damaged} of {len(self._files)} images could not be read{more}: {'; '.join(self._unread)}"
         return (*self.info.warnings, told)
+
+    def evidence(self) -> Evidence:
+        """Every image is its own file: those that cannot be read, or are passed over for their names, are missing."""
+        for _ in self._images:  # behind a stretch
+            self._step()
+        left_out = len(self._sequence.left_out)
+        return Evidence(len(self._files), self.packets_damaged, unread_files=left_out)
 
     def __next__(self) -> DecodedFrame:
         return next(self._images)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from engine.footage.contract import DecodedFrame, FrameReader, Region, height_for_width
+from engine.footage.verdict import Evidence
 from engine.types import Frame, Image
 
 
@@ -28,6 +29,9 @@ class OneSizeReader(FrameReader):
     @property
     def warnings(self) -> tuple[str, ...]:
         return (*self._reader.warnings, self._change) if self._change else self._reader.warnings
+
+    def evidence(self) -> Evidence:
+        return self._reader.evidence()
 
     def __next__(self) -> DecodedFrame:
         decoded = next(self._reader)

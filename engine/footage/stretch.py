@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from engine.errors import InputError
 from engine.footage.contract import DecodedFrame, FrameReader
+from engine.footage.verdict import Evidence
 from engine.steps import Step, no_step
 
 FOLDER_RATE = 25.0
@@ -36,6 +37,9 @@ class StretchReader(FrameReader):
     @property
     def warnings(self) -> tuple[str, ...]:
         return self._reader.warnings
+
+    def evidence(self) -> Evidence:
+        return self._reader.evidence()
 
     def __next__(self) -> DecodedFrame:
         while True:

@@ -19,6 +19,7 @@ process that may die.
 from __future__ import annotations
 
 import io
+import os
 import stat
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -47,7 +48,9 @@ from engine.footage.one_size import OneSizeReader
 from engine.footage.pixels import DecodedVideoFrame, Turns, clockwise_degrees, hdr_in, turn_of
 from engine.footage.seek import first_usable, places_to_start, read_timeline, retraces, seek_times, without_leading
 from engine.footage.shape import SQUARE_WITHIN, is_anamorphic, squared_size
+from engine.footage.structure import structure_of
 from engine.footage.tone import TRANSFERS
+from engine.footage.verdict import Evidence
 from engine.steps import Step, no_step
 from engine.types import Cursor
 
@@ -56,12 +59,17 @@ if TYPE_CHECKING:
 
 __all__ = ["DecodedFrame", "FrameReader", "VideoInfo", "open_frames", "probe"]
 
-SHORT_BELOW = 0.98
-"""Less than this part of what the header promises: the file was cut. Sound files are often off by a frame or two."""
+STATES_ITS_LENGTH = frozenset({"mov", "matroska", "avi", "flv", "asf", "mxf"})
+"""Containers, by FFmpeg's first name for them, whose header states how long the video lasts. Of others FFmpeg estimates
+it from bit rates or from the last time stamp that it finds."""
+RATES_MAX = 1_000
+"""Frames a second: what a header states beyond is no rate (of DV streams FFmpeg guesses 60 000)."""
 MILLISECONDS = Fraction(1, 1000)
 """Unit of time for streams that name none."""
 
 _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
+_KEEPS_TIMES = frozenset({"mov", "matroska", "flv", "asf"})
+"""Containers that keep a time for each frame, so that rates may vary; elsewhere the mean is a guess."""
 _RATE_TOLERANCE = 0.01  # mean and nominal rate of a constant-rate file differ by rounding only
 
 
@@ -128,6 +136,7 @@ class VideoReader(FrameReader):
     ) -> None:
         self._file = file
         self._form = form
+        self._opened = os.fstat(file.fileno())
         self._path = path
         self._step = step
         self._threads = decode_threads
@@ -162,9 +171,38 @@ class VideoReader(FrameReader):
             found.append(f"decoded by software: {why}")
         if self._conceal_errors:
             found.append("the stream breaks its codec's rules: damage in it cannot be told from sound pictures")
-        if self._ended and self._is_truncated():
-            found.append(f"the file is truncated: it ends after {self._next_index} frames")
         return tuple(found)
+
+    def evidence(self) -> Evidence:
+        if not self._ended:  # behind a stretch, or stopped: what is left is read as packets
+            for _ in self._decoder.packets():
+                self._step()
+        structure, now, stream = structure_of(self._file), os.fstat(self._file.fileno()), self._decoder.stream
+        rate = _rate(stream)
+        frame_s = 1 / float(rate) if rate else None
+        reached = None
+        if self._ended and self._last_pts is not None:
+            reached = float((self._last_pts - (stream.start_time or 0)) * self.info.time_base) + (frame_s or 0.0)
+        promised = _stated_seconds(self._decoder) if self._ended else None
+        same_size = now.st_size == self._opened.st_size
+        return Evidence(
+            frames=self._next_index,
+            damaged=self._decoder.damaged - self._damaged_before + (self._decoder.swallowed if self._ended else 0),
+            total_bytes=now.st_size,
+            missing_bytes=structure.missing_bytes,
+            is_sized=structure.is_sized,
+            is_complete=structure.is_complete,
+            trouble=structure.trouble,
+            unread_s=structure.unread_s,
+            broke_off=self._decoder.cut_off,
+            concealed=self._conceal_errors,
+            frames_promised=stream.frames if self._ended and stream.frames > 0 else None,
+            reached_s=reached,
+            promised_s=promised,
+            frame_s=frame_s,
+            grew=now.st_size > self._opened.st_size,
+            replaced=now.st_size < self._opened.st_size or (same_size and now.st_mtime_ns != self._opened.st_mtime_ns),
+        )
 
     def __next__(self) -> DecodedFrame:
         while (picture := self._next_picture()) is not None:
@@ -278,26 +316,13 @@ class VideoReader(FrameReader):
             self._file, self._path, threads=self._threads, conceal_errors=self._conceal_errors, on_gpu=self._on_gpu
         )
 
-    def _is_truncated(self) -> bool:
-        """Compare what came with what the header promised; called at the end only."""
-        stream = self._decoder.stream
-        if self._decoder.cut_off:
-            return True
-        few = stream.frames > 0 and self._next_index < SHORT_BELOW * stream.frames
-        promised = _stream_seconds(self._decoder)
-        if promised is None or self._last_pts is None:
-            return few
-        last_frame_s = 1 / float(stream.average_rate) if stream.average_rate else 0.0
-        reached = float((self._last_pts - (stream.start_time or 0)) * self.info.time_base) + last_frame_s
-        return reached < SHORT_BELOW * promised and (few or not stream.frames)
-
 
 def _describe(path: Path, decoder: Decoder, first: av.VideoFrame, form: FrameForm) -> VideoInfo:
     stream, turn = decoder.stream, turn_of(first)
     width, height = squared_size(first.width, first.height, stream.sample_aspect_ratio)
     width, height = (height, width) if turn[0] else (width, height)
     seconds = _stream_seconds(decoder)
-    rate = stream.average_rate or None
+    rate = _rate(stream)
     frames = stream.frames or (round(seconds * rate) if seconds and rate else None)
     return VideoInfo(
         path=path,
@@ -312,11 +337,12 @@ def _describe(path: Path, decoder: Decoder, first: av.VideoFrame, form: FrameFor
         codec=stream.name or "unknown",
         pixel_format=first.format.name,
         first_pts=first.pts if first.pts is not None else first.dts,
-        warnings=tuple(_notes(stream, first, form)),
+        warnings=tuple(_notes(decoder, first, form)),
     )
 
 
-def _notes(stream: VideoStream, first: av.VideoFrame, form: FrameForm) -> Iterator[str]:
+def _notes(decoder: Decoder, first: av.VideoFrame, form: FrameForm) -> Iterator[str]:
+    stream = decoder.stream
     if first.color_trc in TRANSFERS:
         made = (
             "tone-mapped to SDR (BT.709)" if form.tone_map else "converted without tone mapping, colours will look flat"
@@ -325,7 +351,12 @@ def _notes(stream: VideoStream, first: av.VideoFrame, form: FrameForm) -> Iterat
     if first.interlaced_frame or stream.codec_context.field_order not in _PROGRESSIVE:
         yield "interlaced video: frames are used as they are, comb edges will show in motion"
     mean, nominal = stream.average_rate, stream.base_rate
-    if mean and nominal and abs(float(nominal / mean) - 1) > _RATE_TOLERANCE:
+    if (
+        _container_name(decoder) in _KEEPS_TIMES
+        and mean
+        and nominal
+        and abs(float(nominal / mean) - 1) > _RATE_TOLERANCE
+    ):
         yield f"variable frame rate: {float(mean):.2f} frames/s on average; the exact time of each frame is kept"
     shape = stream.sample_aspect_ratio
     if shape and is_anamorphic(shape):
@@ -336,6 +367,21 @@ def _notes(stream: VideoStream, first: av.VideoFrame, form: FrameForm) -> Iterat
         )
     elif shape and shape != 1 and not abs(shape - 1) < SQUARE_WITHIN:
         yield f"pixels of {shape.numerator}:{shape.denominator} are taken for a mistake in the header, and for square"
+
+
+def _rate(stream: VideoStream) -> Fraction | None:
+    """Return frames a second: on average, else as the stream's time base has it; None where neither is a rate."""
+    rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+    return next((rate for rate in rates if rate and rate <= RATES_MAX), None)
+
+
+def _container_name(decoder: Decoder) -> str:
+    return decoder.container.format.name.partition(",")[0]
+
+
+def _stated_seconds(decoder: Decoder) -> float | None:
+    """Return how long the header says that the video lasts; None where that is only an estimate."""
+    return _stream_seconds(decoder) if _container_name(decoder) in STATES_ITS_LENGTH else None
 
 
 def _stream_seconds(decoder: Decoder) -> float | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.backends.backend import BackendInfo
 from engine.footage.contract import FrameForm
+from engine.footage.verdict import WHOLE, SourceVerdict
 from engine.types import Counts, ExtractReport, ExtractSettings, FaceRecord, Identity
 from engine.workspace.align import encode_picture
 from engine.workspace.extraction_log import extraction_log, log_bytes
@@ -48,6 +49,7 @@ def make_report(
     stage_seconds: Mapping[str, float],
     queue_fill: Mapping[str, float],
     completed: bool,
+    verdict: SourceVerdict = WHOLE,
 ) -> ExtractReport:
     """Sum up what is known of a clip; `total`: frames by its header, `notices`: what the reader had to say."""
     kept = sum(record.kept for record in records)
@@ -65,12 +67,15 @@ def make_report(
         queue_fill=dict(queue_fill),
         log_path=subject.layout.log,
         preview_path=subject.layout.preview if kept else None,
-        warnings=(*notices, *(_warnings(subject, records, counts) if completed else ())),
+        warnings=(*notices, *(_warnings(subject, records, counts, verdict) if completed else ())),
         completed=completed,
+        verdict=verdict,
     )
 
 
-def _warnings(subject: Subject, records: Sequence[FaceRecord], counts: Counts) -> Iterator[str]:
+def _warnings(subject: Subject, records: Sequence[FaceRecord], counts: Counts, verdict: SourceVerdict) -> Iterator[str]:
+    if verdict.word != "whole":
+        yield verdict.sentence
     if counts.packets_damaged:
         yield f"{counts.packets_damaged} damaged packets were skipped; the frames in them are missing"
     if subject.settings.format == "png" and any(record.kept for record in records):

@@ -56,6 +56,7 @@ def extraction_log(
             "faces_kept_fit_to_train": sum(record.kept and bool(record.fit_to_train) for record in records),
             "reasons": dict(report.reasons),
         },
+        "source_verdict": asdict(report.verdict),
         "stage_seconds": {stage: round(seconds, 3) for stage, seconds in report.stage_seconds.items()},
         "queue_fill": {queue: round(share, 3) for queue, share in report.queue_fill.items()},
         "warnings": list(report.warnings),

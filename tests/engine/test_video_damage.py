@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError, InputUnavailableError
+from engine.footage.verdict import WHOLE, verdict_on
 from engine.footage.video import open_frames, probe
 from engine.types import Cursor, Image
 
@@ -138,7 +139,9 @@ def test_a_file_cut_at_60_percent_gives_what_is_there_and_says_so(
     clip.write_bytes(clip.read_bytes()[: int(clip.stat().st_size * 0.6)])
     with open_frames(clip) as reader:
         frames = [(frame.index, frame_number(frame.to_frame().pixels)) for frame in reader]
-        assert any("truncated" in warning for warning in reader.warnings)
+        verdict = verdict_on(reader.evidence())
+    assert "truncated" in verdict.why
+    assert verdict.missing_share == pytest.approx(0.4, abs=0.15)
     assert 30 < len(frames) < 65
     assert all(index == number for index, number in frames)
 
@@ -147,6 +150,7 @@ def test_a_whole_file_is_not_called_truncated(make_clip: Maker, tmp_path: Path) 
     with open_frames(make_clip(tmp_path / "clip.mkv", frames=80, audio=True)) as reader:
         assert len(list(reader)) == 80
         assert reader.warnings == ()
+        assert verdict_on(reader.evidence()) == WHOLE
 
 
 @pytest.mark.parametrize(("name", "options"), DAMAGED.values(), ids=DAMAGED.keys())

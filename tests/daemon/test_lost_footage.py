@@ -1,0 +1,105 @@
+"""A source that lacks footage is kept and reported, until a whole copy takes its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daemon.commands.status import jobs_text, status_text
+from daemon.control.server import ask
+from daemon.ledger.ledger import Ledger
+from daemon.metrics.readings import ledger_reading
+from tests.clips import Image, draw_numbered, make_clip
+from tests.daemon_rig import READING_WORKER, InProcess, Rig, wait_until
+
+SIZE = (96, 64)
+FRAMES = 60
+
+
+def grainy(number: int) -> Image:
+    grain = np.random.default_rng(number).integers(0, 60, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    return np.asarray(draw_numbered(number, SIZE) // 2 + grain, np.uint8)
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> bytes:
+    return make_clip(tmp_path / "whole.mkv", frames=FRAMES, draw=grainy, rate=25).read_bytes()
+
+
+def rig_of(tmp_path: Path, on_done: str) -> Rig:
+    rig = Rig(tmp_path)
+    rig.inboxes["alice"]["on_done"] = on_done
+    rig.tables["watch"]["unreadable_grace"] = "100ms"
+    return rig
+
+
+@pytest.mark.parametrize("on_done", ["delete", "move", "keep"])
+def test_a_part_is_kept_and_reported_and_its_whole_copy_takes_its_place(
+    tmp_path: Path, whole: bytes, on_done: str
+) -> None:
+    rig = rig_of(tmp_path, on_done)
+    part = whole[: len(whole) * 6 // 10]
+    (rig.inbox / "take.mkv").write_bytes(part)
+    with InProcess(rig, READING_WORKER):
+        (job,) = rig.wait_for_states("done")
+        wait_until(lambda: rig.jobs()[0]["original"] == "kept", "the original is not settled")
+        assert (rig.inbox / "take.mkv").read_bytes() == part
+        assert (job["verdict"], job["reason"]) == ("lost footage", "lost_footage")
+        assert job["missing_s"] == pytest.approx(0.96, abs=0.3)
+        assert job["missing_share"] == pytest.approx(0.4, abs=0.12)
+        status = ask(tmp_path / "state", "status")
+        assert "alice: 1 source lacks footage, 1 s as far as that can be said" in status_text(status)
+        jobs = jobs_text(ask(tmp_path / "state", "jobs"))
+        assert "lost_footage: lost footage: it is truncated" in jobs
+        assert "% of it is missing" in jobs
+        assert metrics(tmp_path) == {"files": 1, "seconds": True}
+
+        (rig.inbox / "take again.mkv").write_bytes(whole)
+        wait_until(lambda: rig.jobs()[0]["verdict"] == "whole", "the whole copy is not done")
+        ended = {"delete": "deleted", "move": "moved", "keep": "kept"}[on_done]
+        wait_until(lambda: rig.jobs()[0]["original"] == ended, lambda: str(rig.jobs()))
+        (job,) = rig.jobs()
+        assert (job["slug"], job["frames_total"], job["reason"]) == ("take", FRAMES, "")
+        assert metrics(tmp_path) == {"files": 0, "seconds": False}
+        assert (rig.inbox / "take.mkv").read_bytes() == part, "only what was read whole goes"
+        assert (rig.inbox / "take again.mkv").exists() == (on_done == "keep")
+
+        (rig.inbox / "part once more.mkv").write_bytes(part)
+        wait_until(lambda: rig.count("SELECT count(*) FROM files WHERE outcome = 'duplicate'") >= 2, "not recognised")
+        assert len(rig.jobs()) == 1
+
+
+def metrics(tmp_path: Path) -> dict[str, float]:
+    ledger = Ledger(tmp_path / "state" / "ledger.db")
+    try:
+        reading = ledger_reading(ledger, {})
+    finally:
+        ledger.close()
+    files = reading.get("dfld_lost_footage_files", {}).get(("alice",), 0)
+    return {"files": files, "seconds": reading.get("dfld_lost_footage_seconds", {}).get(("alice",), 0) > 0.5}
+
+
+def test_a_file_that_grows_after_it_was_taken_keeps_its_job_and_its_name(tmp_path: Path, whole: bytes) -> None:
+    rig = rig_of(tmp_path, "keep")
+    (rig.inbox / "take.mkv").write_bytes(whole[: len(whole) // 2])
+    with InProcess(rig, READING_WORKER):
+        rig.wait_for_states("done")
+        with (rig.inbox / "take.mkv").open("ab") as file:
+            file.write(whole[len(whole) // 2 :])
+        wait_until(lambda: rig.jobs()[0]["verdict"] == "whole", lambda: str(rig.jobs()))
+    (job,) = rig.jobs()
+    assert (job["slug"], job["frames_total"]) == ("take", FRAMES)
+
+
+def test_another_take_under_the_name_of_a_part_is_a_job_of_its_own(tmp_path: Path, whole: bytes) -> None:
+    rig = rig_of(tmp_path, "keep")
+    (rig.inbox / "take.mkv").write_bytes(whole[: len(whole) // 2])
+    with InProcess(rig, READING_WORKER):
+        rig.wait_for_states("done")
+        make_clip(rig.inbox / ".new.mkv", frames=80, rate=25, draw=lambda number: grainy(number + 500))
+        (rig.inbox / ".new.mkv").rename(rig.inbox / "take.mkv")
+        first, second = rig.wait_for_states("done", "done")
+    assert (first["verdict"], second["verdict"]) == ("lost footage", "whole")
+    assert first["slug"] != second["slug"]
