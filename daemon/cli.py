@@ -28,7 +28,7 @@ from daemon.commands import (
     tune,
 )
 from daemon.commands.hints import config_in
-from daemon.commands.output import prepare_streams, tell_error
+from daemon.commands.output import prepared_streams, tell_error
 from daemon.errors import ExitCode, UsageError
 
 EXIT_CODES = {
@@ -79,9 +79,13 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. No error of ours or of the user's ends in a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with prepared_streams():
+        return _run_guarded(given)
+
+
+def _run_guarded(given: list[str]) -> int:
     try:
         _take_interrupts()
-        prepare_streams()
         return _run(given)
     except DfldError as problem:
         return tell_error(problem, as_json="--json" in given, config=config_in(given))

@@ -21,6 +21,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from core.errors import DfldError
+from core.text import escaped
 
 
 class ExitCode(IntEnum):
@@ -111,7 +112,8 @@ class ConfigProblem:
     """The valid key that an unknown one looks like."""
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else str(self.file)
+        file = escaped(str(self.file))  # the problems stand on lines of their own: no name may make one
+        place = f"{file}:{self.line}" if self.line else file
         text = f"{place}: "
         if self.key:
             text += f"{self.key}: "

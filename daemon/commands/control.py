@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon.commands.options import add_json_option, path_argument
+from daemon.commands.output import shown, steerable
 from daemon.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -136,7 +137,11 @@ def _watch(options: argparse.Namespace) -> int:
 
     in_place = sys.stdout.isatty() and not options.json
     try:
-        with Live(console=Console(), refresh_per_second=4) if in_place else nullcontext() as live:
+        with (
+            Live(console=Console(file=steerable(sys.stdout)), refresh_per_second=4)
+            if in_place
+            else nullcontext() as live
+        ):
             while True:
                 status = _ask(options, "status")
                 if live is not None:
@@ -180,7 +185,10 @@ def run_quarantine(options: argparse.Namespace) -> int:
     released = _ask(options, "release", id=_number(options))
     if options.json:
         return _print_json(released)
-    print(f"job {released['id']}: {released['path']} is back in inbox {released['inbox']} and will be looked at again")
+    print(
+        f"job {released['id']}: {shown(released['path'])} is back in inbox {released['inbox']} "
+        "and will be looked at again"
+    )
     return ExitCode.OK
 
 
@@ -211,7 +219,7 @@ def run_scan(options: argparse.Namespace) -> int:
         print(f"looking through {', '.join(found['inboxes'])}")
         return ExitCode.OK
     for one in found:
-        print(f"{one['inbox']}  {one['outcome']:<12}  {_shown(one['path'])}: {one['detail']}")
+        print(f"{one['inbox']}  {one['outcome']:<12}  {shown(one['path'])}: {shown(one['detail'])}")
     if not found:
         print("there is nothing in the inboxes")
     return ExitCode.OK
@@ -222,7 +230,7 @@ def run_reload(options: argparse.Namespace) -> int:
     changes = _ask(options, "reload")["changes"]
     if options.json:
         return _print_json(changes)
-    print("\n".join(changes) if changes else "nothing has changed")
+    print("\n".join(map(shown, changes)) if changes else "nothing has changed")
     return ExitCode.OK
 
 
@@ -236,12 +244,12 @@ def run_forget(options: argparse.Namespace) -> int:
         _print_json(gone)
         return outcome
     for path in gone["removed"]:
-        print(f"removed  {_shown(path)}")
+        print(f"removed  {shown(path)}")
     print(f"removed  {gone['ledger_rows']} rows of the ledger, embeddings among them")
     for path in gone["left"]:
-        print(f"LEFT     {_shown(path)} (yours: remove it yourself if it must go)")
+        print(f"LEFT     {shown(path)} (yours: remove it yourself if it must go)")
     for path in gone["remains"]:
-        print(f"REMAINS  {_shown(path)}")
+        print(f"REMAINS  {shown(path)}")
     if gone["paused"]:
         print(f"inbox {gone['name']} is paused, or its files would be taken again: take it out of the configuration")
     if gone["remains"]:
@@ -254,9 +262,3 @@ def _confirmed(name: str) -> bool:
         return False
     print(f"This removes every face, mask, log and ledger row of {name}. Type the name to go on: ", end="", flush=True)
     return sys.stdin.readline().strip() == name
-
-
-def _shown(text: str) -> str:
-    from core.text import escaped
-
-    return escaped(text)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon.commands.options import add_json_option, path_argument
-from daemon.commands.output import print_json
+from daemon.commands.output import print_json, steerable
 from daemon.commands.stop import Stop, stop_on_signals
 from daemon.errors import DaemonError, DemoError, ExitCode
 
@@ -175,7 +175,7 @@ def _watch_job(port: int, patience: _Patience, *, show: bool) -> str:
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
+    with Progress(*columns, console=Console(file=steerable(sys.stderr)), transient=True, disable=not show) as bar:
         task = bar.add_task("waiting until the copy has settled", total=1.0)
 
         def ended() -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from daemon.commands.hints import config_of, with_config
 from daemon.commands.options import add_json_option, path_argument
-from daemon.commands.output import print_json
+from daemon.commands.output import print_json, shown
 from daemon.commands.service import CONFIG_PLACES
 
 if TYPE_CHECKING:
@@ -66,6 +66,6 @@ def _with_config(one: Diagnosis, options: argparse.Namespace) -> Diagnosis:
 
 
 def _print(one: Diagnosis) -> None:
-    print(f"{LABELS[one.verdict]}  {one.subject}: {one.sentence}", flush=True)
+    print(f"{LABELS[one.verdict]}  {shown(one.subject)}: {shown(one.sentence)}", flush=True)
     if one.remedy:
-        print(f"         → {one.remedy}", flush=True)
+        print(f"         → {shown(one.remedy)}", flush=True)

@@ -17,7 +17,7 @@ from daemon.commands.options import (
     open_chosen_backend,
     path_argument,
 )
-from daemon.commands.output import print_json, shown, tell_error
+from daemon.commands.output import print_json, shown, steerable, tell_error
 from daemon.commands.stop import Stop, stop_on_signals
 from daemon.errors import ExitCode, UsageError, exit_code_of
 
@@ -338,6 +338,7 @@ def progress_bar(label: str, *, visible: bool) -> Iterator[Callable[[Progress], 
         yield lambda _progress: None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -345,8 +346,8 @@ def progress_bar(label: str, *, visible: bool) -> Iterator[Callable[[Progress], 
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"),
         TextColumn("{task.fields[faces]}"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None, faces=faces_text(0, 0))
+    with Bar(*columns, console=Console(file=steerable(sys.stderr)), transient=True) as bar:
+        task = bar.add_task(escape(shown(label)), total=None, faces=faces_text(0, 0))
 
         def show(progress: Progress) -> None:
             faces = faces_text(progress.faces_kept, progress.faces_undecided)

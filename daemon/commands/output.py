@@ -1,15 +1,19 @@
 """What a command prints: results, JSON and errors, on any terminal and in any locale.
 
-File names come from strangers and may be no text at all. Here none of them can forge a line, steer a terminal, or
-end the program because the terminal has no letter for it.
+File names come from strangers and may be no text at all. None of them can steer a terminal, because the streams
+themselves let no control character through but line breaks and tabs, whoever writes to them; none forges a line where
+it is printed through `shown`; and none ends the program because the terminal has no letter for it.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import sys
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
 
 from core.errors import DfldError
 from core.text import escaped
@@ -17,11 +21,53 @@ from daemon.commands.hints import with_config
 from daemon.errors import ExitCode, exit_code_of
 
 
-def prepare_streams() -> None:
-    """Have characters that the terminal's encoding lacks written as `\\u2192` instead of raising."""
-    for stream in (sys.stdout, sys.stderr):
+class HarmlessStream:
+    """Writes to a stream, with every character escaped that could steer a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.steerable = stream
+        """The stream itself, for what draws on the terminal on purpose (progress bars)."""
+
+    def write(self, text: str) -> int:
+        self.steerable.write(harmless(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.steerable, name)
+
+
+@contextmanager
+def prepared_streams() -> Iterator[None]:
+    """Make standard output and error harmless within the block.
+
+    Characters that the terminal's encoding lacks are written as `\\u2192` instead of raising.
+    """
+    before = sys.stdout, sys.stderr
+    for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if sys.stdout is not None:  # started with a closed descriptor
+        sys.stdout = cast("TextIO", HarmlessStream(sys.stdout))
+    if sys.stderr is not None:
+        sys.stderr = cast("TextIO", HarmlessStream(sys.stderr))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def steerable(stream: TextIO) -> TextIO:
+    """Return the stream behind a harmless one. Whoever draws on it escapes what comes from strangers itself."""
+    return stream.steerable if isinstance(stream, HarmlessStream) else stream
+
+
+def harmless(text: str) -> str:
+    """Escape all that could steer a terminal, leaving line breaks and tabs."""
+    return "".join(part if part in ("\n", "\t") else escaped(part) for part in re.split(r"([\n\t])", text))
 
 
 def shown(value: object) -> str:

@@ -89,7 +89,7 @@ def _print_match(rows: list[dict[str, Any]]) -> None:
             print(f"{row['backend']:<16}{row['similarity']:>10.3f}{row['threshold']:>11.2f}  {row['verdict']}")
         else:
             print(f"{row['backend']:<16}{'-':>10}{'-':>11}  not available: {shown(row['unavailable'])}")
-            print(f"{'':<39}→ {row['hint']}")
+            print(f"{'':<39}→ {shown(row['hint'])}")
 
 
 def _add_reference(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -177,15 +177,16 @@ def run_backends(options: argparse.Namespace) -> int:
         return print_json([asdict(row) for row in rows])
     for row in rows:
         if row.info is None:
-            print(f"{row.name}: not available: {row.problem}")
+            print(f"{row.name}: not available: {shown(row.problem)}")
             if row.hint:
-                print(f"  → {row.hint}")
+                print(f"  → {shown(row.hint)}")
             continue
         info = row.info
         print(f"{info.name}: runs on {info.device}; threshold {info.default_threshold:.2f} ({info.metric})")
         for model in info.models:
-            print(f"  {model.task:<13} {model.name}  {f'sha256 {model.sha256[:12]}…' if model.sha256 else 'built in'}")
-            print(f"  {'':<13} licence: {model.licence}")
+            origin = f"sha256 {model.sha256[:12]}…" if model.sha256 else "built in"
+            print(f"  {model.task:<13} {shown(model.name)}  {origin}")
+            print(f"  {'':<13} licence: {shown(model.licence)}")
         for warning in info.warnings:
-            print(f"  warning: {warning}")
+            print(f"  warning: {shown(warning)}")
     return ExitCode.OK

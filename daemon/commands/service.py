@@ -93,5 +93,6 @@ def run_check(options: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         print(f"  warning: {shown(warning)}")
     for inbox in inboxes:
-        print(f"  inbox {inbox['name']}: {inbox['path']} → {inbox['workspace']} ({inbox['role']}, {inbox['backend']})")
+        folders = f"{shown(inbox['path'])} → {shown(inbox['workspace'])}"
+        print(f"  inbox {inbox['name']}: {folders} ({inbox['role']}, {inbox['backend']})")
     return ExitCode.OK

@@ -31,7 +31,7 @@ def status_text(status: Mapping[str, Any]) -> str:
             lines.append(f"  {inbox['name']}: {files} footage{known}; originals are kept (dfld jobs)")
     if status["running"]:
         lines += ["", *(line for job in status["running"] for line in _running_lines(job))]
-    return "\n".join(lines)
+    return "\n".join(map(escaped, lines))
 
 
 def _headline(status: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from daemon.commands.extract import add_reference_options, identity_from
 from daemon.commands.options import add_backend_options, add_json_option, open_chosen_backend, path_argument
-from daemon.commands.output import print_json, shown
+from daemon.commands.output import print_json, shown, steerable
 from daemon.commands.stop import stop_on_signals
 from daemon.errors import ExitCode, UsageError
 
@@ -145,8 +145,9 @@ def _progress(label: str, *, visible: bool) -> Iterator[Callable[[int, int | Non
         yield lambda _done, _total: None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress as Bar
 
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
+    with Bar(console=Console(file=steerable(sys.stderr)), transient=True) as bar:
+        task = bar.add_task(escape(shown(label)), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
