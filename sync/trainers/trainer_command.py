@@ -93,7 +93,7 @@ class CommandTrainer(ControlledTrainer):
         asked_at_s = self.transport.stat(self.places.stopping).modified_s
         command = machine.stop or f"kill -INT {pid}"
         on_wait("its trainer ends with a last save", self.settings.stop_s)
-        result = run_command(self.transport, command, timeout_s=self.settings.stop_s)
+        result = run_command(self.transport, command, timeout_s=self.settings.stop_s, end_when_late=True)
         if result.exit_status:
             raise TrainerError(
                 f"machine {self.name}: `{command}` ended with status {result.exit_status}: {result.output[-300:]}"

@@ -177,6 +177,26 @@ def test_a_trainer_that_does_not_stop_is_given_up_with_a_hint(gpu1: TrainingMach
         control(gpu1, replace(QUICK, stop_s=1)).settle()
 
 
+def test_a_stop_command_that_times_out_leaves_nothing_running(gpu1: TrainingMachine, tmp_path: Path) -> None:
+    gpu1.commanded().start()
+    pids = shlex.quote(str(tmp_path / "pids"))
+    waiting = f"echo $$ >> {pids}; (echo $(sh -c 'echo $PPID') >> {pids}; sleep 1000) & sleep 1000"
+    gpu1.machine = replace(gpu1.machine, stop=waiting)
+    with pytest.raises(SyncError, match="did not end within 1 s"):
+        control(gpu1, replace(QUICK, stop_s=1)).settle()
+    started = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    assert len(started) == 2
+    until(lambda: not any(map(is_process, started)), "the end of what the stop command started")
+    assert gpu1.runs(), "the trainer itself is left alone"
+
+
+def is_process(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def test_a_stop_command_that_fails_is_told_with_its_words(gpu1: TrainingMachine) -> None:
     gpu1.commanded().start()
     gpu1.machine = replace(gpu1.machine, stop="echo no such unit; exit 4")
