@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from core.errors import DfldError
 from daemon.config.schema import Config
@@ -20,6 +21,8 @@ from daemon.machines import round_settings_of, stage_table_of
 from daemon.metrics.registry import LabelValues, Metrics, Reading
 from daemon.scheduler import Scheduler
 from sync.errors import HostKeyError, RoundError
+from sync.rounds.downtime import downtime_s
+from sync.rounds.round_report import what_became
 from sync.rounds.rounds import Rounds
 from sync.rounds.watch import Outlook, Watch
 from sync.types import Round
@@ -68,6 +71,10 @@ class Averaging:
         for model in self._models.values():
             model.stop(ends_at_s, at_once)
 
+    def statuses(self) -> list[dict[str, Any]]:
+        """Return where each model stands, as plain values for `dfld status`; asks no machine."""
+        return [model.status() for model in self._models.values()]
+
     def reading(self) -> Reading:
         """Return the numbers that outlive restarts, from the journals."""
         totals: Counter[LabelValues] = Counter()
@@ -102,6 +109,10 @@ class _Model:
         self._unfinished = True
         """Whether an earlier dfld may have left a round open: until the first recovery."""
         self._down: set[str] = set()
+        self._outlook: Outlook | None = None
+        """Of the last poll. Written by the poll's thread, read by others as a whole."""
+        self._doing = ""
+        """The last line of the round under way; empty between rounds."""
 
     def poll(self) -> None:
         """Look once and start what is due. Called by the scheduler; returns without waiting for a round."""
@@ -111,7 +122,7 @@ class _Model:
             if self._unfinished:
                 self._start(self._recover)
                 return
-            outlook = self._watch.look()
+            self._outlook = outlook = self._watch.look()
             self._tell_outlook(outlook)
             if outlook.owing:
                 self._start(self._recover)
@@ -122,6 +133,32 @@ class _Model:
             self._say("round.poll_failed", f"model {self.name}: {error.message}", "warning")
         finally:
             self._polling.release()
+
+    def status(self) -> dict[str, Any]:
+        """Return where the model stands, see `Averaging.statuses`."""
+        outlook, records = self._outlook, self.rounds.records()
+        ended = [record for record in records if record.ended_at]
+        last = ended[-1] if ended else None
+        return {
+            "name": self.name,
+            "machines": {name: _machine_status(name, outlook) for name in self.rounds.links},
+            "stage": outlook.stage if outlook else "",
+            "every_iterations": outlook.interval if outlook else None,
+            "next": outlook.reason if outlook else "not looked at yet",
+            "doing": self._doing,
+            "last": None
+            if last is None
+            else {
+                "round": last.number,
+                "kind": last.kind,
+                "outcome": last.outcome,
+                "reason": last.reason,
+                "ended_s": last.ended_at.timestamp() if last.ended_at else None,
+                "contributors": list(last.contributors),
+                "downtime_s": downtime_s(last),
+            },
+            "owing": {name: record.number for record in records for name in sorted(record.owing)},
+        }
 
     def ask_to_stop(self) -> None:
         self._stop.set()
@@ -154,12 +191,17 @@ class _Model:
             told = error.message if isinstance(error, DfldError) else repr(error)
             self._say("round.failed", f"model {self.name}: a round could not be done: {told}", "error")
         finally:
+            self._doing = ""
             if self._stop.is_set():
                 self.rounds.close()
 
     def _recover(self) -> None:
+        before = [record for record in self.rounds.records() if record.owing or not record.ended]
         left = self.rounds.recover()
         self._unfinished = False
+        for record in before:
+            became = what_became(record, self.rounds.record(record.number))
+            self._say("round.recovered", f"model {self.name}: {became}", round=record.number)
         for machine, reason in left.items():
             self._say("round.waits", f"model {self.name}: {machine} still owes a round: {reason}", "warning")
 
@@ -219,6 +261,8 @@ class _Model:
         self._down = set(outlook.failed)
 
     def _progress(self, step: str, machine: str, facts: Mapping[str, object]) -> None:
+        doing = f"{machine}: {step}" if machine else step
+        self._doing = f"{doing}: {facts['reason']}" if step == "waiting" else doing
         if step in ("excluded", "doubted"):
             self._say(
                 f"round.{step}", f"model {self.name}: {machine} {step}: {facts['reason']}", "warning", machine=machine
@@ -228,3 +272,13 @@ class _Model:
 
     def _say(self, kind: str, message: str, level: Level = "info", **facts: object) -> None:
         self._tell(Event(kind, message, level, facts={"model": self.name, **facts}))
+
+
+def _machine_status(name: str, outlook: Outlook | None) -> dict[str, Any]:
+    seen = outlook.looks.get(name) if outlook else None
+    error = outlook.failed.get(name) if outlook else None
+    return {
+        "iteration": seen.history.iteration if seen else None,
+        "saved_s": seen.saved_s if seen else None,
+        "error": error.message if error else "",
+    }

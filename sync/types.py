@@ -103,8 +103,23 @@ class Snapshot:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     recent_losses: tuple[float, ...] = ()
     """The tail of loss_history, oldest first: per iteration the sum of its row (src and dst)."""
+    saved_s: int = 0
+    """When data.dat was written, by the machine's own clock."""
     machine_time_s: int = 0
     """The machine's own clock when the snapshot was taken, seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a round is expected to cost one machine's training."""
+
+    seconds: float
+    parts: Mapping[str, float]
+    """What it is made of, in seconds: save, transfer and average, load."""
+    unknown: tuple[str, ...] = ()
+    """Parts that nobody has measured yet; they are not in `seconds`."""
+    iterations: int | None = None
+    """The same in the machine's own iterations; None where its pace is not known."""
 
 
 Outcome = Literal["averaged", "initialised", "rolled_back", "dry_run", "held", "aborted", "undone"]
@@ -137,7 +152,16 @@ class Round:
     bytes_pulled: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     bytes_pushed: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     paused_s: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Machine → seconds its trainer did not train because of this round."""
+    """Machine → seconds its trainer did not train because of this round, or trained what was thrown away: from the
+    request to stop or save until it iterated on what it was given."""
+    not_seen: tuple[str, ...] = ()
+    """Machines whose trainers were not seen iterating again: theirs stood still at least as long as `paused_s` says."""
+    downtime_s: float = 0.0
+    """From the first request to stop or save until the last trainer iterated again."""
+    lost_iterations: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Machine → iterations that a cooperating trainer made between its save and the new weights that replaced them."""
+    forecast: Mapping[str, Forecast] = field(default_factory=lambda: MappingProxyType({}))
+    """Of a dry run: machine → what a round would cost its training."""
     transfer_s: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
     """Machine → pull, push → seconds that it took."""
     spread_rel: float | None = None

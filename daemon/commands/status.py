@@ -29,6 +29,8 @@ def status_text(status: Mapping[str, Any]) -> str:
             known = f", {duration(lost['seconds'])} as far as that can be said" if lost["seconds"] >= 0.5 else ""
             files = "1 source lacks" if lost["files"] == 1 else f"{lost['files']} sources lack"
             lines.append(f"  {inbox['name']}: {files} footage{known}; originals are kept (dfld jobs)")
+    for model in status.get("models", ()):
+        lines += ["", *_model_lines(model, status["now_s"])]
     if status["running"]:
         lines += ["", *(line for job in status["running"] for line in _running_lines(job))]
     return "\n".join(map(escaped, lines))
@@ -48,6 +50,28 @@ def _inbox_table(inboxes: Sequence[Mapping[str, Any]]) -> list[str]:
         [inbox["name"], str(inbox["settling"]), *(str(inbox["jobs"][state]) for state in counted)] for inbox in inboxes
     ]
     return table(rows)
+
+
+def _model_lines(model: Mapping[str, Any], now_s: float) -> list[str]:
+    last, every = model["last"], model["every_iterations"]
+    stage = f": stage {model['stage']}, a round every {every} iterations" if every else ""
+    lines = [f"model {model['name']}{stage}"]
+    if last:
+        ago = f", {duration(now_s - last['ended_s'])} ago" if last["ended_s"] else ""
+        who = f" of {', '.join(last['contributors'])}" if last["contributors"] else ""
+        stood = f", training stood still for {duration(last['downtime_s'])}" if last["downtime_s"] else ""
+        lines.append(
+            f"  last round {last['round']} {last['outcome'].replace('_', ' ')}{who}{ago}{stood}: {last['reason']}"
+        )
+    else:
+        lines.append("  no round yet")
+    lines.append(f"  under way: {model['doing']}" if model["doing"] else f"  next: {model['next']}")
+    for name, number in model["owing"].items():
+        lines.append(f"  {name} still has to finish round {number}")
+    for name, one in model["machines"].items():
+        if one["error"]:
+            lines.append(f"  {name}: {one['error']}")
+    return [escaped(line) for line in lines]
 
 
 def _running_lines(job: Mapping[str, Any]) -> list[str]:

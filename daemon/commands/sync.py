@@ -12,13 +12,14 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from daemon.commands.hints import config_of, with_config
 from daemon.commands.options import add_json_option, path_argument
 from daemon.commands.output import print_json, shown
 from daemon.commands.service import CONFIG_PLACES
+from daemon.commands.status import duration
 from daemon.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from daemon.config.sync_tables import MachineConfig, SyncConfig
     from sync.rounds.rounds import Rounds
     from sync.rounds.standing import RoundRecord
-    from sync.types import Round
+    from sync.types import Forecast, Round
 
 WATCH_TEXT = "watch the machines and do every round that is due, until interrupted"
 FINGERPRINT = re.compile(r"(?:^|SHA256:|\s)(?P<digest>[A-Za-z0-9+/]{43})=?(?:\s|$)")
@@ -118,6 +119,8 @@ def run_sync(options: argparse.Namespace) -> int:
     if options.trainers_are_stopped and options.watch:
         raise UsageError("--trainers-are-stopped is said for one round, not for all that --watch will do")
     with _rounds(config, settings, quiet=options.json, trainers_are_stopped=options.trainers_are_stopped) as rounds:
+        if not options.dry_run:
+            _tell_unfinished(rounds, options)
         if what == "init":
             if not options.source:
                 raise UsageError("dfld sync init needs --from MACHINE: whose weights all are given")
@@ -150,6 +153,7 @@ def run_rollback(options: argparse.Namespace) -> int:
     config = _config(options)
     model, word = _model(config, options.name), options.trainers_are_stopped
     with _rounds(config, model, quiet=options.json, trainers_are_stopped=word) as rounds:
+        _tell_unfinished(rounds, options)
         return _tell_round(rounds.roll_back(options.number), options)
 
 
@@ -226,12 +230,28 @@ def _say(step: str, machine: str, facts: Mapping[str, Any]) -> None:
         print(shown(f"  {machine}: waits, at most {limit}: {facts['reason']}"), file=sys.stderr)
         return
     told = f"{machine}: {step}" if machine else step
-    detail = facts.get("reason") or (f"iteration {facts['iteration']}" if step == "pulled" else "")
-    print(shown(f"  {told}{f' ({detail})' if detail else ''}"), file=sys.stderr)
+    if step == "waiting":
+        told = f"{machine}: waiting for at most {duration(facts['limit_s'])}: {facts['reason']}"
+        detail = ""
+    elif step in ("pulled", "iterating"):
+        detail = f"iteration {facts['iteration']}"
+    else:
+        detail = facts.get("reason", "")
+    print(shown(f"  {told}{f' ({detail})' if detail else ''}"), file=sys.stderr, flush=True)
 
 
 def _say_nothing(_step: str, _machine: str, _facts: Mapping[str, Any]) -> None:
     """For --json: nothing but the answer."""
+
+
+def _tell_unfinished(rounds: Rounds, options: argparse.Namespace) -> None:
+    """Say which rounds an earlier dfld left, before they are brought to their end."""
+    for record in rounds.records():
+        if not options.json and (record.owing or not record.ended):
+            of = f" on {', '.join(sorted(record.owing))}" if record.owing else ""
+            print(
+                shown(f"round {record.number} was left unfinished{of}; it is brought to its end first"), file=sys.stderr
+            )
 
 
 def _tell_round(done: Round, options: argparse.Namespace) -> int:
@@ -407,9 +427,24 @@ def _print_round(done: Round, options: argparse.Namespace) -> None:
     lines += [f"  note: {warning}" for warning in done.warnings]
     if done.seconds:
         lines.append("  " + ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in done.seconds.items()))
-    lines += [f"  {name} stood still for {seconds:.1f} s" for name, seconds in done.paused_s.items()]
+    for name, seconds in done.paused_s.items():
+        least = "at least " if name in done.not_seen else ""
+        lost = done.lost_iterations.get(name)
+        detail = f", {lost} iterations between its save and the new weights are lost" if lost else ""
+        detail += ", and was not seen iterating again" if least else ""
+        lines.append(f"  {name} stood still for {least}{seconds:.1f} s{detail}")
+    if len(done.paused_s) > 1:
+        lines.append(f"  from the first request to stop until the last trainer iterated again: {done.downtime_s:.1f} s")
+    lines += [f"  a round would cost {name} {_forecast(one)}" for name, one in done.forecast.items()]
     for line in lines:
         print(shown(with_config(line, config_of(options))))
+
+
+def _forecast(one: Forecast) -> str:
+    parts = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in one.parts.items())
+    lost = f", about {one.iterations} iterations" if one.iterations else ""
+    unknown = f"; not measured yet: {', '.join(one.unknown)}" if one.unknown else ""
+    return f"about {one.seconds:.0f} s of training{lost} ({parts}{unknown})"
 
 
 def _round_values(done: Round) -> dict[str, Any]:
@@ -430,5 +465,9 @@ def _round_values(done: Round) -> dict[str, Any]:
         "spread_rel": done.spread_rel,
         "seconds": dict(done.seconds),
         "paused_s": dict(done.paused_s),
+        "not_seen": list(done.not_seen),
+        "downtime_s": done.downtime_s,
+        "lost_iterations": dict(done.lost_iterations),
+        "forecast": {name: asdict(one) for name, one in done.forecast.items()},
         "warnings": list(done.warnings),
     }

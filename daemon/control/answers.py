@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from daemon.averaging import Averaging
 from daemon.config.schema import Config, InboxConfig
 from daemon.control.forget import forget, wipe_until_gone
 from daemon.errors import ControlError
@@ -49,6 +50,7 @@ class RunningService(Protocol):
     ledger: Ledger
     board: Board
     inboxes: Inboxes
+    averaging: Averaging
     health: Health
     tell: Tell
     started_s: float
@@ -119,6 +121,7 @@ class Answers:
             "pauses": dict(service.board.pauses()),
             "running": [running_values(one, now_s) for one in service.health.running()],
             "inboxes": inboxes,
+            "models": service.averaging.statuses(),
             "jobs": {state: states[state] for state in table.STATES},
             "checks": [asdict(check) for check in service.health.ready()],
         }

@@ -162,7 +162,11 @@ ROUNDS = (
     _counter("dfld_machine_connections_total", "Connections to a machine.", machine=(), result=CONNECTION_RESULTS),
     _counter("dfld_transfer_bytes_total", "Model bytes moved.", machine=(), direction=DIRECTIONS),
     _counter("dfld_transfer_seconds_total", "Time spent moving them.", machine=(), direction=DIRECTIONS),
-    _counter("dfld_trainer_paused_seconds_total", "Time that a trainer stood still for rounds.", machine=()),
+    _counter(
+        "dfld_trainer_paused_seconds_total",
+        "Time that a trainer stood still for rounds, until it iterated again, or trained what was thrown away.",
+        machine=(),
+    ),
 )
 
 SYSTEM = (

@@ -49,6 +49,10 @@ class Prospect:
     """Part → bytes, of what would be pulled."""
     free_bytes: int | None
     """On the disk of its model folder; None where it does not tell."""
+    saved_s: int = 0
+    """When its last save ended, by the machine's own clock."""
+    save_took_s: int | None = None
+    """From the first file of that save to the last; None where it cannot be told."""
 
 
 def refuse_hopeless(kind: str, standing: Standing, gates: GateSettings) -> None:

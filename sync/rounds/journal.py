@@ -23,6 +23,7 @@ from sync.errors import JournalError
 Step = Literal[
     "planned",  # what kind of round, which machines, which trainers run
     "settling",  # a machine's trainer is about to be stopped or asked to save
+    "settled",  # a machine's trainer has ended, or saved
     "pulled",  # a machine's snapshot is here
     "excluded",  # a machine is left out of the average, with the reason
     "accepted",  # whose weights are averaged
@@ -34,6 +35,7 @@ Step = Literal[
     "resumed",  # a machine's trainer runs again
     "released",  # a machine has nothing left of a round that was given up
     "unfinished",  # a machine could not be brought to the end of the round, with the reason; tried again later
+    "iterating",  # a machine's trainer was seen iterating again, and for how long it had been
     "verified",  # a machine's trainer proved that it took them, or why that is not known
     "doubted",  # a machine's trainer did not take them, or got worse
     "aborted",  # given up before the decision

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
 
+from sync.rounds.downtime import downtime_s, lost_iterations, standstills
 from sync.rounds.standing import Kind, RoundRecord
-from sync.types import ModelName, Outcome, Round
+from sync.types import Forecast, ModelName, Outcome, Round
 
 OUTCOMES: Mapping[Kind, Outcome] = {
     "average": "averaged",
@@ -26,8 +27,9 @@ PHASES = {
 """Phase → the steps between whose last lines it lies."""
 
 
-def told(record: RoundRecord, model: ModelName) -> Round:
+def told(record: RoundRecord, model: ModelName, forecast: Mapping[str, Forecast] | None = None) -> Round:
     """Return what a round did. A round without an end is told as far as it got."""
+    stood = standstills(record)
     started = record.started_at or datetime.now(UTC)
     outcome = record.outcome or (OUTCOMES[record.kind] if record.decided else "aborted")
     reason = record.reason or ("not verified yet" if record.decided else "not decided yet")
@@ -47,7 +49,11 @@ def told(record: RoundRecord, model: ModelName) -> Round:
         seconds=_seconds(record),
         bytes_pulled=record.bytes_pulled,
         bytes_pushed=record.bytes_pushed,
-        paused_s=_paused_s(record),
+        paused_s={name: one.seconds for name, one in stood.items()},
+        not_seen=tuple(name for name, one in stood.items() if not one.seen and name in record.stopped),
+        downtime_s=downtime_s(record),
+        lost_iterations=lost_iterations(record),
+        forecast=forecast or {},
         transfer_s=record.transfer_s,
         spread_rel=record.facts.get("spread_rel"),
         warnings=tuple(record.facts.get("warnings", ())),
@@ -63,6 +69,26 @@ def _owed(record: RoundRecord, machine: str) -> str:
     return f"{owed} ({reason})" if reason else owed
 
 
+def what_became(before: RoundRecord, after: RoundRecord) -> str:
+    """Given a round as it was left and as it is after a recovery, say in one sentence what was done."""
+    if before.ended:
+        left = f"had not reached {', '.join(sorted(before.owing))}"
+    else:
+        left = f"was left {'after' if before.decided else 'before'} its decision by a dfld that ended"
+    done = sorted((after.resumed | after.released) - (before.resumed | before.released))
+    parts = [f"round {before.number} {left}"]
+    if after.decided:
+        parts.append(f"its weights are now on: {', '.join(done)}" if done else "no machine that owes it answers")
+    else:
+        parts.append("it is given up" + (f", as before it are: {', '.join(done)}" if done else ""))
+    started = [name for name in done if after.running.get(name) and name in after.stopped]
+    if started:
+        parts.append(f"started again: {', '.join(started)}")
+    if after.owing:
+        parts.append(f"still to be finished on: {', '.join(sorted(after.owing))}")
+    return "; ".join(parts)
+
+
 def _seconds(record: RoundRecord) -> dict[str, float]:
     last: dict[str, datetime] = {}
     for (step, _machine), at in record.times.items():
@@ -72,14 +98,3 @@ def _seconds(record: RoundRecord) -> dict[str, float]:
         for phase, (begin, end) in PHASES.items()
         if begin in last and end in last
     }
-
-
-def _paused_s(record: RoundRecord) -> dict[str, float]:
-    """Machine → how long its trainer stood still; only where it was stopped."""
-    paused = {}
-    for name in record.stopped:
-        begun = record.times.get(("settling", name))
-        over = record.times.get(("resumed", name)) or record.times.get(("released", name))
-        if begun and over:
-            paused[name] = (over - begun).total_seconds()
-    return paused

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,11 +21,12 @@ from core.errors import DfldError
 from sync.averaging.average_model import AveragedFile
 from sync.errors import ComputerError, RemoteFileMissingError, RoundError, SyncError, TrainerError
 from sync.rounds.accept import Prospect
+from sync.rounds.downtime import SavePoint, iterating_for_s, pace_between
 from sync.rounds.journal import Entry, Journal, Step
-from sync.rounds.places import optimizer_parts, weight_parts
+from sync.rounds.places import DATA, optimizer_parts, weight_parts
 from sync.rounds.push import StagedFile, note_given, put_in_place, round_given, stage, state_of_exchange, unstage
 from sync.rounds.round_settings import SyncSettings
-from sync.rounds.snapshot import list_model, take_snapshot
+from sync.rounds.snapshot import list_model, save_duration_s, take_snapshot
 from sync.rounds.standing import RoundRecord, apply_entry
 from sync.rounds.store import Store, set_digest
 from sync.trainers.proof import LossLevel, is_enough, level_of, why_doubted
@@ -75,6 +77,7 @@ class RoundWork:
         self.record = record
         self.number = record.number
         self.snapshots: dict[str, Snapshot] = {}
+        self.prospects: dict[str, Prospect] = {}
         self.listener_error: Exception | None = None
         self.journal_error: Exception | None = None
         """Why lines are missing from the journal: only ever of a round that is being brought to its end."""
@@ -162,9 +165,9 @@ class RoundWork:
                         raise
             raise AssertionError
 
-        found, failed = self.each(self._taking_part(), look_at)
+        self.prospects, failed = self.each(self._taking_part(), look_at)
         self.exclude(failed)
-        return found
+        return self.prospects
 
     def _prospect(self, link: MachineLink, *, with_optimizer: bool) -> Prospect:
         state = read_state(link.transport, link.places)
@@ -185,6 +188,8 @@ class RoundWork:
             options=dict(state.options),
             sizes={part: listing.parts[part].size_bytes for part in parts},
             free_bytes=link.transport.free_bytes(link.places.model_dir),
+            saved_s=listing.parts[DATA].modified_s,
+            save_took_s=save_duration_s(listing),
         )
 
     def free_here(self) -> int:
@@ -210,6 +215,7 @@ class RoundWork:
             stops = self.record.running[link.name] and link.machine.control == "command"
             self.note("settling", link.name, stops=stops)
             link.trainer.settle(on_wait=self._waits(link))
+            self.note("settled", link.name)
 
         _, failed = self.each(self._to_settle(), settle_one)
         self.exclude(failed)
@@ -260,11 +266,20 @@ class RoundWork:
                 parts=list(snapshot.files),
                 bytes=sum(file.size_bytes for file in snapshot.files.values()),
                 seconds=time.monotonic() - begun_s,
+                pace_s=self._pace_s(snapshot),
             )
             return snapshot
 
         self.snapshots, failed = self.each(self._taking_part(), pull_one, bulk=True)
         self.exclude(failed)
+
+    def _pace_s(self, snapshot: Snapshot) -> float | None:
+        """Seconds per iteration of a trainer that saved for this round."""
+        before = self.prospects.get(snapshot.machine)
+        if before is None or not before.running:
+            return None
+        earlier = SavePoint(before.saved_s, before.iteration)
+        return pace_between(earlier, SavePoint(snapshot.saved_s, snapshot.iteration))
 
     def note_iterations(self) -> None:
         """Note how far every machine is, where no snapshot is taken: what proof counts from."""
@@ -428,14 +443,15 @@ class RoundWork:
                 return
             since = self.record.taken_at.get(link.name) or self.record.iterations[link.name]
             limit_s = self.tools.settings.trainer.proof_s
-            self._waits(link)("its trainer's first losses since the new weights", limit_s)
-            seen = link.trainer.wait_until(lambda: is_enough(link.trainer.progress(since)), limit_s)
+            seen = self._see_iterating(link, since, limit_s)
             if self.tools.stop.is_set():
                 return
             progress = link.trainer.progress(since)
-            if not seen or progress is None:
-                self.note("doubted", link.name, reason=f"it did not go on training within {limit_s:.0f} s")
+            if not is_enough(progress):
+                late = f"it did not go on training within {limit_s:.0f} s"
+                self.note("doubted", link.name, reason=late if seen is None else seen)
                 return
+            assert progress is not None
             median, deviation = self.record.losses.get(link.name) or (None, None)
             before = LossLevel(median, deviation) if median is not None and deviation is not None else None
             doubt = why_doubted(before, progress.losses)
@@ -444,10 +460,61 @@ class RoundWork:
             else:
                 self.note("verified", link.name, reason=f"it trains on at iteration {progress.iteration}")
 
+        def look_at_released(link: MachineLink) -> None:
+            before = self.record.iterations.get(link.name)
+            before = self.prospects[link.name].iteration if before is None else before
+            self._see_iterating(link, before, self.tools.settings.trainer.proof_s)
+
         known = self.record.verified.keys() | self.record.doubted.keys()
-        _, failed = self.each(sorted(self.record.resumed - known), verify_one)
+        # Machines that were stopped and then left out: nothing is proved of them, but how long they stood still is.
+        released = self.record.stopped & self.record.released - self.record.iterating_since.keys()
+        released &= self.record.iterations.keys() | self.prospects.keys()
+        ask = sorted((self.record.resumed - known) | released)
+        _, failed = self.each(ask, lambda link: (look_at_released if link.name in released else verify_one)(link))
         for name, error in failed.items():
-            self.note("doubted", name, reason=error.message)
+            if name not in released:
+                self.note("doubted", name, reason=error.message)
+
+    def _see_iterating(self, link: MachineLink, since: int, limit_s: float) -> str | None:
+        """Wait until a trainer has trained enough beyond `since` to be judged, and note when it began to iterate.
+
+        Return why it will not come where that is certain; None otherwise, also where the limit passed.
+        """
+        gone = ""
+
+        def is_seen() -> bool:
+            nonlocal gone
+            progress = link.trainer.progress(since)
+            if progress is not None and link.name not in self.record.iterating_since:
+                for_s = self._iterating_for_s(link, progress.iteration - since)
+                self.note("iterating", link.name, iteration=progress.iteration, for_s=for_s)
+            if is_enough(progress):
+                return True
+            gone = link.trainer.why_gone()
+            return bool(gone)
+
+        waits = "its trainer's first losses since the new weights"
+        if link.machine.control == "command":
+            save_min = self.tools.settings.trainer.save_period_s / 60
+            waits = f"its trainer to load and to save: DeepFaceLab saves every {save_min:.0f} min"
+        self._waits(link)(waits, limit_s)
+        return gone or None if link.trainer.wait_until(is_seen, limit_s) else None
+
+    def _iterating_for_s(self, link: MachineLink, iterations: int) -> float:
+        """For how long a trainer that is seen iterating now has been iterating since it was stopped or asked."""
+        taken = self.record.times.get(("swapped", link.name))
+        now = datetime.now(UTC)
+        if link.machine.control == "cooperative":
+            return max(0.0, (now - taken).total_seconds()) if taken else 0.0  # it answered, and went on
+        started = self.record.times.get(("resumed", link.name)) or self.record.times.get(("released", link.name))
+        saved_ago_s = link.transport.clock_s(link.places.own) - link.transport.stat(link.places.live(DATA)).modified_s
+        return iterating_for_s(
+            started_ago_s=max(0.0, (now - (started or now)).total_seconds()),
+            saved_ago_s=saved_ago_s,
+            iterations=iterations,
+            pace_s=self.record.paces.get(link.name),
+            save_period_s=self.tools.settings.trainer.save_period_s,
+        )
 
     def close(self, outcome: str, reason: str) -> None:
         """End a decided round. Machines that still owe it keep what it needs here."""

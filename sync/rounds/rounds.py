@@ -29,6 +29,7 @@ from sync.rounds.accept import (
     refuse_hopeless,
     sort_out,
 )
+from sync.rounds.downtime import foresee
 from sync.rounds.joining import join
 from sync.rounds.journal import FileJournal, Journal
 from sync.rounds.places import is_optimizer
@@ -41,7 +42,7 @@ from sync.trainers.proof import is_bad_for_most
 from sync.transports.machines import link_machines
 from sync.transports.ssh_files import connect as connect_machine
 from sync.transports.transport import Connect
-from sync.types import Round
+from sync.types import Forecast, Round
 
 MakeWeights = Callable[[RoundWork, Standing], NewWeights]
 
@@ -126,6 +127,10 @@ class Rounds:
                 self._over[number] = record
             found.append(record)
         return found
+
+    def record(self, number: int) -> RoundRecord:
+        """Return what one round did so far, as a value of its own."""
+        return replay(number, self.journal.read(number))
 
     def standing(self) -> Standing:
         """Return where the machines stand."""
@@ -294,6 +299,7 @@ class Rounds:
     def _try(self) -> Round:
         standing = self.standing()
         work = RoundWork(self._tools, RoundRecord(0), journaled=False)
+        forecast: Mapping[str, Forecast] = {}
         try:
             work.plan("dry_run", "", self.links, standing.debts)
             if not self.alone:
@@ -301,13 +307,23 @@ class Rounds:
             work.pull(with_optimizer=False, settled=False)
             (self._own_weights if self.alone else self._averaged_weights)(work, standing)
             reason = f"{len(work.record.contributors)} machines would be averaged"
+            forecast = {} if self.alone else self._foresee(work, standing)
         except DfldError as error:
             reason = error.message
         finally:
             self.store.forget_incoming(0)
             self.store.forget_outgoing(0)
         work.note("closed", outcome="dry_run", reason=reason)
-        return told(work.record, self.settings.model)
+        return told(work.record, self.settings.model, forecast)
+
+    def _foresee(self, work: RoundWork, standing: Standing) -> dict[str, Forecast]:
+        pushed = [one for one in standing.records if one.decided and one.kind == "average"]
+        return foresee(
+            work.record,
+            cooperates={name: link.machine.control == "cooperative" for name, link in self.links.items()},
+            save_s={name: one.save_took_s for name, one in work.prospects.items()},
+            last=pushed[-1] if pushed else None,
+        )
 
     # Where new weights come from.
 

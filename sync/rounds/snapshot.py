@@ -107,6 +107,14 @@ def list_model(transport: Transport, places: RemotePlaces) -> ModelListing:
     )
 
 
+def save_duration_s(listing: ModelListing) -> int | None:
+    """Return how long the last save took, from summary.txt, which is written first, to data.dat; None where unknown."""
+    if SUMMARY not in listing.parts or DATA not in listing.parts:
+        return None
+    took_s = listing.parts[DATA].modified_s - listing.parts[SUMMARY].modified_s
+    return took_s if took_s >= 0 else None
+
+
 def why_unsettled(listing: ModelListing, parts: tuple[str, ...]) -> str:
     """Return why this is not the set of one finished save; nothing when it is. Pure.
 
@@ -155,7 +163,8 @@ class _Attempt:
             files = {part: self._pull(part, held[part], listing.parts[part], folder, on_bytes) for part in parts}
             if held[DATA] == self.places.live(DATA):
                 self._see_unchanged(listing, parts)
-        return _snapshot(self.transport.machine.name, self.places, state, files, now_s)
+        made = _snapshot(self.transport.machine.name, self.places, state, files, now_s)
+        return replace(made, saved_s=listing.parts[DATA].modified_s)
 
     def _see_settled(self, listing: ModelListing, parts: tuple[str, ...]) -> int:
         reason = why_unsettled(listing, parts)

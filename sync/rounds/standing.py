@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sync.rounds.journal import Entry
@@ -32,6 +32,10 @@ class RoundRecord:
     """Machine → whether its trainer ran before the round."""
     stopped: set[str] = field(default_factory=set)
     """Machines whose trainer was stopped, not only asked."""
+    paces: dict[str, float] = field(default_factory=dict)
+    """Machine → seconds per iteration, measured between the save before the round and the one for it."""
+    iterating_since: dict[str, datetime] = field(default_factory=dict)
+    """Machine → when its trainer began to iterate again, as far as can be told."""
     bytes_pulled: dict[str, int] = field(default_factory=dict)
     bytes_pushed: dict[str, int] = field(default_factory=dict)
     transfer_s: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -108,6 +112,8 @@ def apply_entry(record: RoundRecord, entry: Entry) -> None:
                 record.stopped.add(machine)
         case "pulled":
             record.iterations[machine] = facts["iteration"]
+            if facts.get("pace_s"):
+                record.paces[machine] = facts["pace_s"]
             record.bytes_pulled[machine] = facts["bytes"]
             record.transfer_s.setdefault(machine, {})["pull"] = facts["seconds"]
             record.losses[machine] = tuple(facts["loss"]) if facts["loss"] else None
@@ -137,6 +143,8 @@ def apply_entry(record: RoundRecord, entry: Entry) -> None:
             record.unfinished.pop(machine, None)
         case "unfinished":
             record.unfinished[machine] = facts["reason"]
+        case "iterating":
+            record.iterating_since[machine] = entry.at - timedelta(seconds=facts["for_s"])
         case "verified":
             record.verified[machine] = facts["reason"]
         case "doubted":

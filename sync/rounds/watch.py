@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from core.errors import DfldError
 from sync.averaging.compare import training_options_text, trains_gan
+from sync.rounds.downtime import downtime_s
 from sync.rounds.places import DATA
 from sync.rounds.rounds import Rounds
 from sync.rounds.stages import (
@@ -177,9 +178,9 @@ class Watch:
     def _downtime_s(self, standing: Standing) -> float | None:
         """How long trainers stood still in the last round that stopped any; None before there was one."""
         for record in reversed(standing.records):
-            paused = self.rounds.told(record.number).paused_s if record.outcome == "averaged" else {}
-            if paused:
-                return max(paused.values())
+            found = downtime_s(record) if record.outcome == "averaged" else 0.0
+            if found:
+                return found
         return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.averaging import Averaging
+from daemon.commands.status import status_text
 from daemon.config.load import read_config
 from daemon.config.schema import Config
 from daemon.events.event import Event
@@ -18,6 +19,7 @@ from daemon.machines import round_settings_of
 from daemon.metrics.registry import Metrics, new_registry
 from daemon.scheduler import Scheduler
 from daemon.service import Service, names_of
+from sync.rounds.journal import Entry
 from sync.rounds.rounds import Rounds
 from tests.sync.fleet import Fleet, make_fleet
 from tests.sync.training import MODEL, until
@@ -96,6 +98,61 @@ def test_a_due_round_is_done_told_and_counted(
     }
     poll()
     assert len(told.of("round.ok")) == 1, "the next one is not due yet"
+    made.stop(time.monotonic() + 30)
+
+
+def test_a_round_that_an_earlier_dfld_left_is_told_with_what_became_of_it(
+    fleet: Fleet, averaging: tuple[Averaging, Told, Metrics, Callable[[], None]]
+) -> None:
+    made, told, _, poll = averaging
+    (model,) = made._models.values()
+    model.rounds.start_from("gpu1")
+    fleet.train_by_hand(iterations=10)
+    journal = model.rounds.journal
+    left = journal.begin()
+    machines = ["gpu1", "gpu2"]
+    running = dict.fromkeys(machines, False)
+    journal.append(left, Entry("planned", "", {"kind": "average", "machines": machines, "running": running}))
+    journal.append(left, Entry("settling", "gpu2", {"stops": False}))
+    assert made.statuses()[0]["owing"] == {"gpu2": left}
+
+    poll()
+    until(lambda: not model._unfinished, "the recovery")
+
+    (event,) = told.of("round.recovered")
+    assert f"round {left} was left before its decision by a dfld that ended; it is given up" in event.message
+    assert "as before it are: gpu2" in event.message
+    made.stop(time.monotonic() + 30)
+
+
+def test_the_status_of_a_model_says_its_last_round_and_what_comes_next(
+    fleet: Fleet, averaging: tuple[Averaging, Told, Metrics, Callable[[], None]]
+) -> None:
+    made, _, _, poll = averaging
+    (model,) = made._models.values()
+    assert made.statuses()[0]["last"] is None
+    model.rounds.start_from("gpu1")
+    fleet.train_by_hand(iterations=10)
+    (fleet["gpu2"].folder / MODEL.file_name("data.dat")).unlink()
+
+    def looked() -> bool:
+        poll()
+        return made.statuses()[0]["every_iterations"] is not None
+
+    until(looked, "a look")
+    (status,) = made.statuses()
+    assert (status["last"]["round"], status["last"]["outcome"]) == (1, "initialised")
+    assert status["stage"] == "early"
+    assert "gpu1 10 of 50 iterations" in status["next"]
+    assert status["machines"]["gpu1"]["iteration"] == 20_010
+    text = status_text(
+        {"state": "running", "pid": 1, "started_s": 0, "now_s": time.time(), "checks": [], "pauses": {}, "inboxes": [],
+         "running": [], "jobs": {}, "models": [status]}
+    )  # fmt: skip
+    assert f"model {MODEL.name}: stage early, a round every 50 iterations" in text
+    assert "last round 1 initialised" in text
+    assert "next: gpu1 10 of 50 iterations since the last round" in text
+    assert "gpu2: machine gpu2: cannot look at" in text
     made.stop(time.monotonic() + 30)
 
 

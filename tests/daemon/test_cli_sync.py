@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import main
-from daemon.commands.sync import fingerprint_in
+from daemon.commands.sync import _say, fingerprint_in
 from daemon.errors import UsageError
+from sync.rounds.journal import Entry, FileJournal
 from tests.sync.fleet import Fleet, make_fleet
 from tests.sync.sshd import SshMachine
 from tests.sync.training import MODEL
@@ -72,6 +73,25 @@ def test_init_then_once_then_rounds_then_rollback(
     code, out, err = run(capsys, "rollback", name, "1", "--config", config)
     assert code == 0, out + err
     assert "rolled_back" in out
+
+
+def test_what_an_earlier_dfld_left_is_said_before_it_is_finished(
+    fleet: Fleet, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "sync", "init", MODEL.name, "--from", "gpu1", "--config", config)
+    fleet.train_by_hand()
+    journal = FileJournal(tmp_path / "state" / "sync" / MODEL.prefix / "rounds")
+    left = journal.begin()
+    running = {"gpu1": False, "gpu2": False}
+    journal.append(left, Entry("planned", "", {"kind": "average", "machines": list(running), "running": running}))
+    code, _, err = run(capsys, "sync", MODEL.name, "--config", config)
+    assert code == 0, err
+    assert err.splitlines()[0] == f"round {left} was left unfinished; it is brought to its end first"
+
+
+def test_what_is_waited_for_is_said_with_how_long(capsys: pytest.CaptureFixture[str]) -> None:
+    _say("waiting", "gpu1", {"reason": "its trainer to save", "limit_s": 1500.0})
+    assert capsys.readouterr().err == "  gpu1: waiting for at most 25 min: its trainer to save\n"
 
 
 def test_watching_does_what_is_due_until_interrupted_and_ends_by_itself_at_the_target(

@@ -118,7 +118,7 @@ class Model:
 
     def note(self, what: str, hashes: dict[str, str]) -> None:
         with (self.folder.parent / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({what: hashes}) + "\n")
+            file.write(json.dumps({what: hashes, "at": time.time()}) + "\n")
 
     def get_iter(self) -> int:
         return self.iter
@@ -199,6 +199,7 @@ def main() -> int:
     parser.add_argument("--iteration-s", type=float, default=0.01)
     parser.add_argument("--pid-file", type=Path)
     parser.add_argument("--hang-at-start", action="store_true")
+    parser.add_argument("--load-s", type=float, default=0.0)
     parser.add_argument("--background", action="store_true")
     parser.add_argument("--execute-program", nargs=2, action="append", default=[])
     arguments = parser.parse_args()
@@ -217,6 +218,7 @@ def main() -> int:
         beside.rename(arguments.pid_file)
     if arguments.hang_at_start:
         signal.pause()
+    time.sleep(arguments.load_s)  # a real one takes half a minute to minutes
     try:
         model = Model(arguments.model_dir, arguments.force_model_name, arguments.file_delay)
     except Exception as error:

@@ -21,7 +21,8 @@ from tests.sync.training import MODEL
 
 ROOT = Path(__file__).parents[2]
 OF_THE_ROUND = ["planned", "accepted", "averaged", "decided", "closed"]
-OF_A_MACHINE = ["settling", "pulled", "staging", "staged", "swapped", "resumed", "verified"]
+OF_A_MACHINE = ["settling", "settled", "pulled", "staging", "staged", "swapped", "resumed", "verified"]
+SEEN_TO_TRAIN = "iterating"
 MACHINES = ["gpu1", "gpu2", "gpu3"]
 POINTS = [(step, "") for step in OF_THE_ROUND] + [(step, name) for step in OF_A_MACHINE for name in MACHINES]
 
@@ -112,9 +113,14 @@ def test_killed_at_a_rename(resting: Fleet, killer: Killer, tmp_path: Path, mach
 # Trainers that run: what they read when they start is what counts. Local machines at every point, real sshd at some.
 
 ALL_OVER_SSH = os.environ.get("DFLD_KILL_POINTS") == "all"
-OVER_SSH = POINTS if ALL_OVER_SSH else [("settling", "gpu2"), ("staged", "gpu2"), ("decided", ""), ("swapped", "gpu2")]
+TRAINING_POINTS = [*POINTS, *((SEEN_TO_TRAIN, name) for name in MACHINES)]
+OVER_SSH = (
+    TRAINING_POINTS
+    if ALL_OVER_SSH
+    else [("settling", "gpu2"), ("staged", "gpu2"), ("decided", ""), ("swapped", "gpu2")]
+)
 WAYS = ("command local", "command auto", "cooperative auto")
-WAYS_AND_POINTS = [(way, *point) for way in WAYS for point in (POINTS if way == "command local" else OVER_SSH)]
+WAYS_AND_POINTS = [(way, *point) for way in WAYS for point in (TRAINING_POINTS if way == "command local" else OVER_SSH)]
 IN_COMMANDS = [
     (way, step, when)
     for way in WAYS[:2]
