@@ -7,7 +7,8 @@ import pickle
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from tests.sync.training import MODEL
 
 ROOT = Path(__file__).parents[2]
 OF_THE_ROUND = ["planned", "accepted", "averaged", "decided", "closed"]
-OF_A_MACHINE = ["settling", "settled", "pulled", "staging", "staged", "swapped", "resumed", "verified"]
-SEEN_TO_TRAIN = "iterating"
+OF_A_MACHINE = ["settling", "pulled", "staging", "staged", "swapped", "resumed", "verified"]
 MACHINES = ["gpu1", "gpu2", "gpu3"]
 POINTS = [(step, "") for step in OF_THE_ROUND] + [(step, name) for step in OF_A_MACHINE for name in MACHINES]
+POINTS += [("settled", "gpu2")]  # nothing builds on it: one machine shows that
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def test_killed_at_a_rename(resting: Fleet, killer: Killer, tmp_path: Path, mach
 # Trainers that run: what they read when they start is what counts. Local machines at every point, real sshd at some.
 
 ALL_OVER_SSH = os.environ.get("DFLD_KILL_POINTS") == "all"
-TRAINING_POINTS = [*POINTS, *((SEEN_TO_TRAIN, name) for name in MACHINES)]
+TRAINING_POINTS = [*POINTS, ("iterating", "gpu2")]
 OVER_SSH = (
     TRAINING_POINTS
     if ALL_OVER_SSH
@@ -131,22 +132,38 @@ IN_COMMANDS = [
 
 
 @pytest.fixture(scope="module")
-def training(request: pytest.FixtureRequest, memory_folder: Path) -> Iterator[Fleet]:
-    control, transfer = request.param.split()
-    if transfer == "local":
-        made = make_fleet(memory_folder / "training local")
-    else:
-        machines = request.getfixturevalue("ssh_machines")
-        made = lay_out(machines, memory_folder / f"training {request.param}", transfer)
-    put_under_control(made, control)
-    start_all(made)
-    rounds = Rounds(made.settings())
-    begun = rounds.start_from("gpu1")
-    assert begun.outcome == "initialised", (begun.reason, begun.excluded)
-    rounds.close()
-    yield made
-    for one in made.machines:
-        one.kill()
+def trainings(request: pytest.FixtureRequest, memory_folder: Path) -> Iterator[Callable[[str], Fleet]]:
+    """Make the fleet of a way, or return it while the same way is asked for: pytest would make one for each test."""
+    kept: dict[str, Fleet] = {}
+
+    def end_all() -> None:
+        for fleet in kept.values():
+            for one in fleet.machines:
+                one.kill()
+        kept.clear()
+
+    def fleet_of(way: str) -> Fleet:
+        if way not in kept:
+            end_all()
+            control, transfer = way.split()
+            folder = Path(tempfile.mkdtemp(dir=memory_folder, prefix="training "))
+            machines = request.getfixturevalue("ssh_machines") if transfer != "local" else []
+            kept[way] = lay_out(machines, folder, transfer) if machines else make_fleet(folder)
+            put_under_control(kept[way], control)
+            start_all(kept[way])
+            rounds = Rounds(kept[way].settings())
+            begun = rounds.start_from("gpu1")
+            assert begun.outcome == "initialised", (begun.reason, begun.excluded)
+            rounds.close()
+        return kept[way]
+
+    yield fleet_of
+    end_all()
+
+
+@pytest.fixture
+def training(request: pytest.FixtureRequest, trainings: Callable[[str], Fleet]) -> Fleet:
+    return trainings(request.param)
 
 
 def check_first_call_after_a_kill(fleet: Fleet) -> None:
