@@ -170,7 +170,7 @@ class RoundWork:
         return self.prospects
 
     def _prospect(self, link: MachineLink, *, with_optimizer: bool) -> Prospect:
-        state = read_state(link.transport, link.places)
+        state = read_state(link.transport, link.places, link.refused)
         if state.iteration == 0:
             raise SyncError(
                 f"machine {link.name}: data.dat says iteration 0: DeepFaceLab would begin anew and ignore all weights"
