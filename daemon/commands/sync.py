@@ -225,10 +225,6 @@ def _rounds(
 
 
 def _say(step: str, machine: str, facts: Mapping[str, Any]) -> None:
-    if step == "waiting":
-        limit = f"{facts['limit_s'] / 60:.0f} min" if facts["limit_s"] >= 90 else f"{facts['limit_s']:.0f} s"
-        print(shown(f"  {machine}: waits, at most {limit}: {facts['reason']}"), file=sys.stderr)
-        return
     told = f"{machine}: {step}" if machine else step
     if step == "waiting":
         told = f"{machine}: waiting for at most {duration(facts['limit_s'])}: {facts['reason']}"
