@@ -469,3 +469,16 @@ def test_packed_faces_are_found_by_what_lies_in_the_images(tmp_path: Path) -> No
     pack.write_bytes(pack_faceset([("00000.jpg", JPEGS[0, 0]), ("00001.jpg", JPEGS[1, 1])]))
     assert traces_in_pack(pack) == [TRACES[0, 0], TRACES[1, 1]]
     assert len(read_faceset(pack.read_bytes())) == 2
+
+
+def test_an_edit_that_keeps_the_size_is_seen_and_a_copy_with_another_time_is_no_edit(tmp_path: Path) -> None:
+    layout = output_layout(tmp_path / "out")
+    run(layout)
+    edited, restored = layout.aligned / "00000000_0.jpg", layout.aligned / "00000001_0.jpg"
+    data = bytearray(edited.read_bytes())
+    data[-20] ^= 1
+    edited.write_bytes(data)
+    os.utime(restored, ns=(1, 1))
+    found = survey(layout)
+    assert found.changes == {"edited": 1}
+    assert restored in found.removable

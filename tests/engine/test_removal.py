@@ -131,3 +131,14 @@ def test_faces_whose_manifest_was_lost_are_known_by_frame_and_place(tmp_path: Pa
     trace = TRACES[1, 0]
     remove_faces([ClipFaces(layout, frozenset({(trace.frame, trace.box)}))], clip_files)
     assert list(layout.aligned.iterdir()) == []
+
+
+def test_pictures_that_another_clip_has_under_its_own_name_are_not_listed_as_untold(tmp_path: Path) -> None:
+    layout, other = (inbox_layout(tmp_path, "src", slug) for slug in ("alice", "bob"))
+    run(layout)
+    prepare_workspace(other)
+    with Results(other, RunNote("b.mp4", "bobs", "basis"), resumes=False) as results:
+        results.write_face("aligned", 0, 0, "png", b"bob", MASK, FaceTrace("00000000", (1, 2, 3, 4)))
+    (other.aligned / "bob-00000000_0.png").write_bytes(b"bob, retouched")
+    assert forget(layout)["left"] == []
+    assert (other.aligned / "bob-00000000_0.png").exists()
