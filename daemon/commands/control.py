@@ -86,9 +86,9 @@ def state_dir_of(config: Path | None) -> Path:
     if path is None:
         return DEFAULT_STATE_DIR
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         named = document.get("service", {}).get("state_dir")
-    except (OSError, ValueError, AttributeError) as problem:
+    except (OSError, ValueError, AttributeError, RecursionError) as problem:
         raise UsageError(f"{path} cannot be read: {problem}", hint=f"dfld check {path}") from problem
     if not isinstance(named, str):
         return DEFAULT_STATE_DIR

@@ -26,15 +26,12 @@ from engine.footage.images import changed_order
 from engine.footage.structure import structure_of
 from engine.footage.video import probe
 from engine.identity.identity import build_identity
-from engine.identity.reference_photos import MAX_PHOTO_BYTES, list_photos
+from engine.identity.reference_photos import MAX_PHOTO_BYTES, ReadBytes, list_photos, read_anywhere
 from engine.types import Commit, ExtractReport, Identity, Progress, Resume
 from engine.workspace.workspace import Layout, inbox_layout
 
 IDENTITIES_MAX = 16
 """So many people are kept in mind; a machine has few inboxes."""
-
-READ_ANYWHERE = partial(read_regular, within=None, follow_links=True, max_bytes=MAX_PHOTO_BYTES)
-"""Reads photos that the configuration names."""
 
 BackendKey = tuple[str, str, str]
 Photos = dict[str, list[str]]
@@ -124,6 +121,7 @@ class EngineExtractor:
                 allow_mixed=order.allow_mixed,
                 negatives=[Path(one) for one in order.negatives],
                 other_age=[Path(one) for one in order.other_age],
+                read=reader_of(order),
             )
             while len(self._identities) >= IDENTITIES_MAX:
                 self._identities.pop(next(iter(self._identities)))
@@ -159,21 +157,21 @@ def try_file(order: Order) -> None:
 def _photos_of(order: Order) -> Photos:
     groups = {"references": order.references, "negatives": order.negatives, "other_age": order.other_age}
     return {
-        part: _photo_hashes(paths, reader_of(order) if part == "references" else READ_ANYWHERE)
+        part: _photo_hashes(paths, reader_of(order) if part == "references" else read_anywhere)
         for part, paths in groups.items()
     }
 
 
-def reader_of(order: Order) -> Callable[[Path], bytes]:
+def reader_of(order: Order) -> ReadBytes:
     """Return what reads the references: from anywhere where the configuration named them, else from where it allows."""
     if order.references_within is None:
-        return READ_ANYWHERE
+        return read_anywhere
     within = [Path(one) for one in order.references_within]
     outside = [Path(one) for one in order.references_outside]
     return partial(read_regular, within=within, outside=outside, max_bytes=MAX_PHOTO_BYTES)
 
 
-def _photo_hashes(paths: Sequence[str], read: Callable[[Path], bytes]) -> list[str]:
+def _photo_hashes(paths: Sequence[str], read: ReadBytes) -> list[str]:
     """Return "name:hash" of every given photo and of those in given folders, in a fixed order."""
     found = []
     for file in list_photos([Path(one) for one in paths]) if paths else ():

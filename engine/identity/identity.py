@@ -19,11 +19,13 @@ from engine.identity.match import similarities_to
 from engine.identity.reference_photos import (
     UNREADABLE,
     PhotoReport,
+    ReadBytes,
     ReferenceFace,
     list_photos,
     look_at_photo,
     name_photos,
     open_photo,
+    read_anywhere,
 )
 from engine.identity.reference_set import (
     cluster_centres,
@@ -65,17 +67,19 @@ def build_identity(
     allow_mixed: bool = False,
     negatives: Sequence[Path] = (),
     other_age: Sequence[Path] = (),
+    read: ReadBytes = read_anywhere,
 ) -> tuple[Identity, tuple[PhotoReport, ...]]:
     """Given photos or folders of photos of one person, make their Identity, with a report on each photo.
 
     `negatives` are photos of people who must not be taken for them (relatives, doubles); `other_age` shows the same
-    person at the age that is not wanted. A photo with no face, several faces (unless `largest_face`), a tiny face, or
+    person at the age that is not wanted. `read` reads the files of `photos`, which strangers may have chosen; the
+    others are the operator's. A photo with no face, several faces (unless `largest_face`), a tiny face, or
     that cannot be read is reported and left out. Raise ReferencePhotoError when a path does not exist, when no photo
     is usable (naming each), when the photos show different people (unless `allow_mixed`), or when a negative shows
     the person.
     """
     info = backend.info
-    person = _look_at(photos, backend, largest_face=largest_face)
+    person = _look_at(photos, backend, largest_face=largest_face, read=read)
     if not person.names:
         count = len(person.reports)
         which = f"the photo of {name} cannot" if count == 1 else f"none of {count} reference photos of {name} can"
@@ -111,7 +115,14 @@ def build_identity(
     return identity, (*reports, *others.reports, *aged.reports)
 
 
-def _look_at(photos: Sequence[Path], backend: Backend, *, largest_face: bool, role: str = "") -> _Photos:
+def _look_at(
+    photos: Sequence[Path],
+    backend: Backend,
+    *,
+    largest_face: bool,
+    role: str = "",
+    read: ReadBytes = read_anywhere,
+) -> _Photos:
     """Read photos, find whose face each shows, and embed those that can be used."""
     paths = list_photos(photos) if photos or not role else ()
     reports: list[PhotoReport] = []
@@ -120,7 +131,7 @@ def _look_at(photos: Sequence[Path], backend: Backend, *, largest_face: bool, ro
     denied: PermissionError | None = None
     for path, label in zip(paths, name_photos(paths), strict=True):
         try:
-            photo = open_photo(path)
+            photo = open_photo(path, read)
             outcome = look_at_photo(photo.pixels, label, backend, largest_face=largest_face, halved=photo.halved)
         except ReferencePhotoError as problem:
             outcome = PhotoReport(label, False, UNREADABLE, problem.message)

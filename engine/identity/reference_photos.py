@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -142,7 +142,14 @@ def read_photo(path: Path) -> Image:
     return open_photo(path).pixels
 
 
-def open_photo(path: Path) -> Photo:
+ReadBytes = Callable[[Path], bytes]
+"""What reads a photo's file: from anywhere, or only from where photos may lie. Raises OSError."""
+
+read_anywhere: ReadBytes = partial(read_regular, within=None, follow_links=True, max_bytes=MAX_PHOTO_BYTES)
+"""For photos that the operator names."""
+
+
+def open_photo(path: Path, read: ReadBytes = read_anywhere) -> Photo:
     """Read a photo, upright.
 
     A large one is halved until its area is that of MAX_PHOTO_SIDE_PX squared at most; one that is not a panorama,
@@ -152,7 +159,7 @@ def open_photo(path: Path) -> Photo:
 
     what = f"reference photo {path}"
     try:
-        image = decode_picture(_read_bytes(path), what, partial(_refuse_oversize, what), backdrop=MID_GREY)
+        image = decode_picture(_read_bytes(path, read), what, partial(_refuse_oversize, what), backdrop=MID_GREY)
     except PictureError as problem:
         raise ReferencePhotoError(problem.message, hint=problem.hint) from problem
     halved = 0
@@ -182,9 +189,9 @@ def is_panorama(height: int, width: int) -> bool:
     return max(height, width) > PANORAMA_FROM * min(height, width)
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path, read: ReadBytes) -> bytes:
     try:
-        return read_regular(path, within=None, follow_links=True, max_bytes=MAX_PHOTO_BYTES)
+        return read(path)
     except RefusedFileError as problem:
         raise ReferencePhotoError(f"reference photo {path} {problem.strerror}") from problem
     except OSError as problem:

@@ -13,6 +13,7 @@ import pytest
 from daemon.cli import main
 from daemon.commands.control import state_dir_of
 from daemon.commands.status import duration
+from daemon.errors import UsageError
 from tests.daemon_rig import ROOT, InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
 
@@ -160,6 +161,11 @@ def test_the_state_folder_is_found_beside_the_configuration(tmp_path: Path) -> N
     assert state_dir_of(config) == tmp_path / "state"
     config.write_text("[service]\n")
     assert state_dir_of(config) == Path("/var/lib/dfld")
+    config.write_text('[service]\nstate_dir = "state"\n', encoding="utf-8-sig")
+    assert state_dir_of(config) == tmp_path / "state", "a byte order mark in front"
+    config.write_text("x = " + "[" * 10_000)
+    with pytest.raises(UsageError, match="cannot be read"):
+        state_dir_of(config)
 
 
 @pytest.mark.parametrize("text", ["[service", "service = 3", "\0"])

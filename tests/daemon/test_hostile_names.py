@@ -1,8 +1,9 @@
-"""One file with a name that gives trouble does not hold up the others."""
+"""One file with a name, or of a kind, that gives trouble does not hold up the others."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from tests.fake_worker import fake_video
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Rig:
+def rig(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Rig:
+    caplog.set_level(logging.DEBUG, logger="dfld")
     return Rig(tmp_path)
 
 
@@ -48,3 +50,35 @@ def test_what_is_no_video_and_has_a_name_that_is_no_text_is_quarantined(rig: Rig
     with InProcess(rig):
         wait_until(lambda: [job["original"] for job in rig.jobs()] == ["quarantined"], "not quarantined")
     assert os.listdir(os.fsencode(rig.inbox / ".quarantine"))  # noqa: PTH208
+
+
+def test_a_pipe_for_a_sidecar_ends_its_own_job_and_holds_up_nobody(rig: Rig) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=5))
+    os.mkfifo(rig.inbox / "a.mp4.dfld.toml")
+    (rig.inbox / "b.mp4").write_bytes(fake_video(frames=5, name="b"))
+    with InProcess(rig):
+        wait_until(lambda: sorted(rig.states()) == ["done", "quarantined"], lambda: f"{rig.states()}")
+    bad = next(job for job in rig.jobs() if job["state"] == "quarantined")
+    assert (bad["reason"], bad["path"]) == ("sidecar", b"a.mp4")
+    assert "is a pipe" in bad["message"]
+
+
+def test_a_link_out_of_the_inbox_is_told_once_and_taken_once_its_target_is_allowed(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf = rig.base / "shelf"
+    shelf.mkdir()
+    (shelf / "clip.mp4").write_bytes(fake_video(frames=5))
+    (rig.inbox / "clip.mp4").symlink_to(shelf / "clip.mp4")
+    (rig.inbox / "other.mp4").write_bytes(fake_video(frames=5, name="other"))
+    rig.tables["watch"]["rescan_every"] = "100ms"
+    with InProcess(rig):
+        rig.wait_for_states("done")
+        scans = len([one for one in caplog.messages if "scanned" in one])
+        wait_until(lambda: len([one for one in caplog.messages if "scanned" in one]) > scans + 2, "no further scans")
+    told = [one for one in caplog.messages if "link_targets" in one]
+    assert len(told) == 1
+    assert str(rig.inbox / "clip.mp4") in told[0]
+    rig.inboxes["alice"]["link_targets"] = [str(shelf)]
+    with InProcess(rig):
+        rig.wait_for_states("done", "done")

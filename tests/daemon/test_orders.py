@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import daemon.worker.extractor as extractor_module
 from core.opening import RefusedFileError
 from daemon.config.load import load_config
+from daemon.errors import SidecarError
 from daemon.jobs.orders import make_order
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
@@ -214,3 +217,29 @@ def test_a_folder_whose_frames_come_in_another_order_than_before_begins_anew_and
     of_a_video = extractor.load(order)
     assert extractor.load(replace(order, source=str(tmp_path / "padded"))) == of_a_video
     assert extractor.load(replace(order, source=str(tmp_path / "plain"))) != of_a_video
+
+
+@pytest.mark.parametrize("target", ["people/bob/1.jpg", "/dev/zero"])
+def test_a_photo_that_is_swapped_between_its_hash_and_its_face_is_left_out(
+    people: Path, job: Job, target: str, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = shared / "media" / "photos"
+    shutil.copy(photos / "obama" / "ref_1.jpg", people / "inbox/alice/1.jpg")
+    shutil.copy(photos / "biden" / "ref_1.jpg", people / "people/bob/1.jpg")
+    order = replace(
+        order_with_sidecar(people, job, "inbox/alice/1.jpg"),
+        backend="insightface",
+        model_root=str(shared / "models"),
+        model_pack="insightface_mini",
+    )
+    hashed = extractor_module._photos_of
+
+    def swap_after_hash(order: Order) -> extractor_module.Photos:
+        found = hashed(order)
+        (people / "inbox/alice/1.jpg").unlink()
+        (people / "inbox/alice/1.jpg").symlink_to(people / target)
+        return found
+
+    monkeypatch.setattr(extractor_module, "_photos_of", swap_after_hash)
+    with pytest.raises(SidecarError, match="is a symbolic link, which is not followed"):
+        EngineExtractor().load(order)
