@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import paramiko  # noqa: F401  sync.ssh imports it when it connects first; here once for all forks
 
@@ -91,18 +92,18 @@ def die_in_a_command(case: CrashCase) -> None:
     """Let this process die before, in or after the command that stops or starts the machine's trainer."""
     plain = trainer_command.run_command
 
-    def run_command(transport: Transport, command: str, *, timeout_s: float) -> CommandResult:
+    def run_command(transport: Transport, command: str, **how: Any) -> CommandResult:
         machine = transport.machine
         if machine.name != case.machine or command != {"stop": machine.stop, "start": machine.start}[case.step]:
-            return plain(transport, command, timeout_s=timeout_s)
+            return plain(transport, command, **how)
         if case.when == "before":
             die()
         if case.when == "during":
-            threading.Thread(target=plain, args=(transport, command), kwargs={"timeout_s": timeout_s}).start()
+            threading.Thread(target=plain, args=(transport, command), kwargs=how).start()
             while not Path(case.mark).exists():
                 time.sleep(0.001)
             die()
-        plain(transport, command, timeout_s=timeout_s)
+        plain(transport, command, **how)
         die()
         raise AssertionError
 
