@@ -24,12 +24,15 @@ from sync.transports.remote_command import RunsLines, run_command
 
 MOST_LIST_BYTES = 16 * 2**20
 """Unpacked; 10 000 processes with long command lines are about 3 MiB."""
-BEGIN, FOLDERS, MOUNTS, SHARES, END = (f"dfld-{word}" for word in ("processes", "folders", "mounts", "shares", "end"))
+BEGIN, STARTS, FOLDERS, MOUNTS, SHARES, END = (
+    f"dfld-{word}" for word in ("processes", "starts", "folders", "mounts", "shares", "end")
+)
 POSIX_QUESTION = (
     "LC_ALL=C; export LC_ALL; cd -- {folder} 2>/dev/null && here=$(pwd -P) && cd / ; { "
     f'echo {BEGIN}; uname -s; id -u; printf "%s\\n" "$here"; '
     "ps -eww -o pid= -o ppid= -o uid= -o etime= -o args= 2>/dev/null"
     " || ps -axww -o pid= -o ppid= -o uid= -o etime= -o args=; "
+    f"echo {STARTS}; date +%s.%N; cat /proc/uptime 2>/dev/null; getconf CLK_TCK; cat /proc/[0-9]*/stat 2>/dev/null; "
     f"echo {FOLDERS}; ls -ld /proc/[0-9]*/cwd 2>/dev/null; "
     f"echo {MOUNTS}; cat /proc/self/mounts 2>/dev/null || mount; "
     f"echo {SHARES}; cat /var/lib/nfs/etab /etc/exports /etc/samba/smb.conf 2>/dev/null; echo {END}; "
@@ -44,7 +47,7 @@ WINDOWS_QUESTION = (
     "$f=if($_.CommandLine){'+'}else{'?'};"
     "'{0} {1} {2} {3} {4}' -f $_.ProcessId,$_.ParentProcessId,$f,[int](($n-$_.CreationDate).TotalSeconds),"
     "($c -replace '[\\r\\n]',' ')})"
-    f"+@('{FOLDERS}','{MOUNTS}')+@(Get-CimInstance Win32_LogicalDisk -Filter 'DriveType=4'|%{{$_.DeviceID}})"
+    f"+@('{STARTS}','{FOLDERS}','{MOUNTS}')+@(Get-CimInstance Win32_LogicalDisk -Filter 'DriveType=4'|%{{$_.DeviceID}})"
     f"+@('{SHARES}')+@(Get-CimInstance Win32_Share|%{{$_.Name+'|'+$_.Path}})+@('{END}');"
     "$b=[Text.Encoding]::UTF8.GetBytes($l -join [char]10);$m=New-Object IO.MemoryStream;"
     "$g=New-Object IO.Compression.GZipStream($m,[IO.Compression.CompressionMode]::Compress);"
@@ -113,6 +116,8 @@ class Process:
     """Its working directory; None where the machine does not say."""
     is_readable: bool = True
     """Whether its command line is known."""
+    started_s: float | None = None
+    """When it started, on the machine's clock, to a hundredth of a second; None where the machine does not say."""
 
     @property
     def program(self) -> str:
@@ -135,6 +140,8 @@ class ProcessList:
     """(mount point, kind)."""
     shares: tuple[str, ...]
     """Folders that this machine offers to other hosts now."""
+    now_s: float | None = None
+    """The machine's clock as it answered; None where it does not give parts of a second."""
 
 
 def list_processes(there: RunsLines, places: RemotePlaces, *, timeout_s: float) -> ProcessList:
@@ -159,7 +166,8 @@ def parse_answer(output: str) -> ProcessList:
     system, user, real_folder, *rows = sections[BEGIN] + [""] * (3 - len(sections[BEGIN]))
     is_windows = system == "Windows"
     folders = dict(_folders(sections[FOLDERS]))
-    processes = tuple(_processes(rows, folders, is_windows=is_windows))
+    now_s, starts = _starts(sections[STARTS])
+    processes = tuple(_processes(rows, folders, starts, is_windows=is_windows))
     if not processes:
         raise ValueError("the list of processes is empty")
     if is_windows:
@@ -175,7 +183,7 @@ def parse_answer(output: str) -> ProcessList:
         hidden = any(point == "/proc" and "hidepid" in line for point, line in _proc_options(sections[MOUNTS]))
         if hidden or not any(process.number == 1 for process in processes):
             gap = "it hides the processes of other users (hidepid)"
-    return ProcessList(processes, real_folder, is_windows, gap, mounts, shares)
+    return ProcessList(processes, real_folder, is_windows, gap, mounts, shares, now_s)
 
 
 def trainers_among(
@@ -214,8 +222,8 @@ def why_no_proof(listing: ProcessList, places: RemotePlaces) -> str:
     return ""
 
 
-def youngest_age_s(listing: ProcessList, numbers: frozenset[int]) -> int | None:
-    """Return the age of the youngest of these processes and all that they started; None for none.
+def youngest(listing: ProcessList, numbers: frozenset[int]) -> Process | None:
+    """Return the youngest of these processes and all that they started; None for none.
 
     A script that starts its trainer again after each end is old, its child is not.
     """
@@ -225,8 +233,8 @@ def youngest_age_s(listing: ProcessList, numbers: frozenset[int]) -> int | None:
         children = {process.number for process in listing.processes if process.parent in family} - family
         family |= children
         grown = bool(children)
-    ages = [process.age_s for process in listing.processes if process.number in family]
-    return min(ages, default=None)
+    found = [process for process in listing.processes if process.number in family]
+    return min(found, key=lambda process: (process.age_s, -(process.started_s or 0.0)), default=None)
 
 
 # What the question returned.
@@ -248,10 +256,10 @@ def _unpacked(output: str) -> str:
 def _sections(text: str) -> dict[str, list[str]]:
     lines = text.replace("\r\n", "\n").split("\n")
     try:
-        places = [lines.index(title) for title in (BEGIN, FOLDERS, MOUNTS, SHARES, END)]
+        places = [lines.index(title) for title in (BEGIN, STARTS, FOLDERS, MOUNTS, SHARES, END)]
     except ValueError as error:
         raise ValueError("the list of processes has not all its parts") from error
-    titles = (BEGIN, FOLDERS, MOUNTS, SHARES)
+    titles = (BEGIN, STARTS, FOLDERS, MOUNTS, SHARES)
     return {
         title: lines[at + 1 : places[index + 1]] for index, (title, at) in enumerate(zip(titles, places, strict=False))
     }
@@ -264,14 +272,36 @@ def _folders(lines: list[str]) -> Iterator[tuple[int, str]]:
             yield int(found[1]), found[2]
 
 
-def _processes(lines: list[str], folders: dict[int, str], *, is_windows: bool) -> Iterator[Process]:
+def _starts(lines: list[str]) -> tuple[float | None, dict[int, float]]:
+    """Return the machine's clock, and process → when it started on it; nothing where it does not say both exactly.
+
+    The first lines are the clock, the uptime and the ticks a second; each other one is a /proc/PID/stat, whose 22nd
+    field is the start in ticks since boot (proc(5)).
+    """
+    try:
+        now_s, up_s, ticks = float(lines[0]), float(lines[1].split()[0]), int(lines[2])
+    except (IndexError, ValueError):
+        return None, {}
+    found = {}
+    for line in lines[3:]:
+        number, _, rest = line.partition(" (")
+        fields = rest.rpartition(")")[2].split()
+        if number.isdecimal() and len(fields) > 19 and fields[19].isdecimal() and ticks > 0:
+            found[int(number)] = now_s - up_s + int(fields[19]) / ticks
+    return now_s, found
+
+
+def _processes(
+    lines: list[str], folders: dict[int, str], starts: dict[int, float], *, is_windows: bool
+) -> Iterator[Process]:
     for line in lines:
         found = re.match(r"\s*([0-9]+)\s+([0-9]+)\s+(\S+)\s+([0-9:-]+)\s(.*)$", line)
         if found is None:
             continue
         number = int(found[1])
         age_s = abs(int(found[4])) if is_windows else _elapsed_s(found[4])
-        yield Process(number, int(found[2]), age_s, found[5].strip(), folders.get(number), found[3] != "?")
+        parent, command, readable = int(found[2]), found[5].strip(), found[3] != "?"
+        yield Process(number, parent, age_s, command, folders.get(number), readable, starts.get(number))
 
 
 def _elapsed_s(text: str) -> int:

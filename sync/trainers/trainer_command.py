@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from sync.errors import CommandError, RemoteFileMissingError, TrainerError
 from sync.rounds.places import DATA, SUMMARY
-from sync.trainers.processes import list_processes, trainers_among, youngest_age_s
+from sync.trainers.processes import Process, ProcessList, list_processes, trainers_among, youngest
 from sync.trainers.proof import Progress
 from sync.trainers.trainer_contract import ControlledTrainer, Exchange, OnWait, read_state, wait_in_silence
 from sync.transports.remote_command import run_command
@@ -25,6 +25,9 @@ SIGINT_BIT = 1 << (2 - 1)
 _ONE_NUMBER = re.compile(r"[0-9]{1,10}")
 WHOLE_SECONDS = 2
 """Times on the machine are whole seconds, at both ends of a difference."""
+SAVE_BEFORE_START_S = 1.05
+"""A data.dat that is older than its trainer by no more than this counts as saved by it: times of files are whole
+seconds, rounded down. DeepFaceLab needs longer from its last save to its end, so the save before a restart is older."""
 LOOKS_PER_POLL = 5
 """A trainer that may iterate for 25 minutes before its next save is looked at this much more rarely."""
 SAVES_OF_ONE_THAT_TRAINS = 2
@@ -49,8 +52,8 @@ class CommandTrainer(ControlledTrainer):
         pid = self._main_pid()
         if pid:
             self._refuse_deaf(pid)
-        age_s = self._age_s(pid)
-        if pid in self._seen or self._has_saved(age_s):
+        process, listing = self._youngest(pid)
+        if pid in self._seen or (process is not None and listing is not None and self._has_saved(process, listing)):
             return
         state = read_state(self.transport, self.places)
         target = state.options.get("target_iter", 0)
@@ -70,7 +73,7 @@ class CommandTrainer(ControlledTrainer):
             every=LOOKS_PER_POLL,
         )
         # Without an age nothing tells a restart, but a trainer whose status never failed for so long loads no more.
-        if seen or (age_s is None and not self.stop.is_set()):
+        if seen or (process is None and not self.stop.is_set()):
             self._seen.clear()
             self._seen.add(pid)
             return
@@ -186,23 +189,26 @@ class CommandTrainer(ControlledTrainer):
         except RemoteFileMissingError:  # between unlink and rename of a save
             return 0
 
-    def _has_saved(self, age_s: int | None) -> bool:
-        """Whether data.dat is younger than the trainer's processes: then it has iterated since its start."""
-        if age_s is None:
-            return False
+    def _has_saved(self, process: Process, listing: ProcessList) -> bool:
+        """Whether data.dat is younger than the trainer's youngest process: then it has iterated since its start."""
         self.transport.make_folder(self.places.own)
         saved_at_s = self.transport.stat(self.places.live(DATA)).modified_s
-        return self.transport.clock_s(self.places.own) - saved_at_s + WHOLE_SECONDS < age_s
+        clock_s = self.transport.clock_s(self.places.own)
+        # A disk of another host has a clock of its own, with which the starts of processes cannot be compared.
+        one_clock = listing.now_s is not None and abs(clock_s - listing.now_s) <= WHOLE_SECONDS
+        if process.started_s is not None and one_clock:
+            return process.started_s - saved_at_s <= SAVE_BEFORE_START_S
+        return clock_s - saved_at_s + WHOLE_SECONDS < process.age_s
 
-    def _age_s(self, pid: int) -> int | None:
-        """Seconds since the youngest process of the trainer began; None where the machine cannot tell."""
+    def _youngest(self, pid: int) -> tuple[Process | None, ProcessList | None]:
+        """Return the youngest process of the trainer, and the list it is from; nothing where the machine cannot say."""
         try:
             listing = list_processes(self.transport, self.places, timeout_s=self.settings.command_s)
         except (CommandError, ValueError):
-            return None
+            return None, None
         own = frozenset((os.getpid(),)) if self.transport.machine.transfer == "local" else frozenset[int]()
         numbers = {process.number for process in trainers_among(listing, self.places, but=own)}
-        return youngest_age_s(listing, frozenset(numbers | {pid} - {0}))
+        return youngest(listing, frozenset(numbers | {pid} - {0})), listing
 
     def _main_pid(self) -> int:
         command = self.transport.machine.pid

@@ -33,7 +33,15 @@ from sync.transports.sftp import OPEN_CREATE, OPEN_READ, OPEN_TRUNCATE, OPEN_WRI
 from sync.transports.sftp_bulk import read_in_order, write_in_order
 from sync.transports.ssh import SshConnection
 from sync.transports.ssh_openssh import OpenSshStream, find_ssh, has_windows_line_ends
-from sync.transports.transport import PART, CommandResult, LocalTransport, OnBytes, Transport, ignore_bytes
+from sync.transports.transport import (
+    PART,
+    CommandResult,
+    LocalTransport,
+    OnBytes,
+    Transport,
+    clock_of,
+    ignore_bytes,
+)
 from sync.types import FileStat, Machine
 
 STALL_S = 30.0
@@ -120,9 +128,7 @@ class SshTransport:
         return self._once(lambda sftp: sftp.hard_link(old, new))
 
     def clock_s(self, folder: str) -> int:
-        probe = f"{folder}/.dfld-clock"
-        self.write(probe, b"")
-        return self.stat(probe).modified_s
+        return clock_of(self, folder)
 
     def run(self, command: str, *, timeout_s: float) -> CommandResult:
         if self._connection is not None and not self._connection.alive:

@@ -31,6 +31,8 @@ from sync.errors import (
 )
 from sync.types import FileStat, Machine
 
+CLOCK_TRIES = 20
+"""Two programs that ask one machine for its time at once meet in a few milliseconds of each question."""
 PART = ".part"
 """Ending of a file on its way in; whatever bears it was never complete."""
 COPY_BYTES = 1024 * 1024
@@ -246,9 +248,7 @@ class LocalTransport:
             return shutil.disk_usage(folder).free
 
     def clock_s(self, folder: str) -> int:
-        probe = f"{folder}/.dfld-clock"
-        self.write(probe, b"")
-        return self.stat(probe).modified_s
+        return clock_of(self, folder)
 
     def run(self, command: str, *, timeout_s: float) -> CommandResult:
         # Output to a file rather than a pipe: a trainer left in the background would hold a pipe open for days.
@@ -283,3 +283,18 @@ class LocalTransport:
         except OSError as error:
             kind = RemoteDiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else RemoteFileError
             raise kind(f"cannot {doing}: {error.strerror}", machine=self.machine.name) from error
+
+
+def clock_of(transport: Transport, folder: str) -> int:
+    """Return the time in seconds since 1970 of a file written in `folder` just now.
+
+    The service and a command may ask the same machine at once: one then finds its file renamed by the other, and
+    writes it again. Raise RemoteFileMissingError where the folder is not there.
+    """
+    probe = f"{folder}/.dfld-clock"
+    for _ in range(CLOCK_TRIES - 1):
+        with contextlib.suppress(RemoteFileMissingError):
+            transport.write(probe, b"")
+            return transport.stat(probe).modified_s
+    transport.write(probe, b"")
+    return transport.stat(probe).modified_s

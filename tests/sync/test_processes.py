@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import random
+import subprocess
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,13 +19,14 @@ from sync.trainers.processes import (
     FOLDERS,
     MOUNTS,
     SHARES,
+    STARTS,
     WINDOWS_QUESTION,
     ProcessList,
     list_processes,
     parse_answer,
     trainers_among,
     why_no_proof,
-    youngest_age_s,
+    youngest,
 )
 from sync.transports.transport import LocalTransport
 from sync.types import Machine, ModelName
@@ -42,9 +46,26 @@ def answer(
     user: str = "1000",
     real: str = "",
     system: str = "Linux",
+    starts: str = "",
 ) -> str:
     """What a machine prints: sections, packed."""
-    lines = [BEGIN, system, user, real, processes, FOLDERS, folders, MOUNTS, mounts, SHARES, shares, END, ""]
+    lines = [
+        BEGIN,
+        system,
+        user,
+        real,
+        processes,
+        STARTS,
+        starts,
+        FOLDERS,
+        folders,
+        MOUNTS,
+        mounts,
+        SHARES,
+        shares,
+        END,
+        "",
+    ]
     packed = base64.encodebytes(gzip.compress("\n".join(lines).encode())).decode()
     return packed.strip()
 
@@ -162,16 +183,57 @@ def test_a_list_without_the_first_process_is_not_whole() -> None:
     assert why_no_proof(parse_answer(answer("   77     5  0    05:06 cron", user="0")), HERE) == ""
 
 
+def age_of(listing: ProcessList, number: int) -> int:
+    found = youngest(listing, frozenset((number,)))
+    assert found is not None
+    return found.age_s
+
+
+STAT = "9 (python (x) y) S 1 9 9 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 {ticks} 1000 1"
+
+
+@pytest.mark.parametrize(
+    ("starts", "started_s"),
+    [
+        (f"1700000000.50\n1000.25 3.5\n100\n{STAT.format(ticks=99_025)}", 1_699_999_990.5),
+        (f"1700000000\n1000.25 3.5\n100\n{STAT.format(ticks=99_025)}", 1_699_999_990.0),
+        (f"1700000000.%N\n1000.25 3.5\n100\n{STAT.format(ticks=99_025)}", None),  # a date without nanoseconds
+        (f"1700000000.50\n100\n{STAT.format(ticks=99_025)}", None),  # no /proc/uptime
+        ("1700000000.50\n1000.25 3.5\n100\n9 (python) S 1", None),
+        ("", None),
+    ],
+)
+def test_the_start_of_a_process_is_read_to_a_hundredth_of_a_second(starts: str, started_s: float | None) -> None:
+    listing = parse_answer(answer(f"{INIT}\n 9 1 0 00:10 python x", starts=starts))
+    found = youngest(listing, frozenset((9,)))
+    assert found is not None
+    assert found.started_s == (None if started_s is None else pytest.approx(started_s, abs=0.01))
+
+
+def test_a_real_machine_says_when_a_process_started(tmp_path: Path) -> None:
+    machine = Machine(name="gpu1", address="", model_dir=str(tmp_path), transfer="local")
+    before_s = time.time()
+    with subprocess.Popen(["sleep", "60"]) as child:
+        after_s = time.time()
+        listing = list_processes(LocalTransport(machine), places_of(str(tmp_path), ALICE), timeout_s=20)
+        child.kill()
+    found = youngest(listing, frozenset((child.pid,)))
+    assert found is not None
+    assert found.started_s is not None
+    # /proc/uptime and the start are whole hundredths; the clock is asked a moment before the uptime.
+    assert before_s - 0.5 <= found.started_s <= after_s + 0.5
+
+
 @pytest.mark.parametrize(("elapsed", "seconds"), [("05", 5), ("01:05", 65), ("2:00:01", 7201), ("3-00:00:10", 259_210)])
 def test_ages_are_read_as_ps_prints_them(elapsed: str, seconds: int) -> None:
     listing = parse_answer(answer(f"{INIT}\n 9 1 0 {elapsed} python x"))
-    assert youngest_age_s(listing, frozenset((9,))) == seconds
+    assert age_of(listing, 9) == seconds
 
 
 def test_a_script_is_as_young_as_the_trainer_that_it_started_last() -> None:
     listing = parse_answer(answer(f"{INIT}\n 9 1 0 1:00:00 run-forever\n 10 9 0 50:00 python\n 11 10 0 00:07 python"))
-    assert youngest_age_s(listing, frozenset((9,))) == 7
-    assert youngest_age_s(listing, frozenset((12,))) is None
+    assert age_of(listing, 9) == 7
+    assert youngest(listing, frozenset((12,))) is None
 
 
 def test_a_cut_or_changed_answer_is_no_answer() -> None:

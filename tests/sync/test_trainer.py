@@ -19,6 +19,7 @@ import pytest
 from sync.errors import CommandError, SyncError, TrainerError
 from sync.rounds.places import places_of
 from sync.rounds.push import put_in_place, stage
+from sync.trainers.processes import list_processes, youngest
 from sync.trainers.trainer import trainer_of
 from sync.trainers.trainer_contract import Exchange, Trainer, TrainerSettings, read_state
 from sync.trainers.trainer_hook import hook_line, hook_source, install_hook
@@ -163,6 +164,7 @@ def test_a_trainer_at_its_goal_needs_no_last_save(gpu1: TrainingMachine) -> None
 
 def test_a_trainer_that_was_started_at_its_goal_is_never_stopped(gpu1: TrainingMachine) -> None:
     gpu1.write_model(iteration=500, target_iter=500)
+    os.utime(gpu1.folder / MODEL.file_name("data.dat"), (time.time() - 60,) * 2)
     gpu1.options = ["--save-every", "1000"]
     gpu1.commanded().start()
     with pytest.raises(TrainerError, match="started at its target_iter"):
@@ -462,9 +464,21 @@ def test_without_any_proof_the_operators_word_is_asked_for_and_enough(
 # When a trainer may be stopped.
 
 
-def test_a_trainer_that_loads_gets_no_signal_until_it_iterates(gpu1: TrainingMachine) -> None:
+def saved_before_start(gpu1: TrainingMachine, seconds: float) -> None:
+    """Start the trainer, which hangs in loading, and let its data.dat be saved so long before that."""
     gpu1.options = ["--hang-at-start"]
     gpu1.commanded().start()
+    process = youngest(
+        list_processes(LocalTransport(gpu1.machine), gpu1.places, timeout_s=20),
+        frozenset((until(gpu1.pid, "its pid"),)),
+    )
+    assert process is not None
+    assert process.started_s is not None
+    os.utime(gpu1.folder / MODEL.file_name("data.dat"), (process.started_s - seconds,) * 2)
+
+
+def test_a_trainer_that_loads_gets_no_signal_until_it_iterates(gpu1: TrainingMachine) -> None:
+    saved_before_start(gpu1, 60)
     said: list[str] = []
     with pytest.raises(TrainerError, match="not seen iterating within 1 s"):
         control(gpu1, replace(QUICK, proof_s=1)).settle(on_wait=lambda what, _limit_s: said.append(what))
@@ -472,13 +486,17 @@ def test_a_trainer_that_loads_gets_no_signal_until_it_iterates(gpu1: TrainingMac
     assert "may be loading" in said[0]
 
 
-def test_a_trainer_that_never_iterates_is_not_stopped_whatever_its_data_dat_says(gpu1: TrainingMachine) -> None:
+def test_a_save_of_the_trainer_before_the_restart_shows_nothing(gpu1: TrainingMachine) -> None:
     """Only what was saved since the start of its process counts, and only what trained beyond it."""
-    gpu1.options = ["--hang-at-start"]
-    gpu1.commanded().start()
-    os.utime(gpu1.folder / MODEL.file_name("data.dat"))  # younger than the process by less than clocks can tell
+    saved_before_start(gpu1, 1.2)
     with pytest.raises(TrainerError, match="not seen iterating"):
-        control(gpu1, replace(QUICK, proof_s=1)).settle()
+        control(gpu1, replace(QUICK, proof_s=1)).wait_until_stoppable()
+
+
+def test_a_save_within_the_second_of_the_start_counts_as_made_since_then(gpu1: TrainingMachine) -> None:
+    """Times of files are whole seconds on a machine; a save after the start must not be taken for one before it."""
+    saved_before_start(gpu1, 0)
+    control(gpu1, replace(QUICK, proof_s=1)).wait_until_stoppable()
 
 
 def asked_to_stop(gpu1: TrainingMachine, age_s: float = 0.0) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,17 @@ def test_the_room_left_is_told(transport: Transport) -> None:
 def test_the_machines_own_clock_is_told(transport: Transport) -> None:
     before = int(time.time())
     assert before - 1 <= transport.clock_s(transport.machine.model_dir) <= time.time() + 1
+
+
+def test_two_that_ask_one_machine_for_its_time_at_once_both_learn_it(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    machine = Machine(name="gpu1", address="", model_dir=str(tmp_path / "m"), transfer="local")
+
+    def ask(_number: int) -> int:
+        return LocalTransport(machine).clock_s(machine.model_dir)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(list(pool.map(ask, range(400)))) == 400
 
 
 def test_a_command_tells_its_exit_status_and_output(transport: Transport) -> None:
