@@ -156,9 +156,11 @@ def _by_opencv(data: bytes, what: str, check_size: CheckSize, backdrop: float | 
 
 def _require_whole_chunks(data: bytes) -> None:
     """Raise ValueError for a PNG of which a chunk reaches past its end: OpenCV allocates what a chunk's length says
-    before it reads, gigabytes for a picture of a hundred bytes."""
-    place = len(PNG_START)
-    while place + PNG_CHUNK_EXTRA <= len(data):
+    before it reads, gigabytes for a picture of a hundred bytes. What programs put behind the last chunk, IEND, is no
+    part of the picture (PNG §13.2), and OpenCV does not read it."""
+    place, kind = len(PNG_START), b""
+    while place + PNG_CHUNK_EXTRA <= len(data) and kind != b"IEND":
+        kind = data[place + 4 : place + 8]
         place += int.from_bytes(data[place : place + 4], "big") + PNG_CHUNK_EXTRA
     if place > len(data):
         raise ValueError("it is cut off")

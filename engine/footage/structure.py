@@ -16,13 +16,17 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-BOXES_MAX = 1_000_000
-"""Fragmented files have a few boxes a second; past so many elements of any kind the rest is taken as it is."""
+ELEMENTS_MAX = 4_000_000
+"""A container of more elements is not walked to its end, and nothing is said of it: blocks of eleven hours of Matroska
+with sound, pages of 16 GB of Ogg."""
 INDEX_BYTES_MAX = 64 << 20
 TAIL_BYTES = 1 << 20
+OGG_STREAMS_MAX = 10_000
+"""A recorder chains a new stream with every cut; each is remembered."""
 PACK, PROGRAM_END = 0xBA, 0xB9
 """Start codes of a program stream that are no packets with a length."""
 ISO_BOXES = frozenset(
@@ -98,7 +102,13 @@ def structure_of(file: Descriptor) -> Structure:
                 return walk(source)
             except _CutError as cut:
                 return Structure(name, cut.missing, cut.is_sized)
+            except _TooManyError:
+                return Structure(name)
     return Structure("other" if head.startswith(OTHER_HEADS) else "", None)
+
+
+class _TooManyError(Exception):
+    """There are more than ELEMENTS_MAX elements: what comes behind them is not known."""
 
 
 class _Source:
@@ -119,6 +129,11 @@ class _Source:
             raise _CutError(length - len(found))
         return found
 
+    def elements(self) -> Iterator[int]:
+        """Count the elements of a walk. Raise _TooManyError where it has not ended after ELEMENTS_MAX of them."""
+        yield from range(ELEMENTS_MAX)
+        raise _TooManyError
+
     def require(self, end: int, *, is_sized: bool = False) -> None:
         if end > self.size:
             raise _CutError(end - self.size, is_sized=is_sized)
@@ -127,7 +142,7 @@ class _Source:
 def _iso(source: _Source) -> Structure:
     place, kinds, second_s, is_second = 0, set[bytes](), None, False
     encoder_ends_with_mfra = False
-    for _ in range(BOXES_MAX):
+    for _ in source.elements():
         head = source.at(place, 16)
         if not head:
             break
@@ -182,7 +197,7 @@ def _matroska(source: _Source) -> Structure:
     end = None if length is None else place + length
     if end is not None:
         source.require(end, is_sized=True)
-    for _ in range(BOXES_MAX):
+    for _ in source.elements():
         if place >= (source.size if end is None else end):
             break
         identity, length, inside = _element(source, place)
@@ -228,7 +243,7 @@ def _element(source: _Source, place: int) -> tuple[int, int | None, int]:
 
 def _riff(source: _Source) -> Structure:
     place = 0
-    for _ in range(BOXES_MAX):
+    for _ in source.elements():
         head = source.at(place, 12)
         if len(head) < 12 or head[:4] != b"RIFF":
             break
@@ -246,9 +261,8 @@ def _riff(source: _Source) -> Structure:
 
 def _broken_chunk(source: _Source, place: int, end: int) -> int | None:
     """Walk the chunks up to `end`, into the lists of frames; return where one has no name."""
-    for _ in range(BOXES_MAX):
-        if place + 8 > end:
-            return None
+    elements = source.elements()
+    while next(elements) >= 0 and place + 8 <= end:
         head = source.at(place, 12)
         if not head[:4].strip(b"\0"):
             return None  # padding
@@ -265,7 +279,7 @@ def _broken_chunk(source: _Source, place: int, end: int) -> int | None:
 def _flv(source: _Source) -> Structure:
     place = int.from_bytes(source.need(5, 4), "big") + 4
     promised = 0
-    for number in range(BOXES_MAX):
+    for number in source.elements():
         head = source.at(place, 11)
         if not head:
             break
@@ -281,8 +295,7 @@ def _flv(source: _Source) -> Structure:
         if place + 11 + length + 4 > source.size:
             raise _CutError(max(place + 11 + length + 4, promised) - source.size, is_sized=promised > 0)
         place += 11 + length + 4
-    if promised > source.size:
-        raise _CutError(promised - source.size, is_sized=True)
+    source.require(promised, is_sized=True)
     return Structure("flv", 0, is_complete=promised == source.size)
 
 
@@ -297,7 +310,7 @@ def _flv_file_size(metadata: bytes) -> int:
 
 def _ogg(source: _Source) -> Structure:
     place, next_page, ended, lost = 0, dict[bytes, int](), set[bytes](), 0
-    for _ in range(BOXES_MAX):
+    for _ in source.elements():
         head = source.at(place, 27 + 255)
         if not head:
             break
@@ -308,6 +321,8 @@ def _ogg(source: _Source) -> Structure:
         serial, number = head[14:18], int.from_bytes(head[18:22], "little")
         lost += number != next_page.get(serial, number)
         next_page[serial] = number + 1
+        if len(next_page) > OGG_STREAMS_MAX:
+            raise _TooManyError
         ended -= {serial}
         if head[5] & 4:
             ended |= {serial}

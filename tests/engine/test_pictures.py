@@ -196,6 +196,25 @@ def test_a_damaged_picture_gives_a_picture_or_a_reason_and_nothing_else(tmp_path
     assert refused > 100
 
 
+BEHIND = (
+    b"\0",
+    b"\xff" * 11,
+    b"\xff" * 12,
+    b"an editor's own notes " * 4,
+    bytes(100),
+    b"\x7f\xff\xff\xffIDAT" + bytes(40),
+)
+
+
+@pytest.mark.parametrize(("form", "mode"), [*TURNABLE, ("GIF", "P"), ("BMP", "RGB")])
+def test_bytes_behind_a_picture_are_no_damage(form: str, mode: str) -> None:
+    """Phones put a clip there, editors their layers, copies over FTP a few zeros."""
+    data = encoded(upright(), form, mode)
+    for tail in BEHIND:
+        for backdrop in (None, MID_GREY):
+            assert np.array_equal(decoded(data + tail, backdrop), decoded(data, backdrop)), (len(tail), backdrop)
+
+
 def test_the_inverse_of_every_orientation_is_its_own() -> None:
     picture = upright()
     for orientation in range(1, 9):

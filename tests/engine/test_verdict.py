@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
+from engine.footage import structure
 from engine.footage.structure import structure_of
 from engine.footage.verdict import WHOLE, Evidence, SourceVerdict, verdict_on
 from engine.footage.video import open_frames
@@ -279,3 +280,34 @@ def test_a_structure_is_walked_without_end_only_once(tmp_path: Path) -> None:
         with path.open("rb") as file:
             found[path.name] = structure_of(file).missing_bytes
     assert found == {"odd": 0, "many": None, "zeros": None, "notes": None}
+
+
+WALKED = [
+    "mp4", "mp4, fragmented", "mkv", "mkv, live", "webm", "flv", "avi", "ogv", "program stream",
+    "transport stream", "wmv",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WALKED)
+def test_of_what_was_not_walked_to_its_end_nothing_is_said(
+    whole: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A walk that a limit ended knows no end: it neither raises an alarm over it nor proves the file complete."""
+    with whole(kind).open("rb") as file:
+        full = structure_of(file)
+        told = []
+        for limit in range(1, 400):
+            monkeypatch.setattr(structure, "ELEMENTS_MAX", limit)
+            told.append(structure_of(file))
+    ended = told.index(full) if full in told else len(told)
+    assert all(one == structure.Structure(full.container) for one in told[:ended]), kind
+    assert all(one == full for one in told[ended:]), kind
+    assert full.missing_bytes == 0
+
+
+def test_a_file_of_more_elements_than_are_walked_is_whole_all_the_same(
+    whole: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(structure, "ELEMENTS_MAX", 3)
+    for kind in WALKED:
+        assert judged(whole(kind)) == (WHOLE, FRAMES), kind
