@@ -9,15 +9,18 @@ decided in `daemon.inboxes.scan`, with `daemon.inboxes.first_bytes`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Literal
 
 Reason = Literal["system_folder", "system_file", "still_arriving", "hidden", "proxy", "no_picture", "companion"]
 
-WORD = "<word>"
-"""In a glob: some letters without a dot."""
+WILD = {"<word>": "[^.]+", "<digits>": "[0-9]+"}
+"""In a glob: some letters without a dot, some digits."""
+PART_STABLE_FOR_S = 3600.0
+"""A video that may be a part of a download is taken once it is unchanged for so long, s: sound is downloaded after the
+picture, and then both are joined; where that failed, the picture stays as it is."""
 SIDECAR_ENDING = ".dfld.toml"
 PARTIAL_SIBLINGS = (".aria2", ".part", ".filepart", ".crdownload", ".st", ".lftp-pget-status")
 """`clip.mp4` is still arriving while `clip.mp4.aria2` lies beside it: aria2, Axel and lftp keep their notes so, Firefox,
@@ -45,12 +48,34 @@ STILL_ENDINGS = frozenset({
 """Endings that say still picture, whether dfld reads them (engine.footage.image_size) or not: never videos."""
 
 
+_YOUTUBE_PICTURE = (
+    "133 134 135 136 137 138 160 167 168 169 170 212 218 219 242 243 244 245 246 247 248 264 266 271 272 278 298 299 302 303 308 "
+    "313 315 330 331 332 333 334 335 336 337 394 395 396 397 398 399 400 401 402 571 597 598 694 695 696 697 698 699 700 701 702"
+)
+_YOUTUBE_SOUND = "139 140 141 171 172 249 250 251 256 258 325 327 328 338 380 599 600 774"
+JOINED_ENDINGS = (".mp4", ".mkv", ".webm", ".mov", ".flv", ".avi", ".m4v")
+"""Of what yt-dlp joins picture and sound to."""
+DOWNLOAD_PARTS: tuple[tuple[str, str], ...] = (
+    (
+        rf"f(?:{'|'.join([*_YOUTUBE_PICTURE.split(), *_YOUTUBE_SOUND.split()])})(?:-[a-z0-9]+)?",
+        "`clip.f137.mp4`, with a number of YouTube's formats: picture or sound before they are joined",
+    ),
+    (r"f(?:hls|dash)-[^.]+", "`clip.fhls-1080p.mp4`, `clip.fdash-video.mp4`: picture or sound before they are joined"),
+    (r"temp", "`clip.temp.mp4`: a file that is being joined or changed"),
+)
+"""What yt-dlp writes between the stem and the ending of a video that it will join, change and rename, and which a person
+may write as well: (regular expression, words). Nothing in the file tells one from the other, so it only waits longer."""
+_PART = re.compile(rf"(.+\.)({'|'.join(regex for regex, _ in DOWNLOAD_PARTS)})(\.[^.]+)", re.IGNORECASE | re.DOTALL)
+NEIGHBOURS_MIN = 2
+"""So many files with the next numbers, of the two before and the two behind, make `take.f137.mov` one of a series."""
+
+
 @dataclass(frozen=True)
 class Names:
     """Names that one program or one kind of device makes."""
 
     globs: tuple[str, ...]
-    """In lower case; `<word>` is some letters without a dot. With `/`: a folder below a folder of that name."""
+    """In lower case, with WILD. With `/`: a folder below a folder of that name."""
     whose: str
 
 
@@ -127,8 +152,8 @@ NEVER_FOOTAGE: tuple[NameList, ...] = (
     NameList(
         "still_arriving",
         "What is still arriving",
-        "A file of such a name is taken once the program gives it its final name. A folder of such a name is not looked into.",
-        folders=True,
+        "A file of such a name is taken once the program gives it its final name.",
+        folders=False,
         files=True,
         content_decides=False,
         names=_names(
@@ -145,21 +170,31 @@ NEVER_FOOTAGE: tuple[NameList, ...] = (
             ("*.fdmdownload|*.fxdl|*.idadownload|*.getright|*.jc!|*.ob!|*.dctmp|*.antifrag", "download managers"),
             ("*.aria2|*.aria2__temp", "aria2"),
             ("*.lftp-pget-status|*.lftp-get-status|.in.*|*.st", "lftp, Axel"),
-            ("*.part-frag[0-9]*|*.ytdl|*.frag.urls", "yt-dlp: fragments"),
-            (
-                "*.f[0-9][0-9][0-9].<word>|*.f[0-9][0-9][0-9]-<word>.<word>|*.fhls-<word>.<word>|*.fdash-<word>.<word>",
-                "yt-dlp: picture and sound before they are joined",
-            ),
-            ("*.temp.<word>", "yt-dlp: a file that is being joined or changed"),
+            ("*.part-frag<digits>|*.ytdl|*.frag.urls", "yt-dlp: fragments"),
             ("*.dashvideo|*.dashaudio", "DASH downloaders: picture and sound before they are joined"),
             (".*.??????|.~tmp~|.rsync-partial|.rsync-tmp", "rsync"),
             (".syncthing.*|~syncthing~*|*.syncthing.tmp", "Syncthing"),
-            (".*.~*|*.octransferid*|.owncloudsync*", "Nextcloud, ownCloud"),
+            (".*.~*|*.octransferid<digits>|.owncloudsync*", "Nextcloud, ownCloud"),
             (".getxfer.*|.megatmp*", "MEGA"),
-            (".unison.*|.goutputstream-*|.nfs*|.fuse_hidden*|.smbdelete*|.sb-*|*.sb-????????-??????", "copies of systems"),
+            (".unison.*|.goutputstream-*|.nfs*|.fuse_hidden*|.smbdelete*|.sb-*|*.sb-<word>-<word>", "copies of systems"),
             (".pureftpd-upload.*|.ftpquota|.sftpgo-upload.*|.pending-*", "FTP servers, Android"),
             ("*.uploading|*.downloading|*.incomplete|*.unfinished|*.inprogress|*.copying", "named by what they are"),
             ("*.tmp|*.temp|*~|*.swp|*.lock|*.lck", "temporary files"),
+        ),
+    ),
+    NameList(
+        "still_arriving",
+        "Folders that are still arriving",
+        "Nothing below them is looked at until the program gives them their final names.",
+        folders=True,
+        files=False,
+        content_decides=False,
+        names=_names(
+            ("*.download", "Safari"),
+            ("*.crdownload|*.part|*.partial|*.!qb|*.!ut|*.!bt|*.bc!|*.!sync", "programs that name a folder as its files"),
+            ("*.sb-<word>-<word>", "macOS: copies of folders that are being saved"),
+            ("*.uploading|*.downloading|*.incomplete|*.unfinished|*.inprogress|*.copying", "named by what they are"),
+            ("*.tmp|*.temp|*~", "temporary folders"),
         ),
     ),
     NameList(
@@ -255,6 +290,37 @@ def is_still_name(name: str) -> bool:
     return _ending(name) in STILL_ENDINGS
 
 
+@dataclass(frozen=True)
+class DownloadPart:
+    """A video whose name may be that of a part of a download, and the names beside it that say more."""
+
+    joined: tuple[str, ...]
+    """Of the file that it is joined to."""
+    neighbours: tuple[str, ...]
+    """Of the files of a series that it may be one of."""
+
+    def joined_to(self, siblings: Collection[str]) -> str | None:
+        """Return the name of the joined file, where it lies in its folder; `siblings`: the names there."""
+        return None if self.is_of_series(siblings) else next((name for name in self.joined if name in siblings), None)
+
+    def is_of_series(self, siblings: Collection[str]) -> bool:
+        return sum(name in siblings for name in self.neighbours) >= NEIGHBOURS_MIN
+
+
+def download_part(name: str) -> DownloadPart | None:
+    """Return what a name says that may be that of a part of a download; None for every other name."""
+    found = _PART.fullmatch(name)
+    if found is None or found[3].lower() not in VIDEO_ENDINGS:
+        return None
+    stem, part, ending = found.groups()
+    number = int(part[1:]) if part[1:].isdecimal() else None
+    neighbours = () if number is None else (number - 2, number - 1, number + 1, number + 2)
+    return DownloadPart(
+        tuple(stem.removesuffix(".") + joined for joined in JOINED_ENDINGS),
+        tuple(f"{stem}{part[0]}{one}{ending}" for one in neighbours),
+    )
+
+
 def never_footage_page() -> str:
     """Return docs/never-footage.md: every list with its entries."""
     parts = ["# What is never footage", _HEAD]
@@ -272,6 +338,10 @@ def never_footage_page() -> str:
         "Pictures are frames of the folder that they lie in, never videos of their own: a folder of pictures that dfld "
         "reads is taken as one sequence, of others the log names the folder once, and it stays where it is: "
         f"{_listed(STILL_ENDINGS)}.",
+        f"Videos of these names wait until they are unchanged for {PART_STABLE_FOR_S / 3600:g} h, because yt-dlp gives "
+        "them to what it has not joined yet: "
+        f"{'; '.join(words for _, words in DOWNLOAD_PARTS)}. Where the joined `clip.mp4` lies beside such a part, the part is "
+        f"left alone as `still_arriving`. One of a series, `take.f136.mov`, `take.f137.mov`, `take.f138.mov`, does not wait.",
         f"While one of {', '.join(f'`clip.mp4{ending}`' for ending in PARTIAL_SIBLINGS)} lies beside it, `clip.mp4` waits.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -318,8 +388,15 @@ def _lookup(names: NameList) -> _Lookup:
             elif glob.startswith("*.") and not any(character in glob[2:] for character in "*?[<"):
                 endings.setdefault(glob[1:], left)
             else:
-                patterns.append((re.compile(translate(glob).replace(WORD, "[^.]+")), left))
+                patterns.append((re.compile(_regex(glob)), left))
     return _Lookup(whole, endings, patterns)
+
+
+def _regex(glob: str) -> str:
+    regex = translate(glob)
+    for wild, letters in WILD.items():
+        regex = regex.replace(wild, letters)
+    return regex
 
 
 _FILES = _lookups(folders=False)

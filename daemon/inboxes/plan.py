@@ -11,7 +11,7 @@ from daemon.config.schema import Config, InboxConfig, WatchConfig
 from daemon.inboxes.intake import scan_rules
 from daemon.inboxes.references import references_of_config, references_of_jobs, scan_beside_references
 from daemon.inboxes.scan import PassedOver, ScanRules
-from daemon.inboxes.settling import GateRules, Unit, obstacle_of
+from daemon.inboxes.settling import GateRules, Unit, obstacle_of, stable_for_s
 from daemon.ledger.ledger import Ledger
 from engine.footage.sequence import sequence_names
 
@@ -62,7 +62,9 @@ def _plan_unit(
     if obstacle:
         return PlannedFile(inbox.name, unit.path, "waits", obstacle)
     again = f", changed since job {before[1]}" if before is not None else ""
-    detail = f"{_what(unit)}, taken once it is unchanged for {gate.stable_for_s:g} s{again}"
+    stable_s = stable_for_s(unit, gate)
+    part = ", because its name is that of a part that yt-dlp joins" if stable_s > gate.stable_for_s else ""
+    detail = f"{_what(unit)}, taken once it is unchanged for {stable_s:g} s{part}{again}"
     return PlannedFile(inbox.name, unit.path, "would_settle", detail)
 
 

@@ -23,6 +23,7 @@ from daemon.inboxes.first_bytes import ContentKind, content_kind, read_head
 from daemon.inboxes.never_footage import (
     PARTIAL_SIBLINGS,
     SIDECAR_ENDING,
+    download_part,
     file_left_alone,
     folder_left_alone,
     is_still_name,
@@ -102,7 +103,8 @@ def look_at(root: Path, path: str, rules: ScanRules, kind: Kind) -> Unit | None:
             if _leads_outside(root, full, rules):
                 return None
             result = full.stat()
-            return _video(root, path, result, _sibling_names(full, rules), rules)
+            names = _sibling_names(full, rules)
+            return None if _joined_beside(full.name, names) else _video(root, path, result, names, rules)
         with os.scandir(full) as entries:
             return _folder(root, path, list(entries), rules)
     except (FileNotFoundError, NotADirectoryError):
@@ -307,7 +309,9 @@ def _video_entry(
         yield _unreadable(path, "video", problem)
         return
     identity = FileIdentity.of(result)
-    if identity.regular and entry.is_symlink() and _leads_outside(root, Path(entry.path), rules):
+    if joined := _joined_beside(entry.name, names):
+        yield PassedOver(path, "still_arriving", f"yt-dlp: a part of {joined}")
+    elif identity.regular and entry.is_symlink() and _leads_outside(root, Path(entry.path), rules):
         yield PassedOver(path, "link_leads_outside")
     elif identity.regular:
         yield _video(root, path, result, names, rules)
@@ -317,10 +321,12 @@ def _video_entry(
 
 def _video(root: Path, path: str, result: os.stat_result, names: Collection[str], rules: ScanRules) -> Unit:
     name = path.rpartition("/")[2]
+    part = download_part(name)
     return Unit(
         path,
         "video",
         (("", FileIdentity.of(result)),),
+        may_be_a_part=part is not None and not part.is_of_series(names),
         still_downloading=any(name + ending in names for ending in PARTIAL_SIBLINGS),
         marked_done=bool(rules.done_marker) and name + rules.done_marker in names,
         sidecar=_identity(root / (path + SIDECAR_ENDING)) if name + SIDECAR_ENDING in names else None,
@@ -383,9 +389,19 @@ def _is_among(full: str, folders: Collection[str]) -> bool:
     return any(full == folder or full.startswith(folder + "/") for folder in folders)
 
 
+def _joined_beside(name: str, names: Collection[str]) -> str | None:
+    """Return the joined file where `name` is a part of its download and lies beside it."""
+    part = download_part(name)
+    return None if part is None else part.joined_to(names)
+
+
 def _sibling_names(path: Path, rules: ScanRules) -> set[str]:
+    """Return the names beside a video that say something of it."""
     endings = (*PARTIAL_SIBLINGS, SIDECAR_ENDING, *((rules.done_marker,) if rules.done_marker else ()))
-    return {name for ending in endings if _is_there(path.parent / (name := path.name + ending))}
+    names = [path.name + ending for ending in endings]
+    if part := download_part(path.name):
+        names += [*part.joined, *part.neighbours]
+    return {name for name in names if _is_there(path.parent / name)}
 
 
 def _is_there(path: Path) -> bool:

@@ -14,6 +14,8 @@ import stat
 from dataclasses import dataclass
 from typing import Literal
 
+from daemon.inboxes.never_footage import PART_STABLE_FOR_S
+
 Kind = Literal["video", "folder"]
 
 SPARSE_RATIO = 0.98
@@ -32,6 +34,7 @@ Obstacle = Literal[
     "no_done_marker",
     "unreadable",
     "changing",
+    "may_be_a_part",
     "open_for_writing",
 ]
 
@@ -85,6 +88,8 @@ class Unit:
     """`<name>.dfld.toml` beside it: its settling is waited for too."""
     unreadable: str = ""
     """Why it could not be looked at; it then has no members, and the others go on without it."""
+    may_be_a_part: bool = False
+    """Its name is one that yt-dlp gives to what it has not joined yet, and that a person may give as well."""
 
     @property
     def size_bytes(self) -> int:
@@ -145,12 +150,17 @@ def sighted(previous: Sighting | None, unit: Unit, now_s: float) -> Sighting:
 def judge(sighting: Sighting, now_s: float, rules: GateRules) -> Verdict:
     """Given the looks so far, say whether the unit is complete as far as looks can tell."""
     obstacle = obstacle_of(sighting.unit, rules)
-    due_s = sighting.since_s + rules.stable_for_s
+    due_s = sighting.since_s + stable_for_s(sighting.unit, rules)
     if obstacle:
         return Verdict(False, obstacle, max(due_s, now_s + max(rules.stable_for_s / 2, 0.05)))
     if sighting.looks < LOOKS_MIN or now_s < due_s:
-        return Verdict(False, "changing", max(due_s, now_s))
+        return Verdict(False, "may_be_a_part" if sighting.unit.may_be_a_part else "changing", max(due_s, now_s))
     return Verdict(True, "", now_s)
+
+
+def stable_for_s(unit: Unit, rules: GateRules) -> float:
+    """Return for how long a unit has to be unchanged, s."""
+    return max(rules.stable_for_s, PART_STABLE_FOR_S) if unit.may_be_a_part else rules.stable_for_s
 
 
 def obstacle_of(unit: Unit, rules: GateRules) -> Obstacle:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from daemon.inboxes.never_footage import (
     NEVER_FOOTAGE,
+    PART_STABLE_FOR_S,
     STILL_ENDINGS,
     VIDEO_ENDINGS,
     file_left_alone,
@@ -23,7 +24,7 @@ from daemon.inboxes.never_footage import (
     never_footage_page,
 )
 from daemon.inboxes.scan import PassedOver, ScanRules, look_again, scan, unit_of_path
-from daemon.inboxes.settling import Unit
+from daemon.inboxes.settling import GateRules, Unit, judge, sighted
 from engine.footage.image_size import IMAGE_SUFFIXES
 from tests.clips import make_clip
 
@@ -40,8 +41,13 @@ CONTENT = os.urandom(600).replace(b"G", b"H")
 def name_of(draw: st.DrawFn, globs: Collection[str]) -> str:
     """A name that one of the globs stands for, in any mix of capitals."""
     glob = draw(st.sampled_from(sorted(globs)))
-    pieces = re.split(r"(<word>|\[0-9\]|[*?])", glob)
-    made = {"<word>": st.sampled_from(["mp4", "webm", "m4a", "1"]), "[0-9]": st.sampled_from("0189"), "*": STEM}
+    pieces = re.split(r"(<word>|<digits>|\[0-9\]|[*?])", glob)
+    made = {
+        "<word>": st.sampled_from(["mp4", "webm", "1"]),
+        "<digits>": st.sampled_from(["1", "07"]),
+        "[0-9]": st.sampled_from("0189"),
+        "*": STEM,
+    }
     name = "".join(draw(made.get(piece, st.just("q" if piece == "?" else piece))) for piece in pieces)
     return "".join(letter.upper() if draw(st.booleans()) else letter for letter in name)
 
@@ -60,7 +66,7 @@ def found_in(root: Path) -> tuple[dict[str, Unit], dict[str, PassedOver]]:
 
 
 def example_of(glob: str) -> str:
-    for wild, letters in (("<word>", "mp4"), ("[0-9]", "7"), ("?", "q"), ("*", "clip")):
+    for wild, letters in (("<word>", "mp4"), ("<digits>", "12"), ("[0-9]", "7"), ("?", "q"), ("*", "clip")):
         glob = glob.replace(wild, letters)
     return glob
 
@@ -127,7 +133,9 @@ def test_a_folder_whose_name_merely_holds_such_a_word_is_looked_into(name: str) 
 @pytest.mark.parametrize(
     "name",
     ["GX010001.MP4", "f137.mp4", "temperature.mp4", "incomplete cut.mov", "party.mov", "part one.mov", "temp.tmp.mkv",
-     "A001.F100.take 2.mov", "lens.f28.mp4", "recycle.mp4", "download.mp4", "clip.part1.mp4", "no ending", "x.dat"],
+     "A001.F100.take 2.mov", "lens.f28.mp4", "recycle.mp4", "download.mp4", "clip.part1.mp4", "no ending", "x.dat",
+     "shot.f123.mov", "photo.f137.jpg", "scene.temp.mp4", "clip.f137.mp4", "x.part-frag1.mp4", "x.octransferid.mov",
+     "x.sb-12345678-ab.mp4"],
 )  # fmt: skip
 def test_names_of_footage_are_not_left_alone(name: str) -> None:
     assert file_left_alone(name) is None
@@ -153,6 +161,65 @@ def test_no_name_stands_in_two_lists_for_the_same_kind() -> None:
         assert [glob for glob, group in itertools.groupby(sorted(names)) if len(list(group)) > 1] == []
 
 
+def test_no_name_with_the_ending_of_footage_is_left_alone_for_what_stands_in_its_middle() -> None:
+    """A person gives footage any stem; a glob that leaves the ending open has to begin with what no person writes."""
+    for one, glob in GLOBS:
+        if one.files and not glob.startswith((".", "~")):
+            tail = re.split(r"[*?]|\[0-9\]|<[a-z]+>", glob)[-1]
+            opened = re.fullmatch(r".*(\*|\.<word>)", glob) is not None
+            assert not opened, glob
+            assert f".{tail.rpartition('.')[2]}" not in VIDEO_ENDINGS | STILL_ENDINGS, glob
+
+
+# -- what yt-dlp has not joined yet, or what a person called so
+
+
+PARTS = ["clip.f137.mp4", "clip.f251.webm", "clip.f140-drc.mp4", "CLIP.F399.MP4", "clip.fhls-1080.mp4", "clip.temp.mkv"]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_may_be_a_part_of_a_download_waits_longer_and_is_then_taken(tmp_path: Path, name: str) -> None:
+    put(tmp_path / "day" / name)
+    units, _ = found_in(tmp_path)
+    unit = units[f"day/{name}"]
+    rules = GateRules(stable_for_s=10)
+    early = judge(sighted(sighted(None, unit, 0), unit, 11), PART_STABLE_FOR_S - 1, rules)
+    assert (early.settled, early.obstacle, early.look_again_s) == (False, "may_be_a_part", PART_STABLE_FOR_S)
+    assert judge(sighted(sighted(None, unit, 0), unit, 11), PART_STABLE_FOR_S, rules).settled
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_beside_the_file_that_it_was_joined_to_is_left_alone(tmp_path: Path, name: str) -> None:
+    joined = f"{name[:4]}.mkv"
+    put(tmp_path / name)
+    put(tmp_path / joined)
+    units, passed = found_in(tmp_path)
+    assert set(units) == {joined}
+    assert passed[name] == PassedOver(name, "still_arriving", f"yt-dlp: a part of {joined}")
+    assert look_again(tmp_path, name, RULES, "video") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["shot.f123.mov", "clip.f137.jpg", "f137.mp4", "clip.f1370.mp4", "a.temperature.mp4", "temp.mp4"]
+)
+def test_other_names_wait_no_longer_than_all_do(tmp_path: Path, name: str) -> None:
+    put(tmp_path / "day" / name)
+    assert [unit.may_be_a_part for unit in found_in(tmp_path)[0].values()] == [False]
+
+
+def test_a_series_is_no_download_whatever_its_numbers(tmp_path: Path) -> None:
+    numbers = range(130, 141)
+    for number in numbers:
+        put(tmp_path / "clips" / f"take.f{number}.mov")
+        put(tmp_path / "shots" / f"take.f{number}.png")
+    put(tmp_path / "clips" / "take.mov")
+    units, passed = found_in(tmp_path)
+    assert set(units) == {"shots", "clips/take.mov", *(f"clips/take.f{number}.mov" for number in numbers)}
+    assert not any(unit.may_be_a_part for unit in units.values())
+    assert len(units["shots"].members) == len(numbers)
+    assert passed == {}
+
+
 # -- content decides where a name says nothing, or lies
 
 
@@ -166,7 +233,7 @@ def test_a_video_is_taken_under_a_name_that_lies_or_says_nothing(tmp_path: Path,
     assert unit_of_path(tmp_path / "inbox", name, RULES) in (None, (name, "video"))
 
 
-@pytest.mark.parametrize("name", ["clip.LRV", "clip.m4a", "clip.mp4.part", "clip.f137.mp4", "clip.sub", "._clip.mp4"])
+@pytest.mark.parametrize("name", ["clip.LRV", "clip.m4a", "clip.mp4.part", "clip.sub", "._clip.mp4"])
 def test_a_proxy_and_what_is_still_arriving_are_left_alone_whatever_they_hold(tmp_path: Path, name: str) -> None:
     make_clip(tmp_path / "real.mp4", frames=3)
     (tmp_path / "inbox").mkdir()
@@ -238,7 +305,10 @@ TREES = st.lists(
         st.one_of(
             name_of(FILE_GLOBS),
             st.sampled_from(
-                ["1.png", "2.PNG", "clip.mp4", "clip.abc", "README", "talk.mov", "0001.exr", "0002.exr", "x"]
+                [
+                    *("1.png", "2.PNG", "clip.mp4", "clip.abc", "README", "talk.mov", "0001.exr", "0002.exr", "x"),
+                    *("talk.f137.mp4", "talk.temp.mp4", "talk.f136.mp4", "talk.f138.mp4", "talk.f251.webm"),
+                ]
             ),
         ),
     ),
