@@ -82,6 +82,7 @@ def extract(
     within: Sequence[Path] | None = None,
     start_s: float | None = None,
     end_s: float | None = None,
+    discard: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> ExtractReport:
     """Find the identity's faces in a video or image folder and write them as a DeepFaceLab workspace.
@@ -90,8 +91,8 @@ def extract(
     were committed before; `resume` takes up where such commits ended. When `stop` is set, leave
     the piece that is being read to the next run and return with `completed=False`. Frames outside start_s to end_s
     are left out. `within`: folders that the source must really lie in, where strangers may have put it; None = the
-    operator named it. Raise InputError for what cannot be read, OutputError for what cannot be written, SettingsError
-    when identity and backend do not fit.
+    operator named it. `discard`: see Results. Raise InputError for what cannot be read, OutputError for what cannot be
+    written, SettingsError when identity and backend do not fit.
     """
     require_same_recogniser(identity, backend)
     threshold = settings.similarity_threshold or backend.info.default_threshold
@@ -118,7 +119,7 @@ def extract(
     )
     with StretchReader(opened, start_s=start_s, end_s=end_s, step=run.steps.step) as reader:
         prepare_workspace(layout)
-        with Results(layout, note, resumes=resume is not None) as results:
+        with Results(layout, note, resumes=resume is not None, discard=discard) as results:
             run.total = reader.info.frames_estimate
             if resume is None:
                 write_log(run.report((), completed=False), (), subject)

@@ -65,7 +65,10 @@ class FakeExtractor:
         video, layout = read_video(Path(order.source)), layout_of(order)
         prepare_workspace(layout)
         note = RunNote(order.source, order.notes.get("sha256", ""), self.load(order))
-        with Path(order.source).open("rb"), Results(layout, note, resumes=resume is not None) as results:
+        with (
+            Path(order.source).open("rb"),
+            Results(layout, note, resumes=resume is not None, discard=order.discard) as results,
+        ):
             return self._work(video, layout, results, order, stop, on_progress, on_commit, resume)
 
     def _work(

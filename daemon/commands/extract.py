@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from daemon.commands.options import (
     add_backend_options,
@@ -231,17 +232,20 @@ def _extract_one(
 ) -> ExtractReport:
     from engine.extract import extract
     from engine.workspace.earlier_run import find_earlier_run
-    from engine.workspace.hand_work import give_up_hand_work
 
-    if options.replace and (earlier := find_earlier_run(layout)) is not None:
-        if not options.quiet:
-            goes = earlier.replaced_text(discard_hand_work=options.discard_hand_work)
-            print(f"dfld: replaced: {shown(goes)}", file=sys.stderr)
-        if options.discard_hand_work:
-            give_up_hand_work(layout)
+    if options.replace and not options.quiet and (earlier := find_earlier_run(layout)) is not None:
+        goes = earlier.replaced_text(discard_hand_work=options.discard_hand_work)
+        print(f"dfld: replaced: {shown(goes)}", file=sys.stderr)
     with progress_bar(shown(source.name), visible=not (options.quiet or options.json)) as on_progress:
         report = extract(
-            source, layout, identity=identity, backend=backend, settings=settings, stop=stop, on_progress=on_progress
+            source,
+            layout,
+            identity=identity,
+            backend=backend,
+            settings=settings,
+            stop=stop,
+            on_progress=on_progress,
+            discard=str(uuid4()) if options.discard_hand_work else "",
         )
     if not (options.quiet or options.json):
         print_report(report)

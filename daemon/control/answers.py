@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from uuid import uuid4
 
 from daemon.averaging import Averaging
 from daemon.config.schema import Config, InboxConfig
@@ -33,7 +34,7 @@ from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
-from daemon.worker.workspaces import give_up_hand_work, survey_results
+from daemon.worker.workspaces import survey_results
 
 JOBS_MAX = 1000
 NUMBER_END = 1 << 63
@@ -163,9 +164,12 @@ class Answers:
             )
         self._require_leave_to_replace(job, request)
 
+        discard = str(uuid4()) if request.get("discard_hand_work") else ""
+
         def again(writer: Any) -> None:
             table.requeue(writer, job.id)
-            if job.state == "done":  # on purpose once more: from the beginning, whatever it was made with
+            table.update(writer, job.id, discard=discard)
+            if job.state == "done" or discard:  # on purpose once more: from the beginning, whatever it was made with
                 table.update(writer, job.id, basis="again", report="", original="in_inbox")
 
         self._service.ledger.write(again)
@@ -174,8 +178,7 @@ class Answers:
 
     def _require_leave_to_replace(self, job: Job, request: Mapping[str, Any]) -> None:
         """Refuse to do a done job once more, saying what would go, unless that was asked for."""
-        discard = bool(request.get("discard_hand_work"))
-        if discard and not request.get("replace"):
+        if request.get("discard_hand_work") and not request.get("replace"):
             raise ControlError("--discard-hand-work says what --replace removes; it does nothing alone")
         if job.state == "done" and not request.get("replace") and (found := survey_results(job)) is not None:
             raise ControlError(
@@ -183,8 +186,6 @@ class Answers:
                 hint=f"`dfld jobs retry {job.id} --replace` does it once more: {found['goes']} "
                 "(--discard-hand-work with it gives that up as well)",
             )
-        if discard:
-            give_up_hand_work(job)
 
     def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
         job = self._job(request)

@@ -69,6 +69,8 @@ class Job:
     missing_s: float | None
     missing_share: float | None
     mark: str
+    discard: str
+    """Name of the order to discard what a hand did when the job is done once more; "" = what a hand did stays."""
 
 
 def job_by_id(connection: sqlite3.Connection, job_id: int) -> Job | None:
@@ -217,7 +219,10 @@ def _as_utf_8(text: str) -> str:
 
 
 def requeue(connection: sqlite3.Connection, job_id: int) -> None:
-    """Put a job back into the queue with a clean slate of failures; its cursor and faces stay."""
+    """Put a job back into the queue with a clean slate of failures; its cursor and faces stay.
+
+    What an earlier retry asked for does not hold for this one.
+    """
     update(
         connection,
         job_id,
@@ -230,6 +235,7 @@ def requeue(connection: sqlite3.Connection, job_id: int) -> None:
         death_frame=None,
         not_before_s=0.0,
         finished_s=None,
+        discard="",
     )
 
 

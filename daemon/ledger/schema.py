@@ -117,6 +117,9 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (inbox, sha256)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN discard TEXT NOT NULL DEFAULT '';    -- order to discard hand work with this redo
+    """,
 )
 """Statement scripts; entry N brings a ledger from version N to N + 1. Never edit one that was released."""
 

@@ -98,6 +98,7 @@ class EngineExtractor:
             within=[Path(one) for one in order.source_within],
             start_s=order.start_s,
             end_s=order.end_s,
+            discard=order.discard,
         )
 
     def _backend(self, order: Order) -> Backend:

@@ -71,6 +71,8 @@ class Order:
     """Only frames before this time."""
     take_incomplete: bool = False
     """Work on a file whose header promises more than is there: waiting for the rest is over."""
+    discard: str = ""
+    """Name of an order to discard what a hand did, carried out once; "" = it stays."""
 
     def extract_settings(self) -> ExtractSettings:
         return ExtractSettings(**self.settings)

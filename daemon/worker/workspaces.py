@@ -1,7 +1,6 @@
 """What the service asks about the pictures of a workspace, answered by a child process: they may be anybody's.
 
     survey   what a redo of a clip would remove, and what a hand changed
-    give_up  have the next redo remove what a hand changed, too
     clear    remove a clip's results, except what a hand decided
     forget   remove every face of given clips, whatever its name
 
@@ -44,11 +43,6 @@ def survey_results(job: Job) -> dict[str, Any] | None:
     """
     answer: dict[str, Any] | None = _ask({"do": "survey", "clip": clip_of(job)}, SURVEY_LIMIT_S)
     return answer
-
-
-def give_up_hand_work(job: Job) -> None:
-    """Have the next redo of a job remove what a hand changed, too. Raise as `survey_results`."""
-    _ask({"do": "give_up", "clip": clip_of(job)}, SURVEY_LIMIT_S)
 
 
 def clear_results(job: Job) -> None:
@@ -109,8 +103,6 @@ def _answer(request: Mapping[str, Any]) -> Any:
     clip = layout(request["clip"])
     if request["do"] == "clear":
         hand_work.clear_results(clip)
-    elif request["do"] == "give_up":
-        hand_work.give_up_hand_work(clip)
     elif (earlier := find_earlier_run(clip)) is not None:
         return {"holds": earlier.text(), "goes": earlier.replaced_text(discard_hand_work=False)}
     return None

@@ -15,7 +15,7 @@ import mmap
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,7 +34,6 @@ from engine.workspace.manifest import (
     HandDecision,
     HandWorkKind,
     Manifest,
-    ManifestWriter,
     WrittenFace,
     WrittenFile,
     manifest_path,
@@ -44,13 +43,15 @@ from engine.workspace.manifest import (
 )
 from engine.workspace.private_files import sync_folder
 from engine.workspace.same_face import FaceTrace, is_same_face, trace_of_jpeg
-from engine.workspace.workspace import FRAME_NAME, Layout, remove_file, told_as_output_error
+from engine.workspace.workspace import FRAME_NAME, Layout, prefix_of_face, remove_file, told_as_output_error
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")
 PACK_ENDING = ".pak"
 METADATA_WITHIN_BYTES = 1 << 20
 """DeepFaceLab's metadata stands before the picture itself, behind at most a few segments of 64 KiB."""
 METADATA_MARKER = b"\xff\xef"
+LEFT_WHEN_DISCARDED: tuple[HandWorkKind, ...] = ("added", "packed")
+"""Files that dfld did not write."""
 
 
 @dataclass(frozen=True)
@@ -85,25 +86,33 @@ class Survey:
 
 def survey(layout: Layout) -> Survey:
     """Compare what lies there with what dfld wrote. Nothing is changed. Raise OutputError when that cannot be read."""
+    return _survey(layout, with_earlier_files=False)
+
+
+def _survey(layout: Layout, *, with_earlier_files: bool) -> Survey:
     with told_as_output_error("look for what a hand changed in", layout.root):
         manifest, source = _manifest_or_log(layout)
-        return _Surveyor(layout, manifest).survey(source)
+        return _Surveyor(layout, manifest, with_earlier_files=with_earlier_files).survey(source)
 
 
-def clear_results(layout: Layout) -> Survey:
+def clear_results(layout: Layout, *, discard_hand_work: bool = False) -> Survey:
     """Remove a clip's results as dfld wrote them; keep what a hand decided, in the workspace and in the manifest.
 
-    May be killed and called again at any moment. Return what was there. Raise OutputError when it cannot be done.
+    `discard_hand_work`: what a hand changed is removed, too, and every face may be written again; what was added or
+    packed stays. May be killed and called again at any moment, either way. Return what was there. Raise OutputError
+    when it cannot be done.
     """
-    found = survey(layout)
-    decisions, removable = found.decisions, found.removable
-    if found.manifest.discard:
-        decisions = tuple(one for one in decisions if one.kind in ("added", "packed"))
+    found = _survey(layout, with_earlier_files=discard_hand_work)
+    decisions, noted, removable = found.decisions, found.decisions, found.removable
+    if discard_hand_work:
+        decisions = tuple(one for one in decisions if one.kind in LEFT_WHEN_DISCARDED)
+        noted = tuple(one for one in found.decisions if one.kind in LEFT_WHEN_DISCARDED or one.file)
         removable += found.hand_files
-    journal = found.manifest.clearing or bool(removable)
-    if journal and not found.manifest.clearing:
+    if found.manifest.clearing or removable:
         # From here on, what is missing was taken away by dfld: a kill must not make it look like a hand's deletion.
-        write_manifest(layout, replace(found.manifest, decisions=decisions, clearing=True))
+        journal = replace(found.manifest, decisions=noted, clearing=True, discarding=discard_hand_work)
+        if journal != found.manifest:
+            write_manifest(layout, journal)
     for path in (*removable, layout.preview, layout.log):
         remove_file(path)
     with told_as_output_error("sync", layout.root):
@@ -114,13 +123,6 @@ def clear_results(layout: Layout) -> Survey:
     else:
         remove_file(manifest_path(layout))
     return found
-
-
-def give_up_hand_work(layout: Layout) -> None:
-    """Have the next `clear_results` remove what a hand changed, too, and let every face be written again."""
-    if manifest_path(layout).exists():
-        with ManifestWriter(layout) as manifest:
-            manifest.add({"discard": True}, sync=True)
 
 
 def is_as_written(path: Path, written: WrittenFile) -> bool:
@@ -166,9 +168,10 @@ def traces_in_pack(path: Path) -> list[FaceTrace | None]:
 class _Surveyor:
     """Compares one clip's manifest with its workspace."""
 
-    def __init__(self, layout: Layout, manifest: Manifest) -> None:
+    def __init__(self, layout: Layout, manifest: Manifest, *, with_earlier_files: bool) -> None:
         self._layout = layout
         self._manifest = manifest
+        self._with_earlier_files = with_earlier_files
         self._decisions: list[HandDecision] = []
         self._removable: list[Path] = []
         self._hand_files: list[Path] = []
@@ -193,7 +196,7 @@ class _Surveyor:
             source,
             self._faces,
             tuple(self._removable),
-            (*earlier, *self._decisions),
+            _each_once((*earlier, *self._decisions)),
             tuple(self._hand_files),
         )
 
@@ -281,12 +284,14 @@ class _Surveyor:
             self._decisions.append(HandDecision("deleted", trace, self._manifest.content))
 
     def _earlier_decisions(self) -> list[HandDecision]:
-        """Return what earlier runs found decided; where it is to be given up, find the files that it speaks of."""
+        """Return what earlier runs found decided; where it is to be discarded, find the files that it is about."""
         earlier = list(self._manifest.decisions)
-        if self._manifest.discard:
+        if self._manifest.clearing and self._manifest.discarding:  # cut short: what has gone by now was discarded
+            earlier = [one for one in earlier if not one.file or os.path.lexists(self._layout.root / one.file)]
+        if self._with_earlier_files:
             for one in earlier:
                 path = self._layout.root / one.file
-                if one.kind in ("added", "packed") or not one.file or not _is_still(path, one):
+                if one.kind in LEFT_WHEN_DISCARDED or not one.file or not _is_still(path, one):
                     continue
                 self._hand_files.append(path)
                 mask = self._layout.masks / one.mask
@@ -296,11 +301,12 @@ class _Surveyor:
 
     def _look_for_added(self, known: set[Path]) -> None:
         """Files that carry the name of a face of this clip, and that dfld did not write."""
+        known = known.union(self._removable)
         for folder in (self._layout.aligned, self._layout.review):
             if not folder.is_dir():
                 continue
             for path in sorted(folder.iterdir()):
-                if not self._layout.is_face_name(path.name) or path in known or path in self._removable:
+                if not self._layout.is_face_name(path.name) or path in known:
                     continue
                 trace = trace_in(path) or FaceTrace("", NO_BOX)
                 file = str(path.relative_to(self._layout.root))
@@ -313,15 +319,17 @@ class _Pictures:
     def __init__(self, layout: Layout, manifest: Manifest) -> None:
         self._layout = layout
         self._manifest = manifest
-        self._others = tuple(path.name.removesuffix("manifest.jsonl") for path in _manifests(layout))
+        self._others = {path.name.removesuffix("manifest.jsonl") for path in _manifests(layout)}
         self._taken: set[Path] = set()
+        self._by_hash: dict[int, dict[str, list[Path]]] = {}
+        """By size, then by hash."""
 
     def place_of(self, face: WrittenFace) -> Path | None:
         """Return where a face is now, a loose file or the pack that holds it; None where it is nowhere."""
         loose = [path for path in self._loose_by_mark.get(face.trace.mark, ()) if path not in self._taken]
         if not loose:
-            same_size = self._loose_by_size.get(face.file.size, ())
-            loose = [path for path in same_size if path not in self._taken and sha256_of(path) == face.file.sha256]
+            same_bytes = self._loose_with_bytes_of(face.file)
+            loose = [path for path in same_bytes if path not in self._taken]
         if loose:
             self._taken.add(loose[0])
             return loose[0]
@@ -347,6 +355,15 @@ class _Pictures:
                 found.setdefault(path.lstat().st_size, []).append(path)
         return found
 
+    def _loose_with_bytes_of(self, written: WrittenFile) -> Sequence[Path]:
+        """Return the files that hold just what was written. Each file is hashed once, however many faces ask."""
+        if written.size not in self._by_hash:
+            by_hash: dict[str, list[Path]] = {}
+            self._by_hash[written.size] = by_hash
+            for path in self._loose_by_size.get(written.size, ()):
+                by_hash.setdefault(sha256_of(path), []).append(path)
+        return self._by_hash[written.size].get(written.sha256, ()) if written.sha256 else ()
+
     @cached_property
     def _packed(self) -> dict[str, Path]:
         found: dict[str, Path] = {}
@@ -363,9 +380,12 @@ class _Pictures:
         written = self._manifest.faces.get(path.name)
         if written is not None and path.parent in (layout.aligned, layout.review):
             return is_as_written(path, written.file)
-        return path.parent in (layout.aligned, layout.review) and any(
-            replace(layout, prefix=prefix).is_face_name(path.name) for prefix in self._others
-        )
+        return path.parent in (layout.aligned, layout.review) and prefix_of_face(path.name) in self._others
+
+
+def _each_once(decisions: Sequence[HandDecision]) -> tuple[HandDecision, ...]:
+    """Return each decision once, as it was seen last: after a kill, a survey finds what the journal says already."""
+    return tuple({(one.kind, one.trace, one.file): one for one in decisions}.values())
 
 
 def _manifests(layout: Layout) -> Iterator[Path]:

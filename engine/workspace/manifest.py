@@ -8,7 +8,8 @@
     {"finished": …}   the run came to its end
     {"hand": …}       a face or frame that a hand decided about, in this run or an earlier one
     {"clearing": …}   the results go: what is missing from now on, dfld took away
-    {"discard": …}    the operator gave up what a hand did: the next run clears that as well
+    {"discarding": …} and what a hand changed goes with them
+    {"discarded": …}  which order to discard what a hand did was carried out when the run began
 
 A line is written before what it says is done, so a kill between the two leaves nothing on the disk that dfld does not
 know as its own. Lines are only added; a file is put in place whole where a run begins. Whoever deletes the file takes
@@ -111,7 +112,8 @@ class Manifest:
     finished: bool = False
     decisions: tuple[HandDecision, ...] = ()
     clearing: bool = False
-    discard: bool = False
+    discarding: bool = False
+    discarded: str = ""
 
     @property
     def content(self) -> str:
@@ -143,7 +145,7 @@ def manifest_of(lines: Iterable[Mapping[str, Any]]) -> Manifest:
     masks: dict[str, WrittenFile] = {}
     frames: dict[str, WrittenFile] = {}
     decisions: list[HandDecision] = []
-    committed, finished, clearing, discard = 0, False, False, False
+    committed, finished, clearing, discarding, discarded = 0, False, False, False, ""
     for line in lines:
         try:
             kind, value = next(iter(line.items()))
@@ -168,12 +170,14 @@ def manifest_of(lines: Iterable[Mapping[str, Any]]) -> Manifest:
                 decisions.append(_decision_of(value))
             elif kind == "clearing":
                 clearing = True
-            elif kind == "discard":
-                discard = True
+            elif kind == "discarding":
+                discarding = True
+            elif kind == "discarded":
+                discarded = str(value)
         except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
             continue  # cut short by a full disk, or edited: what it said is then not known
     known = {name: replace(face, mask=masks.get(mask_name(name))) for name, face in faces.items()}
-    return Manifest(run, known, masks, frames, committed, finished, tuple(decisions), clearing, discard)
+    return Manifest(run, known, masks, frames, committed, finished, tuple(decisions), clearing, discarding, discarded)
 
 
 def lines_of(manifest: Manifest) -> Iterator[dict[str, Any]]:
@@ -193,9 +197,9 @@ def lines_of(manifest: Manifest) -> Iterator[dict[str, Any]]:
     for frame in manifest.frames.values():
         yield {"frame": asdict(frame)}
     yield {"committed": manifest.committed}
-    for name in ("finished", "clearing", "discard"):
-        if getattr(manifest, name):
-            yield {name: True}
+    for name in ("finished", "clearing", "discarding", "discarded"):
+        if value := getattr(manifest, name):
+            yield {name: value}
 
 
 def write_manifest(layout: Layout, manifest: Manifest) -> None:

@@ -41,18 +41,20 @@ INDEX_STEP = 10
 class Results:
     """What one run writes. Context manager. Any thread; one name is written by one thread at a time."""
 
-    def __init__(self, layout: Layout, run: RunNote, *, resumes: bool) -> None:
+    def __init__(self, layout: Layout, run: RunNote, *, resumes: bool, discard: str = "") -> None:
         """Begin a run, or go on with one (`resumes`); the folders are there.
 
-        A run that begins clears what an earlier one left, except what a hand decided. Raise OutputError when it
-        cannot be done, or where whole frames lie that no run of dfld wrote: the merger would take them for this clip's.
+        A run that begins clears what an earlier one left, except what a hand decided. `discard`: the name of an
+        order to clear that as well; one order is carried out once, however often its run begins. Raise OutputError
+        when it cannot be done, or where whole frames lie that no run of dfld wrote: the merger would take them for
+        this clip's.
         """
         self._layout = layout
         self._lock = threading.Lock()
         if not resumes:
             _require_no_foreign_frames(layout)
-            clear_results(layout)
-            write_manifest(layout, Manifest(run, decisions=read_manifest(layout).decisions))
+            clear_results(layout, discard_hand_work=bool(discard) and read_manifest(layout).discarded != discard)
+            write_manifest(layout, Manifest(run, decisions=read_manifest(layout).decisions, discarded=discard))
         manifest = read_manifest(layout)
         self._content = run.content
         self._faces: dict[str, WrittenFace] = dict(manifest.faces)

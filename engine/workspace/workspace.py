@@ -39,6 +39,7 @@ SLUG_LENGTH_MAX = 48
 
 FRAME_NAME = re.compile(r"\d{8}\.(png|jpg)")
 """Of a whole frame for the merger."""
+_FACE_NAME = re.compile(r"(.*)\d{8}_\d+\.(?:jpg|png)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Layout:
 
     def is_face_name(self, name: str) -> bool:
         """Say whether a file is named as a face of this clip; `take` never means what belongs to `take-2`."""
-        return re.fullmatch(re.escape(self.prefix) + r"\d{8}_\d+\.(jpg|png)", name) is not None
+        return prefix_of_face(name) == self.prefix
 
     @property
     def log(self) -> Path:
@@ -78,6 +79,12 @@ class Layout:
     def folders(self) -> tuple[Path, ...]:
         folders = (self.aligned, self.review, self.masks, self.debug, self.frames)
         return tuple(folder for folder in folders if folder is not None)
+
+
+def prefix_of_face(name: str) -> str | None:
+    """Return the prefix of the clip as one of whose faces a file is named; None where it is named otherwise."""
+    match = _FACE_NAME.fullmatch(name)
+    return None if match is None else match[1]
 
 
 def output_layout(out: Path) -> Layout:

@@ -153,6 +153,24 @@ def test_a_done_job_is_done_again_only_when_asked_and_what_a_hand_did_stays(rig:
         assert rig.faces() == before
 
 
+def test_giving_up_hand_work_holds_for_one_redo_and_never_for_a_later_one(rig: Rig, state: Path) -> None:
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=20))
+    edited = rig.workspace / "data_src" / "aligned" / "a-00000005_0.jpg"
+    with InProcess(rig):
+        rig.wait_for_states("done")
+        ask(state, "pause")
+        ask(state, "retry", id=1, replace=True, discard_hand_work=True)
+        ask(state, "cancel", id=1)
+        edited.write_bytes(b"edited later")
+        ask(state, "retry", id=1, replace=True)
+        ask(state, "resume")
+        rig.wait_for_states("done")
+        assert edited.read_bytes() == b"edited later"
+        ask(state, "retry", id=1, replace=True, discard_hand_work=True)
+        rig.wait_for_states("done")
+        assert edited.read_bytes() != b"edited later"
+
+
 def test_faces_taken_away_as_a_whole_come_back_when_hand_work_is_given_up(rig: Rig, state: Path) -> None:
     (rig.inbox / "a.mp4").write_bytes(fake_video(frames=20))
     with InProcess(rig):

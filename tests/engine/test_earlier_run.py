@@ -142,7 +142,8 @@ def test_a_broken_log_is_no_log(tmp_path: Path, log: str) -> None:
         ' "mtime_ns": 0, "frame": "0", "box": [0, 0, 1, 1], "mark": ""}}',
         '{"mask": {"name": "../victim.jpg", "sha256": "", "size": 1, "mtime_ns": 99999999999999999999}}',
         '{"hand": {"kind": "edited", "trace": {"frame": "1", "box": [0, 0, 0, 0], "mark": ""}, "content": "",'
-        ' "file": "../victim.jpg", "sha256": "", "mask": "../../victim.jpg"}}\n{"discard": true}',
+        ' "file": "../victim.jpg", "sha256": "", "mask": "../../victim.jpg"}}\n'
+        '{"clearing": true}\n{"discarding": true}',
         '{"accepted": "nobody"}',
         '{"accepted": [1]}',
         '{"committed": "many"}',
@@ -158,5 +159,5 @@ def test_a_hostile_manifest_removes_nothing_outside(tmp_path: Path, line: str) -
     victim.write_bytes(b"x")
     with (layout.debug / "manifest.jsonl").open("a") as manifest:
         manifest.write(line + "\n")
-    clear_results(layout)
+    clear_results(layout, discard_hand_work=True)
     assert victim.exists()

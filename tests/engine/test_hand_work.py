@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from hashlib import sha256
+from pathlib import Path, PurePath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,9 +21,18 @@ from hypothesis import strategies as st
 
 from engine.dfl.faceset import pack_faceset, read_faceset
 from engine.dfl.image import AlignedMetadata, MaskPolygon, encode_aligned_jpeg, read_metadata, with_metadata
+from engine.workspace import hand_work, workspace
 from engine.workspace.align import encode_mask
-from engine.workspace.hand_work import clear_results, give_up_hand_work, survey, trace_in, traces_in_pack
-from engine.workspace.manifest import Folder, RunNote, read_manifest
+from engine.workspace.hand_work import clear_results, survey, trace_in, traces_in_pack
+from engine.workspace.manifest import (
+    Folder,
+    Manifest,
+    RunNote,
+    WrittenFace,
+    WrittenFile,
+    read_manifest,
+    write_manifest,
+)
 from engine.workspace.results import Results
 from engine.workspace.same_face import FaceTrace, is_same_face, trace_of_jpeg
 from engine.workspace.workspace import Layout, inbox_layout, output_layout, prepare_workspace
@@ -58,10 +69,10 @@ JPEGS = {place: face_jpeg(*place) for place in ALL}
 TRACES = {place: trace for place, jpeg in JPEGS.items() if (trace := trace_of_jpeg(jpeg))}
 
 
-def run(layout: Layout, note: RunNote = NOTE, *, quality: int = 90) -> None:
+def run(layout: Layout, note: RunNote = NOTE, *, quality: int = 90, discard: str = "") -> None:
     """Write all faces as an extraction does: of each frame one to aligned/ and one to review/."""
     prepare_workspace(layout)
-    with Results(layout, note, resumes=False) as results:
+    with Results(layout, note, resumes=False, discard=discard) as results:
         for number, index in ALL:
             trace = TRACES[number, index]
             if not results.is_decided(trace):
@@ -269,8 +280,7 @@ def test_given_up_hand_work_goes_and_every_face_comes_back_and_what_was_added_st
         DEEDS[deed](hands)
     if seed % 2:
         run(layout)  # what was decided before an earlier redo goes as well
-    give_up_hand_work(layout)
-    run(layout)
+    run(layout, discard="order")
     there = traces_there(layout.root)
     assert all(there[trace.mark] == 1 for trace in TRACES.values())
     packed = {trace.mark for pack in layout.root.rglob("*.pak") for trace in traces_in_pack(pack) if trace}
@@ -336,6 +346,114 @@ def test_a_kill_at_any_step_of_a_redo_undoes_nothing_and_loses_nothing(
         if ended:
             return
     raise AssertionError("a redo takes fewer steps than that")
+
+
+def test_a_kill_at_any_step_of_a_discarding_redo_keeps_what_a_hand_does_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = tmp_path / "template"
+    layout = output_layout(template)
+    run(layout)
+    (layout.aligned / "00000000_0.jpg").rename(layout.aligned / "00001.jpg")
+    run(layout)  # decided in an earlier run: the journal names the file
+    for number in (1, 2):
+        (layout.aligned / f"{number:08d}_0.jpg").write_bytes(face_jpeg(number, 0, quality=50))
+    for step in range(0, 200, 3):
+        base = tmp_path / f"kill{step}"
+        shutil.copytree(template, base)
+        again = output_layout(base)
+        try:
+            with killed_at(step, monkeypatch):
+                run(again, discard="order")
+            return
+        except _Killed:
+            pass
+        left = {path: path.read_bytes() for path in pictures(base) if path.read_bytes() not in JPEGS.values()}
+        left |= {path: path.read_bytes() for path in pictures(base) if path.name == "00001.jpg"}
+        if step % 2:  # an ordinary redo comes: what still lies there, stays
+            run(again)
+            assert {path: path.read_bytes() for path in left} == left, f"killed at step {step}"
+        else:  # the order is carried out to its end
+            run(again, discard="order")
+            assert {path.read_bytes() for path in pictures(base)} == set(JPEGS.values()), f"killed at step {step}"
+        assert traces_there(base) == Counter(trace.mark for trace in TRACES.values()), f"killed at step {step}"
+        shutil.rmtree(base)
+    raise AssertionError("a redo takes fewer steps than that")
+
+
+def test_an_order_to_discard_hand_work_is_carried_out_once(tmp_path: Path) -> None:
+    layout = output_layout(tmp_path / "out")
+    run(layout)
+    path = layout.aligned / "00000000_0.jpg"
+    path.write_bytes(b"edited")
+    run(layout, discard="order")
+    assert path.read_bytes() == JPEGS[0, 0]
+    path.write_bytes(b"edited again")
+    run(layout, discard="order")  # its run begins anew, after a death before the first commit
+    assert path.read_bytes() == b"edited again"
+    run(layout, discard="another order")
+    assert path.read_bytes() == JPEGS[0, 0]
+
+
+def test_a_clear_that_was_cut_short_counts_no_decision_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = output_layout(tmp_path / "out")
+    run(layout)
+    (layout.aligned / "00000000_0.jpg").unlink()
+    (layout.aligned / "00000001_0.jpg").write_bytes(b"edited")
+    (layout.review / "00000002_1.jpg").rename(layout.aligned / "00000002_1.jpg")
+    (layout.masks / "00000003_0_mask.png").unlink()
+    changes = survey(layout).changes
+    assert changes == {"deleted": 1, "edited": 1, "moved": 1, "mask_deleted": 1}
+    with pytest.raises(_Killed), killed_at(4, monkeypatch):
+        clear_results(layout)
+    assert read_manifest(layout).clearing
+    clear_results(layout)
+    assert survey(layout).changes == changes
+
+
+@pytest.mark.parametrize("deed", ["nothing", "renamed", "unmarked"])
+def test_a_survey_takes_no_more_steps_for_each_face_in_a_large_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: str
+) -> None:
+    """Comparisons of paths, hashes of files and names read: all that grew with the square of the faces."""
+
+    def steps_of(faces: int) -> int:
+        layout = inbox_layout(tmp_path / f"{faces}", "src", "take")
+        prepare_workspace(layout)
+        written = {}
+        for number in range(faces):
+            path = layout.aligned / f"{layout.face_stem(number, 0)}.png"
+            path.write_bytes(b"%08d" % number)
+            trace = FaceTrace(f"{number:08d}", (1, 2, 3, 4), "" if deed == "unmarked" else f"{number:032d}")
+            found = path.stat()
+            file = WrittenFile(path.name, sha256(path.read_bytes()).hexdigest(), found.st_size, found.st_mtime_ns)
+            written[path.name] = WrittenFace(file, "aligned", number, trace)
+            if deed != "nothing":
+                path.rename(path.with_name(f"{number:05d}.png"))
+            write_manifest(inbox_layout(layout.root, "src", f"other{number}"), Manifest())
+        write_manifest(layout, Manifest(NOTE, written, committed=faces, finished=True))
+        steps = 0
+
+        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+            def count(*arguments: Any) -> Any:
+                nonlocal steps
+                steps += 1
+                return function(*arguments)
+
+            return count
+
+        with monkeypatch.context() as patch:
+            patch.setattr(PurePath, "__eq__", counted(PurePath.__eq__))
+            patch.setattr(hand_work, "sha256_of", counted(hand_work.sha256_of))
+            patch.setattr(workspace.re, "fullmatch", counted(workspace.re.fullmatch))
+            patch.setattr(hand_work, "prefix_of_face", counted(hand_work.prefix_of_face))
+            found_faces = survey(layout)
+        assert found_faces.faces == (faces if deed == "nothing" else 0)
+        assert len(found_faces.decisions) == (0 if deed == "nothing" else faces)
+        return steps
+
+    few, many = steps_of(40), steps_of(160)
+    assert many <= 4 * few + 40, f"{few} steps for 40 faces, {many} for 160"
 
 
 def test_a_face_deleted_before_it_was_committed_is_no_decision(tmp_path: Path) -> None:
