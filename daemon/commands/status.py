@@ -101,7 +101,7 @@ def jobs_text(jobs: Sequence[Mapping[str, Any]]) -> str:
     rows = [["id", "inbox", "state", "arrived", "frames", "file", "reason"]]
     for job in jobs:
         total = f"/{job['frames_total']}" if job["frames_total"] else ""
-        reason = f"{job['reason']}: {escaped(job['message'])}" if job["message"] else job["reason"]
+        reason = ": ".join(filter(None, (job["reason"], escaped(job["message"]))))
         rows.append(
             [str(job["id"]), job["inbox"], job["state"], moment(job["arrived_s"]), f"{job['next_frame']}{total}",
              _short(job["path"]), reason]

@@ -6,6 +6,7 @@ between) is found in the ledger and done later.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -66,8 +67,10 @@ class Tidier:
         if job is None or job.original not in ("to_finish", "to_quarantine"):
             return
         path = inbox.path / os.fsdecode(job.path)
+        deletes = job.original == "to_finish" and inbox.on_done == "delete"
+        why = why_not_deleted(job.report) if deletes else ""
         try:
-            original, target = self._tidy(job, path, inbox, config)
+            original, target = ("kept", None) if why else self._tidy(job, path, inbox, config)
         except OSError as problem:
             message = f"job {job.id}: {path} cannot be moved or deleted now ({problem.strerror}); it is tried again"
             self._tell(Event("original.waits", message, "warning", job.inbox, job.id))
@@ -75,7 +78,7 @@ class Tidier:
 
         def settle(writer: sqlite3.Connection) -> None:
             where = None if target is None else os.fsencode(target)
-            table.update(writer, job.id, original=original, original_path=where)
+            table.update(writer, job.id, original=original, original_path=where, **({"message": why} if why else {}))
             if original not in ("marked", "kept"):
                 claims.forget_files(writer, job.inbox, [job.path])
                 members.forget(writer, job.id)
@@ -83,6 +86,8 @@ class Tidier:
         self._ledger.write(settle)
         if original not in ("marked", "kept"):
             self._on_originals_gone(job.inbox, [job.path])
+        if why:
+            self._tell(Event("original.kept", f"job {job.id}: {path}: {why}", "info", job.inbox, job.id))
         self._tell(Event("original.settled", f"job {job.id}: the original is {original}", "debug", job.inbox, job.id))
 
     def _tidy(self, job: Job, path: Path, inbox: InboxConfig, config: Config) -> tuple[str, Path | None]:
@@ -153,6 +158,15 @@ class Tidier:
         layout = inbox_layout(Path(job.workspace), job.role, job.slug)
         names = self._ledger.read(lambda reader: table.kept_files(reader, job.id))
         return [name for name in names if not any((one / name).is_file() for one in (layout.aligned, layout.review))]
+
+
+def why_not_deleted(report: str) -> str:
+    """Given a job's report (JSON), return "" where it proves that the original was read whole, else why it is kept."""
+    verdict = (json.loads(report) if report else {}).get("verdict", {})
+    if verdict.get("word") == "whole" and verdict.get("unread") == []:
+        return ""
+    reasons = verdict.get("unread") or ["the dfld that read it kept no proof that all of it was read"]
+    return "kept, not deleted: " + "; ".join(reasons)
 
 
 def _reason(job: Job, path: Path) -> dict[str, Any]:

@@ -6,6 +6,8 @@ stretch is decoded and dropped, since only decoding tells a frame's index.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.errors import InputError
 from engine.footage.contract import DecodedFrame, FrameReader
 from engine.footage.verdict import Evidence
@@ -39,7 +41,11 @@ class StretchReader(FrameReader):
         return self._reader.warnings
 
     def evidence(self) -> Evidence:
-        return self._reader.evidence()
+        """As the reader's; what lies outside of the stretch was not looked at, so that the source is not used up."""
+        evidence = self._reader.evidence()
+        if self._start_s is None and self._end_s is None:
+            return evidence
+        return replace(evidence, unread=(*evidence.unread, "only a stretch of it was asked for"))
 
     def __next__(self) -> DecodedFrame:
         while True:

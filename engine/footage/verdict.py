@@ -5,7 +5,8 @@
     still growing   it became longer while it was read
     other content   it became another file while it was read
 
-Only a whole source may be moved or deleted. A doubt counts as lost footage.
+Only a whole source may be moved. To delete it, that is not enough: reading must have accounted for all that the file
+holds. What was not read, or what nothing in the file proves, is `unread`: no alarm, but the original stays.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class Evidence:
     """Mean time of one picture, s."""
     grew: bool = False
     replaced: bool = False
+    unread: tuple[str, ...] = ()
+    """What the source holds, or may hold, beside what was read: sentences without a capital. Empty only where it is
+    proven that all of it was read."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,12 @@ class SourceVerdict:
     """Of lost footage, s; None where it cannot be said."""
     missing_share: float | None = None
     """Of lost footage, 0 to 1 of what there should be; None where it cannot be said."""
+    unread: tuple[str, ...] = ()
+    """Why a whole source may be moved and not deleted, as in `Evidence`."""
+
+    @property
+    def is_deletable(self) -> bool:
+        return self.word == "whole" and not self.unread
 
     @property
     def sentence(self) -> str:
@@ -90,7 +100,7 @@ def verdict_on(evidence: Evidence) -> SourceVerdict:
         return SourceVerdict("still growing", "it became longer while it was read")
     reasons = _reasons(evidence)
     if not reasons:
-        return WHOLE
+        return SourceVerdict("whole", unread=tuple(evidence.unread))
     missing_s, share = _missing(evidence)
     return SourceVerdict("lost footage", "; ".join(reasons), missing_s, share)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 
 from daemon.commands.status import jobs_text, status_text
 from daemon.control.server import ask
+from daemon.jobs.tidying import why_not_deleted
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.readings import ledger_reading
+from engine.footage.verdict import WHOLE, SourceVerdict
 from tests.clips import Image, draw_numbered, make_clip
 from tests.daemon_rig import READING_WORKER, InProcess, Rig, wait_until
 
@@ -103,3 +107,19 @@ def test_another_take_under_the_name_of_a_part_is_a_job_of_its_own(tmp_path: Pat
         first, second = rig.wait_for_states("done", "done")
     assert (first["verdict"], second["verdict"]) == ("lost footage", "whole")
     assert first["slug"] != second["slug"]
+
+
+def test_an_original_is_deleted_only_with_a_proof_on_record_that_it_was_read_whole() -> None:
+    def why(verdict: SourceVerdict) -> str:
+        return why_not_deleted(json.dumps({"verdict": asdict(verdict)}))
+
+    assert why(WHOLE) == ""
+    unread = "it holds a second video stream that was not read"
+    assert why(SourceVerdict("whole", unread=(unread,))) == f"kept, not deleted: {unread}"
+    for report in (
+        "",
+        "{}",
+        '{"verdict": {"word": "whole"}}',
+        json.dumps({"verdict": asdict(SourceVerdict("lost footage"))}),
+    ):
+        assert why_not_deleted(report).startswith("kept, not deleted: the dfld that read it kept no proof")

@@ -267,6 +267,14 @@ def test_what_each_piece_of_evidence_means(change: dict[str, object], word: str)
     assert verdict_on(replace(sound, **change)).word == word  # type: ignore[arg-type]
 
 
+def test_what_was_not_read_raises_no_alarm_and_is_no_leave_to_delete() -> None:
+    sound = Evidence(100, total_bytes=1000, missing_bytes=0, reached_s=4.0, frame_s=0.04)
+    assert verdict_on(sound).is_deletable
+    verdict = verdict_on(replace(sound, unread=("it holds a second video stream that was not read",)))
+    assert (verdict.word, verdict.sentence, verdict.is_deletable) == ("whole", "whole", False)
+    assert not verdict_on(replace(sound, damaged=1)).is_deletable
+
+
 def test_a_structure_is_walked_without_end_only_once(tmp_path: Path) -> None:
     for name, content in {
         "odd": b"\0\0\0\x18ftypisom" + bytes(12) + b"\0\0\0\x04mdat" + bytes(1000),
