@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ import numpy as np
 from engine.backends.accelerators import CUDA_PROVIDER
 from engine.backends.backend import Backend, BackendInfo
 from engine.errors import InputError, SettingsError
-from engine.footage.contract import DecodedFrame, FrameReader
+from engine.footage.contract import DecodedFrame, FrameReader, look_at_source
 from engine.footage.prefetch import Prefetch
 from engine.footage.stretch import StretchReader
 from engine.footage.verdict import WHOLE, verdict_on
@@ -350,11 +351,8 @@ def run_note(
     values = [identity.name, info.name, [model.sha256 for model in info.models], asdict(settings)]
     basis = hashlib.sha256(json.dumps(values, sort_keys=True).encode(errors="backslashreplace"))
     basis.update(np.ascontiguousarray(identity.embeddings).tobytes())
-    try:
-        status = source.stat()
-    except OSError as problem:
-        raise InputError(f"{source}: {problem.strerror}") from problem
-    content = f"folder {source}" if source.is_dir() else f"{status.st_size} {status.st_mtime_ns}"
+    status = look_at_source(source)
+    content = f"folder {source}" if stat.S_ISDIR(status.st_mode) else f"{status.st_size} {status.st_mtime_ns}"
     return RunNote(str(source), (notes or {}).get("sha256", content), basis.hexdigest())
 
 

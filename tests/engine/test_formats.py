@@ -154,7 +154,7 @@ def test_a_link_is_followed_to_where_footage_may_lie_and_nowhere_else(make_clip:
         ("clip.ogv", []),
         ("clip.rm", []),
         ("clip.ivf", ["-c:v", "libvpx"]),
-        ("clip.y4m", []),
+        ("clip.y4m", ["-pix_fmt", "yuv420p"]),
         ("clip.h264", ["-c:v", "libx264"]),
         ("clip.265", ["-c:v", "libx265"]),
         ("clip.m4v", ["-f", "m4v"]),

@@ -63,7 +63,7 @@ def test_a_clip_whose_name_is_no_text_is_extracted_and_may_be_extracted_again(
     log = json.loads((tmp_path / "out" / "debug" / "extraction_log.json").read_bytes())
     if not environment:
         assert log["source"] == str(clip)
-    again = extract(footage, tmp_path / "out", clip, "--json", **environment)
+    again = extract(footage, tmp_path / "out", clip, "--json", "--replace", **environment)
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)[0]["source"] == log["source"]
 
