@@ -47,7 +47,7 @@ def check_keys(config: Config) -> Iterator[Finding]:
 def check_files(config: Config) -> Iterator[Finding]:
     """Yield the reference photos and model folders that the configuration names and the disk does not have."""
     for index, inbox in enumerate(config.inboxes):
-        for key, place, path in _references(inbox):
+        for key, place, path in inbox.photos:
             if not _exists(path):
                 yield Finding(("inbox", index, key, place), str(path), "a photo or folder that exists and can be read")
 
@@ -63,7 +63,7 @@ def warnings(config: Config) -> Iterator[str]:
     if config.http.address is not None and config.http.address[0] not in ("127.0.0.1", "::1", "localhost"):
         yield f"http.listen {config.http.listen} can be reached from other machines; there is no password"
     for index, inbox in enumerate(config.inboxes):
-        for key, _, path in _references(inbox):
+        for key, _, path in inbox.photos:
             for other_index, other in enumerate(config.inboxes):
                 if _real(path).is_relative_to(_real(other.path)):
                     what = "nothing in it is" if os.path.isdir(path) else "neither it nor images beside it are"  # noqa: PTH112
@@ -121,23 +121,13 @@ def _one_clip_a_workspace(config: Config) -> Iterator[Finding]:
 def _references_apart(config: Config) -> Iterator[Finding]:
     """A folder of photos that holds an inbox: all that arrives there would be reference photos, and none footage."""
     for index, inbox in enumerate(config.inboxes):
-        for key, place, path in _references(inbox):
+        for key, place, path in inbox.photos:
             for other_index, other in enumerate(config.inboxes):
                 if _real(other.path).is_relative_to(_real(path)):
                     expected = (
                         f"photos, or a folder of them, that inbox[{other_index + 1}] {other.path} does not lie in"
                     )
                     yield Finding(("inbox", index, key, place), str(path), expected)
-
-
-def _references(inbox: InboxConfig) -> Iterator[tuple[str, int, Path]]:
-    """Yield (key, place in its list, path) of each photo or folder that an inbox names."""
-    for key, paths in (
-        ("references", inbox.references),
-        ("negatives", inbox.negatives),
-        ("other_age", inbox.other_age),
-    ):
-        yield from ((key, place, path) for place, path in enumerate(paths))
 
 
 def _inbox_and_workspace(index: int, inbox: InboxConfig, other_index: int, other: InboxConfig) -> Iterator[Finding]:

@@ -184,6 +184,12 @@ class InboxConfig:
         return (self.path, *self.link_targets)
 
     @property
+    def photos(self) -> tuple[tuple[str, int, Path], ...]:
+        """(key, place in its list, path) of each photo, or folder of photos, that it names: never footage."""
+        keys = ("references", "negatives", "other_age", "sidecar_references")
+        return tuple((key, place, path) for key in keys for place, path in enumerate(getattr(self, key)))
+
+    @property
     def done_folder(self) -> Path:
         return self.done_dir or self.path / ".done"
 

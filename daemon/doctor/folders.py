@@ -160,7 +160,7 @@ def _inbox_folder(subject: str, inbox: InboxConfig, config: Config) -> Iterator[
 
 
 def _references(subject: str, inbox: InboxConfig) -> Iterator[Diagnosis]:
-    bad = [path for path in (*inbox.references, *inbox.negatives, *inbox.other_age) if not os.access(path, os.R_OK)]
+    bad = [path for _, _, path in inbox.photos if not os.access(path, os.R_OK)]
     for path in bad:
         state = "cannot be read" if os.path.lexists(path) else "is not there"
         yield problem(

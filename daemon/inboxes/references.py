@@ -28,7 +28,7 @@ def references_of_config(config: Config) -> frozenset[Path]:
 
 
 def references_of_inbox(inbox: InboxConfig) -> tuple[Path, ...]:
-    return (*inbox.references, *inbox.negatives, *inbox.other_age, *inbox.sidecar_references)
+    return tuple(path for _, _, path in inbox.photos)
 
 
 def references_of_jobs(reader: sqlite3.Connection, inbox: str) -> frozenset[Path]:

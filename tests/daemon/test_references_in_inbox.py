@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from daemon.config.load import read_config
+from daemon.config.schema import InboxConfig
 from daemon.errors import ConfigError
 from daemon.events.event import Event
 from daemon.inboxes.plan import plan_inbox
@@ -19,6 +21,8 @@ from daemon.inboxes.scan import ScanRules, unit_of_path
 from daemon.ledger.ledger import Ledger
 from tests.daemon_rig import InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
+
+KEYS = [*(one.name for one in fields(InboxConfig) if "references" in one.name), "negatives", "other_age"]
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def plan(rig: Rig) -> dict[str, tuple[str, str]]:
     return {one.path: (one.outcome, one.detail) for one in found}
 
 
-@pytest.mark.parametrize("key", ["references", "negatives", "other_age"])
+@pytest.mark.parametrize("key", KEYS)
 def test_photos_that_an_inbox_names_are_no_footage_and_stay(rig: Rig, key: str) -> None:
     photos = photos_in(rig.inbox / "day" / "photos")
     rig.inboxes["alice"] |= {key: [str(photos)], "on_done": "delete"}
@@ -159,13 +163,22 @@ def test_a_folder_of_pictures_that_are_not_read_is_reported_once(rig: Rig) -> No
 # -- the check
 
 
-def test_photos_inside_an_inbox_are_warned_about(rig: Rig) -> None:
-    rig.inboxes["alice"]["references"] = [str(photos_in(rig.inbox / "photos"))]
-    (warning,) = [one for one in read_config(rig.config_path).warnings if "references" in one]
+@pytest.mark.parametrize("key", KEYS)
+def test_photos_that_are_missing_are_reported(rig: Rig, key: str) -> None:
+    rig.inboxes["alice"][key] = [str(rig.inbox.parent / "gone")]
+    with pytest.raises(ConfigError) as refused:
+        read_config(rig.config_path)
+    assert [problem.key for problem in refused.value.problems] == [f"inbox[1].{key}[1]"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_photos_inside_an_inbox_are_warned_about(rig: Rig, key: str) -> None:
+    rig.inboxes["alice"][key] = [str(photos_in(rig.inbox / "photos"))]
+    (warning,) = [one for one in read_config(rig.config_path).warnings if key in one]
     assert warning.endswith("photos lies in inbox[1] " + str(rig.inbox) + ": nothing in it is taken as footage")
 
 
-@pytest.mark.parametrize("key", ["references", "negatives", "other_age"])
+@pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("place", [".", ".."])
 def test_an_inbox_inside_its_own_photos_is_refused(rig: Rig, key: str, place: str) -> None:
     rig.inboxes["alice"][key] = [os.path.normpath(rig.inbox / place)]
