@@ -122,9 +122,10 @@ class Forecast:
     """The same in the machine's own iterations; None where its pace is not known."""
 
 
-Outcome = Literal["averaged", "initialised", "rolled_back", "dry_run", "held", "aborted", "undone"]
+Outcome = Literal["averaged", "initialised", "rolled_back", "dry_run", "held", "aborted", "undone", "not_undone"]
 """averaged: new weights everywhere in `receivers`. held: a gate or the quorum refused. aborted: a failure before
-the decision, every machine as it was. undone: pushed, found bad, and the weights from before put back."""
+the decision, every machine as it was. undone: pushed, found bad, and the weights from before put back. not_undone:
+pushed, found bad, and still there; no end, but what such a round is until a later call undoes it."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,12 @@ if TYPE_CHECKING:
 WATCH_TEXT = "watch the machines and do every round that is due, until interrupted"
 FINGERPRINT = re.compile(r"(?:^|SHA256:|\s)(?P<digest>[A-Za-z0-9+/]{43})=?(?:\s|$)")
 """32 bytes in base64, without its padding."""
-OUTCOME_EXIT = {"held": ExitCode.TEMPORARY, "aborted": ExitCode.TEMPORARY, "undone": ExitCode.FAILED}
+OUTCOME_EXIT = {
+    "held": ExitCode.TEMPORARY,
+    "aborted": ExitCode.TEMPORARY,
+    "undone": ExitCode.FAILED,
+    "not_undone": ExitCode.FAILED,
+}
 
 
 def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:

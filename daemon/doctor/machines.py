@@ -21,7 +21,7 @@ from daemon.machines import machine_of, model_of
 from sync.errors import CommandError, RemoteFileMissingError, SyncError
 from sync.rounds.places import DATA, RemotePlaces, is_optimizer, is_weights, places_of
 from sync.trainers.trainer import see_processes
-from sync.trainers.trainer_contract import TrainerSettings
+from sync.trainers.trainer_contract import RefusedStates, TrainerSettings
 from sync.trainers.trainer_hook import CooperativeTrainer
 from sync.transports.machines import as_failure
 from sync.transports.remote_command import RunsLines, run_command
@@ -251,7 +251,9 @@ def _cooperation(subject: str, machine: Machine, sync: SyncConfig, there: _Asked
 def _why_gone(machine: Machine, places: RemotePlaces) -> str:
     with closing(connect(machine)) as transport:
         try:
-            return CooperativeTrainer(transport, places, TrainerSettings(), threading.Event()).why_gone()
+            return CooperativeTrainer(
+                transport, places, TrainerSettings(), threading.Event(), RefusedStates()
+            ).why_gone()
         except SyncError:
             return ""  # what cannot be reached is told by another examination
 

@@ -55,10 +55,15 @@ class Prospect:
     """From the first file of that save to the last; None where it cannot be told."""
 
 
+HOW_TO_UNDO = "the next call tries again; or give all machines an earlier average: dfld rollback NAME"
+
+
 def refuse_hopeless(kind: str, standing: Standing, gates: GateSettings) -> None:
-    """Raise RoundError for a round of averaging that no machine can make succeed: no common start, or a cold one."""
+    """Raise RoundError for a round of averaging that cannot succeed: no common start, a cold or a bad one."""
     if kind != "average":
         return
+    if standing.to_undo:
+        raise RoundError(standing.to_undo.why_to_undo, hint=HOW_TO_UNDO)
     if not standing.newest:
         raise RoundError(
             "the machines were never given a common start, without which an average means nothing",
@@ -108,8 +113,10 @@ def check_prospects(
 
     `others`: why further machines are left out already, for the message.
     """
-    needed_here = sum(sum(one.sizes.values()) for one in prospects.values())
-    needed_here += max((sum(one.sizes.values()) for one in prospects.values()), default=0)
+    needed_here = 0
+    if kind != "undo":  # which gives back what lies here already
+        needed_here = sum(sum(one.sizes.values()) for one in prospects.values())
+        needed_here += max((sum(one.sizes.values()) for one in prospects.values()), default=0)
     if free_here < needed_here:
         raise RoundError(
             f"this computer has {max(0, free_here)} bytes to spare, the round needs {needed_here}",

@@ -33,6 +33,8 @@ def told(record: RoundRecord, model: ModelName, forecast: Mapping[str, Forecast]
     started = record.started_at or datetime.now(UTC)
     outcome = record.outcome or (OUTCOMES[record.kind] if record.decided else "aborted")
     reason = record.reason or ("not verified yet" if record.decided else "not decided yet")
+    if record.is_bad and not record.ended:
+        outcome, reason = "not_undone", record.why_to_undo
     return Round(
         number=record.number,
         model=model,

@@ -7,7 +7,6 @@ something that need not be done again; so a round can be taken up from its journ
 from __future__ import annotations
 
 import contextlib
-import errno
 import shutil
 import threading
 import time
@@ -30,7 +29,7 @@ from sync.rounds.snapshot import list_model, save_duration_s, take_snapshot
 from sync.rounds.standing import RoundRecord, apply_entry
 from sync.rounds.store import Store, set_digest
 from sync.trainers.proof import LossLevel, is_enough, level_of, why_doubted
-from sync.trainers.trainer_contract import Exchange, OnWait, read_state
+from sync.trainers.trainer_contract import Exchange, OnWait, SeenIterating, pause, read_state
 from sync.transports.machines import MachineLink, on_each
 from sync.types import Snapshot
 
@@ -40,8 +39,6 @@ OnProgress = Callable[[str, str, Mapping[str, Any]], None]
 that may be long: `reason`, `limit_s`."""
 TRIES = 3
 """For what must not stay undone on a machine because of one lost reply: starting its trainer, changing its files."""
-OWN_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
-"""Errors of a file that can only be this computer's: what a machine says comes as a TransportError."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,8 @@ class RoundWork:
         self.number = record.number
         self.snapshots: dict[str, Snapshot] = {}
         self.prospects: dict[str, Prospect] = {}
+        self._iterating: dict[str, SeenIterating] = {}
+        """Machine → the trainer that was seen iterating, for the stop that follows in this round."""
         self.listener_error: Exception | None = None
         self.journal_error: Exception | None = None
         """Why lines are missing from the journal: only ever of a round that is being brought to its end."""
@@ -122,13 +121,7 @@ class RoundWork:
         Raise ComputerError where it is this computer's and the round can still be given up.
         """
 
-        def guarded(link: MachineLink) -> T:
-            try:
-                return work(link)
-            except Exception as error:
-                raise as_failure(error, link.name) from error
-
-        done, failed = on_each(self.tools.links, names, guarded, bulk=bulk)
+        done, failed = on_each(self.tools.links, names, work, bulk=bulk)
         own = next((error for error in failed.values() if isinstance(error, ComputerError)), None)
         if own and not self._ends:
             raise own
@@ -202,9 +195,10 @@ class RoundWork:
 
         Raise RoundError when fewer than `least` machines are left.
         """
-        _, failed = self.each(
+        done, failed = self.each(
             self._to_settle(), lambda link: link.trainer.wait_until_stoppable(on_wait=self._waits(link))
         )
+        self._iterating = {name: seen for name, seen in done.items() if seen}
         self.exclude(failed)
         self.check_enough(least)
 
@@ -214,7 +208,7 @@ class RoundWork:
         def settle_one(link: MachineLink) -> None:
             stops = self.record.running[link.name] and link.machine.control == "command"
             self.note("settling", link.name, stops=stops)
-            link.trainer.settle(on_wait=self._waits(link))
+            link.trainer.settle(on_wait=self._waits(link), seen=self._iterating.get(link.name))
             self.note("settled", link.name)
 
         _, failed = self.each(self._to_settle(), settle_one)
@@ -428,7 +422,7 @@ class RoundWork:
             except TrainerError:
                 raise  # it waited as long as it may, and says what is wrong
             except Exception:
-                time.sleep(self.tools.settings.trainer.poll_s)
+                pause(self.tools.stop, self.tools.settings.trainer.poll_s)
         return work()
 
     def verify(self) -> None:
@@ -530,26 +524,3 @@ class RoundWork:
 
     def _taking_part(self) -> list[str]:
         return [name for name in self.record.machines if name not in self.record.excluded]
-
-
-def as_failure(error: Exception, machine: str) -> DfldError:
-    """Return an exception of any type as the failure that it is: of this computer, or of the machine at hand."""
-    if isinstance(error, DfldError):
-        return error
-    if isinstance(error, OSError) and error.errno in OWN_FAULTS:
-        return ComputerError(words_of(error), hint="free space on this computer")
-    return SyncError(f"machine {machine}: {words_of(error)}")
-
-
-def words_of(error: BaseException) -> str:
-    """Return an exception as words; one that nobody foresaw as its type, its text, and the line that raised it."""
-    if isinstance(error, DfldError):
-        return error.message
-    if isinstance(error, OSError) and error.errno in OWN_FAULTS:
-        where = f" ({error.filename})" if error.filename else ""
-        return f"this computer: {error.strerror}{where}"
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" ({Path(trace.tb_frame.f_code.co_filename).name} line {trace.tb_lineno})" if trace else ""
-    return f"{type(error).__name__}: {error}{place}"

@@ -22,6 +22,7 @@ from core.errors import DfldError
 from sync.averaging.average_model import AveragedFile, ModelAverage, ModelPlan, average_model
 from sync.errors import DisagreementError, RoundError, SyncError
 from sync.rounds.accept import (
+    HOW_TO_UNDO,
     Candidates,
     check_candidates,
     check_prospects,
@@ -35,11 +36,10 @@ from sync.rounds.journal import FileJournal, Journal
 from sync.rounds.places import is_optimizer
 from sync.rounds.round_report import OUTCOMES, told
 from sync.rounds.round_settings import SyncSettings
-from sync.rounds.round_steps import NewWeights, OnProgress, RoundTools, RoundWork, words_of
+from sync.rounds.round_steps import NewWeights, OnProgress, RoundTools, RoundWork
 from sync.rounds.standing import Kind, RoundRecord, Standing, replay, stand
 from sync.rounds.store import Store, sha256_of
-from sync.trainers.proof import is_bad_for_most
-from sync.transports.machines import link_machines
+from sync.transports.machines import link_machines, words_of
 from sync.transports.ssh_files import connect as connect_machine
 from sync.transports.transport import Connect
 from sync.types import Forecast, Round
@@ -104,8 +104,11 @@ class Rounds:
         rejected by an earlier rollback.
         """
         with self.store.locked():
+            bad = self.standing().to_undo
             self._finish_earlier()
             standing = self.standing()
+            if number is None and bad and bad.number in standing.rejected:
+                return self.told(standing.rejected[bad.number])  # that was the step back
             earlier = [kept for kept in standing.earlier() if kept in self.store.averages()]
             if number is None and not earlier:
                 raise RoundError("no average from before the newest is kept", hint="dfld rounds lists what there is")
@@ -234,12 +237,13 @@ class Rounds:
 
     def _close(self, work: RoundWork) -> None:
         record = work.record
-        asked = sorted(record.verified.keys() | record.doubted.keys())
-        if record.kind == "average" and is_bad_for_most([record.doubted.get(name, "") for name in asked]):
-            self._undo(record)
-            if self.stop.is_set():
-                return  # perhaps broken off; the next start sees to it
-            work.close("undone", "; ".join(f"{name}: {reason}" for name, reason in record.doubted.items()))
+        if record.is_bad:
+            why_not = self._undo(record)
+            if why_not and self.stop.is_set():
+                return  # broken off; the next start sees to it
+            if why_not:
+                raise RoundError(f"{record.why_to_undo}: {why_not}", hint=HOW_TO_UNDO)
+            work.close("undone", record.doubts)
         else:
             said = join(self.store, record, self.settings.average)
             reached = f"{len(record.swapped)} of {len(record.receivers)} machines have it"
@@ -249,28 +253,43 @@ class Rounds:
     def _not_closed(self, work: RoundWork, error: Exception) -> RoundError:
         why = words_of(error)
         return RoundError(
-            f"round {work.number} is on the machines and they train, but it could not be closed here: {why}",
-            hint="the next call goes on with it",
+            f"round {work.number} is on the machines and they train, but it could not be closed: {why}",
+            hint=getattr(error, "hint", "") or "the next call goes on with it",
         )
 
-    def _undo(self, record: RoundRecord) -> None:
-        """Put back on every machine what it had before the round; taken up again where it was begun."""
-        for earlier in self.records():
+    def _undo(self, record: RoundRecord) -> str:
+        """Put back on every machine what it had before the round; taken up again where it was begun.
+
+        Return why that could not be done; nothing once the weights from before are the common start again, or a later
+        round has replaced those of this one.
+        """
+        standing = self.standing()
+        for earlier in standing.records:
             if earlier.kind == "undo" and earlier.source == str(record.number) and earlier.decided:
-                if not earlier.ended:
-                    self._carry_out(RoundWork(self._tools, earlier), late=True)
-                return
+                if earlier.ended:
+                    return ""
+                return self._carried_out(RoundWork(self._tools, earlier), late=True)
+        if standing.newest != record.number:
+            return ""  # an operator's start or rollback: what was here before it must not come over it
         work = RoundWork(self._tools, RoundRecord(self.journal.begin()))
 
         def prepare() -> None:
             work.plan("undo", str(record.number), sorted(record.swapped), {})
+            self._see_that_it_can_succeed(work, standing)
             work.wait_until_stoppable(least=1)
             work.settle()
+            work.check_enough(1)
             work.note_iterations()
             work.stage(self._earlier_weights(work, record), least=1)
 
-        if self._until_decided(work, prepare):
-            self._carry_out(work)
+        if not self._until_decided(work, prepare):
+            return work.record.reason
+        return self._carried_out(work)
+
+    def _carried_out(self, work: RoundWork, *, late: bool = False) -> str:
+        """Bring a decided undo to its end; return why it has none yet."""
+        self._carry_out(work, late=late)
+        return "" if work.record.ended else f"round {work.number}, which undoes it, was broken off"
 
     def _finish_earlier(self) -> dict[str, str]:
         """Finish rounds that a crash or an absent machine left open; return machine → why it could not be.
@@ -434,7 +453,7 @@ class Rounds:
     def _earlier_weights(self, work: RoundWork, record: RoundRecord) -> NewWeights:
         """What each machine gave to the round, from its snapshot on this computer."""
         made = {}
-        for name in work.record.touched:
+        for name in sorted(work.record.touched - work.record.excluded.keys()):
             folder = self.store.incoming(record.number, name)
             parts = {part: folder / self.settings.model.file_name(part) for part in record.staged[name]}
             made[name] = {part: AveragedFile(path, sha256_of(path)) for part, path in parts.items()}

@@ -68,7 +68,7 @@ def take_snapshot(
     settings: SnapshotSettings | None = None,
     stop: threading.Event | None = None,
     on_bytes: OnBytes = ignore_bytes,
-    refused: RefusedStates | None = None,
+    refused: RefusedStates,
 ) -> Snapshot:
     """Pull one consistent set of weights into `folder` and return it, hashed.
 
@@ -147,7 +147,7 @@ class _Attempt:
     settings: SnapshotSettings
     stop: threading.Event
     trainer_runs: bool
-    refused: RefusedStates | None
+    refused: RefusedStates
 
     def run(self, folder: Path, number: int, with_optimizer: bool, on_bytes: OnBytes) -> Snapshot:
         listing = list_model(self.transport, self.places)

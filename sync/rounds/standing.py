@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sync.rounds.journal import Entry
 from sync.rounds.push import StagedFile
+from sync.trainers.proof import is_bad_for_most
 
 Kind = Literal["average", "init", "rollback", "undo", "dry_run"]
 """average: the machines' own mean. init: one machine's weights for all. rollback: a kept average for all. undo: to
@@ -75,6 +76,24 @@ class RoundRecord:
         """Machines on which this round is not finished: to be swapped and resumed, or to be released."""
         receivers = set(self.receivers) if self.decided else set()
         return (receivers - self.resumed) | (self.touched - receivers - self.released)
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether most of the trainers that took the round's average got worse by it."""
+        asked = self.verified.keys() | self.doubted.keys()
+        if not self.decided or self.kind != "average" or not self.resumed <= asked:
+            return False
+        return is_bad_for_most([self.doubted.get(name, "") for name in asked])
+
+    @property
+    def doubts(self) -> str:
+        """Machine and reason of each doubt, as one text."""
+        return "; ".join(f"{name}: {reason}" for name, reason in self.doubted.items())
+
+    @property
+    def why_to_undo(self) -> str:
+        """Of a bad round that is not undone: what is wrong, as one sentence."""
+        return f"round {self.number} made most trainers worse and is not undone yet ({self.doubts})"
 
     @property
     def started_at(self) -> datetime | None:
@@ -180,6 +199,12 @@ class Standing:
         """sha256 of the set that the machine was given last; empty when it never was."""
         found = self.record(self.base.get(machine, 0))
         return found.digest if found else ""
+
+    @property
+    def to_undo(self) -> RoundRecord | None:
+        """The round whose weights are the common start although most trainers got worse by them: they go first."""
+        found = self.record(self.newest)
+        return found if found and found.is_bad and not found.ended else None
 
     @property
     def newest_digest(self) -> str:

@@ -113,6 +113,8 @@ class Watch:
 
     def _judge(self, standing: Standing, done: Mapping[str, int], interval: int, finished: bool) -> tuple[bool, str]:
         quorum = self.rounds.settings.quorum
+        if standing.to_undo:
+            return True, standing.to_undo.why_to_undo
         if not standing.newest and not self.rounds.alone:
             return False, "the machines have no common start yet (dfld sync init)"
         if finished:

@@ -101,6 +101,10 @@ NETWORK_KINDS = frozenset(
     )
 )
 """Kinds of mounts whose files another host may write: a list of this machine's processes does not show that host's."""
+AGES_MAY_DIFFER_S = 1
+"""An age is whole seconds of two clocks, each rounded."""
+SAME_START_S = 2.0
+"""A clock that is set between two lists moves a start; a number comes again only much later."""
 HOMES = re.compile(r"(/home/[^/]+|/root|/Users/[^/]+|[a-z]:/users/[^/]+)", re.IGNORECASE)
 
 
@@ -235,6 +239,15 @@ def youngest(listing: ProcessList, numbers: frozenset[int]) -> Process | None:
         grown = bool(children)
     found = [process for process in listing.processes if process.number in family]
     return min(found, key=lambda process: (process.age_s, -(process.started_s or 0.0)), default=None)
+
+
+def is_same_process(before: Process, after: Process) -> bool:
+    """Whether two lists of one machine, the second taken later, show the same process and not only its number again."""
+    if before.number != after.number or after.age_s + AGES_MAY_DIFFER_S < before.age_s:
+        return False
+    if before.started_s is None or after.started_s is None:
+        return True
+    return abs(after.started_s - before.started_s) <= SAME_START_S
 
 
 # What the question returned.

@@ -25,6 +25,8 @@ from sync.trainers.trainer_contract import (
     ControlledTrainer,
     Exchange,
     OnWait,
+    RefusedStates,
+    SeenIterating,
     Trainer,
     TrainerSettings,
     wait_in_silence,
@@ -34,15 +36,21 @@ from sync.transports.remote_command import RunsLines, run_command
 from sync.transports.transport import Transport
 
 
-def trainer_of(transport: Transport, places: RemotePlaces, settings: TrainerSettings, stop: threading.Event) -> Trainer:
-    """Return the control that the machine's settings name."""
+def trainer_of(
+    transport: Transport,
+    places: RemotePlaces,
+    settings: TrainerSettings,
+    stop: threading.Event,
+    refused: RefusedStates,
+) -> Trainer:
+    """Return the control that the machine's settings name. `refused`: what is known of its data.dat."""
     match transport.machine.control:
         case "command":
-            return CommandTrainer(transport, places, settings, stop)
+            return CommandTrainer(transport, places, settings, stop, refused)
         case "cooperative":
-            return CooperativeTrainer(transport, places, settings, stop)
+            return CooperativeTrainer(transport, places, settings, stop, refused)
         case "none":
-            return UncontrolledTrainer(transport, places, settings, stop)
+            return UncontrolledTrainer(transport, places, settings, stop, refused)
 
 
 @dataclass(frozen=True)
@@ -99,10 +107,15 @@ class UncontrolledTrainer(ControlledTrainer):
     def is_running(self) -> bool:
         return self._see().state != "rests"
 
-    def wait_until_stoppable(self, on_wait: OnWait = wait_in_silence) -> None:  # noqa: ARG002  nothing is waited for
+    def wait_until_stoppable(
+        self,
+        on_wait: OnWait = wait_in_silence,  # noqa: ARG002  nothing is waited for
+        seen: SeenIterating | None = None,  # noqa: ARG002
+    ) -> SeenIterating | None:
         self._refuse_unless_at_rest("the round goes on without it")
+        return None
 
-    def settle(self, on_wait: OnWait = wait_in_silence) -> None:  # noqa: ARG002  nothing is waited for
+    def settle(self, on_wait: OnWait = wait_in_silence, seen: SeenIterating | None = None) -> None:  # noqa: ARG002
         self._refuse_unless_at_rest("the round goes on without it")
 
     def take(self, exchange: Exchange) -> int | None:

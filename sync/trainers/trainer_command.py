@@ -11,13 +11,23 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, replace
+from typing import Literal
 
+from engine.dfl.training_state import TrainingState
 from sync.errors import CommandError, RemoteFileMissingError, TrainerError
 from sync.rounds.places import DATA, SUMMARY
 from sync.trainers.processes import Process, ProcessList, list_processes, trainers_among, youngest
 from sync.trainers.proof import Progress
-from sync.trainers.trainer_contract import ControlledTrainer, Exchange, OnWait, read_state, wait_in_silence
+from sync.trainers.trainer_contract import (
+    ControlledTrainer,
+    Exchange,
+    OnWait,
+    SeenIterating,
+    read_state,
+    wait_in_silence,
+)
 from sync.transports.remote_command import run_command
 
 SIGINT_BIT = 1 << (2 - 1)
@@ -38,24 +48,66 @@ SAVES_OF_ONE_THAT_TRAINS = 2
 class CommandTrainer(ControlledTrainer):
     """Stopped and started by commands."""
 
-    _seen: set[int] = field(default_factory=set)
-    """Process id (or 0) of the trainer that `wait_until_stoppable` saw iterating, for the stop that follows."""
-
     def is_running(self) -> bool:
         machine = self.transport.machine
         return run_command(self.transport, machine.status, timeout_s=self.settings.command_s).exit_status == 0
 
-    def wait_until_stoppable(self, on_wait: OnWait = wait_in_silence) -> None:
-        if not self.is_running():
-            self._seen.clear()
-            return
-        pid = self._main_pid()
-        if pid:
-            self._refuse_deaf(pid)
-        process, listing = self._youngest(pid)
-        if pid in self._seen or (process is not None and listing is not None and self._has_saved(process, listing)):
-            return
-        state = read_state(self.transport, self.places)
+    def wait_until_stoppable(
+        self, on_wait: OnWait = wait_in_silence, seen: SeenIterating | None = None
+    ) -> SeenIterating | None:
+        limit_s = self.settings.proof_s
+        ends_at_s = time.monotonic() + limit_s
+        said = False
+        while self.is_running():
+            pid = self._main_pid()
+            if pid:
+                self._refuse_deaf(pid)
+            process, listing = self._youngest(pid)
+            if seen and seen.is_still(pid, process, self._iteration):
+                return seen
+            state = self._read_state()
+            now = SeenIterating(pid, process, state.iteration)
+            if process is not None and listing is not None and self._has_saved(process, listing):
+                return now
+            self._refuse_at_goal(state)
+            if not said:
+                on_wait(
+                    "its trainer's first save since its start shows that it iterates; until then it may be loading",
+                    limit_s,
+                )
+                said = True
+            came = self._wait_for_save(state.iteration, ends_at_s - time.monotonic())
+            if came:
+                # Was it this trainer's save, or the last one of a trainer that another has followed? Once more.
+                seen = replace(now, iteration=self._iteration()) if came == "saved" else None
+                continue
+            # Without an age nothing tells a restart, but a trainer whose status never failed for so long loads no more.
+            if process is None and not self.stop.is_set():
+                return replace(now, iteration=self._iteration())
+            why = "dfld was told to stop" if self.stop.is_set() else f"it was not seen iterating within {limit_s:.0f} s"
+            raise TrainerError(
+                f"machine {self.name}: {why}; its trainer may be loading, and was not stopped",
+                hint="look at what the trainer prints: it loads, asks something, or hangs",
+            )
+        return None
+
+    def _wait_for_save(self, since_iteration: int, limit_s: float) -> Literal["saved", "ended", ""]:
+        """Wait until the trainer has ended, or data.dat is beyond an iteration; nothing where neither came in time."""
+        runs = True
+
+        def has_come() -> bool:
+            nonlocal runs
+            runs = self.is_running()
+            return not runs or self._iteration() > since_iteration
+
+        if not self.wait_until(has_come, limit_s, every=LOOKS_PER_POLL):
+            return ""
+        return "saved" if runs else "ended"
+
+    def _read_state(self) -> TrainingState:
+        return read_state(self.transport, self.places, self.refused)
+
+    def _refuse_at_goal(self, state: TrainingState) -> None:
         target = state.options.get("target_iter", 0)
         if isinstance(target, int) and 0 < target <= state.iteration:
             raise TrainerError(
@@ -63,34 +115,14 @@ class CommandTrainer(ControlledTrainer):
                 "takes no new weights; nothing was stopped",
                 hint="start it with a higher target_iter",
             )
-        limit_s = self.settings.proof_s
-        on_wait(
-            "its trainer's first save since its start shows that it iterates; until then it may be loading", limit_s
-        )
-        seen = self.wait_until(
-            lambda: not self.is_running() or self._iteration() > state.iteration,
-            limit_s,
-            every=LOOKS_PER_POLL,
-        )
-        # Without an age nothing tells a restart, but a trainer whose status never failed for so long loads no more.
-        if seen or (process is None and not self.stop.is_set()):
-            self._seen.clear()
-            self._seen.add(pid)
-            return
-        why = "dfld was told to stop" if self.stop.is_set() else f"it was not seen iterating within {limit_s:.0f} s"
-        raise TrainerError(
-            f"machine {self.name}: {why}; its trainer may be loading, and was not stopped",
-            hint="look at what the trainer prints: it loads, asks something, or hangs",
-        )
 
-    def settle(self, on_wait: OnWait = wait_in_silence) -> None:
+    def settle(self, on_wait: OnWait = wait_in_silence, seen: SeenIterating | None = None) -> None:
         self._finish_stop(on_wait)
-        self.wait_until_stoppable(on_wait)
-        if not self.is_running():
+        seen = self.wait_until_stoppable(on_wait, seen)
+        if seen is None:
             return
+        pid = seen.pid
         machine = self.transport.machine
-        pid = self._main_pid()
-        self._seen.clear()
         self.transport.make_folder(self.places.own)
         self.transport.write(self.places.stopping, json.dumps({"pid": pid}).encode())
         asked_at_s = self.transport.stat(self.places.stopping).modified_s
@@ -185,7 +217,7 @@ class CommandTrainer(ControlledTrainer):
 
     def _iteration(self) -> int:
         try:
-            return read_state(self.transport, self.places).iteration
+            return self._read_state().iteration
         except RemoteFileMissingError:  # between unlink and rename of a save
             return 0
 
@@ -246,7 +278,7 @@ class CommandTrainer(ControlledTrainer):
         saved_at_s = self.transport.stat(self.places.live(DATA)).modified_s
         if saved_at_s >= asked_at_s:
             return
-        state = read_state(self.transport, self.places, self.refused)
+        state = self._read_state()
         target = state.options.get("target_iter", 0)
         if isinstance(target, int) and 0 < target <= state.iteration:
             return  # at its goal DeepFaceLab neither trains nor saves again: the files are what it has

@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from engine.dfl.errors import FormatError
 from engine.dfl.training_state import TrainingState, read_training_state_source
 from sync.errors import RemoteFileMissingError
 from sync.rounds.places import DATA, RemotePlaces
+from sync.trainers.processes import Process, is_same_process
 from sync.trainers.proof import Progress, rows
 from sync.transports.transport import Transport
 from sync.types import FileStat
@@ -64,24 +65,52 @@ def wait_in_silence(_what: str, _limit_s: float) -> None:
     """An OnWait for callers who do not want to know."""
 
 
+def pause(stop: threading.Event, seconds: float) -> None:
+    """Wait between two looks. A stop ends the wait it comes in; after it the pace stays, for what must be seen out."""
+    (threading.Event() if stop.is_set() else stop).wait(seconds)
+
+
+@dataclass(frozen=True)
+class SeenIterating:
+    """A running trainer that was seen iterating, and what tells it from one that was started since."""
+
+    pid: int
+    """What the `pid` command printed; 0 where there is none."""
+    process: Process | None
+    """Its youngest process; None where the machine cannot say."""
+    iteration: int
+    """Of its last save."""
+
+    def is_still(self, pid: int, process: Process | None, iteration: Callable[[], int]) -> bool:
+        """Whether a trainer that is found now is this one. Without a process only an unchanged save shows that."""
+        if pid != self.pid:
+            return False
+        if self.process is None or process is None:
+            return self.process is None and process is None and iteration() == self.iteration
+        return is_same_process(self.process, process)
+
+
 class Trainer(Protocol):
     """One machine's trainer of one model."""
 
     def is_running(self) -> bool:
         """Whether the trainer runs now; also True where it may run and nobody can tell."""
 
-    def wait_until_stoppable(self, on_wait: OnWait = wait_in_silence) -> None:
-        """Return once the trainer may be asked to rest: it does not run, or it was seen iterating.
+    def wait_until_stoppable(
+        self, on_wait: OnWait = wait_in_silence, seen: SeenIterating | None = None
+    ) -> SeenIterating | None:
+        """Return once the trainer may be asked to rest: what was seen of it iterating; None where none need be seen.
 
-        DeepFaceLab that is interrupted while it loads hangs, and is lost. Stops nothing. Raise TrainerError where it
-        was not seen iterating within the limit, ignores SIGINT, or may not be stopped at all.
+        DeepFaceLab that is interrupted while it loads hangs, and is lost. Stops nothing. `seen`: what an earlier call
+        returned, which spares the wait as long as it is still that trainer. Raise TrainerError where it was not seen
+        iterating within the limit, ignores SIGINT, or may not be stopped at all.
         """
 
-    def settle(self, on_wait: OnWait = wait_in_silence) -> None:
+    def settle(self, on_wait: OnWait = wait_in_silence, seen: SeenIterating | None = None) -> None:
         """Bring what the trainer has learned to disk, and see that it writes no more or only when asked.
 
-        Waits until it may be stopped first. Raise TrainerError when it does not: it does not end, or ended without
-        saving, or what `wait_until_stoppable` raises.
+        Waits until it may be stopped first, with `seen` as `wait_until_stoppable` does. Raise TrainerError when it
+        does not: it does not end, or ended without saving, or what `wait_until_stoppable` raises.
         """
 
     def take(self, exchange: Exchange) -> int | None:
@@ -131,14 +160,13 @@ class RefusedStates:
         self._refused[path] = found, error
 
 
-def read_state(transport: Transport, places: RemotePlaces, refused: RefusedStates | None = None) -> TrainingState:
+def read_state(transport: Transport, places: RemotePlaces, refused: RefusedStates) -> TrainingState:
     """Read iteration, options and losses of the machine's data.dat; its pictures never leave the machine.
 
-    Raise FormatError, naming machine and file, when it is none; with `refused` at once, without reading it, as long as
-    it has the size and time that it had when it was found to be none.
+    Raise FormatError, naming machine and file, when it is none: at once, without reading it, as long as it has the
+    size and time that it had when it was found to be none, which `refused` remembers.
     """
     path = places.live(DATA)
-    refused = refused or RefusedStates()
     found = transport.stat(path)
     refused.check(path, found)
     with transport.open_ranges(path) as source:
@@ -161,7 +189,7 @@ class ControlledTrainer:
     places: RemotePlaces
     settings: TrainerSettings
     stop: threading.Event
-    refused: RefusedStates = field(default_factory=RefusedStates, compare=False)
+    refused: RefusedStates
 
     @property
     def name(self) -> str:
@@ -177,10 +205,7 @@ class ControlledTrainer:
         while not happened():
             if time.monotonic() > ends_at or (heed_stop and self.stop.is_set()):
                 return False
-            if heed_stop:
-                self.stop.wait(self.settings.poll_s * every)
-            else:
-                time.sleep(self.settings.poll_s * every)
+            pause(self.stop, self.settings.poll_s * every)
         return True
 
     def state_beyond(self, since_iteration: int) -> Progress | None:

@@ -17,7 +17,7 @@ from sync.errors import CommandError, RemoteFileMissingError, SyncError, Trainer
 from sync.rounds.places import RemotePlaces
 from sync.trainers.process import Life, judge, mark_of, question
 from sync.trainers.proof import Progress, rows
-from sync.trainers.trainer_contract import ControlledTrainer, Exchange, OnWait, wait_in_silence
+from sync.trainers.trainer_contract import ControlledTrainer, Exchange, OnWait, SeenIterating, wait_in_silence
 from sync.transports.remote_command import run_command
 from sync.transports.transport import Transport
 
@@ -47,10 +47,12 @@ class CooperativeTrainer(ControlledTrainer):
             return ""
         return f"its process {mark.pid} has ended"
 
-    def wait_until_stoppable(self, on_wait: OnWait = wait_in_silence) -> None:
+    def wait_until_stoppable(
+        self, on_wait: OnWait = wait_in_silence, seen: SeenIterating | None = None
+    ) -> SeenIterating | None:
         """It is never stopped, and answers between two iterations only."""
 
-    def settle(self, on_wait: OnWait = wait_in_silence) -> None:
+    def settle(self, on_wait: OnWait = wait_in_silence, seen: SeenIterating | None = None) -> None:  # noqa: ARG002
         if self.is_running():
             on_wait("its trainer saves when it has been asked to", self.settings.answer_s)
             self.ask({"do": "save", "token": f"save {time.time_ns()}"})

@@ -9,7 +9,7 @@ import errno
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +35,8 @@ class MachineLink:
     transport: Transport
     places: RemotePlaces
     trainer: Trainer
-    refused: RefusedStates = field(default_factory=RefusedStates, compare=False)
+    refused: RefusedStates
+    """What both the round and the trainer found unreadable: one memory, so that nothing is parsed twice."""
 
     @property
     def name(self) -> str:
@@ -54,7 +55,9 @@ def link_machines(
     for machine in machines:
         transport = connect(machine)
         places = places_of(machine.model_dir, model)
-        links[machine.name] = MachineLink(machine, transport, places, trainer_of(transport, places, settings, stop))
+        refused = RefusedStates()
+        trainer = trainer_of(transport, places, settings, stop, refused)
+        links[machine.name] = MachineLink(machine, transport, places, trainer, refused)
     return links
 
 
@@ -97,18 +100,20 @@ def as_failure(error: Exception, machine: str) -> DfldError:
     if isinstance(error, DfldError):
         return error
     if isinstance(error, OSError) and error.errno in OWN_FAULTS:
-        where = f" ({error.filename})" if error.filename else ""
-        failure: DfldError = ComputerError(
-            f"this computer: {error.strerror}{where}", hint="free space on this computer"
-        )
+        failure: DfldError = ComputerError(words_of(error), hint="free space on this computer")
     else:
-        failure = SyncError(f"machine {machine}: an error that nobody foresaw: {describe(error)}")
+        failure = SyncError(f"machine {machine}: an error that nobody foresaw: {words_of(error)}")
     failure.__cause__ = error
     return failure
 
 
-def describe(error: BaseException) -> str:
-    """Return an exception that nobody foresaw as words: type, text, and the line that raised it."""
+def words_of(error: BaseException) -> str:
+    """Return an exception as words; one that nobody foresaw as its type, its text, and the line that raised it."""
+    if isinstance(error, DfldError):
+        return error.message
+    if isinstance(error, OSError) and error.errno in OWN_FAULTS:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"this computer: {error.strerror}{where}"
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

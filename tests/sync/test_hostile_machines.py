@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from core.errors import DfldError
+from engine.dfl.errors import FormatError
 from sync.errors import ConnectionLostError, TransportError
 from sync.rounds.rounds import Rounds
 from sync.rounds.stages import StageTable
 from sync.rounds.watch import Watch
+from sync.trainers.trainer_contract import read_state
 from sync.transports import ssh_files
-from sync.transports.machines import as_failure
+from sync.transports.machines import as_failure, link_machines
 from sync.transports.sftp import NAME, SftpClient, is_file_name, string, uint32
 from sync.transports.ssh_files import SshTransport
 from sync.transports.transport import LocalTransport
@@ -332,3 +334,27 @@ def test_an_exception_of_any_type_is_a_failure_that_names_the_machine(raised: Ex
     assert failure.message.startswith("machine gpu2: ")
     assert failure.message.isprintable()
     assert failure is raised or failure.__cause__ is raised
+
+
+def test_a_data_dat_that_is_none_is_read_once_by_all_who_ask_for_it(fleet: Fleet) -> None:
+    """A hostile one may take long to refuse, and a trainer that loads is looked at every few seconds."""
+    read: list[str] = []
+
+    class Counting(LocalTransport):
+        def open_ranges(self, path: str) -> Any:
+            read.append(path)
+            return super().open_ranges(path)
+
+    settings = fleet.settings()
+    one = replace(fleet["gpu1"].machine, control="command", status="true")
+    link = link_machines([one], settings.model, settings.trainer, Counting, threading.Event())["gpu1"]
+    Path(link.places.live("data.dat")).write_bytes(b"\x80\x03cos\nsystem\n")
+    for ask in (
+        link.trainer.wait_until_stoppable,
+        link.trainer.settle,
+        lambda: link.trainer.progress(0),
+        lambda: read_state(link.transport, link.places, link.refused),
+    ):
+        with pytest.raises(FormatError, match=r"no usable data\.dat"):
+            ask()
+    assert read == [link.places.live("data.dat")]

@@ -25,7 +25,7 @@ from sync.errors import SyncError, TrainerError
 from sync.rounds.journal import Entry, FileJournal
 from sync.rounds.rounds import Rounds
 from sync.trainers.proof import Progress
-from sync.trainers.trainer_contract import Exchange, OnWait, wait_in_silence
+from sync.trainers.trainer_contract import Exchange, OnWait, SeenIterating, wait_in_silence
 from sync.transports.transport import LocalTransport, Transport
 from sync.types import Machine
 from tests.sync.fleet import Fleet, make_fleet, move, weights_value
@@ -97,11 +97,15 @@ class FakeTrainer:
         self.at("is_running")
         return self.runs
 
-    def wait_until_stoppable(self, on_wait: OnWait = wait_in_silence) -> None:
+    def wait_until_stoppable(
+        self, on_wait: OnWait = wait_in_silence, seen: SeenIterating | None = None
+    ) -> SeenIterating | None:
         self.at("wait_until_stoppable")
         on_wait("nothing", 0.0)
+        return seen
 
-    def settle(self, on_wait: OnWait = wait_in_silence) -> None:
+    def settle(self, on_wait: OnWait = wait_in_silence, seen: SeenIterating | None = None) -> None:
+        assert seen is None
         if self.runs:
             self.stops += 1
             self.runs = False  # and what is raised comes after the stop

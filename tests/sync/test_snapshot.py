@@ -14,6 +14,7 @@ import pytest
 from sync.errors import RemoteFileMissingError, SnapshotError
 from sync.rounds.places import optimizer_parts, weight_parts
 from sync.rounds.snapshot import ModelListing, list_model, take_snapshot, why_unsettled
+from sync.trainers.trainer_contract import RefusedStates
 from sync.transports.transport import LocalTransport, OnBytes, ignore_bytes
 from sync.types import FileStat, Machine, ModelName
 from tests.sync.fleet import SNAPSHOTS
@@ -70,7 +71,9 @@ def test_what_is_one_finished_save(changes: dict[str, int | None], words: str) -
 
 def test_a_resting_model_is_pulled_whole_and_nothing_is_left_behind(gpu1: TrainingMachine, tmp_path: Path) -> None:
     transport = LocalTransport(gpu1.machine)
-    snapshot = take_snapshot(transport, gpu1.places, tmp_path / "in", number=1, settings=SNAPSHOTS)
+    snapshot = take_snapshot(
+        transport, gpu1.places, tmp_path / "in", number=1, settings=SNAPSHOTS, refused=RefusedStates()
+    )
     assert snapshot.iteration == 20_000
     assert tuple(snapshot.files) == PARTS
     for part, file in snapshot.files.items():
@@ -89,7 +92,14 @@ def test_data_dat_is_not_among_the_pulled_files(gpu1: TrainingMachine, tmp_path:
 
     transport = Watched(gpu1.machine)
     take_snapshot(
-        transport, gpu1.places, tmp_path / "in", number=1, with_optimizer=True, trainer_runs=False, settings=SNAPSHOTS
+        transport,
+        gpu1.places,
+        tmp_path / "in",
+        number=1,
+        with_optimizer=True,
+        trainer_runs=False,
+        settings=SNAPSHOTS,
+        refused=RefusedStates(),
     )
     assert len(transport.pulled) == len(PARTS) + 1
     assert not [path for path in transport.pulled if "data.dat" in path]
@@ -103,7 +113,12 @@ def test_a_trainer_that_saves_all_the_time_still_gives_one_consistent_set(
     until(lambda: gpu1.state()["iter"] > 20_000, "a save")
     for number in range(3):
         snapshot = take_snapshot(
-            LocalTransport(gpu1.machine), gpu1.places, tmp_path / "in", number=number, settings=SNAPSHOTS
+            LocalTransport(gpu1.machine),
+            gpu1.places,
+            tmp_path / "in",
+            number=number,
+            settings=SNAPSHOTS,
+            refused=RefusedStates(),
         )
         taken = {part: file.sha256 for part, file in snapshot.files.items()}
         from tests.sync.test_rounds_ssh import history
@@ -130,7 +145,12 @@ def test_without_hard_links_a_save_during_the_pull_is_noticed_and_the_pull_repea
             return super().pull(path, destination, on_bytes=on_bytes)
 
     snapshot = take_snapshot(
-        NoLinks(gpu1.machine), gpu1.places, tmp_path / "in", number=1, settings=replace(SNAPSHOTS, quiet_s=0.0)
+        NoLinks(gpu1.machine),
+        gpu1.places,
+        tmp_path / "in",
+        number=1,
+        settings=replace(SNAPSHOTS, quiet_s=0.0),
+        refused=RefusedStates(),
     )
     assert snapshot.iteration == 20_500
     for part, file in snapshot.files.items():
@@ -147,14 +167,21 @@ def test_a_file_that_vanishes_for_a_moment_is_tried_again(gpu1: TrainingMachine,
                 raise RemoteFileMissingError("between unlink and rename", machine=self.machine.name)
             return super().pull(path, destination, on_bytes=on_bytes)
 
-    assert take_snapshot(Vanishing(gpu1.machine), gpu1.places, tmp_path / "in", number=1, settings=SNAPSHOTS).files
+    assert take_snapshot(
+        Vanishing(gpu1.machine), gpu1.places, tmp_path / "in", number=1, settings=SNAPSHOTS, refused=RefusedStates()
+    ).files
 
 
 def test_a_broken_off_save_is_given_up_with_its_reason(gpu1: TrainingMachine, tmp_path: Path) -> None:
     (gpu1.folder / MODEL.file_name("encoder.npy.tmp")).write_bytes(b"half")
     with pytest.raises(SnapshotError, match=r"encoder.npy.tmp is there"):
         take_snapshot(
-            LocalTransport(gpu1.machine), gpu1.places, tmp_path / "in", number=1, settings=replace(SNAPSHOTS, tries=2)
+            LocalTransport(gpu1.machine),
+            gpu1.places,
+            tmp_path / "in",
+            number=1,
+            settings=replace(SNAPSHOTS, tries=2),
+            refused=RefusedStates(),
         )
 
 
@@ -162,7 +189,12 @@ def test_iteration_0_is_no_model(gpu1: TrainingMachine, tmp_path: Path) -> None:
     gpu1.write_model(iteration=0)
     with pytest.raises(SnapshotError, match="iteration 0"):
         take_snapshot(
-            LocalTransport(gpu1.machine), gpu1.places, tmp_path / "in", number=1, settings=replace(SNAPSHOTS, tries=1)
+            LocalTransport(gpu1.machine),
+            gpu1.places,
+            tmp_path / "in",
+            number=1,
+            settings=replace(SNAPSHOTS, tries=1),
+            refused=RefusedStates(),
         )
 
 
@@ -176,6 +208,7 @@ def test_a_snapshot_that_does_not_fit_here_is_refused_before_the_first_byte(
             tmp_path / "in",
             number=1,
             settings=replace(SNAPSHOTS, tries=1, disk_reserve_bytes=2**60),
+            refused=RefusedStates(),
         )
     assert not list((tmp_path / "in").iterdir())
 
@@ -192,6 +225,7 @@ def test_a_stop_ends_the_waiting(gpu1: TrainingMachine, tmp_path: Path) -> None:
             number=1,
             settings=replace(SNAPSHOTS, tries=10_000, wait_s=1000.0),
             stop=stop,
+            refused=RefusedStates(),
         )
 
 

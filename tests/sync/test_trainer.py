@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import pickle
 import shlex
 import signal
 import subprocess
@@ -19,9 +20,10 @@ import pytest
 from sync.errors import CommandError, SyncError, TrainerError
 from sync.rounds.places import places_of
 from sync.rounds.push import put_in_place, stage
+from sync.trainers import trainer_command
 from sync.trainers.processes import list_processes, youngest
 from sync.trainers.trainer import trainer_of
-from sync.trainers.trainer_contract import Exchange, Trainer, TrainerSettings, read_state
+from sync.trainers.trainer_contract import Exchange, RefusedStates, SeenIterating, Trainer, TrainerSettings, read_state
 from sync.trainers.trainer_hook import hook_line, hook_source, install_hook
 from sync.transports.transport import CommandResult, LocalTransport
 from sync.types import Machine, ModelName
@@ -39,7 +41,7 @@ def gpu1(tmp_path: Path) -> Iterator[TrainingMachine]:
 
 
 def control(gpu1: TrainingMachine, settings: TrainerSettings = QUICK) -> Trainer:
-    return trainer_of(LocalTransport(gpu1.machine), gpu1.places, settings, threading.Event())
+    return trainer_of(LocalTransport(gpu1.machine), gpu1.places, settings, threading.Event(), RefusedStates())
 
 
 def new_weights(gpu1: TrainingMachine, folder: Path) -> dict[str, Path]:
@@ -250,8 +252,6 @@ def test_a_cooperating_trainer_loads_what_was_pushed_without_a_restart(gpu1: Tra
 
     assert pushed == {part: path.read_bytes() for part, path in files.items()}
     assert gpu1.pid() == pid
-    import pickle
-
     new = pickle.loads(pushed["inter.npy"])["dense1/weight:0"]
     assert abs(gpu1.weights()["inter.npy"]["dense1/weight:0"] - new).max() < 0.5, "trained on from what was pushed"
 
@@ -271,8 +271,6 @@ def test_weights_that_the_trainer_cannot_load_are_told(gpu1: TrainingMachine, tm
     cooperating(gpu1).start()
     trainer = control(gpu1)
     until(trainer.is_running, "the first sign of life")
-    import pickle
-
     files = new_weights(gpu1, tmp_path / "new")
     files["inter.npy"].write_bytes(pickle.dumps({"dense1/weight:0": 1, "dense1/bias:0": 2}, 4))
     with pytest.raises(TrainerError, match="could not load"):
@@ -451,14 +449,16 @@ def test_without_any_proof_the_operators_word_is_asked_for_and_enough(
     if locked:
         (gpu1.folder / f"{MODEL.prefix}.lock").write_bytes(b"")
     transport = NoCommands(gpu1.machine)
-    silent = trainer_of(transport, gpu1.places, QUICK, threading.Event())
+    silent = trainer_of(transport, gpu1.places, QUICK, threading.Event(), RefusedStates())
     assert silent.is_running(), "it may"
     with pytest.raises(TrainerError, match="nothing proves that no trainer runs") as error:
         silent.take(exchange)
     assert ("lock is there" in error.value.message) == locked
     assert "status" in error.value.hint
     assert "--trainers-are-stopped" in error.value.hint
-    trainer_of(transport, gpu1.places, replace(QUICK, are_stopped=True), threading.Event()).take(exchange)
+    trainer_of(transport, gpu1.places, replace(QUICK, are_stopped=True), threading.Event(), RefusedStates()).take(
+        exchange
+    )
 
 
 # When a trainer may be stopped.
@@ -499,6 +499,59 @@ def test_a_save_within_the_second_of_the_start_counts_as_made_since_then(gpu1: T
     control(gpu1, replace(QUICK, proof_s=1)).wait_until_stoppable()
 
 
+@pytest.mark.parametrize("lists_processes", [True, False])
+def test_a_trainer_that_was_started_again_since_it_was_seen_iterating_gets_no_signal(
+    gpu1: TrainingMachine, monkeypatch: pytest.MonkeyPatch, lists_processes: bool
+) -> None:
+    """Also where no `pid` command tells the two apart."""
+
+    def no_list(*_: object, **__: object) -> None:
+        raise ValueError("the list of processes is empty")
+
+    gpu1.commanded().start()
+    gpu1.machine = replace(gpu1.machine, pid="")
+    if not lists_processes:
+        monkeypatch.setattr(trainer_command, "list_processes", no_list)
+    stop = threading.Event()
+    trainer = trainer_of(LocalTransport(gpu1.machine), gpu1.places, QUICK, stop, RefusedStates())
+    seen = trainer.wait_until_stoppable()
+    assert isinstance(seen, SeenIterating)
+    gpu1.interrupt()
+    saved_before_start(gpu1, 60)
+    stop.set()
+    with pytest.raises(TrainerError, match="may be loading, and was not stopped"):
+        trainer.settle(seen=seen)
+    assert gpu1.runs(), "nothing was stopped"
+    stop.clear()
+
+
+def test_a_trainer_that_was_seen_iterating_is_stopped_without_another_wait(gpu1: TrainingMachine) -> None:
+    gpu1.options = ["--save-every", "1000"]
+    gpu1.commanded().start()
+    save = gpu1.folder / MODEL.file_name("data.dat")
+    trainer = control(gpu1)
+    process, _ = trainer._youngest(gpu1.pid())  # type: ignore[attr-defined]
+    seen = SeenIterating(gpu1.pid(), process, gpu1.state()["iter"])
+    os.utime(save, (time.time() - 60,) * 2)
+    trainer.settle(on_wait=lambda what, _limit_s: None if "last save" in what else pytest.fail(what), seen=seen)
+    assert not gpu1.runs()
+
+
+def test_the_last_save_of_the_trainer_before_shows_nothing_of_the_one_that_followed_it(gpu1: TrainingMachine) -> None:
+    saved_before_start(gpu1, 60)
+
+    def restart(_what: str, _limit_s: float) -> None:
+        gpu1.kill()
+        state = gpu1.state()
+        state["iter"] += 5
+        (gpu1.folder / MODEL.file_name("data.dat")).write_bytes(pickle.dumps(state, 3))
+        saved_before_start(gpu1, 60)
+
+    with pytest.raises(TrainerError, match="not seen iterating within 2 s"):
+        control(gpu1, replace(QUICK, proof_s=2)).wait_until_stoppable(restart)
+    assert gpu1.runs()
+
+
 def asked_to_stop(gpu1: TrainingMachine, age_s: float = 0.0) -> None:
     """Leave what a dfld leaves that is killed while it stops a trainer."""
     note = gpu1.folder / ".dfld" / MODEL.prefix / "stopping.json"
@@ -533,6 +586,6 @@ def test_a_trainer_whose_stop_never_reached_it_trains_on(gpu1: TrainingMachine, 
 
 
 def test_data_dat_is_read_without_its_pictures(gpu1: TrainingMachine) -> None:
-    state = read_state(LocalTransport(gpu1.machine), gpu1.places)
+    state = read_state(LocalTransport(gpu1.machine), gpu1.places, RefusedStates())
     assert state.iteration == 20_000
     assert state.options["archi"] == "df-ud"
