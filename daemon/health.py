@@ -57,7 +57,7 @@ class Health:
         answers = self._ledger.answers(LEDGER_ANSWER_S)
         trouble = self._ledger.trouble or ("" if answers else "the ledger's thread does not answer")
         return [
-            Check("stopping", not self._board.stopping.is_set(), "it is draining"),
+            Check("running", not self._board.stopping.is_set(), "it is draining"),
             Check("ledger", not trouble, trouble),
             Check("inboxes", not statuses or len(down) < len(statuses), "; ".join(down)),
             Check("disk", not full or len(full) < len(statuses), "; ".join(full)),

@@ -151,10 +151,19 @@ def _time_text(record: logging.LogRecord) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(record.msecs):03d}Z"
 
 
-def _value_text(value: Any) -> str:
+def _flat(value: Any) -> str:
+    """Return a value as text: a table as `decode:1.5,scout:0.2`, numbers with six digits."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = escaped(str(value))
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{_flat(part)}" for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(_flat, value))
+    return str(value)
+
+
+def _value_text(value: Any) -> str:
+    text = escaped(_flat(value))
     if text and not _NEEDS_QUOTES.search(text):
         return text
     quoted = text.replace('"', '\\"')

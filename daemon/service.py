@@ -266,7 +266,7 @@ class Service:
         if claim.outcome == "known":
             return
         name = os.fsdecode(path)
-        message = f"job {claim.job.id}: {name} is {claim.outcome}" + (f": {claim.message}" if claim.message else "")
+        message = f"job {claim.job.id}: {name}: {claim.message or 'it is new, and is queued'}"
         level = "warning" if claim.outcome in ("refused", "duplicate") else "info"
         facts = {"outcome": claim.outcome, "file": name, "sha256": claim.job.sha256}
         self.tell(Event("file.claimed", message, level, inbox.name, claim.job.id, facts))  # type: ignore[arg-type]

@@ -371,4 +371,6 @@ class ExtractReport:
     completed: bool = True
     """False when the work was stopped from outside; it can go on at the cursor."""
     verdict: SourceVerdict = WHOLE
+    faces_in_review: int = 0
+    """Faces in review/, which wait for a person's look."""
     """Was the source read whole? Says nothing before the work is completed."""

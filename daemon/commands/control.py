@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 DEFAULT_STATE_DIR = Path("/var/lib/dfld")
 CONFIG_PLACES = (Path("config.toml"), Path("/etc/dfld/config.toml"))
 WATCH_EVERY_S = 1.0
+JOB_STATES = """states:
+  queued       waits for its turn
+  running      is worked on
+  waiting      did not work for now (no space, a lock, a share that is away); tried again by itself
+  done         finished; its faces lie in the workspace
+  failed       cannot be done as things are set up; tried again when that is put right and dfld starts anew
+  quarantined  the file cannot be used; `dfld quarantine` says why and puts it back
+  cancelled    ended by you
+  gone         the file left the inbox, changed, or was put back: if it lies there, it goes through the gate again
+  skipped      its sidecar says skip = true"""
 
 
 def add_commands(commands: Commands) -> None:
@@ -32,6 +42,7 @@ def add_commands(commands: Commands) -> None:
     status.add_argument("--watch", action="store_true", help="go on until Ctrl-C, once a second")
 
     jobs = _add(commands, "jobs", "list jobs, show one, try one again, cancel one", run_jobs)
+    jobs.epilog, jobs.formatter_class = JOB_STATES, argparse.RawDescriptionHelpFormatter
     jobs.add_argument("what", nargs="?", choices=("list", "show", "retry", "cancel"), default="list")
     jobs.add_argument("id", nargs="?", type=int, metavar="ID", help="number of the job; not for list")
     jobs.add_argument(
@@ -42,7 +53,9 @@ def add_commands(commands: Commands) -> None:
     jobs.add_argument(
         "--discard-hand-work", action="store_true", help="with --replace: what was changed by hand goes as well"
     )
-    jobs.add_argument("--state", action="append", metavar="STATE", help="only jobs in this state; may repeat")
+    jobs.add_argument(
+        "--state", action="append", metavar="STATE", help="only jobs in this state (see below); may repeat"
+    )
 
     quarantine = _add(commands, "quarantine", "list files that could not be used; put one back", run_quarantine)
     quarantine.add_argument("what", nargs="?", choices=("list", "release"), default="list")
@@ -168,8 +181,21 @@ def run_jobs(options: argparse.Namespace) -> int:
     job = _ask_long(options, {"show": "job"}.get(options.what, options.what), id=number, **ways)
     if options.json:
         return _print_json(job)
-    print(job_text(job) if options.what == "show" else jobs_text([job]))
+    if options.what == "retry":
+        print(_again_text(job))
+    else:
+        print(job_text(job) if options.what == "show" else jobs_text([job]))
     return ExitCode.OK
+
+
+def _again_text(job: dict[str, Any]) -> str:
+    """Return what became of a job that is to be tried again, in a sentence."""
+    name = f"job {job['id']}: {shown(job['path'])}"
+    if job["state"] == "gone":
+        return f"{name} is back in inbox {job['inbox']} and goes through the gate again"
+    at = f"; it goes on at frame {job['next_frame']}" if job["next_frame"] else "; it begins at the first frame"
+    replaced = f"\n{shown(job['replaced'])}" if job.get("replaced") else ""
+    return f"{name} is queued again{at}{replaced}"
 
 
 def run_quarantine(options: argparse.Namespace) -> int:

@@ -235,7 +235,7 @@ def _extract_one(
 
     if options.replace and not options.quiet and (earlier := find_earlier_run(layout)) is not None:
         goes = earlier.replaced_text(discard_hand_work=options.discard_hand_work)
-        print(f"dfld: replaced: {shown(goes)}", file=sys.stderr)
+        print(f"dfld: {shown(goes)}", file=sys.stderr)
     with progress_bar(shown(source.name), visible=not (options.quiet or options.json)) as on_progress:
         report = extract(
             source,
@@ -261,6 +261,8 @@ def print_report(report: ExtractReport) -> None:
     for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
         print(f"  faces      {count:6d}  {reason}")
     print(f"  workspace  {shown(report.workspace)}")
+    if report.faces_in_review:
+        print(f"  review     {report.faces_in_review} faces wait in review/ to be looked through")
     if report.preview_path is not None:
         print(f"  preview    {shown(report.preview_path)}")
     print(f"  log        {shown(report.log_path)}")
@@ -280,6 +282,7 @@ def _report_values(report: ExtractReport) -> dict[str, Any]:
         "packets_damaged": report.packets_damaged,
         "faces_found": report.faces_found,
         "faces_kept": report.faces_kept,
+        "faces_in_review": report.faces_in_review,
         "reasons": dict(report.reasons),
         "stage_seconds": {stage: round(value, 3) for stage, value in report.stage_seconds.items()},
         "queue_fill": {queue: round(share, 3) for queue, share in report.queue_fill.items()},

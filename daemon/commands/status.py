@@ -101,12 +101,19 @@ def jobs_text(jobs: Sequence[Mapping[str, Any]]) -> str:
     rows = [["id", "inbox", "state", "arrived", "frames", "file", "reason"]]
     for job in jobs:
         total = f"/{job['frames_total']}" if job["frames_total"] else ""
-        reason = ": ".join(filter(None, (job["reason"], escaped(job["message"]))))
+        reason = _with_reason(job["reason"], escaped(job["message"]))
         rows.append(
             [str(job["id"]), job["inbox"], job["state"], moment(job["arrived_s"]), f"{job['next_frame']}{total}",
              _short(job["path"]), reason]
         )  # fmt: skip
     return "\n".join(table(rows))
+
+
+def _with_reason(reason: str, message: str) -> str:
+    """Return a reason's word and its sentence; the sentence alone where it begins with the word."""
+    if not reason or message.startswith(reason.replace("_", " ")):
+        return message
+    return f"{reason}: {message}" if message else reason
 
 
 def job_text(job: Mapping[str, Any]) -> str:
@@ -118,11 +125,26 @@ def job_text(job: Mapping[str, Any]) -> str:
             continue
         name = key.removesuffix("_s") if key in times else key
         shown = moment(value) if key in times else value
-        if isinstance(shown, dict):
-            lines += [f"{name}", *(f"  {inner}: {escaped(str(part))}" for inner, part in shown.items())]
-        else:
-            lines.append(f"{name}: {escaped(str(shown))}")
+        lines += _lines_of(name, shown, "")
     return "\n".join(lines)
+
+
+def _lines_of(name: str, value: Any, indent: str) -> list[str]:
+    """Return a value as lines below its name: tables and lists as further lines, numbers with six digits."""
+    if isinstance(value, Mapping):
+        inner = [line for key, part in value.items() for line in _lines_of(escaped(str(key)), part, indent + "  ")]
+        return [f"{indent}{name}:", *inner] if inner else [f"{indent}{name}: none"]
+    if isinstance(value, (list, tuple)):
+        if not value:
+            return [f"{indent}{name}: none"]
+        return [f"{indent}{name}:", *(f"{indent}  {_plain(part)}" for part in value)]
+    return [f"{indent}{name}: {_plain(value)}"]
+
+
+def _plain(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "unknown", True: "yes", False: "no"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else escaped(str(value))
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -23,7 +23,7 @@ from daemon.averaging import Averaging
 from daemon.config.schema import Config, InboxConfig
 from daemon.control.forget import forget, wipe_until_gone
 from daemon.errors import ControlError
-from daemon.events.event import Tell
+from daemon.events.event import Event, Tell
 from daemon.health import Health
 from daemon.inboxes.plan import plan_inbox
 from daemon.inboxes.running import Inboxes
@@ -160,32 +160,39 @@ class Answers:
         if not source.exists():
             raise ControlError(
                 f"job {job.id}: {source} is not there any more; nothing was changed",
-                hint="put the file back into the inbox: its content is recognised under any name",
+                hint=_where_it_is(job, source),
             )
-        self._require_leave_to_replace(job, request)
-
+        replaced = self._require_leave_to_replace(job, request)
         discard = str(uuid4()) if request.get("discard_hand_work") else ""
 
         def again(writer: Any) -> None:
-            table.requeue(writer, job.id)
-            table.update(writer, job.id, discard=discard)
             if job.state == "done" or discard:  # on purpose once more: from the beginning, whatever it was made with
-                table.update(writer, job.id, basis="again", report="", original="in_inbox")
+                table.redo(writer, job.id)
+            else:
+                table.requeue(writer, job.id)
+            table.update(writer, job.id, discard=discard)
 
         self._service.ledger.write(again)
         self._service.board.poke()
-        return job_values(self._job(request))
+        if replaced:
+            message = f"job {job.id}: {os.fsdecode(job.path)} is done once more, as asked for: {replaced}"
+            self._service.tell(Event("job.redone", message, "info", job.inbox, job.id))
+        return job_values(self._job(request)) | {"replaced": replaced}
 
-    def _require_leave_to_replace(self, job: Job, request: Mapping[str, Any]) -> None:
-        """Refuse to do a done job once more, saying what would go, unless that was asked for."""
-        if request.get("discard_hand_work") and not request.get("replace"):
+    def _require_leave_to_replace(self, job: Job, request: Mapping[str, Any]) -> str:
+        """Return what goes when a job is done once more. Refuse a done one, saying that, unless it was asked for."""
+        discard = bool(request.get("discard_hand_work"))
+        if discard and not request.get("replace"):
             raise ControlError("--discard-hand-work says what --replace removes; it does nothing alone")
-        if job.state == "done" and not request.get("replace") and (found := survey_results(job)) is not None:
+        found = survey_results(job) if job.state == "done" else None
+        if found is not None and not request.get("replace"):
             raise ControlError(
                 f"job {job.id} is done, and {found['holds']}; nothing was changed",
-                hint=f"`dfld jobs retry {job.id} --replace` does it once more: {found['goes']} "
-                "(--discard-hand-work with it gives that up as well)",
+                hint=f"`dfld jobs retry {job.id} --replace` does it once more: {found['goes']}",
             )
+        if found is None:
+            return ""
+        return str(found["went_with_hand_work" if discard else "went"])
 
     def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
         job = self._job(request)
@@ -272,6 +279,16 @@ class Answers:
     def _inboxes(self, request: Mapping[str, Any]) -> list[InboxConfig]:
         name = _text(request, "inbox")
         return list(self._service.config.inboxes) if name is None else [self._inbox(name)]
+
+
+def _where_it_is(job: Job, source: Path) -> str:
+    """Return the remedy for a job whose original has left the inbox."""
+    place = Path(os.fsdecode(job.original_path)) if job.original_path is not None else None
+    if place is not None and place != source and os.path.lexists(place):
+        return f"it lies in {place}: move it back to {source}, then try again"
+    if job.original == "deleted":
+        return 'it was deleted when the job was done (on_done = "delete"): put a copy into the inbox'
+    return "put the file back into the inbox: its content is recognised under any name"
 
 
 def _text(request: Mapping[str, Any], key: str) -> str | None:

@@ -150,7 +150,7 @@ class Intake:
         if self._watcher is None and not self.status.up:
             self._rearm(now)
             message = f"inbox {self.inbox.name}: {self.inbox.path} is watched ({self.status.mode})"
-            self._tell(Event("inbox.up", message, inbox=self.inbox.name, facts={"after": self._last_trouble}))
+            self._tell(Event("inbox.up", message, inbox=self.inbox.name, facts={"after": self._last_trouble or None}))
         if now.read_only != self.status.read_only:
             state = "read-only: originals stay in it" if now.read_only else "writable again"
             level: Level = "warning" if now.read_only else "info"

@@ -187,7 +187,7 @@ class Runner:
         if self._worker is not None:
             self._worker.kill()
             self._worker = None
-            message = f"the worker was replaced ({reason})"
+            message = f"the worker was ended ({reason}); the next job gets a new one"
             self._tell(Event("worker.replaced", message, "info", facts={"reason": reason}))
         self._videos_done = 0
 
@@ -209,7 +209,7 @@ class Runner:
         return self.running.frames_done if self.running else 0
 
     def _tell_started(self, job: Job) -> None:
-        again = f", goes on at frame {job.next_frame}" if job.next_frame else ""
+        again = f"; it goes on at frame {job.next_frame}" if job.next_frame else ""
         message = f"job {job.id}: {os.fsdecode(job.path)} is worked on{again}"
         facts = {"file": os.fsdecode(job.path), "cursor": job.next_frame, "waited_s": self._wall() - job.arrived_s}
         self._tell(Event("job.started", message, "info", job.inbox, job.id, facts))

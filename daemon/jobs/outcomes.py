@@ -121,6 +121,7 @@ class Outcomes:
         is_whole = verdict["word"] == "whole"
         original = "to_finish" if is_whole and inbox.on_done != "keep" else "kept"
         lack = SourceVerdict(**verdict).sentence
+        notes = _notes(report)
 
         def close(writer: sqlite3.Connection) -> None:
             table.update(
@@ -133,7 +134,7 @@ class Outcomes:
                 frames_total=report["frames_decoded"],
                 carry="",  # holds embeddings and a thumbnail; an ended clip is never resumed
                 reason="" if is_whole else "lost_footage",
-                message="" if is_whole else lack,
+                message="; ".join(notes) if is_whole else lack,
                 hint="" if is_whole else WHOLE_COPY_HINT,
                 verdict=verdict["word"],
                 missing_s=verdict["missing_s"],
@@ -147,7 +148,9 @@ class Outcomes:
 
         self._write(close)
         kept, found = report["faces_kept"], report["faces_found"]
-        message = f"job {job.id}: {os.fsdecode(job.path)} is done: {kept} of {found} faces kept"
+        message = (
+            f"job {job.id}: {os.fsdecode(job.path)} is done: {'; '.join((f'{kept} of {found} faces kept', *notes))}"
+        )
         facts = {"faces_kept": kept, "faces_found": found, "frames": report["frames_decoded"]}
         facts["seconds"] = now_s - (job.started_s or now_s)
         for measure in ("stage_seconds", "queue_fill"):
@@ -162,6 +165,8 @@ class Outcomes:
             text = f"job {job.id}: {os.fsdecode(job.path)}: {lack}; the original is kept. {WHOLE_COPY_HINT}"
             self._tell(Event("original.kept", text, "warning", job.inbox, job.id, {"verdict": verdict["word"]}))
         for warning in report["warnings"]:
+            if warning == lack:
+                continue
             self._tell(Event("job.warning", f"job {job.id}: {warning}", "warning", job.inbox, job.id))
         self._tidier.tidy(job.id, inbox, config)
 
@@ -288,6 +293,13 @@ class Outcomes:
                 threading.Event().wait(LEDGER_TRIES_PAUSE_S)
             else:
                 return
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    """Return what a done clip leaves to a person, and what a person's work left out of it."""
+    review, by_hand = report["faces_in_review"], report["reasons"].get("decided_by_hand", 0)
+    notes = [f"{review} wait in review/"] if review else []
+    return [*notes, f"{by_hand} are not written again, since a hand decided about them"] if by_hand else notes
 
 
 def _follow(writer: sqlite3.Connection, job: Job, path: bytes) -> None:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from daemon.ledger import members
-from daemon.ledger.jobs import UNFINISHED, UNSUCCESSFUL, Job, Kind, job_by_id, job_of_content, requeue
+from daemon.ledger.jobs import UNFINISHED, UNSUCCESSFUL, Job, Kind, job_by_id, job_of_content, redo, requeue
 from daemon.ledger.members import Member
 
-ClaimOutcome = Literal["queued", "again", "known", "moved", "duplicate", "reprocess", "supersedes", "refused"]
+ClaimOutcome = Literal["queued", "again", "known", "moved", "duplicate", "reprocess", "supersedes", "back", "refused"]
 
 AGEING_S = 600.0
 """Waiting so long is worth one step of priority: nothing starves, and ten minutes hardly reorder a day's work."""
@@ -82,7 +82,9 @@ def claim(
     job = job_of_content(connection, arrival.inbox, arrival.sha256)
     if job is None and (whole := _whole_of_part(connection, arrival)) is not None:
         _remember(connection, arrival, whole.id, "duplicate", now_s)
-        return Claim("duplicate", whole, f"a part of what job {whole.id} is made of, which is {whole.state}")
+        return Claim(
+            "duplicate", whole, f"it is a part of {os.fsdecode(whole.path)}, which is {whole.state}, and may be deleted"
+        )
     if job is None and (part := _superseded(connection, arrival)) is not None:
         return _supersede(connection, arrival, part, now_s)
     if job is None:
@@ -99,24 +101,31 @@ def claim(
     if job.state in UNFINISHED and not earlier_is_there:
         _follow(connection, arrival, job.id)
         _remember(connection, arrival, job.id, "taken", now_s)
-        return Claim("moved", _fetched(connection, job.id), f"job {job.id} goes on under the file's new name")
+        return Claim("moved", _fetched(connection, job.id), "the job goes on under this new name")
     if job.state in UNSUCCESSFUL:
         _follow(connection, arrival, job.id)
         _remember(connection, arrival, job.id, "taken", now_s)
         requeue(connection, job.id)
         connection.execute("UPDATE jobs SET original = 'in_inbox', original_path = NULL WHERE id = ?", (job.id,))
-        return Claim("again", _fetched(connection, job.id), f"the content of job {job.id} ({job.state}) is tried again")
+        return Claim("again", _fetched(connection, job.id), f"it was {job.state}, and is tried again")
     if on_duplicate == "reprocess" and job.state == "done":
         _follow(connection, arrival, job.id)
         _remember(connection, arrival, job.id, "taken", now_s)
-        requeue(connection, job.id)
-        connection.execute(
-            "UPDATE jobs SET original = 'in_inbox', original_path = NULL, basis = 'again', report = '' WHERE id = ?",
-            (job.id,),
-        )
-        return Claim("reprocess", _fetched(connection, job.id), f"the content of job {job.id} is done once more")
+        redo(connection, job.id)
+        return Claim("reprocess", _fetched(connection, job.id), "it is done, and is done once more (on_duplicate)")
+    if job.path == arrival.path:
+        return _back_in_inbox(connection, arrival, job, now_s)
     _remember(connection, arrival, job.id, "duplicate", now_s)
-    return Claim("duplicate", job, f"the same content as {os.fsdecode(job.path)} of job {job.id}, which is {job.state}")
+    return Claim("duplicate", job, f"it has the same content as {os.fsdecode(job.path)}, which is {job.state}")
+
+
+def _back_in_inbox(connection: sqlite3.Connection, arrival: Arrival, job: Job, now_s: float) -> Claim:
+    """The original of a job that ended lies under its name again: a retry finds it as it is now."""
+    connection.execute("UPDATE jobs SET identity = ? WHERE id = ?", (arrival.identity, job.id))
+    members.remember(connection, job.id, arrival.members)
+    _remember(connection, arrival, job.id, "taken", now_s)
+    hint = f"`dfld jobs retry {job.id} --replace` does it once more"
+    return Claim("back", _fetched(connection, job.id), f"it is back in the inbox, and {job.state} already; {hint}")
 
 
 def _claim_new(connection: sqlite3.Connection, arrival: Arrival, now_s: float) -> Claim:
@@ -192,20 +201,19 @@ def _supersede(connection: sqlite3.Connection, arrival: Arrival, part: Job, now_
     """Put the longer copy in the place of its part: one clip, one job, one set of faces, under the names it has."""
     connection.execute("INSERT INTO parts (inbox, sha256, job) VALUES (?, ?, ?)", (arrival.inbox, part.sha256, part.id))
     connection.execute(
-        "UPDATE jobs SET sha256 = ?, size_bytes = ?, mark = ?, basis = 'again', report = '', verdict = '',"
-        " missing_s = NULL, missing_share = NULL, original = 'in_inbox', original_path = NULL, arrived_s = ?"
-        " WHERE id = ?",
+        "UPDATE jobs SET sha256 = ?, size_bytes = ?, mark = ?, verdict = '', missing_s = NULL, missing_share = NULL,"
+        " frames_total = NULL, arrived_s = ? WHERE id = ?",
         (arrival.sha256, arrival.size_bytes, arrival.mark, arrival.arrived_s, part.id),
     )
     _follow(connection, arrival, part.id)
-    requeue(connection, part.id)
+    redo(connection, part.id)
     if part.path != arrival.path:
         question = "UPDATE files SET outcome = 'duplicate' WHERE inbox = ? AND path = ?"
         connection.execute(question, (arrival.inbox, part.path))
     _remember(connection, arrival, part.id, "taken", now_s)
     message = (
-        f"{os.fsdecode(arrival.path)} holds more of the recording than {os.fsdecode(part.path)} did: job {part.id} is "
-        "done anew, its faces take the place of the part's"
+        f"it holds more of the recording than {os.fsdecode(part.path)} did: the job is done anew, its faces take the "
+        "place of the part's; what a hand decided stays"
     )
     return Claim("supersedes", _fetched(connection, part.id), message)
 

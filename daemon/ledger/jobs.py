@@ -245,6 +245,25 @@ def interrupted_to_queue(connection: sqlite3.Connection) -> int:
     return connection.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'").rowcount
 
 
+def redo(connection: sqlite3.Connection, job_id: int) -> None:
+    """Put a done job back into the queue, to be done from its beginning whatever it was made with.
+
+    The rows of its faces stay until the new run begins: a person who is forgotten meanwhile is found by them.
+    """
+    requeue(connection, job_id)
+    update(
+        connection,
+        job_id,
+        basis="again",
+        report="",
+        original="in_inbox",
+        original_path=None,
+        next_frame=0,
+        last_pts=None,
+        started_s=None,
+    )
+
+
 def requeue_failed(connection: sqlite3.Connection, reasons: Collection[str]) -> int:
     """Put jobs that failed for these reasons back into the queue; return how many."""
     marks = ", ".join("?" * len(reasons))

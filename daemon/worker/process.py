@@ -184,6 +184,7 @@ def _report(report: ExtractReport) -> Message:
         "warnings": list(report.warnings),
         "completed": report.completed,
         "verdict": asdict(report.verdict),
+        "faces_in_review": report.faces_in_review,
     }
 
 

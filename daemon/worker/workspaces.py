@@ -37,7 +37,9 @@ def clip_of(job: Job) -> dict[str, str]:
 
 
 def survey_results(job: Job) -> dict[str, Any] | None:
-    """Return what lies there of a job: `holds` and `goes`, each a sentence; None where a redo removes nothing.
+    """Return what lies there of a job, each a sentence; None where a redo removes nothing.
+
+    `holds`; `goes`: what a redo would remove; `went` and `went_with_hand_work`: the same once it was asked for.
 
     Raise OutputError where the workspace cannot be read, WorkerError where the child gave no answer.
     """
@@ -104,7 +106,12 @@ def _answer(request: Mapping[str, Any]) -> Any:
     if request["do"] == "clear":
         hand_work.clear_results(clip)
     elif (earlier := find_earlier_run(clip)) is not None:
-        return {"holds": earlier.text(), "goes": earlier.replaced_text(discard_hand_work=False)}
+        return {
+            "holds": earlier.text(),
+            "goes": earlier.would_go_text(),
+            "went": earlier.replaced_text(discard_hand_work=False),
+            "went_with_hand_work": earlier.replaced_text(discard_hand_work=True),
+        }
     return None
 
 

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.errors import OutputError
-from engine.workspace.hand_work import Survey, survey
+from engine.workspace.hand_work import LEFT_WHEN_DISCARDED, Survey, survey
 from engine.workspace.manifest import RunNote
 from engine.workspace.workspace import Layout
+
+BY_ABSENCE = ("deleted", "mask_deleted")
+"""Changes that left no file."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +28,68 @@ class EarlierRun:
     """Of the earlier run; "" where no log or manifest tells."""
 
     def text(self) -> str:
-        """Return `out/aligned already holds 149 faces of a.mp4, and 4 that a hand changed (3 deleted, 1 moved)`."""
+        """Return `out/aligned already holds 149 faces of a.mp4, and 4 changed by hand (3 deleted, 1 moved)`."""
+        if self._is_unknown:
+            return f"{self.layout.aligned} already holds {_pictures(self._count())} that no manifest of dfld names"
         of = f" of {self.source}" if self.source else " that no log of dfld names"
         return f"{self.layout.aligned} already holds {self.goes_text()}{of}{self._changes(', and')}"
 
+    def would_go_text(self) -> str:
+        """Say what would go, what would stay, and what there is to be given up beside."""
+        if self._is_unknown:
+            return self._unknown_text()
+        stays = self._changes("; what a hand decided stays so:")
+        more = "; --discard-hand-work with it gives that up as well" if self._given_up() else ""
+        return f"{self.goes_text()} of {self.layout.aligned} would be removed{stays}{more}{self._come_back(more)}"
+
     def replaced_text(self, *, discard_hand_work: bool) -> str:
         """Say what goes and what stays when the results are replaced."""
-        if discard_hand_work:
-            return f"{self.goes_text()} of {self.layout.aligned} go{self._changes(', and')}"
-        stays = self._changes("; what a hand decided stays so:") or "; a hand changed nothing"
-        return f"{self.goes_text()} of {self.layout.aligned} go{stays}"
+        if self._is_unknown:
+            return self._unknown_text()
+        goes = f"{self.goes_text()} of {self.layout.aligned} are removed"
+        if not discard_hand_work:
+            return goes + self._changes("; what a hand decided stays so:")
+        changed = sum(count for kind, count in self._given_up().items() if kind not in BY_ABSENCE)
+        if changed:
+            goes += f", and {changed} changed by hand"
+        goes += self._come_back(goes)
+        if stays := self._count(LEFT_WHEN_DISCARDED):
+            goes += f"; {stays} that a hand added or packed stay{'s' if stays == 1 else ''}"
+        return goes
 
     def goes_text(self) -> str:
         return "1 face" if self.found.faces == 1 else f"{self.found.faces} faces"
 
+    @property
+    def _is_unknown(self) -> bool:
+        """Whether nothing tells who wrote what lies there: no manifest and no log."""
+        return not self.found.removable and set(self.found.changes) == {"added"} and self.found.manifest.run is None
+
+    def _unknown_text(self) -> str:
+        count = _pictures(self._count())
+        return (
+            f"no manifest in {self.layout.debug} names the {count} of {self.layout.aligned}, so they are taken for "
+            "your own and stay: move them away to have these faces written again"
+        )
+
+    def _given_up(self) -> dict[str, int]:
+        """Return what --discard-hand-work gives up, by kind."""
+        return {kind: count for kind, count in self.found.changes.items() if kind not in LEFT_WHEN_DISCARDED}
+
+    def _come_back(self, before: str) -> str:
+        deleted = self.found.changes["deleted"]
+        return f"; {deleted} that a hand deleted come{'s' if deleted == 1 else ''} back" if before and deleted else ""
+
+    def _count(self, kinds: Sequence[str] = ()) -> int:
+        return sum(count for kind, count in self.found.changes.items() if not kinds or kind in kinds)
+
     def _changes(self, before: str) -> str:
-        count = sum(self.found.changes.values())
+        count = self._count()
         return f"{before} {count} changed by hand ({self.found.changes_text()})" if count else ""
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def find_earlier_run(layout: Layout) -> EarlierRun | None:
@@ -59,10 +107,10 @@ def require_free(earlier: Sequence[EarlierRun], note_of: dict[Layout, RunNote] |
     """
     taken = [one for one in earlier if not _goes_on(one, (note_of or {}).get(one.layout))]
     if taken:
-        goes = "; ".join(one.replaced_text(discard_hand_work=False) for one in taken)
+        goes = "; ".join(one.would_go_text() for one in taken)
         raise OutputError(
             f"{'; '.join(one.text() for one in taken)}; nothing was changed",
-            hint=f"choose another --out, or --replace: {goes} (--discard-hand-work with it gives that up as well)",
+            hint=f"choose another --out, or --replace: {goes}",
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from engine.backends.backend import BackendInfo
 from engine.footage.contract import FrameForm
 from engine.footage.verdict import WHOLE, SourceVerdict
+from engine.identity.match import BY_HAND, NOT_FIT, NOT_VARIED, REVIEW_REASONS, TOO_MANY_FACES
 from engine.types import Counts, ExtractReport, ExtractSettings, FaceRecord, Identity
 from engine.workspace.align import encode_picture
 from engine.workspace.extraction_log import extraction_log, log_bytes
@@ -70,6 +71,7 @@ def make_report(
         warnings=(*notices, *(_warnings(subject, records, counts, verdict) if completed else ())),
         completed=completed,
         verdict=verdict,
+        faces_in_review=faces_in_review(records),
     )
 
 
@@ -83,14 +85,37 @@ def _warnings(subject: Subject, records: Sequence[FaceRecord], counts: Counts, v
     if subject.settings.crop_face_type is None and any(record.kept for record in records):
         yield "plain crops carry no DeepFaceLab metadata: DeepFaceLab cannot train on them"
     if not any(record.kept for record in records):
-        best = max((record for record in records if record.similarity is not None), key=_similarity, default=None)
-        seen = (
-            f"the most similar of {len(records)} faces has {_similarity(best):.2f} (frame {best.frame}), "
-            f"{subject.threshold:.2f} is needed"
-            if best
-            else f"no face at all was found in {counts.frames_examined} frames"
+        yield f"no face of {subject.identity.name} was kept: {_why_none(subject, records, counts)}"
+
+
+def _why_none(subject: Subject, records: Sequence[FaceRecord], counts: Counts) -> str:
+    """Say why no face was kept: what became of those that were similar enough, else how far the best was."""
+    by_hand = sum(record.reason == BY_HAND for record in records)
+    in_review = faces_in_review(records)
+    if in_review:
+        hand = f"; {by_hand} more were deleted, moved or changed by hand" if by_hand else ""
+        return f"{in_review} of {len(records)} faces wait in {subject.layout.review} to be looked through{hand}"
+    if by_hand:
+        return (
+            f"all {by_hand} matching faces were deleted, moved or changed by hand, so they are not written again; "
+            "--replace --discard-hand-work makes them again"
         )
-        yield f"no face of {subject.identity.name} was kept: {seen}"
+    fitting = Counter(record.reason for record in records if record.reason in (NOT_FIT, NOT_VARIED, TOO_MANY_FACES))
+    if fitting:
+        return "; ".join(f"{count} of {len(records)} faces: {reason}" for reason, count in fitting.most_common())
+    best = max((record for record in records if record.similarity is not None), key=_similarity, default=None)
+    if best is None:
+        found = f"{len(records)} faces were found, none could be compared" if records else "no face at all was found"
+        return f"{found} in {counts.frames_examined} frames"
+    seen = f"the most similar of {len(records)} faces has {_similarity(best):.2f} (frame {best.frame})"
+    if _similarity(best) < subject.threshold:
+        return f"{seen}, {subject.threshold:.2f} is needed"
+    return f"{seen}: similar enough by itself, but {best.reason.replace('_', ' ')}"
+
+
+def faces_in_review(records: Sequence[FaceRecord]) -> int:
+    """Return how many faces were written to review/."""
+    return sum(record.file is not None and record.reason in REVIEW_REASONS for record in records)
 
 
 def _similarity(record: FaceRecord) -> float:

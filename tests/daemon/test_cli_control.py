@@ -112,7 +112,15 @@ def test_jobs_are_listed_shown_and_tried_again(rig: Rig, capsys: pytest.CaptureF
         assert "sha256: " in capsys.readouterr().out
         assert dfld(rig, "jobs", "retry", "1") != 0
         assert "5 faces" in capsys.readouterr().err
+        assert dfld(rig, "pause") == 0
+        capsys.readouterr()
         assert dfld(rig, "jobs", "retry", "1", "--replace") == 0
+        said = capsys.readouterr().out
+        assert said.startswith("job 1: a.mp4 is queued again; it begins at the first frame\n5 faces of ")
+        assert said.endswith(" are removed\n")
+        assert dfld(rig, "jobs") == 0
+        assert " 0/5 " in capsys.readouterr().out, "a job that is done anew has done nothing yet"
+        assert dfld(rig, "resume") == 0
         rig.wait_for_states("done")
         assert dfld(rig, "jobs", "cancel", "1") == 4
         assert "nothing to cancel" in capsys.readouterr().err

@@ -214,6 +214,31 @@ def test_a_file_that_changed_is_done_anew_under_its_name_and_keeps_what_a_hand_d
     assert all(path.name.startswith("a-0") for path in aligned.iterdir())
 
 
+def test_a_moved_original_is_named_and_is_done_once_more_when_it_is_back(
+    rig: Rig, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    trace, original = rig.base / "trace", rig.inbox / "a.mp4"
+    rig.inboxes["alice"]["on_done"] = "move"
+    original.write_bytes(fake_video(frames=20, trace=str(trace)))
+    with InProcess(rig):
+        wait_until(lambda: [job["original"] for job in rig.jobs()] == ["moved"], "not moved")
+        place = Path(os.fsdecode(rig.jobs()[0]["original_path"]))
+        with pytest.raises(ControlError) as refused:
+            ask(state, "retry", id=1, replace=True)
+        assert refused.value.hint == f"it lies in {place}: move it back to {original}, then try again"
+        place.rename(original)
+        ask(state, "scan")
+        wait_until(lambda: "is back in the inbox, and done already" in caplog.text, "not recognised")
+        assert "duplicate:" not in caplog.text
+        assert ask(state, "retry", id=1, replace=True)["replaced"].startswith("20 faces of ")
+        wait_until(lambda: trace.read_text().count(":19") == 2, "not done again")
+        wait_until(lambda: [job["original"] for job in rig.jobs()] == ["moved"], "not moved again")
+    assert not original.exists()
+    assert "the file changed" not in caplog.text
+    assert "goes on at frame" not in caplog.text
+
+
 def test_a_quarantined_file_can_be_put_back(rig: Rig, state: Path) -> None:
     flag = rig.base / "fixed"
     clip = fake_video(frames=20, fail_at=5, fail="memory", until=str(flag))

@@ -54,8 +54,31 @@ def test_results_are_refused_with_what_would_go_and_what_a_hand_changed(tmp_path
     assert problem is not None
     assert "already holds 2 faces of clips/a.mp4, and 2 changed by hand (1 deleted, 1 moved)" in problem.message
     assert "--replace: 2 faces of" in problem.hint
+    assert problem.hint.endswith("--discard-hand-work with it gives that up as well; 1 that a hand deleted comes back")
     assert "what a hand decided stays so: 2 changed by hand" in problem.hint
     assert names(layout.aligned) == before
+
+
+def test_what_a_replacement_says_goes_is_what_goes(tmp_path: Path) -> None:
+    layout = earlier(tmp_path)
+    untouched = find_earlier_run(layout)
+    assert untouched is not None
+    assert untouched.would_go_text() == f"4 faces of {layout.aligned} would be removed", "nothing to give up"
+    (layout.aligned / "00000001_0.jpg").unlink()
+    (layout.aligned / "00000002_0.jpg").rename(layout.review / "00000002_0.jpg")
+    (layout.aligned / "00000009_0.jpg").write_bytes(b"my own")
+    found = find_earlier_run(layout)
+    assert found is not None
+    assert found.replaced_text(discard_hand_work=False) == (
+        f"2 faces of {layout.aligned} are removed; what a hand decided stays so: 3 changed by hand "
+        "(1 added, 1 deleted, 1 moved)"
+    )
+    assert found.replaced_text(discard_hand_work=True) == (
+        f"2 faces of {layout.aligned} are removed, and 1 changed by hand; 1 that a hand deleted comes back; "
+        "1 that a hand added or packed stays"
+    )
+    clear_results(layout, discard_hand_work=True)
+    assert [*names(layout.aligned), *names(layout.review)] == ["00000009_0.jpg"]
 
 
 def test_the_same_run_that_was_cut_short_may_be_made_again_and_another_may_not(tmp_path: Path) -> None:
@@ -80,7 +103,11 @@ def test_faces_that_no_manifest_names_are_refused_and_never_removed(tmp_path: Pa
     (layout.aligned / "00000009_0.jpg").write_bytes(b"whoever made it")
     problem = refusal(layout, NOTE)
     assert problem is not None
-    assert "1 changed by hand (1 added)" in problem.message
+    assert "already holds 1 picture that no manifest of dfld names" in problem.message
+    assert "taken for your own and stay: move them away" in problem.hint
+    found = find_earlier_run(layout)
+    assert found is not None
+    assert found.replaced_text(discard_hand_work=True).startswith("no manifest in ")
     clear_results(layout)
     assert names(layout.aligned) == ["00000009_0.jpg"]
 
