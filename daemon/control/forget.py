@@ -1,7 +1,8 @@
 """`dfld forget NAME`: remove what dfld made of a person, prove that it is gone, and say what is left.
 
 A person is an inbox: its faces, whatever they are called by now, masks, frames, logs and previews in the workspaces,
-its rows in the ledger (they hold embeddings in the state that jobs carry), copies of older ledgers. What the operator
+its rows in the ledger (they hold embeddings in the state that jobs carry), copies of older ledgers, the reasons in the
+quarantine (they hold names and hashes of files). What the operator
 put there is not dfld's to delete: originals, wherever they lie by now, and reference photos are named, so that they
 can be dealt with.
 
@@ -15,15 +16,17 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from core.opening import read_regular
 from daemon.config.schema import InboxConfig
 from daemon.errors import LedgerError, ServiceError
 from daemon.events.event import Event, Tell
-from daemon.jobs.originals import reason_path
+from daemon.jobs.originals import REASON_ENDING, reason_path
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
@@ -33,6 +36,7 @@ TRY_AGAIN_S = 2.0
 NEEDLE_BYTES_MIN = 6
 """A shorter name occurs by chance."""
 CHUNK_BYTES = 4 << 20
+REASON_BYTES_MAX = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,20 @@ def forget(ledger: Ledger, name: str, inbox: InboxConfig | None) -> tuple[Forgot
     if any(job.state == "running" for job in jobs):
         raise ServiceError(f"a job of {name} still runs; nothing was removed", hint=f"dfld pause {name}, then again")
     faces = remove_faces([_clip(ledger, job) for job in jobs]) if jobs else {"removed": [], "left": [], "remains": []}
-    removed = [*faces["removed"], *(path for job in jobs if (path := _remove_reason(job, inbox)) is not None)]
-    left = [path for job in jobs if (path := _original(job, inbox)) is not None]
-    left += [str(path) for path in ((*inbox.references, *inbox.other_age) if inbox else ())]
+    reasons = _reasons(name, jobs, inbox)
+    removed = [*faces["removed"], *map(str, _remove_reasons(reasons))]
+    left = {path: None for job in jobs if (path := _original(job, inbox)) is not None}
+    left |= dict.fromkeys(path for path in map(str, reasons.values()) if os.path.lexists(path))
+    left |= dict.fromkeys(_copies(ledger, inbox)) if inbox else {}
+    left |= dict.fromkeys(str(path) for path in ((*inbox.references, *inbox.other_age) if inbox else ()))
     needles = _needles(ledger, name, jobs)
     rows = ledger.write(lambda writer: _remove_rows(writer, name))
     removed += _remove_copies(ledger.path)
-    remains = [*faces["remains"], *wipe(ledger, needles, ledger.shrink)]
+    remains = [
+        *faces["remains"],
+        *(f"{path}: cannot be removed" for path in _reasons(name, jobs, inbox)),
+        *wipe(ledger, needles, ledger.shrink),
+    ]
     return Forgotten(name, tuple(removed), rows, (*faces["left"], *left), tuple(remains)), needles
 
 
@@ -119,16 +130,26 @@ def _needles(ledger: Ledger, name: str, jobs: Sequence[Job]) -> frozenset[bytes]
         return b"\0".join(bytes(row[0]) for row in reader.execute(question, (name,)))
 
     stay = ledger.read(others)
-    names = {job.path.rpartition(b"/")[2] for job in jobs}
+    seen, known = ledger.read(lambda reader: _seen_of(reader, name))
+    names = {path.rpartition(b"/")[2] for path in seen.union(job.path for job in jobs)}
+    known |= {job.sha256 for job in jobs}
     hashes = ledger.read(lambda reader: _hashes_of_others(reader, name))
     return frozenset(
         [one for one in names if len(one) >= NEEDLE_BYTES_MIN and one not in stay]
-        + [job.sha256.encode() for job in jobs if len(job.sha256) >= NEEDLE_BYTES_MIN and job.sha256 not in hashes]
+        + [sha256.encode() for sha256 in known if len(sha256) >= NEEDLE_BYTES_MIN and sha256 not in hashes]
     )
 
 
 def _hashes_of_others(reader: sqlite3.Connection, name: str) -> set[str]:
-    return {row[0] for row in reader.execute("SELECT sha256 FROM jobs WHERE inbox != ?", (name,))}
+    question = " UNION ".join(f"SELECT sha256 FROM {one} WHERE inbox != ?1" for one in ("jobs", "files", "parts"))
+    return {row[0] for row in reader.execute(question, (name,))}
+
+
+def _seen_of(reader: sqlite3.Connection, name: str) -> tuple[set[bytes], set[str]]:
+    """Return the paths and hashes of what lay in the inbox and is no job's own: duplicates, parts of whole copies."""
+    paths = {row[0] for row in reader.execute("SELECT path FROM files WHERE inbox = ?", (name,))}
+    question = "SELECT sha256 FROM files WHERE inbox = ?1 UNION SELECT sha256 FROM parts WHERE inbox = ?1"
+    return paths, {row[0] for row in reader.execute(question, (name,))}
 
 
 def _holds_any(path: Path, needles: frozenset[bytes]) -> bool:
@@ -149,14 +170,51 @@ def _holds_any(path: Path, needles: frozenset[bytes]) -> bool:
     return False
 
 
-def _remove_reason(job: Job, inbox: InboxConfig | None) -> str | None:
-    """Remove the reason that stands beside a quarantined original; return where it was."""
-    original = _original(job, inbox)
-    reason = reason_path(Path(original)) if original else None
-    if reason is None or not reason.is_file():
+def _reasons(name: str, jobs: Sequence[Job], inbox: InboxConfig | None) -> dict[Path, Path]:
+    """Return the reason files of this inbox, each with the quarantined original that it stands beside or stood.
+
+    Duplicates are no job's original, and a reason stays when its original is taken away by hand: so the quarantine is
+    gone through for reasons that name the inbox, whatever the ledger says.
+    """
+    found = {reason_path(place): place for job in jobs if (place := _quarantined(job)) is not None}
+    folders = {inbox.quarantine_folder} if inbox else set()
+    folders |= {place.parent for place in found.values()}
+    for folder in sorted(folders):
+        for parent, subfolders, names in os.walk(folder):
+            beside = {reason_path(Path(parent, one)): Path(parent, one) for one in (*subfolders, *names)}
+            for path in (Path(parent, one) for one in sorted(names) if one.endswith(REASON_ENDING)):
+                if _names_inbox(path, name):
+                    found.setdefault(path, beside.get(path, path.with_name(path.name.removesuffix(REASON_ENDING))))
+    return {reason: place for reason, place in found.items() if os.path.lexists(reason)}
+
+
+def _quarantined(job: Job) -> Path | None:
+    if job.original not in ("quarantined", "to_quarantine") or job.original_path is None:
         return None
-    reason.unlink()
-    return str(reason)
+    return Path(os.fsdecode(job.original_path))
+
+
+def _names_inbox(reason: Path, name: str) -> bool:
+    """Say whether a reason file is about a file of this inbox; what is no reason file is about none."""
+    try:
+        values = json.loads(read_regular(reason, within=None, max_bytes=REASON_BYTES_MAX))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and values.get("inbox") == name and "sha256" in values
+
+
+def _remove_reasons(reasons: Mapping[Path, Path]) -> Iterator[Path]:
+    for reason in reasons:
+        with suppress(OSError):  # then it remains, and is reported
+            reason.unlink()
+            yield reason
+
+
+def _copies(ledger: Ledger, inbox: InboxConfig) -> list[str]:
+    """Return what lies in the inbox under other names than those of its jobs: the same content once more."""
+    paths, _ = ledger.read(lambda reader: _seen_of(reader, inbox.name))
+    found = (str(inbox.path / os.fsdecode(path)) for path in sorted(paths))
+    return [path for path in found if os.path.lexists(path)]
 
 
 def _original(job: Job, inbox: InboxConfig | None) -> str | None:

@@ -375,7 +375,9 @@ class _Pictures:
 
     def _is_accounted_for(self, path: Path) -> bool:
         layout = self._layout
-        if path.parent in (layout.masks, layout.debug) or FRAME_NAME.fullmatch(path.name):
+        if path.parent in (layout.masks, layout.debug):
+            return True
+        if path.parent in (layout.frames, layout.root / "data_dst") and FRAME_NAME.fullmatch(path.name):
             return True
         written = self._manifest.faces.get(path.name)
         if written is not None and path.parent in (layout.aligned, layout.review):

@@ -1,8 +1,9 @@
 """Every face of given clips, found in their workspaces and removed, whatever its name is by now.
 
 A face is known by its name, by what its metadata says (engine.workspace.same_face), or, without metadata, by its bytes.
-It may lie in any folder below the workspace, or in a faceset.pak, which is then written again without it. Faces that
-other clips' manifests name are left alone; pictures that nobody can tell are named, for a person to look at.
+It may lie in any folder below the workspace, under any name, or in a faceset.pak, which is then written again without
+it: every picture is looked into. Faces that other clips' manifests name are left alone; pictures that nobody can tell
+are named, for a person to look at.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import mmap
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,12 +63,11 @@ def remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], Ite
         for path in named_files(clip.layout):
             _remove(path, made)
     for path in search.files():
-        if path.suffix == PACK_ENDING:
+        if _is_pack(path):
             _take_out_of_pack(path, search, made)
         elif search.is_of_person(path):
             _remove(path, made)
-    made.left += search.untold()
-    made.remains += [str(path) for path in search.files() if path.suffix != PACK_ENDING and search.is_of_person(path)]
+    _look_again(search, made)
     made.remains += [str(path) for clip in clips for path in named_files(clip.layout)]
     return made
 
@@ -77,6 +77,9 @@ class _Search:
 
     def __init__(self, clips: Sequence[ClipFaces]) -> None:
         self._layouts = [clip.layout for clip in clips]
+        self._data = sorted({layout.aligned.parent for layout in self._layouts})
+        self._no_faces = {folder for layout in self._layouts for folder in (layout.masks, layout.debug)}
+        self._frames = {layout.frames for layout in self._layouts}
         self._own, self._others = _Known(), _Known()
         own = {clip.layout.debug / f"{clip.layout.prefix}manifest.jsonl" for clip in clips}
         for clip in clips:
@@ -97,40 +100,49 @@ class _Search:
             self._names_of_others.setdefault(data / folder, set()).update(manifest.faces)
 
     def files(self) -> Iterator[Path]:
-        """Yield every picture and pack below the workspaces that no other clip has under its own name."""
+        """Yield every picture and pack below the workspaces."""
         for root in sorted({layout.root for layout in self._layouts}):
-            yield from face_files(root, self._is_anothers)
+            yield from face_files(root, lambda _: False)
 
     def is_of_person(self, path: Path) -> bool:
-        return self._own.has(trace_in(path), path)
+        """Say whether a picture is the person's. One that another clip has under its own name is, where it shows a
+        face of the person and none of that clip."""
+        trace = trace_in(path)
+        if self._is_anothers(path):
+            return trace is not None and self._own.has(trace, None) and not self._others.has(trace, None)
+        return self._own.has(trace, path)
 
-    def knows(self, trace: FaceTrace | None) -> bool | None:
-        """Say whether a face is the person's; None where nobody can tell."""
+    def knows(self, jpeg: bytes) -> bool | None:
+        """Say whether an image of a pack is the person's; None where nobody can tell."""
+        trace = trace_of_jpeg(jpeg)
         if self._own.has(trace, None):
             return True
         return False if self._others.has(trace, None) else None
 
-    def untold(self) -> Iterator[str]:
-        """Yield what lies among the person's faces and may be of the person."""
-        data = sorted({layout.aligned.parent for layout in self._layouts})
+    def is_untold(self, path: Path) -> bool:
+        """Say whether a picture that is not known as the person's lies among the person's faces and may be one."""
+        if self._is_anothers(path) or not any(path.is_relative_to(folder) for folder in self._data):
+            return False
+        if path.parent in self._no_faces or (path.parent in self._frames and FRAME_NAME.fullmatch(path.name)):
+            return False
+        return not self._others.has(trace_in(path), path)
+
+    def untold(self, paths: Iterable[Path]) -> Iterator[str]:
+        """Yield a sentence for each of these pictures, or for a folder of many."""
         unknown: dict[Path, list[Path]] = {}
-        for path in self.files():
-            among = any(path.is_relative_to(folder) for folder in data)
-            if among and path.suffix != PACK_ENDING and not self._others.has(trace_in(path), path):
-                unknown.setdefault(path.parent, []).append(path)
+        for path in paths:
+            unknown.setdefault(path.parent, []).append(path)
         for folder, paths in sorted(unknown.items()):
             if len(paths) > LISTED_MAX:
                 yield f"{folder}: {len(paths)} pictures, and nothing in them says of whom"
             else:
                 yield from (f"{path}: nothing in it says of whom it is" for path in paths)
-        for folder in data:
+        for folder in self._data:
             for path in sorted(folder.rglob(METADATA_COPY)) if folder.is_dir() else ():
                 yield f"{path}: DeepFaceLab's copy of landmarks, by file name"
 
     def _is_anothers(self, path: Path) -> bool:
-        if path.name in self._names_of_others.get(path.parent, ()):
-            return True
-        return path.parent.name == "masks" or path.parent.name == "debug" or bool(FRAME_NAME.fullmatch(path.name))
+        return path.name in self._names_of_others.get(path.parent, ())
 
 
 class _Known:
@@ -159,6 +171,34 @@ class _Known:
         return bool(hashes) and sha256_of(path) in hashes
 
 
+def _look_again(search: _Search, made: Removal) -> None:
+    """Go through everything once more: what is still the person's remains, what nobody can tell is left."""
+    untold = []
+    for path in search.files():
+        if _is_pack(path):
+            with suppress(FormatError, OSError):  # named by the first look
+                count = sum(own is True for own in _told_of_pack(path, search))
+                if count:
+                    made.remains.append(f"{path}: {count} faces")
+        elif search.is_of_person(path):
+            made.remains.append(str(path))
+        elif search.is_untold(path):
+            untold.append(path)
+    made.left += search.untold(untold)
+
+
+def _is_pack(path: Path) -> bool:
+    return path.suffix.lower() == PACK_ENDING
+
+
+def _told_of_pack(path: Path, search: _Search) -> list[bool | None]:
+    with open_regular(path, within=None) as file:
+        if not os.fstat(file.fileno()).st_size:
+            return []
+        with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data, memoryview(data) as view:
+            return [search.knows(bytes(view[one.start : one.end])) for one in read_faceset(view)]
+
+
 def _remove(path: Path, made: Removal) -> None:
     path.unlink(missing_ok=True)
     made.removed.append(str(path))
@@ -173,7 +213,7 @@ def _take_out_of_pack(path: Path, search: _Search, made: Removal) -> None:
                 return
             with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data, memoryview(data) as view:
                 images = read_faceset(view)
-                told = [search.knows(trace_of_jpeg(bytes(view[one.start : one.end]))) for one in images]
+                told = [search.knows(bytes(view[one.start : one.end])) for one in images]
                 kept = [image for image, own in zip(images, told, strict=True) if own is not True]
                 if len(kept) < len(images) and kept:
                     _write_pack(path, kept, view)

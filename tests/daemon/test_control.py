@@ -310,6 +310,33 @@ def test_forgetting_a_person_removes_faces_logs_and_rows_and_names_what_is_left(
     assert b"a-0000" not in b"".join(path.read_bytes() for path in state.iterdir() if "ledger" in path.name)
 
 
+def test_forgetting_a_person_goes_through_the_quarantine(rig: Rig, state: Path) -> None:
+    rig.inboxes["alice"] |= {"on_duplicate": "quarantine", "quarantine_dir": str(rig.base / "quarantine")}
+    rig.inboxes["bob"]["quarantine_dir"] = str(rig.base / "quarantine")
+    quarantine = rig.base / "quarantine"
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=5))
+    with InProcess(rig):
+        rig.wait_for_states("done")
+        (rig.inbox / "the same once more.mp4").write_bytes(fake_video(frames=5))
+        (rig.inbox / "broken.mp4").write_bytes(b"no video")
+        (rig.base / "bob" / "bobs.mp4").write_bytes(b"no video of bob")
+        reasons = {"the same once more.mp4", "broken.mp4", "bobs.mp4"}
+        wait_until(
+            lambda: all((quarantine / f"{one}.reason.json").exists() for one in reasons),
+            "not quarantined",
+        )
+        wait_until(lambda: [job["original"] for job in rig.jobs()].count("quarantined") == 2, "not settled")
+        (quarantine / "broken.mp4").unlink()  # by hand
+        answer = ask(state, "forget", name="alice")
+    assert answer["remains"] == []
+    assert sorted(path.name for path in quarantine.iterdir()) == [
+        "bobs.mp4", "bobs.mp4.reason.json", "the same once more.mp4",
+    ]  # fmt: skip
+    assert str(quarantine / "the same once more.mp4") in answer["left"]
+    assert str(rig.inbox / "a.mp4") in answer["left"]
+    assert str(quarantine / "broken.mp4.reason.json") in answer["removed"]
+
+
 def raw_reply(state: Path, request: bytes) -> dict[str, Any]:
     with connected(state) as connection:
         connection.sendall(request + b"\n")

@@ -142,3 +142,51 @@ def test_pictures_that_another_clip_has_under_its_own_name_are_not_listed_as_unt
     (other.aligned / "bob-00000000_0.png").write_bytes(b"bob, retouched")
     assert forget(layout)["left"] == []
     assert (other.aligned / "bob-00000000_0.png").exists()
+
+
+PLACES = (
+    "data_src/aligned/00000007.jpg",
+    "data_src/00000007.jpg",
+    "data_src/masks/best.jpg",
+    "data_src/debug/best.jpg",
+    "data_src/aligned/bob-00000002_0.jpg",
+    "mine/masks/keep.jpg",
+    "mine/debug/00000001.jpg",
+    "data_dst/00000003.jpg",
+    "data_dst/aligned/.hidden/x.JPEG",
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_name_and_no_folder_hides_a_face(tmp_path: Path, place: str) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    others = others_clip(tmp_path)
+    run(layout)
+    target = tmp_path / place
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (layout.aligned / "alice-00000001_0.jpg").rename(target)
+    made = forget(layout)
+    assert str(target) in made["removed"]
+    assert made["remains"] == []
+    assert OWN.isdisjoint(marks_below(tmp_path))
+    assert len(set(marks_below(tmp_path)) & set(others)) == len(others) - ("bob-" in place)
+
+
+def test_a_face_that_two_clips_have_stays_with_the_other_clip(tmp_path: Path) -> None:
+    layout, other = (inbox_layout(tmp_path, "src", slug) for slug in ("alice", "young"))
+    run(layout)
+    run(other)
+    before = {path: path.read_bytes() for path in other.aligned.glob("young-*")}
+    assert forget(layout)["remains"] == []
+    assert {path: path.read_bytes() for path in layout.aligned.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["faceset.pak", "OLD.PAK"])
+def test_the_second_look_goes_into_facesets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    run(layout)
+    pack = layout.aligned / name
+    pack.write_bytes(pack_faceset([("00000.jpg", JPEGS[0, 0]), ("00001.jpg", face_jpeg(9, 0, clip=77))]))
+    with monkeypatch.context() as patch:  # as where a faceset could not be written again
+        patch.setattr("engine.workspace.removal._take_out_of_pack", lambda *_: None)
+        assert forget(layout)["remains"] == [f"{pack}: 1 faces"]
