@@ -18,5 +18,6 @@ sequence    pure: names of images in a folder -> frames in order, gaps, duplicat
 pictures    one image file -> pixels, whatever its format
 structure   does a container end where it says that it ends
 verdict     was a source read whole, and how much is missing if not
+whole_picture  was all of an image file read as its one picture
 image_size  the size that an image file's header states
 """

@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from engine.errors import PictureError
 from engine.footage.image_size import image_size
+from engine.footage.whole_picture import count_scans
 from engine.types import Image
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ HEIF_LIBRARIES = ("pi_heif", "pillow_heif")
 NO_HEIF = "pip install 'dfld[heic]' brings the library that reads it; or save the picture as JPEG"
 SAVE_AS = "save it as JPEG, PNG or TIFF"
 
+STRIP_PX = 4_000_000
+"""So many pixels are brought to 8 bits at a time."""
+MOST_SCANS = 100
+"""Of a progressive JPEG. Encoders write about ten; each goes over the whole picture, for a handful of bytes in the
+file. The number is what libjpeg-turbo's own programs take for a limit (doc/libjpeg.txt, "progressive")."""
+MOST_SCANNED_PX = 4_000_000_000
+"""Pixels times scans of one JPEG: some ten seconds of decoding. 200 megapixels in 20 scans, 64 in 62."""
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_CHUNK_EXTRA = 12
 """Bytes of a chunk besides its data: length, type, checksum (PNG §5.3)."""
@@ -136,7 +144,13 @@ def _not_read(data: bytes) -> str | None:
 
 
 def _jpeg(data: bytes, what: str, check_size: CheckSize, backdrop: float | None) -> Image | None:
-    del what, check_size, backdrop
+    del check_size, backdrop
+    width, height = image_size(data) or (0, 0)
+    scans = count_scans(data)
+    if scans > MOST_SCANS or (scans > 1 and scans * width * height > MOST_SCANNED_PX):
+        raise PictureError(
+            f"{what} stores {width}x{height} px in {scans} scans, which would take minutes to decode: save it anew"
+        )
     return _opencv(data, cv2.IMREAD_COLOR)  # applies EXIF orientation itself, in every version
 
 
@@ -283,9 +297,22 @@ def _from_numbers(values: NDArray[Any], backdrop: float | None) -> Image:
 
 
 def _over(image: NDArray[Any], backdrop: float) -> Image:
-    """Lay a (H, W, 4) picture of any depth over grey: what hides under full transparency is often garbage."""
+    """Lay a (H, W, 4) picture of any depth over grey: what hides under full transparency is often garbage.
+
+    In strips of rows: in floating point, all of a large picture at once is ten times itself.
+    """
     depth = float(np.iinfo(image.dtype).max) if np.issubdtype(image.dtype, np.integer) else 1.0
-    values = image.astype(np.float32) / depth
-    alpha = values[:, :, 3:]
-    laid = (values[:, :, :3] * alpha + backdrop / 255.0 * (1 - alpha)) * 255.0 + 0.5
-    return cast(Image, np.asarray(np.clip(laid, 0, 255), np.uint8))
+    over = np.empty((*image.shape[:2], 3), np.uint8)
+    for rows in _strips(image):
+        values = image[rows].astype(np.float32) / depth
+        alpha = values[:, :, 3:]
+        laid = (values[:, :, :3] * alpha + backdrop / 255.0 * (1 - alpha)) * 255.0 + 0.5
+        over[rows] = np.clip(laid, 0, 255)
+    return over
+
+
+def _strips(image: NDArray[Any]) -> Iterator[slice]:
+    """Return the rows of a picture in strips of about STRIP_PX px."""
+    height, width = image.shape[:2]
+    rows = max(1, STRIP_PX // width)
+    return (slice(top, top + rows) for top in range(0, height, rows))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -133,12 +134,19 @@ def _look_at(
         try:
             photo = open_photo(path, read)
             outcome = look_at_photo(photo.pixels, label, backend, largest_face=largest_face, halved=photo.halved)
+            if isinstance(outcome, ReferenceFace):
+                crops.append(backend.recognition_crop(outcome.image, outcome.face))
+                used.append(label)
         except ReferencePhotoError as problem:
             outcome = PhotoReport(label, False, UNREADABLE, problem.message)
             denied = problem.__cause__ if isinstance(problem.__cause__, PermissionError) else denied
-        if isinstance(outcome, ReferenceFace):
-            crops.append(backend.recognition_crop(outcome.image, outcome.face))
-            used.append(label)
+        except (
+            MemoryError,
+            cv2.error,
+        ) as problem:  # OpenCV tells of memory that it does not get by an error of its own
+            short = isinstance(problem, MemoryError) or problem.code == cv2.Error.StsNoMem
+            reason = "needs more memory than there is" if short else "cannot be searched for faces"
+            outcome = PhotoReport(label, False, UNREADABLE, f"reference photo {path} {reason}")
         report = outcome.report if isinstance(outcome, ReferenceFace) else outcome
         reports.append(replace(report, detail=f"{role}: {report.detail}") if role else report)
     return _Photos(tuple(used), tuple(crops), embed_faces(backend, crops), tuple(reports), denied)

@@ -26,6 +26,7 @@ from engine.types import Face, Image
 
 MAX_PHOTO_BYTES = 200 << 20  # a 100 megapixel PNG; more is a mistake
 MAX_PHOTO_PX = 200_000_000  # 600 MB decoded; a small file can ask for far more
+LONGEST_PHOTO_PX = 65_535  # that of a JPEG; a million px by 16 are no photo
 MAX_PHOTO_SIDE_PX = 4096  # larger photos are halved until they fit: no recogniser reads more than 150 px of a face
 PANORAMA_FROM = 2  # sides; the widest usual photo is 16:9
 MAX_PHOTOS = 10_000
@@ -38,7 +39,9 @@ PASSER_BY_SHARE = 1 / 3
 UPRIGHT_ROLL_DEG = 60.0
 # Each further look is one more chance for a false face: it must be surer than the first.
 TURNED_CONFIDENCE = 0.7
-# A face that fills the photo is found with some room round it: this share of each side is added.
+# A face that fills the photo is found with some room round it: this share of its longer side is added all round. Of a
+# panorama it is the shorter side, which no face in it is wider than: a border as wide as half of the longer one would
+# need memory by the square of that. So a bordered picture has at most four times the px of MAX_PHOTO_SIDE_PX squared.
 BORDER_SHARE = 0.5
 # The narrowest face that a detector is sure to see, px of the picture that it is given.
 DETECTED_FROM_PX = 24
@@ -175,6 +178,11 @@ def _refuse_oversize(what: str, width: int, height: int) -> None:
     if width * height > MAX_PHOTO_PX:
         raise ReferencePhotoError(
             f"{what} is {width}x{height} px, at most {MAX_PHOTO_PX // 1_000_000} megapixels are read"
+        )
+    if max(width, height) > LONGEST_PHOTO_PX:
+        raise ReferencePhotoError(
+            f"{what} is {width}x{height} px, at most {LONGEST_PHOTO_PX} px a side are read",
+            hint="cut the face out of it, with some room round it, and give the cut-out",
         )
 
 
@@ -320,7 +328,9 @@ def _find_in_one_view(image: Image, backend: Backend) -> tuple[int, list[Face], 
             rolled = turn, found, seen
     if rolled is not None:
         return rolled
-    margin = round(BORDER_SHARE * max(image.shape[:2]))
+    height, width = image.shape[:2]
+    side = min(height, width) if is_panorama(height, width) else max(height, width)
+    margin = round(BORDER_SHARE * side)
     room = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(127, 127, 127))
     bordered = np.asarray(room, dtype=np.uint8)
     return 0, backend.detect(bordered, min_confidence=TURNED_CONFIDENCE), bordered

@@ -17,6 +17,7 @@ from engine.footage import pictures
 from engine.footage.contract import refuse_oversize
 from engine.footage.pictures import MID_GREY, decode_picture
 from engine.footage.video import open_frames
+from engine.footage.whole_picture import count_scans, jpeg_segments
 from engine.identity.reference_photos import read_photo
 from tests.pictures import encoded, heic, stored_for, upright
 
@@ -219,3 +220,34 @@ def test_the_inverse_of_every_orientation_is_its_own() -> None:
     picture = upright()
     for orientation in range(1, 9):
         assert np.array_equal(pictures.turned_by_exif(stored_for(orientation, picture), orientation), picture)
+
+
+def scanned(times: int, size: tuple[int, int] = (64, 64)) -> bytes:
+    """Return a progressive JPEG whose last scan is stored `times` more often: a few bytes each."""
+    data = cv2.imencode(".jpg", upright(size), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    segments = list(jpeg_segments(data))
+    last = max(place for place, segment in enumerate(segments) if segment.marker == 0xDA)
+    start = segments[last - 1].end
+    return data[:start] + data[start : segments[last].end] * times + data[segments[last].end :]
+
+
+def test_a_jpeg_of_more_scans_than_encoders_write_is_refused_before_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = scanned(1)
+    assert count_scans(usual) == 10
+    assert shows(decoded(usual), upright((64, 64)))
+    with pytest.raises(PictureError, match="stores 64x64 px in 109 scans, which would take minutes"):
+        decoded(scanned(100))
+    monkeypatch.setattr(pictures, "MOST_SCANNED_PX", 10 * 64 * 64 - 1)  # a large picture has fewer
+    with pytest.raises(PictureError, match="in 10 scans"):
+        decoded(usual)
+    assert shows(decoded(encoded(upright(), "JPEG")), upright())
+
+
+def test_transparency_is_laid_over_grey_in_strips_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.random.default_rng(3).integers(0, 255, (61, 40, 4), dtype=np.uint8)
+    data = cv2.imencode(".png", picture)[1].tobytes()
+    whole = decoded(data, MID_GREY)
+    monkeypatch.setattr(pictures, "STRIP_PX", 40 * 7)
+    assert np.array_equal(decoded(data, MID_GREY), whole)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +14,15 @@ import pytest
 from engine.backends.warps import scale_to
 from engine.identity.identity import build_identity
 from engine.identity.reference_photos import (
+    MAX_PHOTO_SIDE_PX,
     NO_FACE,
     SEVERAL_FACES,
     TINY_FACE,
     UNREADABLE,
     USED,
+    PhotoReport,
     list_photos,
+    look_at_photo,
     open_photo,
 )
 from engine.types import Face, Image
@@ -136,3 +141,63 @@ def test_a_usual_photo_is_halved_by_its_side_and_a_panorama_by_its_area(save: Sa
     assert open_photo(save("usual.png", (5000, 3000))).pixels.shape == (1500, 2500, 3)
     wide = open_photo(save("wide.png", (9000, 1400)))
     assert (wide.pixels.shape, wide.halved) == ((1400, 9000, 3), 0)
+
+
+def png_of(width: int, height: int) -> bytes:
+    """Return a gray PNG of any size, a few kilobytes long: OpenCV writes none so wide."""
+
+    def chunk(kind: bytes, payload: bytes) -> bytes:
+        return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+
+    rows = zlib.compress(bytes((width + 1) * height), 9)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(60_000, 60), (60, 60_000), (24_000, 300), (16_000, 1000), (4096, 2048)])
+def test_a_picture_with_a_border_never_has_more_than_four_times_the_px_that_photos_have(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    class Measuring(MarkerBackend):
+        largest = 0
+
+        def detect(self, image: Image, *, min_confidence: float = 0.5, side_px: int | None = None) -> list[Face]:
+            self.largest = max(self.largest, image.shape[0] * image.shape[1])
+            return super().detect(image, min_confidence=min_confidence, side_px=side_px)
+
+    path = tmp_path / "strip.png"
+    path.write_bytes(png_of(*size))
+    backend = Measuring()
+    report = look_at_photo(open_photo(path).pixels, "strip.png", backend)
+    assert isinstance(report, PhotoReport)
+    assert report.reason == NO_FACE
+    assert size[0] * size[1] < backend.largest <= 4 * MAX_PHOTO_SIDE_PX**2
+
+
+def test_a_photo_longer_than_any_is_left_out_before_it_is_decoded(save: Save, tmp_path: Path) -> None:
+    good = save("good.png", (400, 300), (50, 50, 90))
+    (tmp_path / "wide.png").write_bytes(png_of(1_000_000, 16))
+    identity, reports = build_identity([good, tmp_path / "wide.png"], MarkerBackend(), name="alice")
+    assert identity.photos == ("good.png",)
+    assert reports[1].reason == UNREADABLE
+    assert "1000000x16 px, at most 65535 px a side are read" in reports[1].detail
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (MemoryError(), "needs more memory than there is"),
+        (cv2.error("Failed to allocate 6 TB"), "cannot be searched for faces"),
+    ],
+)
+def test_a_photo_that_cannot_be_searched_is_left_out_with_its_reason(save: Save, trouble: Exception, said: str) -> None:
+    class Failing(MarkerBackend):
+        def detect(self, image: Image, *, min_confidence: float = 0.5, side_px: int | None = None) -> list[Face]:
+            if image.shape == (640, 480, 3):
+                raise trouble
+            return super().detect(image, min_confidence=min_confidence, side_px=side_px)
+
+    photos = [save("hard.png", (480, 640), (50, 50, 90)), save("good.png", (400, 300), (50, 50, 90))]
+    identity, reports = build_identity(photos, Failing(), name="alice")
+    assert identity.photos == ("good.png",)
+    assert (reports[0].reason, said in reports[0].detail) == (UNREADABLE, True)
