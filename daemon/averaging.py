@@ -10,7 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from core.errors import DfldError
@@ -24,6 +27,7 @@ from sync.errors import HostKeyError, RoundError
 from sync.rounds.downtime import downtime_s
 from sync.rounds.round_report import what_became
 from sync.rounds.rounds import Rounds
+from sync.rounds.standing import RoundRecord
 from sync.rounds.watch import Outlook, Watch
 from sync.types import Round
 
@@ -81,17 +85,60 @@ class Averaging:
         last: dict[LabelValues, float] = {}
         contributors: dict[LabelValues, float] = {}
         for model in self._models.values():
-            for record in model.rounds.records():
-                if record.outcome:
-                    totals[model.name, record.outcome] += 1
-                if record.outcome == "averaged" and record.ended_at:
-                    last[model.name,] = record.ended_at.timestamp()
-                    contributors[model.name,] = len(record.contributors)
+            past = model.past
+            for outcome, count in past.outcomes.items():
+                totals[model.name, outcome] += count
+            if past.averaged_s is not None:
+                last[model.name,] = past.averaged_s
+                contributors[model.name,] = past.contributors
         return {
             "dfld_rounds_total": dict(totals),
             "dfld_round_last_success_timestamp_seconds": last,
             "dfld_round_contributors": contributors,
         }
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What the journals of a model say, as other threads may read it: `Rounds` itself is for one thread at a time."""
+
+    outcomes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    averaged_s: float | None = None
+    """When the last round that averaged ended."""
+    contributors: int = 0
+    """Machines in that round."""
+    last: Mapping[str, Any] | None = None
+    """The last round that ended, as `dfld status` gives it."""
+    owing: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Machine → the round that it still has to finish."""
+
+
+def _past_of(records: Sequence[RoundRecord]) -> _Past:
+    """Return what rounds, oldest first, came to. Pure; nothing of a record, which may still change, is in it."""
+    ended = [record for record in records if record.ended_at]
+    averaged = [record for record in ended if record.outcome == "averaged"]
+    newest = averaged[-1] if averaged else None
+    return _Past(
+        outcomes=MappingProxyType(Counter(record.outcome for record in records if record.outcome)),
+        averaged_s=newest.ended_at.timestamp() if newest and newest.ended_at else None,
+        contributors=len(newest.contributors) if newest else 0,
+        last=_told_of(ended[-1]) if ended else None,
+        owing=MappingProxyType({name: record.number for record in records for name in sorted(record.owing)}),
+    )
+
+
+def _told_of(record: RoundRecord) -> Mapping[str, Any]:
+    return MappingProxyType(
+        {
+            "round": record.number,
+            "kind": record.kind,
+            "outcome": record.outcome,
+            "reason": record.reason,
+            "ended_s": record.ended_at.timestamp() if record.ended_at else None,
+            "contributors": record.contributors,
+            "downtime_s": downtime_s(record),
+        }
+    )
 
 
 class _Model:
@@ -111,6 +158,10 @@ class _Model:
         self._down: set[str] = set()
         self._outlook: Outlook | None = None
         """Of the last poll. Written by the poll's thread, read by others as a whole."""
+        self.past = _Past()
+        """At the end of the last poll or round. Written by whoever works with `rounds`, read by others as a whole."""
+        with suppress(DfldError, OSError):  # the first poll says what is wrong with them
+            self._publish()
         self._doing = ""
         """The last line of the round under way; empty between rounds."""
 
@@ -123,6 +174,7 @@ class _Model:
                 self._start(self._recover)
                 return
             self._outlook = outlook = self._watch.look()
+            self._publish()
             self._tell_outlook(outlook)
             if outlook.owing:
                 self._start(self._recover)
@@ -136,9 +188,7 @@ class _Model:
 
     def status(self) -> dict[str, Any]:
         """Return where the model stands, see `Averaging.statuses`."""
-        outlook, records = self._outlook, self.rounds.records()
-        ended = [record for record in records if record.ended_at]
-        last = ended[-1] if ended else None
+        outlook, past = self._outlook, self.past
         return {
             "name": self.name,
             "machines": {name: _machine_status(name, outlook) for name in self.rounds.links},
@@ -146,19 +196,12 @@ class _Model:
             "every_iterations": outlook.interval if outlook else None,
             "next": outlook.reason if outlook else "not looked at yet",
             "doing": self._doing,
-            "last": None
-            if last is None
-            else {
-                "round": last.number,
-                "kind": last.kind,
-                "outcome": last.outcome,
-                "reason": last.reason,
-                "ended_s": last.ended_at.timestamp() if last.ended_at else None,
-                "contributors": list(last.contributors),
-                "downtime_s": downtime_s(last),
-            },
-            "owing": {name: record.number for record in records for name in sorted(record.owing)},
+            "last": None if past.last is None else {**past.last, "contributors": list(past.last["contributors"])},
+            "owing": dict(past.owing),
         }
+
+    def _publish(self) -> None:
+        self.past = _past_of(self.rounds.records())
 
     def ask_to_stop(self) -> None:
         self._stop.set()
@@ -183,7 +226,10 @@ class _Model:
     def _guarded(self, work: Callable[[], None]) -> None:
         """The boundary of the job: whatever goes wrong in a round is told, and the service goes on."""
         try:
-            work()
+            try:
+                work()
+            finally:
+                self._publish()
         except RoundError as error:
             self._say("round.waits", f"model {self.name}: {error.message}", "warning")
         except Exception as error:
@@ -198,6 +244,7 @@ class _Model:
     def _recover(self) -> None:
         before = [record for record in self.rounds.records() if record.owing or not record.ended]
         left = self.rounds.recover()
+        self._publish()
         self._unfinished = False
         for record in before:
             became = what_became(record, self.rounds.record(record.number))
@@ -206,7 +253,9 @@ class _Model:
             self._say("round.waits", f"model {self.name}: {machine} still owes a round: {reason}", "warning")
 
     def _average(self) -> None:
-        self._tell_round(self.rounds.average())
+        done = self.rounds.average()
+        self._publish()  # who is told asks for it at once
+        self._tell_round(done)
 
     def _tell_round(self, done: Round) -> None:
         good = done.outcome in SUCCESSES

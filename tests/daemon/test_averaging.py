@@ -101,8 +101,35 @@ def test_a_due_round_is_done_told_and_counted(
     made.stop(time.monotonic() + 30)
 
 
+def test_status_and_numbers_are_read_without_touching_the_rounds_that_another_thread_works_with(
+    fleet: Fleet, averaging: tuple[Averaging, Told, Metrics, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, told, _, poll = averaging
+    (model,) = made._models.values()
+    model.rounds.start_from("gpu1")
+    fleet.train_by_hand(iterations=100)
+
+    def polled() -> bool:
+        poll()
+        return bool(told.of("round.ok"))
+
+    until(polled, "a round")
+
+    def forbidden() -> None:
+        raise AssertionError("asked from another thread")
+
+    made.stop(time.monotonic() + 30)
+    monkeypatch.setattr(model.rounds, "records", forbidden)
+    (status,) = made.statuses()
+    assert (status["last"]["outcome"], status["last"]["contributors"]) == ("averaged", ["gpu1", "gpu2"])
+    assert json.loads(json.dumps(status)) == status, "plain values"
+    assert made.reading()["dfld_round_contributors"] == {(MODEL.name,): 2.0}
+    with pytest.raises(TypeError):
+        model.past.owing["gpu1"] = 2  # type: ignore[index]
+
+
 def test_a_round_that_an_earlier_dfld_left_is_told_with_what_became_of_it(
-    fleet: Fleet, averaging: tuple[Averaging, Told, Metrics, Callable[[], None]]
+    config: Config, fleet: Fleet, averaging: tuple[Averaging, Told, Metrics, Callable[[], None]]
 ) -> None:
     made, told, _, poll = averaging
     (model,) = made._models.values()
@@ -114,10 +141,14 @@ def test_a_round_that_an_earlier_dfld_left_is_told_with_what_became_of_it(
     running = dict.fromkeys(machines, False)
     journal.append(left, Entry("planned", "", {"kind": "average", "machines": machines, "running": running}))
     journal.append(left, Entry("settling", "gpu2", {"stops": False}))
-    assert made.statuses()[0]["owing"] == {"gpu2": left}
+    again = Averaging(told, Metrics(new_registry(), names_of(config)), Scheduler(told))
+    again.configure(config)
+    assert again.statuses()[0]["owing"] == {"gpu2": left}
+    again.stop(time.monotonic() + 30)
 
     poll()
     until(lambda: not model._unfinished, "the recovery")
+    assert made.statuses()[0]["owing"] == {}
 
     (event,) = told.of("round.recovered")
     assert f"round {left} was left before its decision by a dfld that ended; it is given up" in event.message
