@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.dfl.errors import FormatError
@@ -189,7 +189,8 @@ class ControlledTrainer:
     places: RemotePlaces
     settings: TrainerSettings
     stop: threading.Event
-    refused: RefusedStates
+    refused: RefusedStates = field(default_factory=RefusedStates, compare=False)
+    """The machine's, where others read its data.dat too; one alone needs no other than its own."""
 
     @property
     def name(self) -> str:
