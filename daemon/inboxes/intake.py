@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from daemon.inboxes.mounts import network_filesystem
 from daemon.inboxes.never_footage import SIDECAR_ENDING
 from daemon.inboxes.references import inside, references_of_inbox, references_of_sidecar, scan_beside_references
 from daemon.inboxes.roots import COMPRESSING_FILESYSTEMS, Root, Trouble, look_at_root, trouble_with
-from daemon.inboxes.scan import PassedOver, ScanRules, look_again, scan, unit_of_path
+from daemon.inboxes.scan import Contents, PassedOver, ScanRules, look_again_at, scan, unit_of_path
 from daemon.inboxes.settling import SPARSE_RATIO, GateRules, Kind, Sighting, Unit, judge, sighted
 from daemon.inboxes.watcher import Hints, Watcher
 from daemon.inboxes.writers import open_for_writing
@@ -83,6 +83,7 @@ class Intake:
         self._monotonic = monotonic
         self._wall = wall
         self._rules = scan_rules(inbox, watch, references)
+        self._contents = Contents()
         self._sidecars: dict[Path, tuple[int, int, int]] = {}
         """Sidecars that were read, as they were then."""
         self._not_read: frozenset[str] = frozenset()
@@ -207,7 +208,9 @@ class Intake:
 
     def _scan_all(self, trigger: str) -> None:
         begun = self._monotonic()
-        everything, self._rules = scan_beside_references(self.inbox.path, self._rules, read=self._read_sidecar)
+        everything, self._rules = scan_beside_references(
+            self.inbox.path, self._rules, read=self._read_sidecar, contents=self._contents
+        )
         found = {unit.path: unit for unit in everything if isinstance(unit, Unit)}
         for unit in found.values():
             self._see(unit)
@@ -249,19 +252,26 @@ class Intake:
         for path in paths:
             if _is_folder(self.inbox.path / path):
                 if self.inbox.recursive and unit_of_path(self.inbox.path, f"{path}/x", self._rules):
-                    for unit in _units_below(self.inbox.path, path, self._rules):
+                    for unit in self._units_below(path):
                         self._see(unit)
             elif found := unit_of_path(self.inbox.path, path, self._rules):
                 units[found[0]] = found[1]
-        for path, kind in units.items():
-            self._look_again(path, kind)
+        self._look_again(units)
 
-    def _look_again(self, path: str, kind: Kind) -> None:
-        unit = look_again(self.inbox.path, path, self._rules, kind)
-        if unit is None:
-            self._drop(path)
-        else:
-            self._see(unit)
+    def _units_below(self, path: str) -> Iterable[Unit]:
+        found = scan(self.inbox.path, self._rules, below=path, contents=self._contents)
+        try:
+            return [unit for unit in found if isinstance(unit, Unit)]
+        except OSError:
+            return []  # moved on meanwhile, and its new place has a hint of its own; or closed to us
+
+    def _look_again(self, units: Mapping[str, Kind]) -> None:
+        found = look_again_at(self.inbox.path, units, self._rules, contents=self._contents)
+        for path, unit in found.items():
+            if unit is None:
+                self._drop(path)
+            else:
+                self._see(unit)
 
     def _read_sidecar(self, path: Path, root: Path) -> frozenset[Path]:
         """Return the reference photos that a sidecar names; nothing when it was read before as it is."""
@@ -280,9 +290,10 @@ class Intake:
         if references <= self._rules.references:
             return
         self._rules = replace(self._rules, references=self._rules.references | references)
-        for path, sighting in list(self._pending.items()):
-            if look_again(self.inbox.path, path, self._rules, sighting.unit.kind) is None:
-                self._drop(path)
+        pending = {path: sighting.unit.kind for path, sighting in self._pending.items()}
+        found = look_again_at(self.inbox.path, pending, self._rules, contents=self._contents)
+        for path in [path for path, unit in found.items() if unit is None]:
+            self._drop(path)
 
     def _report_not_read(self, passed_over: Iterable[PassedOver]) -> None:
         """Report once each folder whose pictures dfld does not read: nothing else would say why it stays."""
@@ -319,8 +330,7 @@ class Intake:
     def _settle(self) -> None:
         """Look again at what is due and hand on what passes the gate."""
         now = self._monotonic()
-        for path in [path for path, due in self._due.items() if due <= now]:
-            self._look_again(path, self._pending[path].unit.kind)
+        self._look_again({path: self._pending[path].unit.kind for path, due in self._due.items() if due <= now})
         gate = self._gate()
         settled = [one for one in self._pending.values() if judge(one, self._monotonic(), gate).settled]
         files = {(m.device, m.inode) for one in settled for _, m in one.unit.members}
@@ -369,13 +379,6 @@ def watch_mode(inbox: InboxConfig, watch: WatchConfig) -> str:
     if asked != "auto":
         return asked
     return "poll" if network_filesystem(inbox.path) else "events"
-
-
-def _units_below(root: Path, path: str, rules: ScanRules) -> Iterable[Unit]:
-    try:
-        return [unit for unit in scan(root, rules, below=path) if not isinstance(unit, PassedOver)]
-    except OSError:
-        return []  # moved on meanwhile, and its new place has a hint of its own; or closed to us
 
 
 def _is_folder(path: Path) -> bool:

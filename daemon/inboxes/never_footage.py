@@ -274,12 +274,12 @@ class LeftAlone:
 
 def file_left_alone(name: str) -> LeftAlone | None:
     """Return why a file of this name is no footage; None where its name says nothing of the kind."""
-    return _found(_FILES, name.lower(), "")
+    return _FILES.find(name.lower(), "")
 
 
 def folder_left_alone(name: str, parent: str = "") -> LeftAlone | None:
     """Return why a folder of this name, below a folder named `parent`, is not looked into; None where it is."""
-    return _found(_FOLDERS, name.lower(), parent.lower())
+    return _FOLDERS.find(name.lower(), parent.lower())
 
 
 def is_video_name(name: str) -> bool:
@@ -354,42 +354,50 @@ _HEAD = (
 )
 
 
+_Rank = tuple[int, int, int]
+"""(place of the list, 0 whole name, 1 ending, 2 other glob; its place among those): the lowest wins."""
+
+
 @dataclass(frozen=True)
 class _Lookup:
-    """One list, ready for names: whole names and endings by dictionary, the other globs one after another."""
+    """All lists, ready for names: whole names and endings by dictionary, the other globs behind one regular expression."""
 
-    whole: Mapping[str, LeftAlone]
-    endings: Mapping[str, LeftAlone]
-    patterns: Sequence[tuple[re.Pattern[str], LeftAlone]]
+    whole: Mapping[str, tuple[_Rank, LeftAlone]]
+    endings: Mapping[str, tuple[_Rank, LeftAlone]]
+    patterns: Sequence[tuple[re.Pattern[str], tuple[_Rank, LeftAlone]]]
+    any_pattern: re.Pattern[str]
 
     def find(self, name: str, parent: str) -> LeftAlone | None:
-        found = self.whole.get(name) or (self.whole.get(f"{parent}/{name}") if parent else None)
-        if found is not None:
-            return found
-        for place, character in enumerate(name):
-            if character == "." and (found := self.endings.get(name[place:])) is not None:
-                return found
-        return next((left for pattern, left in self.patterns if pattern.match(name)), None)
+        found = [self.whole[one] for one in (name, f"{parent}/{name}") if one in self.whole]
+        dot = name.find(".")
+        while dot >= 0:
+            if (by_ending := self.endings.get(name[dot:])) is not None:
+                found.append(by_ending)
+            dot = name.find(".", dot + 1)
+        if self.any_pattern.match(name):
+            found += [ranked for pattern, ranked in self.patterns if pattern.match(name)]
+        return min(found, key=_rank)[1] if found else None
 
 
-def _lookups(*, folders: bool) -> tuple[_Lookup, ...]:
-    return tuple(_lookup(one) for one in NEVER_FOOTAGE if (one.folders if folders else one.files))
+def _rank(ranked: tuple[_Rank, LeftAlone]) -> _Rank:
+    return ranked[0]
 
 
-def _lookup(names: NameList) -> _Lookup:
-    whole: dict[str, LeftAlone] = {}
-    endings: dict[str, LeftAlone] = {}
-    patterns = []
-    for entry in names.names:
-        left = LeftAlone(names.reason, entry.whose, names.content_decides)
-        for glob in entry.globs:
-            if not any(character in glob for character in "*?["):
-                whole.setdefault(glob, left)
-            elif glob.startswith("*.") and not any(character in glob[2:] for character in "*?[<"):
-                endings.setdefault(glob[1:], left)
-            else:
-                patterns.append((re.compile(_regex(glob)), left))
-    return _Lookup(whole, endings, patterns)
+def _lookup(*, folders: bool) -> _Lookup:
+    whole: dict[str, tuple[_Rank, LeftAlone]] = {}
+    endings: dict[str, tuple[_Rank, LeftAlone]] = {}
+    patterns: list[tuple[re.Pattern[str], tuple[_Rank, LeftAlone]]] = []
+    for place, names in enumerate(NEVER_FOOTAGE):
+        for entry in names.names if (names.folders if folders else names.files) else ():
+            left = LeftAlone(names.reason, entry.whose, names.content_decides)
+            for glob in entry.globs:
+                if not any(character in glob for character in "*?["):
+                    whole.setdefault(glob, ((place, 0, 0), left))
+                elif glob.startswith("*.") and not any(character in glob[2:] for character in "*?[<"):
+                    endings.setdefault(glob[1:], ((place, 1, -glob.count(".")), left))
+                else:
+                    patterns.append((re.compile(_regex(glob)), ((place, 2, len(patterns)), left)))
+    return _Lookup(whole, endings, patterns, re.compile("|".join(pattern.pattern for pattern, _ in patterns)))
 
 
 def _regex(glob: str) -> str:
@@ -399,12 +407,8 @@ def _regex(glob: str) -> str:
     return regex
 
 
-_FILES = _lookups(folders=False)
-_FOLDERS = _lookups(folders=True)
-
-
-def _found(lookups: Sequence[_Lookup], name: str, parent: str) -> LeftAlone | None:
-    return next((left for one in lookups if (left := one.find(name, parent)) is not None), None)
+_FILES = _lookup(folders=False)
+_FOLDERS = _lookup(folders=True)
 
 
 def _ending(name: str) -> str:

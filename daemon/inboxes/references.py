@@ -18,7 +18,7 @@ from daemon.config.load import read_sidecar
 from daemon.config.schema import Config, InboxConfig
 from daemon.errors import ConfigError
 from daemon.inboxes.never_footage import SIDECAR_ENDING
-from daemon.inboxes.scan import PassedOver, ScanRules, scan
+from daemon.inboxes.scan import Contents, PassedOver, ScanRules, scan
 from daemon.inboxes.settling import Unit
 
 
@@ -60,16 +60,22 @@ def inside(root: Path, references: Iterable[Path]) -> frozenset[str]:
 
 
 def scan_beside_references(
-    root: Path, rules: ScanRules, *, read: Callable[[Path, Path], frozenset[Path]] = references_of_sidecar
+    root: Path,
+    rules: ScanRules,
+    *,
+    read: Callable[[Path, Path], frozenset[Path]] = references_of_sidecar,
+    contents: Contents | None = None,
 ) -> tuple[list[Unit | PassedOver], ScanRules]:
     """Scan an inbox; return what was found, and the rules with what the sidecars in it name. Raise OSError as `scan`.
 
     A sidecar may lie anywhere, also behind the photos that it names: then the walk is made again without them.
     """
-    found = list(scan(root, rules))
+    contents = Contents() if contents is None else contents
+    contents.begin_full_scan()
+    found = list(scan(root, rules, contents=contents))
     sidecars = [root / one.path for one in found if one.path.endswith(SIDECAR_ENDING) and isinstance(one, PassedOver)]
     named = inside(root, {path for sidecar in sidecars for path in read(sidecar, root)})
     if named <= rules.references:
         return found, rules
     rules = replace(rules, references=rules.references | named)
-    return list(scan(root, rules)), rules
+    return list(scan(root, rules, contents=contents)), rules

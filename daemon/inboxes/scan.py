@@ -10,11 +10,10 @@ may lie (daemon.inboxes.first_bytes). A folder of images is one unit, whatever e
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +22,7 @@ from daemon.inboxes.first_bytes import ContentKind, content_kind, read_head
 from daemon.inboxes.never_footage import (
     PARTIAL_SIBLINGS,
     SIDECAR_ENDING,
+    LeftAlone,
     download_part,
     file_left_alone,
     folder_left_alone,
@@ -34,8 +34,6 @@ from daemon.inboxes.settling import FileIdentity, Kind, Unit
 from engine.footage.image_size import IMAGE_SUFFIXES
 from engine.footage.sequence import is_frame_name, natural_key
 
-HEADS_REMEMBERED = 16_384
-"""Files whose first bytes are read once and not with every scan; an entry is some hundred bytes."""
 PassReason = (
     NameReason
     | Literal[
@@ -87,12 +85,49 @@ class PassedOver:
     """Whose it is, or what is wrong, in words; "" where the reason says it all."""
 
 
-def scan(root: Path, rules: ScanRules, *, below: str = "", deep: bool = True) -> Iterator[Unit | PassedOver]:
+class Contents:
+    """What the first bytes of the files of one inbox said: as long as a file stays as it is, they are read once.
+
+    Of one thread. An entry, some hundred bytes, goes with the second full scan that does not find its file.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[int, int, int], ContentKind]] = {}
+        self._before = self._known
+
+    def __len__(self) -> int:
+        return len(self._known.keys() | self._before.keys())
+
+    def begin_full_scan(self) -> None:
+        self._before, self._known = self._known, {}
+
+    def kind_of(self, entry: os.DirEntry[str]) -> ContentKind:
+        """Say what the first bytes of a file are; "other" for links, and for what cannot be read."""
+        try:
+            if not entry.is_file(follow_symlinks=False):
+                return "other"
+            result = entry.stat(follow_symlinks=False)
+        except OSError:
+            return "other"
+        identity = result.st_ino, result.st_size, result.st_mtime_ns
+        known = self._known.get(entry.path) or self._before.get(entry.path)
+        if known is None or known[0] != identity:
+            head = read_head(Path(entry.path))
+            known = identity, "other" if head is None else content_kind(head)
+        self._known[entry.path] = known
+        return known[1]
+
+
+def scan(
+    root: Path, rules: ScanRules, *, below: str = "", deep: bool = True, contents: Contents | None = None
+) -> Iterator[Unit | PassedOver]:
     """Yield every unit below `root`/`below`. Raise OSError when that folder itself cannot be listed.
 
-    `deep=False` looks at that one folder. What vanishes during the walk is left out.
+    `deep=False` looks at that one folder. `contents`: what earlier scans of this inbox read. What vanishes during the
+    walk is left out.
     """
-    yield from _scan_folder(root, below, rules, deep=deep and rules.recursive, depth=0)
+    walk = _Walk(root, rules, Contents() if contents is None else contents, deep and rules.recursive)
+    yield from _scan_folder(walk, below, depth=0)
 
 
 def look_at(root: Path, path: str, rules: ScanRules, kind: Kind) -> Unit | None:
@@ -113,18 +148,33 @@ def look_at(root: Path, path: str, rules: ScanRules, kind: Kind) -> Unit | None:
         return _unreadable(path, kind, problem)
 
 
-def look_again(root: Path, path: str, rules: ScanRules, kind: Kind) -> Unit | None:
+def look_again(root: Path, path: str, rules: ScanRules, kind: Kind, *, contents: Contents | None = None) -> Unit | None:
     """Look at one unit as a scan would: None where it is gone, or where a scan would not take it (any more)."""
-    if kind == "video" and is_video_name(path.rpartition("/")[2]):
-        return look_at(root, path, rules, kind)
-    folder = path if kind == "folder" else path.rpartition("/")[0]
-    try:
-        found = list(scan(root, rules, below=folder, deep=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as problem:
-        return _unreadable(path, kind, problem)
-    return next((one for one in found if isinstance(one, Unit) and one.path == path), None)
+    return look_again_at(root, {path: kind}, rules, contents=contents)[path]
+
+
+def look_again_at(
+    root: Path, units: Mapping[str, Kind], rules: ScanRules, *, contents: Contents | None = None
+) -> dict[str, Unit | None]:
+    """Look at units as a scan would, each folder once: path -> unit, None as of `look_again`."""
+    found: dict[str, Unit | None] = {}
+    folders: dict[str, list[str]] = defaultdict(list)
+    for path, kind in units.items():
+        if kind == "video" and is_video_name(path.rpartition("/")[2]):
+            found[path] = look_at(root, path, rules, kind)
+        else:
+            folders[path if kind == "folder" else path.rpartition("/")[0]].append(path)
+    for folder, paths in folders.items():
+        try:
+            listed = list(scan(root, rules, below=folder, deep=False, contents=contents))
+        except (FileNotFoundError, NotADirectoryError):
+            listed = []
+        except OSError as problem:
+            found |= {path: _unreadable(path, units[path], problem) for path in paths}
+            continue
+        there = {one.path: one for one in listed if isinstance(one, Unit)}
+        found |= {path: there.get(path) for path in paths}
+    return found
 
 
 def unit_of_path(root: Path, path: str, rules: ScanRules) -> tuple[str, Kind] | None:
@@ -144,6 +194,16 @@ def unit_of_path(root: Path, path: str, rules: ScanRules) -> tuple[str, Kind] | 
     return path, "video"
 
 
+@dataclass(frozen=True)
+class _Walk:
+    """What stays the same from folder to folder."""
+
+    root: Path
+    rules: ScanRules
+    contents: Contents
+    deep: bool
+
+
 @dataclass
 class _Listing:
     """What one folder holds, sorted into what it can become."""
@@ -158,7 +218,8 @@ class _Listing:
     holds_references: bool = False
 
 
-def _scan_folder(root: Path, folder: str, rules: ScanRules, *, deep: bool, depth: int) -> Iterator[Unit | PassedOver]:
+def _scan_folder(walk: _Walk, folder: str, *, depth: int) -> Iterator[Unit | PassedOver]:
+    root, rules = walk.root, walk.rules
     with os.scandir(root / folder) as scanned:
         entries = sorted(scanned, key=lambda entry: natural_key(entry.name))
     names = {entry.name for entry in entries}
@@ -171,9 +232,9 @@ def _scan_folder(root: Path, folder: str, rules: ScanRules, *, deep: bool, depth
                 yield passed
             elif _is_among(entry.path, rules.references):
                 yield PassedOver(path, "reference_photos")
-            elif deep and depth < DEPTH_MAX and not _is_among(entry.path, rules.excluded):
+            elif walk.deep and depth < DEPTH_MAX and not _is_among(entry.path, rules.excluded):
                 try:
-                    yield from _scan_folder(root, path, rules, deep=deep, depth=depth + 1)
+                    yield from _scan_folder(walk, path, depth=depth + 1)
                 except OSError as problem:
                     yield PassedOver(path, "cannot_be_listed", problem.strerror or str(problem))
             else:
@@ -182,19 +243,19 @@ def _scan_folder(root: Path, folder: str, rules: ScanRules, *, deep: bool, depth
             listing.holds_references = True
             yield PassedOver(path, "reference_photos")
         else:
-            yield from _scan_file(root, path, entry, names, rules, listing)
+            yield from _scan_file(walk, path, entry, names, listing)
     yield from _unsure_files(root, folder, names, rules, listing)
     yield from _pictures(root, folder, entries, rules, listing)
 
 
 def _scan_file(
-    root: Path, path: str, entry: os.DirEntry[str], names: Collection[str], rules: ScanRules, listing: _Listing
+    walk: _Walk, path: str, entry: os.DirEntry[str], names: Collection[str], listing: _Listing
 ) -> Iterator[Unit | PassedOver]:
     """Yield what one file is, where that can be said of it alone; note the rest in `listing`."""
-    passed = _file_passed_over(path, entry.name, rules)
     left = file_left_alone(entry.name)
+    passed = _passed_over(path, entry.name, walk.rules, left)
     if passed is not None:
-        if left is None or not left.content_decides or _content_of(entry) != "video":
+        if left is None or not left.content_decides or walk.contents.kind_of(entry) != "video":
             yield passed
             return
     elif is_frame_name(entry.name):
@@ -208,7 +269,7 @@ def _scan_file(
             yield PassedOver(path, "image_outside_a_folder")
         return
     elif not is_video_name(entry.name):
-        kind = _content_of(entry)
+        kind = walk.contents.kind_of(entry)
         if kind == "text":
             yield PassedOver(path, "text")
             return
@@ -216,7 +277,7 @@ def _scan_file(
             listing.unsure.append((entry, path))
             return
     listing.videos.append(entry.name)
-    yield from _video_entry(root, path, entry, names, rules)
+    yield from _video_entry(walk.root, path, entry, names, walk.rules)
 
 
 def _unsure_files(
@@ -261,11 +322,13 @@ def _pictures(
 
 def _file_passed_over(path: str, name: str, rules: ScanRules) -> PassedOver | None:
     """Say why a file is passed over by its name; content may still speak for it."""
+    return _passed_over(path, name, rules, file_left_alone(name))
+
+
+def _passed_over(path: str, name: str, rules: ScanRules, left: LeftAlone | None) -> PassedOver | None:
     if bool(rules.done_marker) and name.endswith(rules.done_marker):
         return PassedOver(path, "done_marker")
-    return _name_ignored(path, name, rules) or (
-        PassedOver(path, left.reason, left.whose) if (left := file_left_alone(name)) else None
-    )
+    return _name_ignored(path, name, rules) or (PassedOver(path, left.reason, left.whose) if left else None)
 
 
 def _folder_passed_over(path: str, name: str, parent: str, rules: ScanRules) -> PassedOver | None:
@@ -276,25 +339,6 @@ def _folder_passed_over(path: str, name: str, parent: str, rules: ScanRules) -> 
 def _name_ignored(path: str, name: str, rules: ScanRules) -> PassedOver | None:
     pattern = next((pattern for pattern in rules.ignore if fnmatchcase(name, pattern)), None)
     return PassedOver(path, "ignored_name", f"[watch] ignore: {pattern}") if pattern is not None else None
-
-
-def _content_of(entry: os.DirEntry[str]) -> ContentKind:
-    """Say what the first bytes of a file are; "other" for links, and for what cannot be read."""
-    try:
-        if not entry.is_file(follow_symlinks=False):
-            return "other"
-        result = entry.stat(follow_symlinks=False)
-    except OSError:
-        return "other"
-    return _content(entry.path, result.st_ino, result.st_size, result.st_mtime_ns)
-
-
-@lru_cache(HEADS_REMEMBERED)
-def _content(path: str, inode: int, size_bytes: int, mtime_ns: int) -> ContentKind:
-    """Read the first bytes of a file as this identity; asked again for the same one, it reads nothing."""
-    del inode, size_bytes, mtime_ns
-    head = read_head(Path(path))
-    return "other" if head is None else content_kind(head)
 
 
 def _video_entry(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.inboxes.scan import PassedOver, ScanRules, look_at, scan, unit_of_path
+from daemon.inboxes import scan as scan_module
+from daemon.inboxes.references import scan_beside_references
+from daemon.inboxes.scan import Contents, PassedOver, ScanRules, look_again_at, look_at, scan, unit_of_path
 from daemon.inboxes.settling import GateRules, Unit, obstacle_of
 
 RULES = ScanRules()
@@ -152,3 +154,54 @@ def test_a_unit_that_cannot_be_looked_at_says_why_and_the_others_are_found(tmp_p
     assert "symbolic links" in found["round.mp4"].unreadable
     assert obstacle_of(found["round.mp4"], GateRules(1.0)) == "unreadable"
     assert look_at(tmp_path, "round.mp4", RULES, "video") == found["round.mp4"]
+
+
+def test_the_first_bytes_of_a_file_are_read_once_as_long_as_it_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    real = scan_module.read_head
+
+    def counted(path: Path) -> bytes | None:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(scan_module, "read_head", counted)
+    names = [f"{number} without an ending" for number in range(50)]
+    for name in names:
+        put(tmp_path / name, b"\x01\x02" + name.encode())
+    put(tmp_path / "notes.txt")
+    put(tmp_path / "clip.mp4")
+    contents = Contents()
+    for _ in range(3):
+        scan_beside_references(tmp_path, RULES, contents=contents)
+        look_again_at(tmp_path, {names[0]: "video"}, RULES, contents=contents)
+    assert sorted(read) == sorted([*names, "notes.txt"])
+    read.clear()
+    put(tmp_path / names[3], b"\x01 another")
+    scan_beside_references(tmp_path, RULES, contents=contents)
+    assert read == [names[3]]
+    for name in names:
+        (tmp_path / name).unlink()
+    scan_beside_references(tmp_path, RULES, contents=contents)
+    scan_beside_references(tmp_path, RULES, contents=contents)
+    assert len(contents) == 1
+
+
+def test_a_look_at_many_units_lists_each_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("a", "b"):
+        for number in range(20):
+            put(tmp_path / folder / f"{number}", b"\x01\x02")
+    found = units(tmp_path)
+    assert len(found) == 40
+    listed: list[str] = []
+    real = os.scandir
+
+    def counted(path: os.PathLike[str]) -> object:
+        listed.append(Path(path).name)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    asked = {path: unit.kind for path, unit in found.items()} | {"a/gone": "video", "c/gone": "video"}
+    assert look_again_at(tmp_path, asked, RULES) == {**found, "a/gone": None, "c/gone": None}
+    assert sorted(listed) == ["a", "b", "c"]
