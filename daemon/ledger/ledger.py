@@ -214,7 +214,8 @@ class Ledger:
                 found = "was deleted" if now is None else "was replaced by another file"
                 raise LedgerLostError(
                     f"{path}: the ledger {found} while dfld runs; nothing more is written, since it would be lost",
-                    hint="stop dfld, put the file back (from a backup, if it is gone for good), and start dfld",
+                    hint="put the very file back, and work goes on; if it is gone for good, stop dfld, put a backup in "
+                    "its place, and start dfld",
                 )
 
     def _files(self) -> list[Path]:

@@ -173,7 +173,7 @@ def test_a_file_of_the_ledger_that_is_deleted_or_replaced_takes_nothing_more_unt
     for use in (lambda: ledger.write(lambda writer: pause(writer, "bob")), lambda: ledger.read(scopes)):
         with pytest.raises(LedgerLostError, match=message) as info:
             use()
-        assert "put the file back" in info.value.hint
+        assert "put the very file back" in info.value.hint
     assert ledger.answers(5)
     assert message in ledger.trouble
     (tmp_path / "aside").replace(path)
