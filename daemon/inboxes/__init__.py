@@ -14,4 +14,5 @@ never_footage  pure: names that are never footage, as lists
 first_bytes    what the first bytes of a file say it is
 references     reference photos that lie in an inbox are never footage
 plan        dfld scan --dry-run
+sentences   pure: why a file is left alone or waits, with the remedy
 """

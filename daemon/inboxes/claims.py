@@ -241,7 +241,8 @@ class Claimer:
         try:
             sidecar = read_sidecar(self.inbox.path / (unit.path + SIDECAR_ENDING), within=[self.inbox.path])
         except ConfigError as problem:
-            return None, json.dumps({"problem": problem.message})
+            wrong = "; ".join(map(str, problem.problems))
+            return None, json.dumps({"problem": f"its sidecar cannot be used: {wrong}"})
         kept: dict[str, Any] = {
             "references": [str(path) for path in sidecar.references],
             "start_s": sidecar.start_s,

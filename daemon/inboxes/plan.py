@@ -11,6 +11,7 @@ from daemon.config.schema import Config, InboxConfig, WatchConfig
 from daemon.inboxes.intake import scan_rules
 from daemon.inboxes.references import references_of_config, references_of_jobs, scan_beside_references
 from daemon.inboxes.scan import PassedOver, ScanRules
+from daemon.inboxes.sentences import why_passed_over, why_waiting
 from daemon.inboxes.settling import GateRules, Unit, obstacle_of, stable_for_s
 from daemon.ledger.ledger import Ledger
 from engine.footage.sequence import sequence_names
@@ -25,7 +26,10 @@ class PlannedFile:
     outcome: str
     """known, would_settle, waits, passed_over"""
     detail: str
+    """A sentence, with the remedy where one is needed."""
     job: int | None = None
+    reason: str = ""
+    """Of what waits or is passed over: its word, for programs."""
 
 
 def plan_inbox(inbox: InboxConfig, config: Config, ledger: Ledger) -> list[PlannedFile]:
@@ -35,7 +39,15 @@ def plan_inbox(inbox: InboxConfig, config: Config, ledger: Ledger) -> list[Plann
     try:
         return list(_plan(inbox, config.watch, scan_rules(inbox, config.watch, references), known))
     except OSError as problem:
-        return [PlannedFile(inbox.name, str(inbox.path), "passed_over", f"cannot be listed: {problem.strerror}")]
+        return [
+            PlannedFile(
+                inbox.name,
+                str(inbox.path),
+                "passed_over",
+                f"cannot be listed: {problem.strerror}",
+                reason="cannot_be_listed",
+            )
+        ]
 
 
 def _plan(
@@ -44,8 +56,7 @@ def _plan(
     gate = GateRules(watch.stable_for_s, watch.done_marker)
     for found in scan_beside_references(inbox.path, rules)[0]:
         if isinstance(found, PassedOver):
-            detail = f"{found.reason}: {found.detail}" if found.detail else found.reason
-            yield PlannedFile(inbox.name, found.path, "passed_over", detail)
+            yield PlannedFile(inbox.name, found.path, "passed_over", why_passed_over(found), reason=found.reason)
         else:
             yield _plan_unit(inbox, found, gate, known)
 
@@ -56,11 +67,15 @@ def _plan_unit(
     before = known.get(os.fsencode(unit.path))
     if before is not None and before[0] == unit.fingerprint:
         _, job, state, outcome = before
-        detail = f"job {job} is {state}" if outcome == "taken" else f"the same content as job {job}"
+        detail = f"job {job} is {state}"
+        if outcome == "part":
+            detail += ", and is made of a longer copy of this file, which may be deleted"
+        elif outcome != "taken":
+            detail += ", and is made of a file of the same content, under another name"
         return PlannedFile(inbox.name, unit.path, "known", detail, job)
     obstacle = obstacle_of(unit, gate)
     if obstacle:
-        return PlannedFile(inbox.name, unit.path, "waits", obstacle)
+        return PlannedFile(inbox.name, unit.path, "waits", why_waiting(obstacle), reason=obstacle)
     again = f", changed since job {before[1]}" if before is not None else ""
     stable_s = stable_for_s(unit, gate)
     part = ", because its name is that of a part that yt-dlp joins" if stable_s > gate.stable_for_s else ""
@@ -78,8 +93,9 @@ def _what(unit: Unit) -> str:
 
 def _known(reader: sqlite3.Connection, inbox: str) -> dict[bytes, tuple[str, int, str, str]]:
     rows = reader.execute(
-        "SELECT files.path, files.identity, jobs.id, jobs.state, files.outcome FROM files"
-        " JOIN jobs ON jobs.id = files.job WHERE files.inbox = ?",
+        "SELECT files.path, files.identity, jobs.id, jobs.state,"
+        " CASE WHEN files.sha256 IN (SELECT sha256 FROM parts WHERE parts.job = files.job) THEN 'part'"
+        " ELSE files.outcome END FROM files JOIN jobs ON jobs.id = files.job WHERE files.inbox = ?",
         (inbox,),
     )
     return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}

@@ -34,6 +34,7 @@ _STILL_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 _MP4_FAMILY_FIRST_BOXES = (b"ftyp", b"mdat", b"wide", b"free", b"skip")
 _LEAST_BOX_BYTES = 8
 _MAX_BOXES = 1_000  # top-level boxes looked at in search of moov; real files have a handful, fragmented ones more
+_NOT_THIS_FILE = "put the video itself there; this file can be left out"
 _COPY_AGAIN = "copy or download the file again; a recording that was cut off can sometimes be mended with untrunc"
 
 
@@ -78,7 +79,7 @@ def open_container(
     except av.FFmpegError as error:
         if on_gpu:
             raise
-        raise explained(error, path, "opening it", _why_not_opened(file, path)) from error
+        raise explained(error, path, "opening it", *_why_not_opened(file, path)) from error
     try:
         return container, _video_stream(container, path, decode_threads)
     except BaseException:
@@ -106,15 +107,16 @@ def _format_of_suffix(suffix: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def explained(error: av.FFmpegError, path: Path, doing: str, message: str = "") -> InputError:
-    """Translate FFmpeg's error into ours: `message` where the file is at fault, retryable where the machine is."""
+def explained(error: av.FFmpegError, path: Path, doing: str, message: str = "", hint: str = "") -> InputError:
+    """Translate FFmpeg's error into ours: `message` and `hint` where the file is at fault, retryable where the machine
+    is."""
     if is_passing(error):
         return InputUnavailableError(
             f"{path}: {doing} failed: {os.strerror(error.errno or 0)}; the file itself may be sound",
             hint="check the disk or network share it lies on",
         )
     if message:
-        return InputError(message, hint=_COPY_AGAIN)
+        return InputError(message, hint=hint)
     return InputError(f"{path}: {doing} failed: {error.strerror}", hint="check that it plays, or convert it to MP4")
 
 
@@ -126,8 +128,9 @@ def is_passing(error: av.FFmpegError) -> bool:
 def _video_stream(container: InputContainer, path: Path, decode_threads: int | None) -> VideoStream:
     moving = [stream for stream in container.streams.video if not stream.disposition & _STILL_PICTURE]
     if not moving:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise InputError(f"{path}: has no video stream, only {kinds} (cover art is not video)")
+        kinds = ", ".join(sorted({stream.type for stream in container.streams}))
+        only = f", only {kinds} (cover art is not video)" if kinds else ": it holds no stream at all"
+        raise InputError(f"{path} has no video stream{only}", hint=_NOT_THIS_FILE)
     best = container.streams.best("video")
     stream = next((stream for stream in moving if best is not None and stream.index == best.index), moving[0])
     if stream.codec_context is None:
@@ -141,14 +144,15 @@ def _video_stream(container: InputContainer, path: Path, decode_threads: int | N
     return stream
 
 
-def _why_not_opened(file: io.FileIO, path: Path) -> str:
-    """Return a sentence for a file that FFmpeg did not open: an MP4 without its index, or no video at all."""
+def _why_not_opened(file: io.FileIO, path: Path) -> tuple[str, str]:
+    """Return sentence and remedy for a file that FFmpeg did not open: an MP4 without its index, or no video at all."""
     if _lacks_moov(file):
-        return f"{path}: the index (moov) of this MP4 or MOV is missing: the copy or the recording was cut short"
+        lack = "the index (moov) of this MP4 or MOV is missing: the copy or the recording was cut short"
+        return f"{path}: {lack}", _COPY_AGAIN
     kind = kind_of(os.pread(file.fileno(), HEAD_BYTES, 0))
     if kind:
-        return f"{path}: is not a video but {kind}"
-    return f"{path}: is not a video of a format that dfld reads, or its beginning is damaged"
+        return f"{path} is not a video but {kind}", _NOT_THIS_FILE
+    return f"{path} is not a video of a format that dfld reads, or its beginning is damaged", _COPY_AGAIN
 
 
 def _lacks_moov(file: io.FileIO) -> bool:

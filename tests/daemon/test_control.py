@@ -261,13 +261,16 @@ def test_a_dry_scan_says_what_becomes_of_each_file_and_changes_nothing(rig: Rig,
         ask(state, "pause")
         (rig.inbox / "b.mp4").write_bytes(b"")
         (rig.inbox / "c.mp4.part").write_bytes(b"half")
-        plan = {one["path"]: (one["outcome"], one["detail"]) for one in ask(state, "scan", inbox="alice", dry_run=True)}
+        found = ask(state, "scan", inbox="alice", dry_run=True)
+        plan = {one["path"]: (one["outcome"], one["reason"], one["detail"]) for one in found}
     assert plan == {
-        "a.mp4": ("known", "job 1 is done"),
-        "b.mp4": ("waits", "empty"),
+        "a.mp4": ("known", "", "job 1 is done"),
+        "b.mp4": ("waits", "empty", "it is empty; copy it again if nothing writes to it any more"),
         "c.mp4.part": (
             "passed_over",
-            "still_arriving: Firefox, yt-dlp, rclone, Transmission, curl, Nextcloud",
+            "still_arriving",
+            "it is still arriving; it is taken once it gets its final name "
+            "(Firefox, yt-dlp, rclone, Transmission, curl, Nextcloud)",
         ),
     }
 

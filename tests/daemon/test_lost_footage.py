@@ -69,6 +69,8 @@ def test_a_part_is_kept_and_reported_and_its_whole_copy_takes_its_place(
         assert job["arrived_s"] <= job["started_s"], "a job done anew begins anew"
         assert metrics(tmp_path) == {"files": 0, "seconds": False}
         assert (rig.inbox / "take.mkv").read_bytes() == part, "only what was read whole goes"
+        plan = {one["path"]: one["detail"] for one in ask(tmp_path / "state", "scan", dry_run=True)}
+        assert plan["take.mkv"] == "job 1 is done, and is made of a longer copy of this file, which may be deleted"
         assert (rig.inbox / "take again.mkv").exists() == (on_done == "keep")
 
         (rig.inbox / "part once more.mkv").write_bytes(part)

@@ -44,7 +44,7 @@ def plan(rig: Rig) -> dict[str, tuple[str, str]]:
         found = [one for inbox in rig.config.inboxes for one in plan_inbox(inbox, rig.config, ledger)]
     finally:
         ledger.close()
-    return {one.path: (one.outcome, one.detail) for one in found}
+    return {one.path: (one.outcome, one.reason) for one in found}
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from daemon.inboxes import scan as scan_module
 from daemon.inboxes.references import scan_beside_references
-from daemon.inboxes.scan import Contents, PassedOver, ScanRules, look_again_at, look_at, scan, unit_of_path
-from daemon.inboxes.settling import GateRules, Unit, obstacle_of
+from daemon.inboxes.scan import (
+    Contents,
+    PassedOver,
+    PassReason,
+    ScanRules,
+    look_again_at,
+    look_at,
+    scan,
+    unit_of_path,
+)
+from daemon.inboxes.sentences import OBSTACLES, PASSED_OVER, why_passed_over
+from daemon.inboxes.settling import GateRules, Obstacle, Unit, obstacle_of
 
 RULES = ScanRules()
 
@@ -49,6 +60,12 @@ def test_images_beside_a_video_are_posters_and_an_image_alone_in_the_inbox_is_no
     put(tmp_path / "alone.jpg")
     assert set(units(tmp_path)) == {"film/film.mkv"}
     assert reasons(tmp_path) == {"film": "images_beside_videos", "alone.jpg": "image_outside_a_folder"}
+
+
+def test_every_reason_and_every_obstacle_has_a_sentence() -> None:
+    assert set(PASSED_OVER) == {word for part in get_args(PassReason) for word in get_args(part)}
+    assert set(OBSTACLES) == set(get_args(Obstacle))
+    assert why_passed_over(PassedOver(".x", "hidden", "hidden")).count("hidden") == 1
 
 
 def test_own_folders_and_hidden_ones_are_not_looked_into(tmp_path: Path) -> None:

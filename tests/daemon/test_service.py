@@ -193,7 +193,9 @@ def test_a_sidecar_can_skip_its_video_and_a_wrong_one_is_told(rig: Rig) -> None:
         wait_until(lambda: sorted(rig.states()) == ["quarantined", "skipped"], "not over")
     wrong = next(job for job in rig.jobs() if job["state"] == "quarantined")
     assert wrong["reason"] == "sidecar"
+    assert wrong["message"].startswith("its sidecar cannot be used: ")
     assert 'did you mean "skip"?' in wrong["message"]
+    assert "\n" not in wrong["message"], "a job's message is one line"
 
 
 def test_a_file_that_may_still_be_arriving_is_given_time_and_then_taken_as_it_is(rig: Rig) -> None:

@@ -70,11 +70,13 @@ def test_a_list_of_files_is_refused_and_nothing_that_it_names_is_opened(tmp_path
         try:
             probe(path)
         except InputError as problem:
-            messages.append(problem.message)
+            messages.append(f"{problem.message} → {problem.hint}")
 
     assert not opened_while(path, pipes, try_it)
     assert messages
-    assert "is not a video but a list of other files" in messages[0]
+    assert messages[0].startswith(f"{path} is not a video but a list of other files")
+    assert "put the video itself there" in messages[0], "to copy a list again does not help"
+    assert "untrunc" not in messages[0]
 
 
 def test_a_pipe_that_is_opened_would_be_noticed(tmp_path: Path) -> None:
