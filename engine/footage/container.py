@@ -129,8 +129,9 @@ def _video_stream(container: InputContainer, path: Path, decode_threads: int | N
     moving = [stream for stream in container.streams.video if not stream.disposition & _STILL_PICTURE]
     if not moving:
         kinds = ", ".join(sorted({stream.type for stream in container.streams}))
-        only = f", only {kinds} (cover art is not video)" if kinds else ": it holds no stream at all"
-        raise InputError(f"{path} has no video stream{only}", hint=_NOT_THIS_FILE)
+        if not kinds:
+            raise InputError(f"{path} holds no stream at all", hint=_COPY_AGAIN)
+        raise InputError(f"{path} has no video stream, only {kinds} (cover art is not video)", hint=_NOT_THIS_FILE)
     best = container.streams.best("video")
     stream = next((stream for stream in moving if best is not None and stream.index == best.index), moving[0])
     if stream.codec_context is None:
