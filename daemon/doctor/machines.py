@@ -24,7 +24,7 @@ from sync.trainers.trainer import see_processes
 from sync.trainers.trainer_contract import RefusedStates, TrainerSettings
 from sync.trainers.trainer_hook import CooperativeTrainer
 from sync.transports.machines import as_failure
-from sync.transports.remote_command import RunsLines, run_command
+from sync.transports.remote_command import RunsLines, has_drive, run_command
 from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, SftpClient
 from sync.transports.ssh import SshConnection, known_keys
 from sync.transports.ssh_files import connect
@@ -125,6 +125,17 @@ def judge_extensions(subject: str, offered: Collection[str]) -> Diagnosis:
     )
 
 
+def judge_late_stop(subject: str, machine: Machine) -> Diagnosis | None:
+    """Say what a stop command that takes too long leaves behind where dfld cannot end it: on Windows. Pure."""
+    if machine.control != "command" or not machine.stop or not has_drive(machine.model_dir):
+        return None
+    return warning(
+        subject,
+        f"dfld cannot end what `{machine.stop}` started when it takes too long: its machine runs Windows",
+        'let the command itself end in time, or use control = "cooperative", which stops nothing',
+    )
+
+
 def judge_files(subject: str, model: str, prefix: str, folder: str, files: Sequence[FileStat]) -> Diagnosis:
     """Given the files of a model folder, say whether the model is there. Pure."""
     own = {file.name.removeprefix(f"{prefix}_"): file for file in files if file.name.startswith(f"{prefix}_")}
@@ -184,6 +195,8 @@ def _files_and_trainer(
 
 
 def _trainer(subject: str, machine: Machine, models: Sequence[SyncConfig], there: _Asked) -> Iterator[Diagnosis]:
+    if late := judge_late_stop(subject, machine):
+        yield late
     if machine.control == "cooperative":
         for sync in models:
             yield _cooperation(subject, machine, sync, there)

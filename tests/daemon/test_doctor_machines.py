@@ -8,15 +8,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon.config.schema import Config
 from daemon.config.sync_tables import MachineConfig, SyncConfig
 from daemon.doctor.diagnosis import Diagnosis
-from daemon.doctor.machines import examine_machine, examine_machines, judge_extensions, judge_files
+from daemon.doctor.machines import examine_machine, examine_machines, judge_extensions, judge_files, judge_late_stop
 from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS
-from sync.types import FileStat
+from sync.types import FileStat, Machine
 from tests.sync.sshd import SshMachine, free_port, make_ssh_machine
 
 SYNC = SyncConfig(name="alice", machines=("gpu1",))
@@ -213,3 +214,20 @@ def test_an_error_that_nobody_foresaw_is_the_trouble_of_its_machine_alone(
     monkeypatch.setattr("daemon.doctor.machines.judge_extensions", fails)
     one = only_problem(list(examine_machines(Config(machines=(machine,), syncs=(SYNC,)))))
     assert "machine gpu1: an error that nobody foresaw: ValueError: odd" in one.sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({"model_dir": "D:\\workspace\\model"}, True),
+        ({"model_dir": "/home/alice/model"}, False),
+        ({"model_dir": "D:/workspace/model", "control": "cooperative"}, False),
+    ],
+)
+def test_on_windows_it_says_that_a_late_stop_command_is_not_ended(changes: dict[str, Any], warned: bool) -> None:
+    plain = Machine(name="gpu1", address="localhost", model_dir="", control="command", status="true", stop="end.cmd")
+    found = judge_late_stop("machine gpu1", replace(plain, **changes))
+    assert (found is not None) == warned
+    if found:
+        assert found.verdict == "warning"
+        assert "cannot end what `end.cmd` started" in found.sentence
