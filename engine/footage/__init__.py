@@ -2,6 +2,7 @@
 
 contract    what every source of frames promises
 video       a video file as frames: probe, read in order, go on at a cursor
+signatures  pure: what the first bytes of a file say it is
 formats     which formats are footage, and what other files are called
 container   opening an untrusted video file
 prefetch    decoding in a thread, a little ahead

@@ -8,6 +8,8 @@ other one (MOV's references to other files are off in FFmpeg unless asked for).
 
 from __future__ import annotations
 
+from engine.footage.signatures import STILL_BRANDS, is_text
+
 FOOTAGE_FORMATS = (
     # Containers, by the names of FFmpeg's demuxers.
     *("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "live_flv", "kux", "asf", "asf_o", "wtv", "ogg", "rm", "ivr"),
@@ -21,7 +23,6 @@ FOOTAGE_FORMATS = (
 )
 """Not here, though they hold pictures: mlv opens files beside it by name, and the formats of games hold no people."""
 
-HEAD_BYTES = 4096
 _LIST = "a list of other files ({}), and what it names is not opened"
 _PICTURE = "a still picture ({})"
 _AUDIO = "audio ({})"
@@ -79,16 +80,8 @@ def kind_of(head: bytes) -> str:
             return kind.format(name)
     if head[:4] == b"RIFF" and head[8:12] in _RIFF:
         return _RIFF[head[8:12]]
+    if head[4:8] == b"ftyp" and head[8:12] in STILL_BRANDS:
+        return _PICTURE.format(head[8:12].decode().strip().upper())
     if plain.startswith(b"<"):
         return next((_LIST.format(name) for mark, name in _XML_LISTS.items() if mark in plain), "text (XML or HTML)")
-    return "text" if _is_text(head) else ""
-
-
-def _is_text(head: bytes) -> bool:
-    if not head or b"\0" in head:
-        return False
-    try:
-        head[: len(head) - 3].decode()  # the last character may be cut off
-    except UnicodeDecodeError:
-        return False
-    return True
+    return "text" if is_text(head) else ""

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from engine.errors import PictureError
 from engine.footage.image_size import image_size
+from engine.footage.signatures import AVIF_BRANDS, HEIF_BRANDS
 from engine.footage.whole_picture import count_scans
 from engine.types import Image
 
@@ -57,8 +58,6 @@ MOST_SCANNED_PX = 4_000_000_000
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_CHUNK_EXTRA = 12
 """Bytes of a chunk besides its data: length, type, checksum (PNG §5.3)."""
-_AVIF_BRANDS = frozenset({b"avif", b"avis"})
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _MOST_BRANDS = 32  # of a file's first box that are looked at; real files have about five
 _MAGIC = (
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -104,9 +103,9 @@ def picture_format(data: bytes) -> str | None:
         return None
     end = min(int.from_bytes(data[:4], "big"), 16 + 4 * _MOST_BRANDS)
     brands = {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
-    if brands & _AVIF_BRANDS:
+    if brands & AVIF_BRANDS:
         return "AVIF"
-    return "HEIC" if brands & _HEIF_BRANDS else None
+    return "HEIC" if brands & HEIF_BRANDS else None
 
 
 def decode_picture(data: bytes, what: str, check_size: CheckSize, *, backdrop: float | None = None) -> Image:

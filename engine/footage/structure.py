@@ -16,9 +16,11 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+from engine.footage.signatures import HEAD_BYTES, container_of, transport_packet
 
 ELEMENTS_MAX = 4_000_000
 """A container of more elements is not walked to its end, and nothing is said of it: blocks of eleven hours of Matroska
@@ -38,12 +40,11 @@ MATROSKA_ELEMENTS = frozenset(
     | {0xEC, 0xBF, 0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0x5854, 0xAF}
 )
 """Of a segment (seek head, info, tracks, cues, attachments, chapters, tags), anywhere (void, CRC), of a cluster."""
-ASF_HEAD = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-DV_HEAD = b"\x1f\x07\x00"
 DV_FRAME_BYTES = {False: 120_000, True: 144_000}  # 525/60, 625/50
 FLV_TAGS = frozenset({8, 9, 18})
-OTHER_HEADS = (b"\x00\x00\x01\xb3", b"\x06\x0e\x2b\x34")  # MPEG elementary stream, MXF
+WITHOUT_END = frozenset({"mpegvideo", "mxf"})
+"""Known here, but nothing in them says where they end."""
 
 
 _BITS_REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
@@ -83,28 +84,19 @@ class _CutError(Exception):
 def structure_of(file: Descriptor) -> Structure:
     """Walk the headers of an open file. Raise OSError when it cannot be read."""
     source = _Source(file.fileno())
-    head = source.at(0, 4096)
+    head = source.at(0, HEAD_BYTES)
     if not head.strip(b"\0"):
         return Structure("zeros")
-    for is_it, name, walk in (
-        (head[4:8] in ISO_BOXES, "mp4", _iso),
-        (head.startswith(EBML.to_bytes(4)), "matroska", _matroska),
-        (head.startswith(b"RIFF"), "avi", _riff),
-        (head.startswith(b"FLV\x01"), "flv", _flv),
-        (head.startswith(b"OggS"), "ogg", _ogg),
-        (head.startswith(b"\x00\x00\x01\xba"), "mpeg", _program_stream),
-        (_transport_packet(head) > 0, "mpegts", _transport_stream),
-        (head.startswith(ASF_HEAD), "asf", _asf),
-        (head.startswith(DV_HEAD), "dv", _dv),
-    ):
-        if is_it:
-            try:
-                return walk(source)
-            except _CutError as cut:
-                return Structure(name, cut.missing, cut.is_sized)
-            except _TooManyError:
-                return Structure(name)
-    return Structure("other" if head.startswith(OTHER_HEADS) else "", None)
+    name = "mp4" if head[4:8] in ISO_BOXES else container_of(head)
+    walk = _WALKS.get(name)
+    if walk is None:
+        return Structure("other" if name in WITHOUT_END else "")
+    try:
+        return walk(source)
+    except _CutError as cut:
+        return Structure(name, cut.missing, cut.is_sized)
+    except _TooManyError:
+        return Structure(name)
 
 
 class _TooManyError(Exception):
@@ -367,17 +359,8 @@ def _program_stream(source: _Source) -> Structure:
     return Structure("mpeg", 0)
 
 
-def _transport_packet(head: bytes) -> int:
-    """Return the length of a transport stream's packets: 188, with a time stamp 192, with checksums 204; 0: none."""
-    for length, first in ((188, 0), (192, 4), (204, 0)):
-        syncs = head[first : first + 8 * length : length]
-        if len(syncs) >= 4 and not syncs.strip(b"\x47"):
-            return length
-    return 0
-
-
 def _transport_stream(source: _Source) -> Structure:
-    length = _transport_packet(source.at(0, 4096))
+    length = transport_packet(source.at(0, HEAD_BYTES))
     first = 4 if length == 192 else 0
     rest = source.size % length
     if rest and source.at(source.size - rest, rest).strip(b"\0"):
@@ -406,3 +389,9 @@ def _dv(source: _Source) -> Structure:
     if source.size % length:
         raise _CutError(length - source.size % length)
     return Structure("dv", 0)
+
+
+_WALKS: Mapping[str, Callable[[_Source], Structure]] = {
+    "mp4": _iso, "matroska": _matroska, "avi": _riff, "flv": _flv, "ogg": _ogg, "mpeg": _program_stream,
+    "mpegts": _transport_stream, "asf": _asf, "dv": _dv,
+}  # fmt: skip
