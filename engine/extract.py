@@ -120,10 +120,12 @@ def extract(
     )
     with StretchReader(opened, start_s=start_s, end_s=end_s, step=run.steps.step) as reader:
         prepare_workspace(layout)
-        with Results(layout, note, resumes=resume is not None, discard=discard) as results:
+
+        def begin() -> None:
+            write_log(run.report((), completed=False), (), subject)
+
+        with Results(layout, note, resumes=resume is not None, discard=discard, on_begin=begin) as results:
             run.total = reader.info.frames_estimate
-            if resume is None:
-                write_log(run.report((), completed=False), (), subject)
             rate = float(reader.info.average_rate or USUAL_RATE)
             run.work(reader, results, rate=min(max(rate, 1.0), 240.0), after=after)
             if not stop.is_set():
@@ -135,7 +137,9 @@ def extract(
             completed = not stop.is_set()
             if completed and not run.counts.frames_decoded:
                 raise InputError(f"{source}: not one frame could be decoded", hint="the file is damaged or empty")
-            report = finish(run.report(notices, completed=completed), run.records, subject)
+            report = run.report(notices, completed=completed)
+            if results.has_begun:
+                report = finish(report, run.records, subject)
             if completed:
                 results.finished()
     return report

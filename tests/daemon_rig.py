@@ -25,6 +25,8 @@ FAKE_WORKER = (sys.executable, str(ROOT / "tests" / "fake_worker.py"))
 """Videos that are a line of JSON."""
 READING_WORKER = (sys.executable, str(ROOT / "tests" / "reading_worker.py"))
 """Real videos, opened and decoded as by the real worker; no faces are looked for."""
+WRITING_WORKER = (sys.executable, str(ROOT / "tests" / "writing_worker.py"))
+"""Real videos; a face for every frame, written as the real worker writes them."""
 DEADLINE_S = 30.0
 
 WATCH = {"stable_for": "200ms", "rescan_every": "2s", "unreadable_grace": "1s"}

@@ -80,15 +80,21 @@ def claim(
     the job follows the content to its new name.
     """
     job = job_of_content(connection, arrival.inbox, arrival.sha256)
-    if job is None and (whole := _whole_of_part(connection, arrival)) is not None:
+    whole = _whole_of_part(connection, arrival) if job is None else None
+    if whole is not None and whole.state in UNSUCCESSFUL:  # nothing came of it: the part is what there is
+        connection.execute("DELETE FROM parts WHERE inbox = ? AND sha256 = ?", (arrival.inbox, arrival.sha256))
+    elif whole is not None:
         _remember(connection, arrival, whole.id, "duplicate", now_s)
         return Claim(
             "duplicate", whole, f"it is a part of {os.fsdecode(whole.path)}, which is {whole.state}, and may be deleted"
         )
-    if job is None and (part := _superseded(connection, arrival)) is not None:
+    if (job is None or job.state in UNSUCCESSFUL) and (part := _superseded(connection, arrival)) is not None:
+        if job is not None:  # a whole copy once more that nothing came of, and whose part was done anew meanwhile
+            connection.execute("UPDATE parts SET job = ? WHERE job = ?", (part.id, job.id))
+            connection.execute("DELETE FROM jobs WHERE id = ?", (job.id,))
         return _supersede(connection, arrival, part, now_s)
     if job is None:
-        return _claim_new(connection, arrival, now_s)
+        return _claim_new(connection, arrival, now_s, in_place_of=whole)
     known = connection.execute(
         "SELECT 1 FROM files WHERE inbox = ? AND path = ? AND job = ?", (arrival.inbox, arrival.path, job.id)
     ).fetchone()
@@ -128,20 +134,25 @@ def _back_in_inbox(connection: sqlite3.Connection, arrival: Arrival, job: Job, n
     return Claim("back", _fetched(connection, job.id), f"it is back in the inbox, and {job.state} already; {hint}")
 
 
-def _claim_new(connection: sqlite3.Connection, arrival: Arrival, now_s: float) -> Claim:
+def _claim_new(
+    connection: sqlite3.Connection, arrival: Arrival, now_s: float, *, in_place_of: Job | None = None
+) -> Claim:
+    """Make a job. `in_place_of`: a job of which nothing came, and whose results and name this one takes over."""
     state, reason, message, hint = "queued", "", "", ""
     if arrival.skip:
         state, reason, message = "skipped", "sidecar_skip", "its sidecar says skip = true"
     elif arrival.role == "dst" and (other := holder_of_dst(connection, arrival.workspace)):
         state, reason = "failed", "workspace_taken"
         message, hint = workspace_taken(arrival.workspace, other)
-    changed = _changed_before(connection, arrival)
+    before = _changed_before(connection, arrival)
+    if in_place_of is not None and _has_its_slug(in_place_of, arrival):
+        before = in_place_of.id
     slug = next(
         (slug for slug in arrival.slugs if not _slug_taken(connection, arrival, slug)),
         f"{arrival.slugs[0]}-{arrival.sha256[:12]}",
     )
-    if changed is not None:
-        slug = take_over_slug(connection, changed)
+    if before is not None:
+        slug = take_over_slug(connection, before)
     row = connection.execute(
         "INSERT INTO jobs (inbox, path, kind, sha256, size_bytes, identity, workspace, role, slug, sidecar, priority,"
         " rank, state, reason, message, hint, arrived_s, finished_s, mark)"
@@ -225,7 +236,7 @@ def take_over_slug(connection: sqlite3.Connection, job_id: int) -> str:
     decided about them holds for the new content, too (engine.workspace.hand_work).
     """
     row = connection.execute("SELECT slug, sha256 FROM jobs WHERE id = ?", (job_id,)).fetchone()
-    connection.execute("UPDATE jobs SET slug = ? WHERE id = ?", (f"gone-{row[1][:12]}-{job_id}", job_id))
+    connection.execute("UPDATE jobs SET slug = ? WHERE id = ?", (_slug_without_results(job_id, row[1]), job_id))
     return str(row[0])
 
 
@@ -248,6 +259,16 @@ def _changed_before(connection: sqlite3.Connection, arrival: Arrival) -> int | N
         (arrival.inbox, arrival.path, arrival.workspace, arrival.role),
     ).fetchone()
     return int(row[0]) if row else None
+
+
+def _has_its_slug(job: Job, arrival: Arrival) -> bool:
+    place = (job.workspace, job.role) == (arrival.workspace, arrival.role)
+    return place and job.slug != _slug_without_results(job.id, job.sha256)
+
+
+def _slug_without_results(job_id: int, sha256: str) -> str:
+    """Return the slug of a job whose own another job has taken over."""
+    return f"gone-{sha256[:12]}-{job_id}"
 
 
 def _slug_taken(connection: sqlite3.Connection, arrival: Arrival, slug: str) -> bool:

@@ -103,9 +103,8 @@ def clear_results(layout: Layout, *, discard_hand_work: bool = False) -> Survey:
     when it cannot be done.
     """
     found = _survey(layout, with_earlier_files=discard_hand_work)
-    decisions, noted, removable = found.decisions, found.decisions, found.removable
+    decisions, noted, removable = decisions_kept(found, discard_hand_work), found.decisions, found.removable
     if discard_hand_work:
-        decisions = tuple(one for one in decisions if one.kind in LEFT_WHEN_DISCARDED)
         noted = tuple(one for one in found.decisions if one.kind in LEFT_WHEN_DISCARDED or one.file)
         removable += found.hand_files
     if found.manifest.clearing or removable:
@@ -123,6 +122,11 @@ def clear_results(layout: Layout, *, discard_hand_work: bool = False) -> Survey:
     else:
         remove_file(manifest_path(layout))
     return found
+
+
+def decisions_kept(found: Survey, discard_hand_work: bool) -> tuple[HandDecision, ...]:
+    """Return the decisions that hold for the run which clears what was found."""
+    return tuple(one for one in found.decisions if not discard_hand_work or one.kind in LEFT_WHEN_DISCARDED)
 
 
 def is_as_written(path: Path, written: WrittenFile) -> bool:

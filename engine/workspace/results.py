@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from engine.errors import OutputError
-from engine.workspace.hand_work import clear_results, is_as_written
+from engine.workspace.hand_work import clear_results, decisions_kept, is_as_written, survey
 from engine.workspace.manifest import (
     NO_BOX,
     Folder,
@@ -41,22 +41,59 @@ INDEX_STEP = 10
 class Results:
     """What one run writes. Context manager. Any thread; one name is written by one thread at a time."""
 
-    def __init__(self, layout: Layout, run: RunNote, *, resumes: bool, discard: str = "") -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        run: RunNote,
+        *,
+        resumes: bool,
+        discard: str = "",
+        on_begin: Callable[[], object] = lambda: None,
+    ) -> None:
         """Begin a run, or go on with one (`resumes`); the folders are there.
 
-        A run that begins clears what an earlier one left, except what a hand decided. `discard`: the name of an
-        order to clear that as well; one order is carried out once, however often its run begins. Raise OutputError
+        A run that begins clears what an earlier one left, except what a hand decided: not before it has something to
+        write or to commit, so that footage which cannot be used costs no face that is there. `on_begin` is called
+        then. `discard`: the name of an order to clear what a hand decided as well; one order is carried out once,
+        however often its run begins. Raise OutputError
         when it cannot be done, or where whole frames lie that no run of dfld wrote: the merger would take them for
         this clip's.
         """
         self._layout = layout
         self._lock = threading.Lock()
-        if not resumes:
+        self._beginning = threading.Lock()
+        self._run = run
+        self._discard = discard
+        self._on_begin = on_begin
+        self._writer: ManifestWriter | None = None
+        if resumes:
+            self._take_over(read_manifest(layout))
+            self._writer = ManifestWriter(layout)
+        else:
             _require_no_foreign_frames(layout)
-            clear_results(layout, discard_hand_work=bool(discard) and read_manifest(layout).discarded != discard)
-            write_manifest(layout, Manifest(run, decisions=read_manifest(layout).decisions, discarded=discard))
-        manifest = read_manifest(layout)
-        self._content = run.content
+            self._take_over(Manifest(decisions=decisions_kept(survey(layout), self._discards())))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether what lies in the workspace is this run's."""
+        return self._writer is not None
+
+    def _discards(self) -> bool:
+        return bool(self._discard) and read_manifest(self._layout).discarded != self._discard
+
+    def _begin(self) -> ManifestWriter:
+        """Return the manifest of a run that has begun; the first who asks begins it."""
+        with self._beginning:
+            if self._writer is None:
+                clear_results(self._layout, discard_hand_work=self._discards())
+                begun = Manifest(self._run, decisions=read_manifest(self._layout).decisions, discarded=self._discard)
+                write_manifest(self._layout, begun)
+                self._take_over(begun)
+                self._on_begin()
+                self._writer = ManifestWriter(self._layout)
+            return self._writer
+
+    def _take_over(self, manifest: Manifest) -> None:
         self._faces: dict[str, WrittenFace] = dict(manifest.faces)
         self._masks: dict[str, WrittenFile] = dict(manifest.masks)
         self._frames: dict[str, WrittenFile] = dict(manifest.frames)
@@ -64,7 +101,6 @@ class Results:
         self._marks = {one.trace.mark: one for one in manifest.decisions if one.trace.mark}
         for one in manifest.decisions:
             self._by_frame.setdefault(one.trace.frame, []).append(one)
-        self._manifest = ManifestWriter(layout)
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +108,8 @@ class Results:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._manifest.__exit__(kind, error, trace)
+        if self._writer is not None:
+            self._writer.__exit__(kind, error, trace)
 
     def is_decided(self, trace: FaceTrace) -> bool:
         """Say whether a hand decided about this face: it is not written, whatever lies in its place."""
@@ -87,6 +124,7 @@ class Results:
         Return None, with nothing written, where a hand changed the face since this run wrote it. A name that a hand's
         own file has is left to it.
         """
+        self._begin()
         index = self._free_index(number, index, ending, picture)
         stem = self._layout.face_stem(number, index)
         name = f"{stem}.{ending}"
@@ -105,6 +143,7 @@ class Results:
         """Write a whole frame, unless a hand changed or deleted it, or put one of its own there."""
         assert self._layout.frames is not None
         path = self._layout.frames / name
+        self._begin()
         decided = any(one.trace.box == NO_BOX for one in self._by_frame.get(Path(name).stem, ()))
         if decided:
             return
@@ -118,14 +157,14 @@ class Results:
 
     def committed(self, next_frame: int) -> None:
         """Note that every file of the frames before `next_frame` is on the disk, name and all."""
-        self._manifest.add({"committed": next_frame}, sync=True)
+        self._begin().add({"committed": next_frame}, sync=True)
 
     def accept(self, name: str) -> None:
         """Move a face from review/ to aligned/; a face that a hand took away, or moved there itself, stays so."""
         source, target = self._layout.review / name, self._layout.aligned / name
         if not os.path.lexists(source) or os.path.lexists(target):
             return
-        self._manifest.add({"accepted": name})
+        self._begin().add({"accepted": name})
         move_file(source, target)
 
     def drop(self, name: str) -> bool:
@@ -136,7 +175,7 @@ class Results:
             return False
         if not os.path.lexists(path):
             return True  # by an earlier try; or by a hand, and so it stays known
-        self._manifest.add({"dropped": name})
+        self._begin().add({"dropped": name})
         remove_file(path)
         mask = mask_name(name)
         if mask not in self._masks or is_as_written(self._layout.masks / mask, self._masks[mask]):
@@ -145,7 +184,7 @@ class Results:
 
     def finished(self) -> None:
         """Note that the run came to its end."""
-        self._manifest.add({"finished": True}, sync=True)
+        self._begin().add({"finished": True}, sync=True)
 
     def _decision(self, trace: FaceTrace) -> HandDecision | None:
         if trace.mark in self._marks:
@@ -153,7 +192,7 @@ class Results:
         for one in self._by_frame.get(trace.frame, ()):
             if one.kind == "added" or one.trace.box == NO_BOX:
                 continue  # whose clip an added face is from, nobody knows: only its mark says that it is this one
-            if is_same_face(one.trace, trace, same_clip=one.content == self._content):
+            if is_same_face(one.trace, trace, same_clip=one.content == self._run.content):
                 return one
         return None
 
@@ -196,7 +235,7 @@ class Results:
 
     def _note(self, line: dict[str, Any]) -> None:
         with self._lock:
-            self._manifest.add(line)
+            self._begin().add(line)
 
 
 def _values(written: WrittenFile) -> dict[str, Any]:

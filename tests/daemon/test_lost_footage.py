@@ -16,7 +16,7 @@ from daemon.ledger.ledger import Ledger
 from daemon.metrics.readings import ledger_reading
 from engine.footage.verdict import WHOLE, SourceVerdict
 from tests.clips import Image, draw_numbered, make_clip
-from tests.daemon_rig import READING_WORKER, InProcess, Rig, wait_until
+from tests.daemon_rig import READING_WORKER, WRITING_WORKER, InProcess, Rig, wait_until
 
 SIZE = (96, 64)
 FRAMES = 60
@@ -126,3 +126,57 @@ def test_an_original_is_deleted_only_with_a_proof_on_record_that_it_was_read_who
         json.dumps({"verdict": asdict(SourceVerdict("lost footage"))}),
     ):
         assert why_not_deleted(report).startswith("kept, not deleted: the dfld that read it kept no proof")
+
+
+def decide_by_hand(aligned: Path) -> None:
+    """Delete a face, move one, edit one."""
+    (aligned / "take-00000000_0.jpg").unlink()
+    (aligned / "take-00000004_0.jpg").rename(aligned.parent / "review" / "take-00000004_0.jpg")
+    (aligned / "take-00000005_0.jpg").write_bytes(b"edited")
+
+
+def decided(aligned: Path, frames: int) -> bool:
+    """Say whether the faces of so many frames are there, and what was decided by hand is as it was."""
+    numbers = sorted(int(path.name.removeprefix("take-").partition("_")[0]) for path in aligned.iterdir())
+    assert numbers == [number for number in range(frames) if number not in (0, 4)]
+    assert (aligned / "take-00000005_0.jpg").read_bytes() == b"edited"
+    return (aligned.parent / "review" / "take-00000004_0.jpg").exists()
+
+
+def test_a_whole_copy_keeps_what_a_hand_decided_about_the_faces_of_the_part(tmp_path: Path, whole: bytes) -> None:
+    rig = rig_of(tmp_path, "keep")
+    aligned = rig.workspace / "data_src" / "aligned"
+    (rig.inbox / "take.mkv").write_bytes(whole[: len(whole) * 6 // 10])
+    with InProcess(rig, WRITING_WORKER):
+        rig.wait_for_states("done")
+        decide_by_hand(aligned)
+        (rig.inbox / "take again.mkv").write_bytes(whole)
+        wait_until(lambda: rig.jobs()[0]["verdict"] == "whole", lambda: str(rig.jobs()))
+        assert decided(aligned, FRAMES)
+
+
+def test_a_longer_copy_that_cannot_be_used_costs_neither_the_faces_nor_the_claim_of_the_part(
+    tmp_path: Path, whole: bytes
+) -> None:
+    rig = rig_of(tmp_path, "keep")
+    aligned = rig.workspace / "data_src" / "aligned"
+    part = whole[: len(whole) * 6 // 10]
+    (rig.inbox / "take.mkv").write_bytes(part)
+    with InProcess(rig, WRITING_WORKER):
+        rig.wait_for_states("done")
+        frames = len(list(aligned.iterdir()))
+        decide_by_hand(aligned)
+        before = {path.name: path.read_bytes() for path in aligned.iterdir()}
+        (rig.inbox / "broken copy.mkv").write_bytes(whole)
+        wait_until(lambda: [job["original"] for job in rig.jobs()] == ["quarantined"], lambda: str(rig.jobs()))
+        assert {path.name: path.read_bytes() for path in aligned.iterdir()} == before
+
+        (rig.inbox / "take.mkv").unlink()
+        (rig.inbox / "part once more.mkv").write_bytes(part)
+        wait_until(lambda: rig.states() == ["quarantined", "done"], lambda: str(rig.jobs()))
+        assert rig.jobs()[1]["slug"] == "take"
+        assert decided(aligned, frames)
+
+        (rig.inbox / "take again.mkv").write_bytes(whole)  # the content that failed, now under a name that works
+        wait_until(lambda: [job["verdict"] for job in rig.jobs()] == ["whole"], lambda: str(rig.jobs()))
+        assert decided(aligned, FRAMES)

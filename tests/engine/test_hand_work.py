@@ -381,6 +381,16 @@ def test_a_kill_at_any_step_of_a_discarding_redo_keeps_what_a_hand_does_after_it
     raise AssertionError("a redo takes fewer steps than that")
 
 
+def test_a_run_that_writes_nothing_costs_no_face(tmp_path: Path) -> None:
+    layout = output_layout(tmp_path / "out")
+    run(layout)
+    before = {path: path.read_bytes() for path in layout.root.rglob("*") if path.is_file()}
+    with Results(layout, replace(NOTE, content="broken"), resumes=False, discard="order") as results:
+        assert not results.is_decided(TRACES[0, 0])
+        assert not results.has_begun
+    assert {path: path.read_bytes() for path in layout.root.rglob("*") if path.is_file()} == before
+
+
 def test_an_order_to_discard_hand_work_is_carried_out_once(tmp_path: Path) -> None:
     layout = output_layout(tmp_path / "out")
     run(layout)
