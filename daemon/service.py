@@ -32,6 +32,7 @@ from daemon.events.event import Event, Tell
 from daemon.events.hearing import Hearing
 from daemon.events.hooks import CLOSE_LEAST_S, HookRunner
 from daemon.health import Health
+from daemon.inboxes.hashing import HashingStoppedError
 from daemon.inboxes.running import Inboxes
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.dispatch import Board, Slot
@@ -246,6 +247,7 @@ class Service:
                 tidier=self.tidier,
                 start_worker=partial(self._start_worker, gpu_for(number, os.environ.get(VISIBLE), installed_gpus())),
                 on_originals_gone=self.inboxes.forget,
+                stopping=self.board.stopping,
             )
             slot = Slot(number, self.board, runner, self.ledger, self.tell)
             slot.thread.start()
@@ -278,7 +280,12 @@ class Service:
                 self.board.poke()
 
     def _tidy_up(self) -> None:
-        self.tidier.tidy_all(self.config, lambda name: not self.inboxes.trouble(name))
+        self.tidier.tidy_all(self.config, lambda name: not self.inboxes.trouble(name), self.stop_reading)
+
+    def stop_reading(self) -> None:
+        """Raise HashingStoppedError when the service stops: for whoever reads or copies a long file."""
+        if self.board.stopping.is_set():
+            raise HashingStoppedError
 
     def recycle_workers(self) -> None:
         """Replace every worker before its next job: people that were forgotten are in its memory."""

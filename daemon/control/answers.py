@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
+from core.files import OtherFileError
 from daemon.averaging import Averaging
 from daemon.config.schema import Config, InboxConfig
 from daemon.control.forget import forget, wipe_until_gone
 from daemon.errors import ControlError
 from daemon.events.event import Event, Tell
 from daemon.health import Health
+from daemon.inboxes.hashing import HashingStoppedError
 from daemon.inboxes.plan import plan_inbox
 from daemon.inboxes.running import Inboxes
 from daemon.jobs import originals
@@ -41,6 +43,7 @@ NUMBER_END = 1 << 63
 """SQLite's integers end there."""
 SHOWN_LENGTH = 80
 CANCEL_WAIT_S = 15.0
+RELEASE_HINT = "put the file back into the inbox yourself: its content is recognised, and its job tried again"
 """A running job of a person to forget gets so long to stop."""
 
 
@@ -59,6 +62,8 @@ class RunningService(Protocol):
     def reload(self) -> list[str]: ...
 
     def recycle_workers(self) -> None: ...
+
+    def stop_reading(self) -> None: ...
 
 
 class Answers:
@@ -218,13 +223,31 @@ class Answers:
         job = self._job(request)
         if job.state != "quarantined":
             raise ControlError(f"job {job.id} is {job.state}, not quarantined")
+        end = time.monotonic() + CANCEL_WAIT_S
+        while job.original == "to_quarantine" and time.monotonic() < end and not self._service.board.stopping.wait(0.1):
+            job = self._job(request)  # a runner is moving it
         inbox = self._inbox(job.inbox)
         place = Path(os.fsdecode(job.original_path)) if job.original_path is not None else None
+        wanted = inbox.path / os.fsdecode(job.path)
         if job.original == "quarantined" and place is not None:
             try:
-                originals.put_back(place, inbox.path / os.fsdecode(job.path))
+                originals.put_back(place, wanted, self._service.stop_reading)
+            except HashingStoppedError as stop:
+                raise ControlError(f"job {job.id}: the service stops; {place} was not put back") from stop
+            except OtherFileError as problem:
+                raise ControlError(f"job {job.id}: {problem.message}", hint="try it again") from problem
             except OSError as problem:
-                raise ControlError(f"job {job.id}: {place} cannot be put back: {problem.strerror}") from problem
+                if not isinstance(problem, FileNotFoundError) or not os.path.lexists(wanted):  # else: a kill came after
+                    why = f"{place} cannot be put back: {problem.strerror}"
+                    raise ControlError(f"job {job.id}: {why}; nothing was changed", hint=RELEASE_HINT) from problem
+                originals.reason_path(place).unlink(missing_ok=True)
+        elif job.original == "to_quarantine" and not os.path.lexists(wanted):
+            raise ControlError(
+                f"job {job.id}: its original is not in the quarantine yet", hint="try it again in a minute"
+            )
+        elif not os.path.lexists(wanted):
+            why = f"there is nothing to put back: {wanted} was gone before it could be moved"
+            raise ControlError(f"job {job.id}: {why}; nothing was changed", hint=RELEASE_HINT)
 
         def back(writer: Any) -> None:
             table.requeue(writer, job.id)

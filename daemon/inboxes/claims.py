@@ -84,7 +84,9 @@ class Claimer:
         self._on_claim = on_claim
         self._wall = wall
         self._lock = threading.Lock()
-        self._known: dict[bytes, str] = ledger.read(lambda reader: known_files(reader, inbox.name))
+        again = "duplicate" if inbox.on_duplicate == "quarantine" and os.access(inbox.path, os.W_OK) else ""
+        self._known: dict[bytes, str] = ledger.read(lambda reader: known_files(reader, inbox.name, without=again))
+        """Path to identity of what was dealt with; what a stop or a kill kept from the quarantine was not."""
         self._in_hand: dict[bytes, str] = {}
         self._queue: list[_Settled] = []
         self._wake = threading.Event()
@@ -298,21 +300,33 @@ class Claimer:
             for (_, arrival), made in zip(arrivals, claims, strict=True):
                 self._on_claim(arrival.path, made)
                 if made.outcome == "duplicate" and self.inbox.on_duplicate == "quarantine":
-                    self._quarantine(arrival, made)
+                    self._quarantine(arrival, made, stop)
             return
 
-    def _quarantine(self, arrival: Arrival, made: Claim) -> None:
+    def _quarantine(self, arrival: Arrival, made: Claim, stop: threading.Event) -> None:
         """Move a file whose content was done before to the quarantine, with the earlier job in its reason."""
         path = self.inbox.path / os.fsdecode(arrival.path)
         reason = {"file": str(path), "inbox": self.inbox.name, "job": made.job.id, "sha256": arrival.sha256}
+
+        def go_on() -> None:
+            if stop.is_set():
+                raise HashingStoppedError
+
         try:
             moved = move_unit(
-                self.inbox.path, arrival.path, arrival.kind, arrival.members, self.inbox.quarantine_folder
+                self.inbox.path,
+                arrival.path,
+                arrival.kind,
+                arrival.members,
+                self.inbox.quarantine_folder,
+                on_chunk=go_on,
             )
             if moved.place is None:
                 return  # another file has its name by now, and is an arrival of its own
             write_reason(moved.place, reason | {"reason": "duplicate", "message": made.message})
             self._ledger.write(lambda writer: forget_files(writer, self.inbox.name, [arrival.path]))
+        except HashingStoppedError:
+            return  # the next start finds it
         except (OSError, LedgerUnavailableError) as problem:
             message = f"{path}: {made.message}; it stays where it is: {problem}"
             self._tell(Event("original.waits", message, "warning", self.inbox.name, made.job.id))

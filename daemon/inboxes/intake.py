@@ -26,6 +26,7 @@ from daemon.inboxes.scan import Contents, PassedOver, ScanRules, look_again_at, 
 from daemon.inboxes.settling import SPARSE_RATIO, GateRules, Kind, Sighting, Unit, judge, sighted
 from daemon.inboxes.watcher import Hints, Watcher
 from daemon.inboxes.writers import open_for_writing
+from daemon.jobs.originals import put_back_all_asides
 
 ROOT_CHECK_S = 5.0
 """The folder's identity and the watch's threads are looked at this often: trouble is seen well within 30 s."""
@@ -174,6 +175,10 @@ class Intake:
         """Watch the folder as it is now, and scan it in full: events before this moment were lost."""
         self._disarm()
         self._armed = root
+        back = put_back_all_asides((self.inbox.path, self.inbox.quarantine_folder))
+        for path in back:  # before the first scan, which would not find them
+            message = f"{path} was set aside when dfld was killed; it has its name again"
+            self._tell(Event("original.put_back", message, "warning", self.inbox.name))
         mode = watch_mode(self.inbox, self._watch)
         if mode == "events":
             try:

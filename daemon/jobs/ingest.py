@@ -17,6 +17,7 @@ from typing import Any, Literal
 from daemon.config.schema import Config, InboxConfig
 from daemon.errors import WorkerError
 from daemon.events.event import Event, Tell
+from daemon.inboxes.hashing import HashingStoppedError
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.orders import make_order
 from daemon.jobs.outcomes import Outcomes
@@ -82,8 +83,11 @@ class Runner:
         on_originals_gone: Callable[[str, list[bytes]], None],
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        stopping: threading.Event | None = None,
     ) -> None:
-        """`on_originals_gone(inbox, paths)`: these files left the inbox, or have to go through the gate again."""
+        """`stopping`: set when the service stops, what interrupts the reading of an original that is moved or deleted.
+
+        `on_originals_gone(inbox, paths)`: these files left the inbox, or have to go through the gate again."""
         self.running: Running | None = None
         self.last_turned_s = monotonic()
         """When the runner last looked round or was idle, on the monotonic clock; it ends hanging workers itself."""
@@ -95,7 +99,10 @@ class Runner:
         self._start_worker = start_worker
         self._wall = wall
         self._monotonic = monotonic
-        self._outcomes = Outcomes(ledger, tell, tidier, on_originals_gone, wall)
+        self._stopping = stopping or threading.Event()
+        self._outcomes = Outcomes(
+            ledger, tell, tidier, on_originals_gone, wall, stopping=self._stopping, turn=self._turn_while_finishing
+        )
         self._worker: WorkerLink | None = None
         self._videos_done = 0
         self._deaths_in_loading = 0
@@ -148,14 +155,24 @@ class Runner:
             self._buried(job, inbox, config, death)
         except WorkerError as problem:
             self._replace_worker("crashed")
+            self._finish()
             self._outcomes.died(job, inbox, config, problem.message, frame=self._frame(), killed_by=0)
         else:
             self._ended(job, inbox, config, ended)
 
-    def _ended(self, job: Job, inbox: InboxConfig, config: Config, message: Message) -> None:
-        self._videos_done += 1
+    def _turn_while_finishing(self) -> None:
+        self.last_turned_s = self._monotonic()
+        if self._stopping.is_set():
+            raise HashingStoppedError
+
+    def _finish(self) -> None:
+        """From here on the original may be moved, which ends with the disk's own long sync."""
         if self.running is not None:
             self.running = replace(self.running, phase="finishing")
+
+    def _ended(self, job: Job, inbox: InboxConfig, config: Config, message: Message) -> None:
+        self._videos_done += 1
+        self._finish()
         if message["type"] == "failed":
             failure = failure_of(message)
             blames_file = failure.outlook in ("file", "incomplete")
@@ -195,6 +212,7 @@ class Runner:
         """The worker died of its own or by another's hand: blame the file, the set-up, or nobody."""
         phase = self.running.phase if self.running else "trying"
         self._replace_worker("crashed")
+        self._finish()
         if phase == "loading":
             self._deaths_in_loading += 1
             if self._deaths_in_loading < WORKER_DEATHS_IN_LOADING_MAX:

@@ -12,13 +12,23 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.files import KnownFile, OtherFileError, know, move, numbered, remove, shortened, sync_folder
+from core.files import (
+    ASIDE_ENDING,
+    KnownFile,
+    OtherFileError,
+    move,
+    numbered,
+    put_back_asides,
+    remove,
+    shortened,
+    sync_folder,
+)
 from daemon.inboxes.never_footage import PARTIAL_SIBLINGS, SIDECAR_ENDING
 from daemon.inboxes.settling import Kind
 from daemon.ledger.members import Member
@@ -28,6 +38,10 @@ REASON_ENDING = ".reason.json"
 MARK_LENGTH = 8
 
 
+def _nothing(*_: object) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Dealt:
     """What was done with the files of a job."""
@@ -35,7 +49,7 @@ class Dealt:
     place: Path | None
     """Where the file or the folder is now; None where it was deleted, or nothing of it was there to be moved."""
     done: int
-    """Files that were moved or deleted."""
+    """Files that were moved, now or by an earlier try, or deleted."""
     left: tuple[str, ...] = ()
     """Why a file was left alone: one sentence for each."""
 
@@ -56,41 +70,42 @@ def move_unit(
     folder: Path,
     *,
     started: Path | None = None,
-    on_start: Callable[[Path], None] | None = None,
+    on_start: Callable[[Path], None] = _nothing,
+    on_chunk: Callable[[], None] = _nothing,
 ) -> Dealt:
     """Move the files of a job into `folder`, keeping their place below the inbox `root`.
 
-    A name that is taken gets a number. `started`: where an earlier try began to move a folder of images to; `on_start`
-    is called with that place before the first file goes. Raise OSError when a file cannot be moved; it is then still
-    where it was.
+    A name that is taken gets a number. `on_start` is called with the place of the video or of the folder of images
+    before it is taken; `started` is what an earlier try reported so: what lies there and has the content of the job's
+    files is counted as moved, and what goes along with it follows. `on_chunk` is called behind each piece of a file
+    that is read; what it raises ends the work. Raise OSError when a file cannot be moved; it is then where it was.
     """
     wanted = folder / os.fsdecode(path)
     make_folder(wanted.parent)
+    goes_on = started is not None and (kind == "video" or started.is_dir())
+    target = wanted
     if kind == "folder":
-        target = started if started is not None and started.is_dir() else _new_folder(wanted)
-        if on_start is not None:
-            on_start(target)
-    else:
-        target = wanted
+        target = started if started is not None and goes_on else _new_folder(wanted)
+        on_start(target)
 
     def move_one(one: Path, known: KnownFile) -> None:
         nonlocal target
         if kind == "folder":
-            _move_file(one, target / one.name, known)
+            place = target / one.name
+            _move_file(one, place, known, begun=place if goes_on else None, on_chunk=on_chunk)
         else:
-            target = _move_file(one, wanted, known)
+            target = _move_file(one, wanted, known, begun=started, on_place=on_start, on_chunk=on_chunk)
 
     done, left = _each(root, path, kind, members, move_one)
     if kind == "folder":
         sync_folder(target)
-    for one in _companions(members):
+    for one in _companions(members) if done else ():
         ending = os.fsdecode(one.path)[len(os.fsdecode(path)) :]
         beside = target / ending[1:] if ending.startswith("/") else target.with_name(target.name + ending)
         with suppress(FileNotFoundError, OtherFileError):
-            if done:
-                _move_file(root / os.fsdecode(one.path), beside, one.known)
+            _move_file(root / os.fsdecode(one.path), beside, one.known, begun=beside if goes_on else None)
     _remove_if_empty(root, path, kind)
-    if not done and started is None:
+    if not done:
         if kind == "folder":
             with suppress(OSError):
                 target.rmdir()
@@ -98,35 +113,69 @@ def move_unit(
     return Dealt(target, done, left)
 
 
-def delete_unit(root: Path, path: bytes, kind: Kind, members: Sequence[Member]) -> Dealt:
-    """Delete the files of a job. Raise OSError when one cannot be deleted; it is then still there."""
-    done, left = _each(root, path, kind, members, _remove_file)
-    for one in _companions(members):
-        with suppress(FileNotFoundError, OtherFileError):
-            if done:
+def delete_unit(
+    root: Path,
+    path: bytes,
+    kind: Kind,
+    members: Sequence[Member],
+    *,
+    started: bool = False,
+    on_start: Callable[[], None] = _nothing,
+    on_chunk: Callable[[], None] = _nothing,
+) -> Dealt:
+    """Delete the files of a job. Raise OSError when one cannot be deleted; it is then still there.
+
+    `on_start` is called before the first goes; `started`: an earlier try did so. What goes along with files that are
+    gone follows them only then: a file that somebody took away keeps its sidecar. `on_chunk`: as of `move_unit`.
+    """
+    on_start()
+    done, left = _each(root, path, kind, members, lambda one, known: _remove_file(one, known, on_chunk))
+    if done or (started and not left):
+        for one in _companions(members):
+            with suppress(FileNotFoundError, OtherFileError):
                 remove(root / os.fsdecode(one.path), one.known)
     _remove_if_empty(root, path, kind)
     return Dealt(None, done, left)
 
 
-def put_back(place: Path, wanted: Path) -> Path:
-    """Move a quarantined original back to where it was taken from; its reason goes. Raise OSError when it cannot be."""
+def put_back(place: Path, wanted: Path, on_chunk: Callable[[], None] = _nothing) -> Path:
+    """Move a quarantined original back to where it was taken from; its reason goes. Raise OSError when it cannot be.
+
+    What a kill left aside of an earlier try comes first.
+    """
     make_folder(wanted.parent)
+    put_back_asides(place.parent, place.name)
     status = os.lstat(place)
     if stat.S_ISDIR(status.st_mode):
         make_folder(wanted)
+        put_back_asides(place)
         target = wanted
         for one in sorted(place.iterdir()):
-            if stat.S_ISREG(os.lstat(one).st_mode):
-                move(one, wanted / one.name, know(one), names=_free_names)
+            found = os.lstat(one)
+            if stat.S_ISREG(found.st_mode):
+                move(one, wanted / one.name, _as_it_is(found), names=_free_names, on_chunk=on_chunk)
         with suppress(OSError):  # what is no regular file stays, and the folder with it
             place.rmdir()
     elif stat.S_ISLNK(status.st_mode):
         target = _move_link(place, wanted)
     else:
-        target = move(place, wanted, know(place), names=_free_names)
+        target = move(place, wanted, _as_it_is(status), names=_free_names, on_chunk=on_chunk)
     reason_path(place).unlink(missing_ok=True)
     return target
+
+
+def put_back_all_asides(folders: Iterable[Path]) -> list[Path]:
+    """Give every file in or below these folders that a killed process left aside its name back; return where they are.
+
+    Links to folders are not followed; what cannot be listed or renamed is passed over.
+    """
+    found: set[Path] = set()
+    for top in folders:
+        for folder, _, names in os.walk(top):
+            if any(name.endswith(ASIDE_ENDING) for name in names):
+                with suppress(OSError):
+                    found.update(put_back_asides(Path(folder)))
+    return sorted(found)
 
 
 def write_reason(path: Path, reason: Mapping[str, Any]) -> Path:
@@ -169,34 +218,57 @@ def _companions(members: Sequence[Member]) -> Iterator[Member]:
     return (one for one in members if one.role == "companion")
 
 
-def _move_file(path: Path, target: Path, known: KnownFile) -> Path:
+def _move_file(
+    path: Path,
+    target: Path,
+    known: KnownFile,
+    *,
+    begun: Path | None = None,
+    on_place: Callable[[Path], None] = _nothing,
+    on_chunk: Callable[[], None] = _nothing,
+) -> Path:
+    if begun is not None and begun.is_symlink() and _leads_to(begun, known):
+        if path.is_symlink() and _leads_to(path, known):  # the second link was made, the first did not go any more
+            path.unlink()
+        return begun
     if path.is_symlink():
         _require_link(path, known)
-        return _move_link(path, target)
-    return move(path, target, known, names=_free_names)
+        return _move_link(path, target, on_place)
+    return move(path, target, known, names=_free_names, begun=begun, on_place=on_place, on_chunk=on_chunk)
 
 
-def _remove_file(path: Path, known: KnownFile) -> None:
+def _remove_file(path: Path, known: KnownFile, on_chunk: Callable[[], None]) -> None:
     if path.is_symlink():
         _require_link(path, known)
         path.unlink()
     else:
-        remove(path, known)
+        remove(path, known, on_chunk=on_chunk)
+
+
+def _as_it_is(status: os.stat_result) -> KnownFile:
+    """Return what is known of a file that was only looked at: a quarantined one, whose content is nobody's to judge."""
+    return KnownFile(status.st_ino, status.st_size, status.st_mtime_ns, "")
+
+
+def _leads_to(path: Path, known: KnownFile) -> bool:
+    try:
+        return known.fits(path.stat())
+    except OSError:
+        return False
 
 
 def _require_link(path: Path, known: KnownFile) -> None:
     """Raise OtherFileError where the link leads to another file than the one that was read."""
-    try:
-        fits = known.fits(path.stat())
-    except OSError:
-        fits = False
-    if not fits:
+    if not _leads_to(path, known):
         raise OtherFileError(f"{path} leads to another file than the one that was read; it was left alone")
 
 
-def _move_link(path: Path, wanted: Path) -> Path:
+def _move_link(path: Path, wanted: Path, on_place: Callable[[Path], None] = _nothing) -> Path:
     leads_to = path.parent / path.readlink()  # an absolute link stays as it is
     for target in _free_names(wanted):
+        if os.path.lexists(target):
+            continue
+        on_place(target)
         try:
             target.symlink_to(leads_to)
         except FileExistsError:

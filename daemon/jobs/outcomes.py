@@ -21,7 +21,7 @@ from daemon.inboxes.intake import scan_rules
 from daemon.inboxes.roots import Root, look_at_root
 from daemon.inboxes.scan import look_at
 from daemon.jobs.retry import DEATHS_MAX, deaths_after, delay_s
-from daemon.jobs.tidying import Tidier
+from daemon.jobs.tidying import Tidier, Turn
 from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
@@ -51,7 +51,13 @@ class Outcomes:
         tidier: Tidier,
         on_originals_gone: Callable[[str, list[bytes]], None],
         wall: Callable[[], float] = time.time,
+        *,
+        stopping: threading.Event,
+        turn: Turn,
     ) -> None:
+        """`turn`: called again and again while an original is read (daemon.jobs.tidying)."""
+        self._stopping = stopping
+        self._turn = turn
         self._tidier = tidier
         self._ledger = ledger
         self._tell = tell
@@ -131,6 +137,7 @@ class Outcomes:
                 finished_s=now_s,
                 report=json.dumps(dict(report)),
                 original=original,
+                original_path=None,
                 frames_total=report["frames_decoded"],
                 carry="",  # holds embeddings and a thumbnail; an ended clip is never resumed
                 reason="" if is_whole else "lost_footage",
@@ -168,7 +175,7 @@ class Outcomes:
             if warning == lack:
                 continue
             self._tell(Event("job.warning", f"job {job.id}: {warning}", "warning", job.inbox, job.id))
-        self._tidier.tidy(job.id, inbox, config)
+        self._tidier.tidy(job.id, inbox, config, self._turn)
 
     def failed(self, job: Job, inbox: InboxConfig, config: Config, failure: Failure) -> None:
         """A worker said why not: wait and try again, mark it failed, or quarantine the file."""
@@ -263,6 +270,7 @@ class Outcomes:
                 hint=failure.hint,
                 finished_s=now_s,
                 original=original,
+                original_path=None,
             )
             table.add_totals(writer, job.inbox, {f"jobs_{state}": 1})
 
@@ -271,7 +279,7 @@ class Outcomes:
         facts = {"reason": failure.reason, "hint": failure.hint, "file": os.fsdecode(job.path)}
         self._tell(Event(f"job.{state}", text, "error", job.inbox, job.id, facts))
         if original == "to_quarantine":
-            self._tidier.tidy(job.id, inbox, config)
+            self._tidier.tidy(job.id, inbox, config, self._turn)
 
     def _gone(self, job: Job, reason: str, message: str) -> None:
         def close(writer: sqlite3.Connection) -> None:
@@ -290,7 +298,7 @@ class Outcomes:
             except LedgerUnavailableError:
                 if attempt == LEDGER_TRIES - 1:
                     raise
-                threading.Event().wait(LEDGER_TRIES_PAUSE_S)
+                self._stopping.wait(LEDGER_TRIES_PAUSE_S)
             else:
                 return
 

@@ -17,7 +17,14 @@ from typing import Any
 
 from daemon.config.schema import Config, InboxConfig
 from daemon.events.event import Event, Tell
-from daemon.inboxes.hashing import SHA256_LENGTH, ChangedMeanwhileError, content_hash, footage_members, member_hashes
+from daemon.inboxes.hashing import (
+    SHA256_LENGTH,
+    ChangedMeanwhileError,
+    HashingStoppedError,
+    content_hash,
+    footage_members,
+    member_hashes,
+)
 from daemon.inboxes.intake import scan_rules
 from daemon.inboxes.scan import look_at
 from daemon.jobs import originals
@@ -28,6 +35,13 @@ from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
 from engine.workspace.workspace import inbox_layout
+
+Turn = Callable[[], None]
+"""Called again and again while an original is read; raises HashingStoppedError when the service stops."""
+
+
+def _go_on() -> None:
+    pass
 
 
 class Tidier:
@@ -41,28 +55,33 @@ class Tidier:
         self._lock = threading.Lock()
         self._in_hand: set[int] = set()
 
-    def tidy_all(self, config: Config, is_usable: Callable[[str], bool]) -> None:
+    def tidy_all(self, config: Config, is_usable: Callable[[str], bool], turn: Turn = _go_on) -> None:
         """Tidy up behind every ended job of the inboxes that can be used."""
         by_name = {inbox.name: inbox for inbox in config.inboxes}
         for job in self._ledger.read(table.jobs_to_tidy):
             if job.inbox in by_name and is_usable(job.inbox):
-                self.tidy(job.id, by_name[job.inbox], config)
+                self.tidy(job.id, by_name[job.inbox], config, turn)
 
-    def tidy(self, job_id: int, inbox: InboxConfig, config: Config) -> None:
-        """Move, delete or quarantine the original of an ended job; what cannot be done now is done later."""
+    def tidy(self, job_id: int, inbox: InboxConfig, config: Config, turn: Turn = _go_on) -> None:
+        """Move, delete or quarantine the original of an ended job; what cannot be done now is done later.
+
+        `turn` is called behind each piece of an original that was read: hundreds of gigabytes may be.
+        """
         with self._lock:
             if job_id in self._in_hand:
                 return
             self._in_hand.add(job_id)
         try:
-            self._tidy_job(job_id, inbox, config)
+            self._tidy_job(job_id, inbox, config, turn)
+        except HashingStoppedError:
+            self._tell(Event("original.waits", f"job {job_id}: the service stops", "debug", inbox.name, job_id))
         except LedgerUnavailableError as problem:
             self._tell(Event("original.waits", problem.message, "warning", inbox.name, job_id))
         finally:
             with self._lock:
                 self._in_hand.discard(job_id)
 
-    def _tidy_job(self, job_id: int, inbox: InboxConfig, config: Config) -> None:
+    def _tidy_job(self, job_id: int, inbox: InboxConfig, config: Config, turn: Turn) -> None:
         job = self._ledger.read(lambda reader: table.job_by_id(reader, job_id))
         if job is None or job.original not in ("to_finish", "to_quarantine"):
             return
@@ -70,7 +89,7 @@ class Tidier:
         deletes = job.original == "to_finish" and inbox.on_done == "delete"
         why = why_not_deleted(job.report) if deletes else ""
         try:
-            original, target = ("kept", None) if why else self._tidy(job, path, inbox, config)
+            original, target = ("kept", None) if why else self._tidy(job, path, inbox, config, turn)
         except OSError as problem:
             message = f"job {job.id}: {path} cannot be moved or deleted now ({problem.strerror}); it is tried again"
             self._tell(Event("original.waits", message, "warning", job.inbox, job.id))
@@ -90,9 +109,9 @@ class Tidier:
             self._tell(Event("original.kept", f"job {job.id}: {path}: {why}", "info", job.inbox, job.id))
         self._tell(Event("original.settled", f"job {job.id}: the original is {original}", "debug", job.inbox, job.id))
 
-    def _tidy(self, job: Job, path: Path, inbox: InboxConfig, config: Config) -> tuple[str, Path | None]:
+    def _tidy(self, job: Job, path: Path, inbox: InboxConfig, config: Config, turn: Turn) -> tuple[str, Path | None]:
         """Return what became of the original, and where it is. Raise OSError when it has to wait."""
-        files = self._members(job, inbox, config)
+        files = self._members(job, inbox, config, turn)
         if files is None:
             self._tell_left(job, (f"{path} is not what the job read; it was left alone",))
             return "kept", None
@@ -101,12 +120,20 @@ class Tidier:
                 message = f"job {job.id}: {missing[0]} is not there any more; {path} is kept, not deleted"
                 self._tell(Event("original.kept", message, "warning", job.inbox, job.id))
                 return "kept", path
-            dealt = originals.delete_unit(inbox.path, job.path, job.kind, files)
+            dealt = originals.delete_unit(
+                inbox.path,
+                job.path,
+                job.kind,
+                files,
+                started=job.original_path is not None,
+                on_start=lambda: self._note(job, path),
+                on_chunk=turn,
+            )
             return self._ended(job, dealt, "deleted")
         if job.original == "to_finish":
-            return self._ended(job, self._move(job, files, inbox, inbox.done_folder), "moved")
+            return self._ended(job, self._move(job, files, inbox, inbox.done_folder, turn), "moved")
         try:
-            dealt = self._move(job, files, inbox, inbox.quarantine_folder)
+            dealt = self._move(job, files, inbox, inbox.quarantine_folder, turn)
         except OSError:
             if os.access(inbox.path, os.W_OK):
                 raise
@@ -115,14 +142,22 @@ class Tidier:
             originals.write_reason(dealt.place, _reason(job, path))
         return self._ended(job, dealt, "quarantined")
 
-    def _move(self, job: Job, files: list[Member], inbox: InboxConfig, folder: Path) -> Dealt:
-        started = None if job.original_path is None else Path(os.fsdecode(job.original_path))
+    def _move(self, job: Job, files: list[Member], inbox: InboxConfig, folder: Path, turn: Turn) -> Dealt:
+        return originals.move_unit(
+            inbox.path,
+            job.path,
+            job.kind,
+            files,
+            folder,
+            started=None if job.original_path is None else Path(os.fsdecode(job.original_path)),
+            on_start=lambda place: self._note(job, place),
+            on_chunk=turn,
+        )
 
-        def remember(place: Path) -> None:
-            where = os.fsencode(place)
-            self._ledger.write(lambda writer: table.update(writer, job.id, original_path=where))
-
-        return originals.move_unit(inbox.path, job.path, job.kind, files, folder, started=started, on_start=remember)
+    def _note(self, job: Job, place: Path) -> None:
+        """Note what is about to be done with the original: the next try finds there what a kill had moved already."""
+        where = os.fsencode(place)
+        self._ledger.write(lambda writer: table.update(writer, job.id, original_path=where))
 
     def _ended(self, job: Job, dealt: Dealt, how: str) -> tuple[str, Path | None]:
         self._tell_left(job, dealt.left)
@@ -134,7 +169,7 @@ class Tidier:
             message = f"job {job.id}: {left[0]}{more}; what came under its name since is an arrival of its own"
             self._tell(Event("original.kept", message, "warning", job.inbox, job.id))
 
-    def _members(self, job: Job, inbox: InboxConfig, config: Config) -> list[Member] | None:
+    def _members(self, job: Job, inbox: InboxConfig, config: Config, turn: Turn) -> list[Member] | None:
         """Return the files that the job read; None where it was claimed by a dfld that kept no list, and what lies
         there now is not what it claimed."""
         found = self._ledger.read(lambda reader: members.members_of(reader, job.id))
@@ -145,8 +180,13 @@ class Tidier:
             return []
         if unit.fingerprint != job.identity:
             return None
+
+        def going_on() -> bool:
+            turn()
+            return False
+
         try:
-            hashes = member_hashes(inbox.path, unit, lambda: False, within=inbox.footage_folders)
+            hashes = member_hashes(inbox.path, unit, going_on, within=inbox.footage_folders)
         except ChangedMeanwhileError:
             return None
         if len(job.sha256) == SHA256_LENGTH and content_hash(unit, hashes) != job.sha256:

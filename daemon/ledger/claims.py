@@ -103,6 +103,9 @@ def claim(
         if job.path == arrival.path:
             connection.execute("UPDATE jobs SET identity = ? WHERE id = ?", (arrival.identity, job.id))
             members.remember(connection, job.id, arrival.members)
+        to_go = on_duplicate == "quarantine" and job.path != arrival.path
+        if to_go and (earlier_is_there or job.state not in UNFINISHED):  # a stop or a kill came before it went
+            return Claim("duplicate", job, f"the same content as {os.fsdecode(job.path)} of job {job.id}")
         return Claim("known", _fetched(connection, job.id))
     if job.state in UNFINISHED and not earlier_is_there:
         _follow(connection, arrival, job.id)
@@ -326,9 +329,10 @@ def _remember(connection: sqlite3.Connection, arrival: Arrival, job_id: int, out
     )
 
 
-def known_files(connection: sqlite3.Connection, inbox: str) -> dict[bytes, str]:
-    """Return path → identity of everything in the inbox that was dealt with."""
-    return {row[0]: row[1] for row in connection.execute("SELECT path, identity FROM files WHERE inbox = ?", (inbox,))}
+def known_files(connection: sqlite3.Connection, inbox: str, *, without: str = "") -> dict[bytes, str]:
+    """Return path → identity of everything in the inbox that was dealt with, without those of one outcome."""
+    rows = connection.execute("SELECT path, identity FROM files WHERE inbox = ? AND outcome != ?", (inbox, without))
+    return {row[0]: row[1] for row in rows}
 
 
 def forget_files(connection: sqlite3.Connection, inbox: str, paths: Collection[bytes]) -> None:

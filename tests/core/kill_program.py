@@ -34,9 +34,9 @@ def main() -> None:
 def work(asked: dict[str, Any]) -> None:
     without(files, asked["lacking"], setattr)
     at_step(asked["step"], lambda: os.kill(os.getpid(), signal.SIGKILL))
-    path, known = Path(asked["path"]), KnownFile(**asked["known"])
+    path, known, note = Path(asked["path"]), KnownFile(**asked["known"]), Path(asked["note"])
     if asked["target"]:
-        move(path, Path(asked["target"]), known)
+        move(path, Path(asked["target"]), known, on_place=lambda place: note.write_text(str(place)))
     else:
         remove(path, known)
 

@@ -12,12 +12,14 @@ from core import files
 
 STEPS = ("open", "read", "write", "fsync", "rename", "link", "unlink", "lseek", "lstat", "utime", "fchmod", "close")
 """Beside renameat2."""
+CHANGES = ("write", "fsync", "rename", "link", "unlink")
+"""Of these, what leaves another state behind; beside renameat2."""
 
 
-def at_step(number: int, act: Callable[[], None]) -> Callable[[], None]:
+def at_step(number: int, act: Callable[[], None], steps: Sequence[str] = STEPS) -> Callable[[], None]:
     """Have `act` called before the step `number` of what goes to the disk; return what undoes that."""
     count = 0
-    real: dict[str, Any] = {name: getattr(os, name) for name in STEPS}
+    real: dict[str, Any] = {name: getattr(os, name) for name in steps}
     real_rename = files._rename_without_replacing
 
     def counted(call: Callable[..., Any]) -> Callable[..., Any]:

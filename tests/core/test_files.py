@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from core import files
-from core.files import KnownFile, OtherFileError, know, move, numbered, remove, rename_new
+from core.files import KnownFile, OtherFileError, know, move, numbered, put_back_asides, remove, rename_new
 from tests.core.steps import at_step, refuse, without
 
 CONTENT = b"footage " * 2000
@@ -54,6 +54,11 @@ class Places:
             folder.mkdir(parents=True)
         self.path.write_bytes(CONTENT)
         self.known = know(self.path)
+        self.note = base / "note"
+        """Of the name that a killed move was about to give the file."""
+
+    def begun(self) -> Path | None:
+        return Path(self.note.read_text()) if self.note.exists() else None
 
     def whole_copies(self, content: bytes = CONTENT) -> list[Path]:
         """Return every file, hidden ones too, that holds all of `content`."""
@@ -84,6 +89,8 @@ def killer() -> Iterator[subprocess.Popen[str]]:
 def killed_at(killer: Killer, step: int, places: Places, target: Path | None) -> bool:
     """Move or remove the file in a process that is killed before this step; say whether it got so far."""
     asked = {"step": step, "path": str(places.path), "known": asdict(places.known), "lacking": places.lacking}
+    asked["note"] = str(places.note)
+    places.note.unlink(missing_ok=True)
     assert killer.stdin is not None
     assert killer.stdout is not None
     killer.stdin.write(json.dumps({**asked, "target": target and str(target)}) + "\n")
@@ -95,8 +102,8 @@ def test_a_kill_at_every_step_of_a_move_loses_nothing_and_the_next_try_ends_it(p
     for step in range(1, STEPS_MAX):
         killed = killed_at(killer, step, places, places.target)
         assert places.whole_copies(), f"killed before step {step}: the file is nowhere"
-        with suppress(FileNotFoundError):  # it was moved before the kill
-            move(places.path, places.target, places.known)
+        place = move(places.path, places.target, places.known, begun=places.begun())
+        assert place.read_bytes() == CONTENT
         assert list(places.inbox.iterdir()) == []
         left = [one for one in places.done.iterdir() if one.stat().st_size]  # empty: where there are no hard links
         assert [one.read_bytes() for one in left] == [CONTENT], f"step {step}: {places.names()}"
@@ -234,6 +241,68 @@ def test_two_files_of_one_name_get_two_names_and_neither_replaces_the_other(plac
     assert places.names() == ["clip.2.mp4", "clip.mp4"]
 
 
+def test_what_this_process_has_set_aside_is_not_put_back_under_its_hands(places: Places) -> None:
+    aside = files._rename_aside(places.path, places.known, descriptor := os.open(places.path, os.O_RDONLY))
+    os.close(descriptor)
+    assert put_back_asides(places.inbox) == []
+    assert aside.exists()
+
+
+def test_two_equal_files_become_two_and_a_source_that_changes_takes_neither_along(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.utime(places.path, ns=(1, 10**18))
+    first = move(places.path, places.target, know(places.path))
+    second = tmp_path / "clip.mp4"
+    second.write_bytes(CONTENT)
+    os.utime(second, ns=(1, 10**18))
+
+    def grow(call: Callable[..., None]) -> Callable[..., None]:
+        def growing(path: Path, target: Path) -> None:
+            call(path, target)
+            if target.parent == places.done:
+                with (
+                    target.open("ab") if target.stat().st_dev == second.parent.stat().st_dev else second.open("ab") as f
+                ):
+                    f.write(b"grows")
+
+        return growing
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "rename_new", grow(rename_new))
+        with suppress(OtherFileError):
+            move(second, places.target, know(second))
+    assert first.read_bytes() == CONTENT
+    second.write_bytes(CONTENT)
+    os.utime(second, ns=(1, 10**18))
+    again = move(second, places.target, know(second))
+    assert again != first
+    assert (first.read_bytes(), again.read_bytes()) == (CONTENT, CONTENT)
+
+
+def test_what_a_caller_raises_while_bytes_are_read_leaves_the_file_where_it_was(places: Places) -> None:
+    def stop() -> None:
+        raise InterruptedError
+
+    for work in (
+        lambda: move(places.path, places.target, places.known, on_chunk=stop),
+        lambda: remove(places.path, places.known, on_chunk=stop),
+    ):
+        with pytest.raises(InterruptedError):
+            work()
+        assert places.names() == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("places", ["two filesystems"], indirect=True)
+def test_attributes_of_users_go_to_another_filesystem_where_it_can_hold_them(places: Places) -> None:
+    try:
+        for path in (places.path, places.done):
+            os.setxattr(path, "user.source", b"camera 2")
+    except OSError as problem:
+        pytest.skip(f"no extended attributes here: {problem.strerror}")
+    assert os.getxattr(move(places.path, places.target, places.known), "user.source") == b"camera 2"
+
+
 def test_mode_and_time_go_with_the_file(places: Places) -> None:
     places.path.chmod(0o604)
     os.utime(places.path, ns=(1, 1_600_000_000_123_456_789))
@@ -267,7 +336,13 @@ def test_what_a_kill_left_aside_comes_back_under_its_name_before_anything_else(p
         assert killed_at(killer, step, places, None)
         if not places.path.exists():
             break
-    assert [one.suffix for one in places.inbox.iterdir()] == [".original"]
+    (aside,) = places.inbox.iterdir()
+    assert aside.suffix == ".original"
+    assert put_back_asides(places.inbox, "other.mp4") == []
+    assert put_back_asides(places.inbox) == [places.path], "a whole folder's, without knowing whose they are"
+    places.path.rename(aside)
+    assert put_back_asides(places.inbox, places.path.name) == [places.path]
+    places.path.rename(aside)
     assert move(places.path, places.target, places.known).read_bytes() == CONTENT
     assert places.names() == ["clip.mp4"]
 

@@ -126,7 +126,7 @@ def test_a_move_of_a_folder_that_was_broken_off_goes_on_into_the_same_folder(inb
     (inbox / "shoot").mkdir(exist_ok=True)
     (inbox / "1.png").rename(inbox / "shoot" / "1.png")
     again = move_unit(inbox, b"shoot", "folder", members, done, started=places[0])
-    assert again == Dealt(done / "shoot", 1)
+    assert again == Dealt(done / "shoot", 3)
     assert below(done) == ["shoot", "shoot/0.png", "shoot/1.png", "shoot/2.png"]
 
 

@@ -14,11 +14,13 @@ import pytest
 
 from daemon.events.event import Event
 from daemon.health import Health
+from daemon.inboxes.hashing import HashingStoppedError
 from daemon.inboxes.running import Inboxes
 from daemon.jobs import ingest
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.dispatch import Board, Slot
 from daemon.jobs.ingest import STUCK_S, Runner
+from daemon.jobs.running import Running
 from daemon.jobs.tidying import Tidier
 from daemon.ledger.ledger import Ledger
 from daemon.notify import Notifier
@@ -161,6 +163,31 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def test_an_original_that_takes_hours_to_move_feeds_the_watchdog_and_a_stop_ends_it(rig: Rig) -> None:
+    config, clock, stopping = rig.config, Clock(), threading.Event()
+    config.service.state_dir.mkdir()
+    ledger = Ledger(config.service.state_dir / "ledger.db")
+    runner = Runner(
+        ledger=ledger,
+        guard=DiskGuard(config.disk),
+        tell=unheard,
+        tidier=Tidier(ledger, unheard, lambda _inbox, _paths: None),
+        start_worker=lambda _config: WorkerLink(command=FAKE_WORKER),
+        on_originals_gone=lambda _inbox, _paths: None,
+        monotonic=clock,
+        stopping=stopping,
+    )
+    runner.running = Running(1, "alice", "clip.mp4", "finishing", 0.0)
+    clock.now += 3600
+    assert runner.is_stuck()
+    runner._outcomes._turn()
+    assert not runner.is_stuck()
+    stopping.set()
+    with pytest.raises(HashingStoppedError):
+        runner._outcomes._turn()
+    ledger.close()
 
 
 def test_a_thread_that_hangs_without_a_job_starves_the_watchdog(rig: Rig) -> None:
