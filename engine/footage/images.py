@@ -30,10 +30,11 @@ from engine.footage.contract import (
     luma_height,
     refuse_oversize,
 )
-from engine.footage.image_size import IMAGE_SUFFIXES
-from engine.footage.pictures import decode_picture
+from engine.footage.image_size import IMAGE_SUFFIXES, image_size
+from engine.footage.pictures import decode_picture, picture_format
 from engine.footage.sequence import SequenceNames, sequence_names
 from engine.footage.verdict import Evidence
+from engine.footage.whole_picture import account_for
 from engine.steps import Step, no_step
 from engine.types import Cursor, Frame, Image
 
@@ -127,7 +128,9 @@ class ImageFolderReader(FrameReader):
         self._step = step
         self._unread: list[str] = []
         """Of the images that could not be read, the first few, each with its reason."""
-        first = next((image for image in map(self._read, self._files) if image is not None), None)
+        self._damage, self._more = _Named(), _Named()
+        """Images that give a frame and are not whole; and such that hold more than the picture that is read."""
+        first = next((image for image in map(self._decode, self._files) if image is not None), None)
         if first is None:
             raise InputError(f"{folder}: none of its {len(self._files)} images can be read: {'; '.join(self._unread)}")
         self._unread.clear()
@@ -149,18 +152,36 @@ class ImageFolderReader(FrameReader):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        if not self._unread:
-            return self.info.warnings
-        more = ", among them" if self.packets_damaged > len(self._unread) else ""
-        told = f"{self.packets_damaged} of {len(self._files)} images could not be read{more}: {'; '.join(self._unread)}"
-        return (*self.info.warnings, told)
+        warnings = self.info.warnings
+        if self._unread:
+            more = ", among them" if self.packets_damaged > len(self._unread) else ""
+            told = f"{self.packets_damaged} of {len(self._files)} images could not be read{more}"
+            warnings += (f"{told}: {'; '.join(self._unread)}",)
+        if self._damage.count:
+            warnings += (f"{self._damage} of {len(self._files)} images are damaged, and taken all the same",)
+        if self._more.count:
+            warnings += (f"{self._more} of {len(self._files)} images hold more than the picture that is read",)
+        return warnings
 
     def evidence(self) -> Evidence:
-        """Every image is its own file: those that cannot be read, or are passed over for their names, are missing."""
+        """Every image is its own file: those that cannot be read, or are passed over for their names, are missing.
+
+        An image that is damaged and gives a frame all the same is lost footage; one that holds more than its picture
+        is not, but it is not read whole. Images before the cursor are looked at for that once more.
+        """
         for _ in self._images:  # behind a stretch
             self._step()
-        left_out = len(self._sequence.left_out)
-        return Evidence(len(self._files), self.packets_damaged, unread_files=left_out)
+        for file in self._files[: self._start]:
+            self._decode(file, account=True)
+            self._step()
+        self._start = 0
+        return Evidence(
+            len(self._files),
+            self.packets_damaged,
+            trouble=f"has damaged images: {self._damage}" if self._damage.count else "",
+            unread_files=len(self._sequence.left_out),
+            unread=(f"not all of its images was read: {self._more}",) if self._more.count else (),
+        )
 
     def __next__(self) -> DecodedFrame:
         return next(self._images)
@@ -170,7 +191,7 @@ class ImageFolderReader(FrameReader):
 
     def _walk(self) -> Iterator[DecodedFrame]:
         for index, file in enumerate(self._files[self._start :], self._start):
-            pixels = self._read(file)
+            pixels = self._decode(file, account=True)
             if pixels is None:
                 self.packets_damaged += 1
                 self._step()
@@ -178,16 +199,44 @@ class ImageFolderReader(FrameReader):
             self.frames_decoded += 1
             yield DecodedImage(pixels, index=index, name=file.name, packets_damaged=self.packets_damaged)
 
-    def _read(self, file: Path) -> Image | None:
-        """Return an image; None when it cannot be used, with the reason among `_unread`."""
+    def _decode(self, file: Path, *, account: bool = False) -> Image | None:
+        """Return an image; None when it cannot be used, with the reason among `_unread`.
+
+        `account`: note whether it is whole, too.
+        """
         try:
-            return read_image(file, within=self._within)
+            data = _read_bytes(file, self._within)
+            pixels = decode_picture(data, file.name, partial(refuse_oversize, file))
         except InputUnavailableError:
             raise
         except InputError as problem:
             if len(self._unread) < REASONS_NAMED:
                 self._unread.append(problem.message)
             return None
+        if account:
+            size = image_size(data) or (pixels.shape[1], pixels.shape[0])
+            found = account_for(data, picture_format(data) or "", size)
+            self._damage.add(file.name, found.damage)
+            self._more.add(file.name, found.unread)
+        return pixels
+
+
+class _Named:
+    """How many images something is said of, and of the first few what. As text: `3 (a.jpg: it …; b.jpg: it …)`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[str] = []
+
+    def add(self, name: str, said: str) -> None:
+        """Count an image, unless nothing is said of it."""
+        self.count += bool(said)
+        if said and len(self._first) < REASONS_NAMED:
+            self._first.append(f"{name}: {said}")
+
+    def __str__(self) -> str:
+        more = "; …" if self.count > len(self._first) else ""
+        return f"{self.count} ({'; '.join(self._first)}{more})"
 
 
 def read_image(file: Path, *, within: Sequence[Path] | None = None) -> Image:
@@ -196,8 +245,12 @@ def read_image(file: Path, *, within: Sequence[Path] | None = None) -> Image:
     Raise PictureError when it cannot be read or decoded, InputError when it is larger than dfld takes,
     InputUnavailableError when reading failed for a reason outside it.
     """
+    return decode_picture(_read_bytes(file, within), file.name, partial(refuse_oversize, file))
+
+
+def _read_bytes(file: Path, within: Sequence[Path] | None) -> bytes:
     try:
-        data = read_regular(file, within=within, max_bytes=MAX_IMAGE_BYTES)
+        return read_regular(file, within=within, max_bytes=MAX_IMAGE_BYTES)
     except RefusedFileError as error:
         raise PictureError(f"{file.name} {error.strerror}") from error
     except OSError as error:
@@ -206,4 +259,3 @@ def read_image(file: Path, *, within: Sequence[Path] | None = None) -> Image:
                 f"{file}: reading it failed: {error.strerror}", hint="check the disk or network share it lies on"
             ) from error
         raise PictureError(f"{file.name} cannot be read: {error.strerror}") from error
-    return decode_picture(data, file.name, partial(refuse_oversize, file))
