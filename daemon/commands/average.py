@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
 RULES = ("mean", "median", "trimmed")
 
+DATA_DAT_NOTE = (
+    "DeepFaceLab loads a model with its data.dat, which is a machine's own and is not averaged: copy that of one "
+    "input, and only that, into the folder of the average"
+)
 EPILOG = """inputs are all files of one kind (DeepFaceLab weight files, .npy and .npz of numbers, PyTorch .pth and .pt,
 .safetensors) or all folders that hold a DeepFaceLab model; of several, --model names the one.
 
 example:
   dfld average gpu1/model gpu2/model gpu3/model -o averaged
+
+A folder of averages holds weights alone. For DeepFaceLab to load it, copy one input's data.dat beside them:
+  cp gpu1/model/alice_SAEHD_data.dat averaged/
 
 Averaging helps models that started as one and were trained on separately; it ruins models that never were one."""
 
@@ -58,14 +65,17 @@ def run_average(options: argparse.Namespace) -> int:
         print(json.dumps(_values(report), indent=2))
         return ExitCode.OK
     for path in report.written:
-        print(f"written  {shown(path)}")
+        print(f"written  {shown(path)}{' in place of the file that was there' if path in report.replaced else ''}")
     for name, share in report.shares.items():
         apart = report.divergence.machines[name]
         print(f"input    {shown(name)}: share {share:.3f}, {apart.distance_rel:.2%} from the average")
-        print(f"         most in {shown(apart.worst_tensor)}")
+        if apart.worst_tensor:
+            print(f"         most in {shown(apart.worst_tensor)}")
     print(f"spread   {report.divergence.spread_rel:.2%} of the average's length")
     for warning in report.warnings:
         print(f"warning  {shown(warning)}")
+    if any(path.is_dir() for path in options.inputs):
+        print(f"note     {DATA_DAT_NOTE}")
     return ExitCode.OK
 
 
@@ -75,6 +85,7 @@ def _values(report: AverageReport) -> dict[str, object]:
         "shares": dict(report.shares),
         "rule": report.rule,
         "written": {str(path): sha256 for path, sha256 in report.written.items()},
+        "replaced": list(map(str, report.replaced)),
         "spread_rel": report.divergence.spread_rel,
         "distance_rel": {name: one.distance_rel for name, one in report.divergence.machines.items()},
         "warnings": list(report.warnings),

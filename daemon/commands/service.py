@@ -87,10 +87,17 @@ def run_check(options: argparse.Namespace) -> int:
          "backend": inbox.backend}
         for inbox in loaded.config.inboxes
     ]  # fmt: skip
+    away = [
+        f"inbox {inbox.name}: the folder {inbox.path} is not there; it is watched once it is"
+        for inbox in loaded.config.inboxes
+        if not os.path.isdir(inbox.path)  # noqa: PTH112 -- Path.is_dir raises where a folder above is closed to us
+    ]
+    warnings = [*loaded.warnings, *away]
     if options.json:
-        return print_json({"config": str(path), "ok": True, "warnings": loaded.warnings, "inboxes": inboxes})
-    print(f"{shown(path)}: good" + (f", with {len(loaded.warnings)} warnings" if loaded.warnings else ""))
-    for warning in loaded.warnings:
+        return print_json({"config": str(path), "ok": True, "warnings": warnings, "inboxes": inboxes})
+    count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    print(f"{shown(path)}: good" + (f", with {count}" if warnings else ""))
+    for warning in warnings:
         print(f"  warning: {shown(warning)}")
     for inbox in inboxes:
         folders = f"{shown(inbox['path'])} → {shown(inbox['workspace'])}"

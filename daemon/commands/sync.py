@@ -31,9 +31,13 @@ if TYPE_CHECKING:
     from sync.rounds.standing import RoundRecord
     from sync.types import Forecast, Round
 
+SYNC_USAGE = """dfld sync NAME [--once | --dry-run | --watch] [--trainers-are-stopped] [--config FILE] [--json]
+       dfld sync init NAME --from MACHINE [--trainers-are-stopped] [--config FILE] [--json]
+       dfld sync hook NAME [--config FILE]"""
 WATCH_TEXT = "watch the machines and do every round that is due, until interrupted"
 FINGERPRINT = re.compile(r"(?:^|SHA256:|\s)(?P<digest>[A-Za-z0-9+/]{43})=?(?:\s|$)")
 """32 bytes in base64, without its padding."""
+SYNC_GUIDE = "docs/sync-guide.md says how to set up machines and models"
 OUTCOME_EXIT = {
     "held": ExitCode.TEMPORARY,
     "aborted": ExitCode.TEMPORARY,
@@ -51,6 +55,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "dfld sync init NAME --from MACHINE: give every machine the weights of one. "
         "dfld sync hook NAME: print what to add to the command line of cooperating trainers.",
     )
+    sync.usage = SYNC_USAGE
     sync.add_argument("words", nargs="+", metavar="[init|hook] NAME", help="what to do, and the model")
     what = sync.add_mutually_exclusive_group()
     what.add_argument("--once", action="store_true", help="one round now, due or not (default)")
@@ -168,8 +173,13 @@ def run_machines(options: argparse.Namespace) -> int:
     if options.what == "trust":
         chosen = next((machine for machine in config.machines if machine.name == options.name), None)
         if chosen is None:
-            have = ", ".join(machine.name for machine in config.machines) or "none"
-            raise UsageError(f"there is no [[machine]] named {options.name!r}; there are: {have}")
+            have = ", ".join(machine.name for machine in config.machines)
+            lack = (
+                f"there is no [[machine]] named {options.name!r}"
+                if options.name
+                else "trust needs the name of a machine"
+            )
+            raise UsageError(lack, hint=f"dfld machines trust NAME, of {have}" if have else SYNC_GUIDE)
         return _trust(chosen, options)
     return _list_machines(config, options)
 
@@ -195,8 +205,14 @@ def _model(config: Config, name: str | None) -> SyncConfig:
     fitting = [sync for sync in config.syncs if name in (None, sync.name, f"{sync.name}_{sync.model_class}")]
     if len(fitting) == 1:
         return fitting[0]
-    have = ", ".join(repr(f"{sync.name}_{sync.model_class}") for sync in config.syncs) or "none"
-    raise UsageError(f"{name or 'no name'!r} does not name one [[sync]]; there are: {have}")
+    if not config.syncs:
+        raise UsageError("the configuration has no [[sync]], so no model is averaged", hint=SYNC_GUIDE)
+    have = ", ".join(repr(f"{sync.name}_{sync.model_class}") for sync in config.syncs)
+    if name is None:
+        raise UsageError(f"the configuration has {len(config.syncs)} [[sync]]", hint=f"name one with --name: {have}")
+    if fitting:
+        raise UsageError(f"{name!r} names {len(fitting)} [[sync]]", hint=f"give the class as well: {have}")
+    raise UsageError(f"there is no [[sync]] named {name!r}", hint=f"there is {have}")
 
 
 @contextmanager
@@ -257,6 +273,8 @@ def _tell_unfinished(rounds: Rounds, options: argparse.Namespace) -> None:
 
 def _tell_round(done: Round, options: argparse.Namespace) -> int:
     _print_round(done, options)
+    if done.outcome == "dry_run" and not done.contributors:  # a round would be held, and end with the same code
+        return ExitCode.TEMPORARY
     return OUTCOME_EXIT.get(done.outcome, ExitCode.OK)
 
 
@@ -390,6 +408,8 @@ def _list_machines(config: Config, options: argparse.Namespace) -> int:
                 )
     if options.json:
         print_json(found)
+    elif not found:
+        print("no [[sync]] names a machine; docs/sync-guide.md says how to set one up")
     for row in [] if options.json else found:
         told = row["error"] or f"iteration {row['iteration']}" + (", owes a round" if row["owes"] else "")
         told += f", {row['loss']}" if row["loss"] and not row["error"] else ""
@@ -419,7 +439,10 @@ def _print_round(done: Round, options: argparse.Namespace) -> None:
     if options.json:
         print_json(_round_values(done))
         return
-    lines = [f"round {done.number} of {done.model.prefix}: {done.outcome}: {done.reason}"]
+    if done.outcome == "dry_run":
+        lines = [f"dry run of {done.model.prefix}, nothing was changed: {done.reason}"]
+    else:
+        lines = [f"round {done.number} of {done.model.prefix}: {done.outcome}: {done.reason}"]
     for name, measures in done.divergences.items():
         numbers = ", ".join(f"{measure} {value:.4g}" for measure, value in measures.items())
         lines.append(f"  {name}: iteration {done.iterations.get(name, 0)}, {numbers}")

@@ -51,14 +51,29 @@ def examine(config_path: Path | None) -> Iterator[Diagnosis]:
     yield from system.examine_clock(started)
 
 
+def _missing_files(path: Path) -> int:
+    """Return for how many missing files `dfld check` and `dfld run` refuse a configuration that is right otherwise."""
+    try:
+        read_config(path)
+    except ConfigError as error:
+        return len(error.problems)
+    return 0
+
+
 def _read(path: Path) -> tuple[Config | None, list[Diagnosis]]:
     """Return the configuration with what is worth a word about it; None where it cannot be used."""
     try:
         # References that are missing belong to their inbox: folders tells of them.
         config = read_config(path, missing_files="warn").config
+        refused = _missing_files(path)
     except ConfigError as error:
         remedy = error.hint or f"correct it; dfld check {path} tells the same"
         return None, [problem(CONFIGURATION, str(one), remedy) for one in error.problems]
+    if refused:
+        files = "1 file that it names is" if refused == 1 else f"{refused} files that it names are"
+        return config, [
+            problem(CONFIGURATION, f"{path} is refused as it is: {files} missing", f"dfld check {path} names them")
+        ]
     found = ok(
         CONFIGURATION,
         f"{path} is good; inboxes: {len(config.inboxes)}, machines: {len(config.machines)}, "

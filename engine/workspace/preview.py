@@ -1,4 +1,4 @@
-"""The preview sheet: a contact sheet of the kept faces, best track to worst, each with its similarity.
+"""The preview sheet: a contact sheet of the kept faces, best track first, each with its similarity.
 
 It is made from the files as they were written, so that it shows what DeepFaceLab will see, also when the work
 was resumed. It decides nothing.
@@ -33,7 +33,7 @@ def preview_sheet(title: str, records: Sequence[FaceRecord], aligned: Path) -> I
 
     Faces of a track stand together; "poor" marks one that is not fit to train on. A face that was compared itself
     shows its own similarity, another that of its track in brackets. More than 64 faces are thinned out evenly from
-    best to worst: both ends always show.
+    best to worst shot: both ends always show.
     """
     kept = sorted((record for record in records if record.kept and record.file), key=_best_track_first)
     shown = _evenly(kept, TILES_MAX)
@@ -49,7 +49,14 @@ def preview_sheet(title: str, records: Sequence[FaceRecord], aligned: Path) -> I
     _text(sheet, title, GAP_PX, 19, TEXT_BGR, 0.55)
     poor = sum(record.fit_to_train is False for record in kept)
     told = f"; {poor} of them poor: small, blurred or cut off" if poor else ""
-    _text(sheet, f"{len(tiles)} of {len(kept)} kept faces, best to worst{told}", GAP_PX, 38, FAINT_BGR, 0.42)
+    _text(
+        sheet,
+        f"{len(tiles)} of {len(kept)} kept faces, best shot first, (0.50) = its shot's{told}",
+        GAP_PX,
+        38,
+        FAINT_BGR,
+        0.42,
+    )
     for place, (record, tile) in enumerate(tiles):
         x = GAP_PX + (place % columns) * (TILE_PX + GAP_PX)
         y = HEADER_PX + (place // columns) * (TILE_PX + CAPTION_PX + GAP_PX)

@@ -47,6 +47,8 @@ class AverageReport:
     divergence: Divergence
     """Of the inputs by name; drift is not known without a common base."""
     warnings: tuple[str, ...]
+    replaced: tuple[Path, ...] = ()
+    """Files of `written` that were there before."""
 
 
 def average_files(
@@ -66,14 +68,16 @@ def average_files(
     """
     labels = _labels(paths)
     weights = _shares(labels, shares, rule)
+    for path in paths:  # before what folders and files have in common is asked: a slip of the pen is neither
+        if not path.exists():
+            raise DisagreementError(f"{path} is not there; nothing was averaged", hint="check the path")
     if all(path.is_dir() for path in paths):
         return _average_folders(labels, out, weights, AverageSettings(rule=rule), model)
+    if folders := [path for path in paths if path.is_dir()]:
+        file = next(path for path in paths if not path.is_dir())
+        raise DisagreementError(f"{folders[0]} is a folder, and {file} is a file; nothing was averaged")
     if model is not None:
         raise DisagreementError(f"the model {model!r} is named, and the inputs are files", hint="leave --model out")
-    for path in paths:
-        if path.is_dir() or not path.exists():
-            what = "a folder, others are files" if path.is_dir() else "not there"
-            raise DisagreementError(f"{path} is {what}; nothing was averaged")
     if out.is_dir():
         raise DisagreementError(f"{out} is a folder, the average of files is a file")
     _refuse_input_as_output(paths, [out])
@@ -82,8 +86,13 @@ def average_files(
 
 def _labels(paths: Sequence[Path]) -> dict[str, Path]:
     labels = {str(path): path for path in paths}
-    if len(labels) < 2 or len(labels) != len(paths):
-        raise DisagreementError(f"{len(labels)} different inputs, expected two or more")
+    if len(labels) != len(paths):
+        twice = next(path for place, path in enumerate(paths) if path in paths[:place])
+        raise DisagreementError(
+            f"{twice} is named twice; nothing was averaged", hint="--shares gives an input more weight"
+        )
+    if len(labels) < 2:
+        raise DisagreementError("there is one input; an average needs two or more")
     return labels
 
 
@@ -109,10 +118,15 @@ def _average_folders(
     models = {label: _models_in(folder) for label, folder in labels.items()}
     prefix = _chosen_model(models, model)
     parts = models[next(iter(models))][prefix]
-    for label, names in models.items():
-        difference = sorted(parts ^ names[prefix])
-        if difference:
-            raise DisagreementError(f"{label} does not have the same files of {prefix}: {difference}")
+    everything = set.union(*(names[prefix] for names in models.values()))
+    lacks = {label: sorted(everything - names[prefix]) for label, names in models.items()}
+    if any(lacks.values()):
+        told = "; ".join(
+            f"{label} lacks {', '.join(f'{prefix}_{part}' for part in missing)}"
+            for label, missing in lacks.items()
+            if missing
+        )
+        raise DisagreementError(f"the folders do not hold the same files of {prefix}: {told}; nothing was averaged")
     files = {part: {label: folder / f"{prefix}_{part}" for label, folder in labels.items()} for part in sorted(parts)}
     outputs = {part: out / f"{prefix}_{part}" for part in files}
     _refuse_input_as_output([path for inputs in files.values() for path in inputs.values()], list(outputs.values()))
@@ -173,7 +187,10 @@ def _compare_options(labels: Mapping[str, Path], prefix: str, parts: Sequence[st
             options[label] = read_training_state(path).options
     agreement = agree_on_options(options, parts)
     if agreement.refused:
-        told = "; ".join(f"{label} is {reason}" for label, reason in agreement.refused.items())
+        refused = list(agreement.refused.items())
+        if len(labels) == len(refused) == 2:  # each differs from the other: that is one difference
+            refused = refused[1:]
+        told = "; ".join(f"{label} is {reason}" for label, reason in refused)
         raise DisagreementError(f"the models are not the same: {told}; nothing was averaged")
     return agreement.warnings
 
@@ -205,14 +222,21 @@ def _average_all(
             table = table.joined(_average_one(inputs, made[outputs[part]], shares, settings))
         divergence = measure_divergence(table, shares)
         _refuse_nonfinite(divergence)
-        written = {}
+        written: dict[Path, str] = {}
+        replaced = tuple(path for path in made if path.exists())
         for path, partial in made.items():
             with FileSource(partial) as source:
                 written[path] = file_digest(source)
             partial.replace(path)
         sync_folder(parent)
     return AverageReport(
-        tuple(shares), dict(shares), settings.rule, written, divergence, warnings + _spread_warning(divergence)
+        tuple(shares),
+        dict(shares),
+        settings.rule,
+        written,
+        divergence,
+        warnings + _spread_warning(divergence),
+        replaced,
     )
 
 

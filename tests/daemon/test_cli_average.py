@@ -99,6 +99,45 @@ def test_one_name_of_two_classes_needs_its_class(tmp_path: Path, capsys: pytest.
     assert main(["average", *folders, "-o", str(tmp_path / "mean"), "--model", "alice_SAEHD"]) == 0
 
 
+def test_what_is_wrong_with_the_inputs_is_said_of_the_right_one(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [two_models(tmp_path / str(seed), seed, "alice") for seed in (1, 2)]
+    assert main(["average", folders[0], str(tmp_path / "nothing"), "-o", str(tmp_path / "mean")]) == 1
+    assert f"{tmp_path / 'nothing'} is not there" in capsys.readouterr().err
+    assert main(["average", folders[0], files[0], "-o", str(tmp_path / "mean")]) == 1
+    assert f"{folders[0]} is a folder, and {files[0]} is a file" in capsys.readouterr().err
+    assert main(["average", folders[0], folders[0], "-o", str(tmp_path / "mean")]) == 1
+    assert f"{folders[0]} is named twice" in capsys.readouterr().err
+    assert main(["average", folders[0], "-o", str(tmp_path / "mean")]) == 1
+    assert "there is one input" in capsys.readouterr().err
+    (tmp_path / "1" / "alice_SAEHD_encoder.npy").unlink()
+    assert main(["average", *folders, "-o", str(tmp_path / "mean")]) == 1
+    assert f": {folders[0]} lacks alice_SAEHD_encoder.npy; nothing was averaged" in capsys.readouterr().err
+
+
+def test_two_models_that_differ_are_one_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [tmp_path / "1", tmp_path / "2"]
+    for folder, archi in zip(folders, ("df", "liae"), strict=True):
+        folder.mkdir()
+        write_model(folder, "alice", seed=1, iteration=5, archi=archi)
+    assert main(["average", *map(str, folders), "-o", str(tmp_path / "mean")]) == 1
+    assert capsys.readouterr().err.count("other than") == 1
+
+
+def test_a_second_average_says_what_it_replaces_and_equal_inputs_name_no_tensor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [two_models(tmp_path / str(place), 1, "alice") for place in (1, 2)]
+    assert main(["average", *folders, "-o", str(tmp_path / "mean")]) == 0
+    first = capsys.readouterr().out
+    assert "in place of" not in first
+    assert "most in" not in first, "equal inputs are nowhere apart"
+    assert "copy that of one input" in first
+    assert main(["average", *folders, "-o", str(tmp_path / "mean")]) == 0
+    assert "encoder.npy in place of the file that was there" in capsys.readouterr().out
+
+
 def test_a_model_is_not_named_for_files(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["average", *files, "-o", str(tmp_path / "mean.npy"), "--model", "alice"]) == 1
     assert "leave --model out" in capsys.readouterr().err

@@ -129,11 +129,23 @@ def test_a_dry_run_pushes_nothing_and_a_held_round_has_its_own_exit_code(
 ) -> None:
     before = fleet.sets()
     code, out, _ = run(capsys, "sync", MODEL.name, "--dry-run", "--config", config)
-    assert (code, "never given a common start" in out) == (0, True)
+    assert out.startswith("dry run of alice two_SAEHD, nothing was changed: ")
+    assert (code, "never given a common start" in out) == (75, True), "as the round itself would end"
     code, out, _ = run(capsys, "sync", MODEL.name, "--json", "--config", config)
     assert code == 75
     assert json.loads(out)["outcome"] == "held"
     assert fleet.sets() == before
+
+
+def test_a_configuration_without_models_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'[service]\nstate_dir = "{tmp_path / "state"}"\n', encoding="utf-8")
+    code, _, err = run(capsys, "rounds", "--config", str(path))
+    assert (code, "has no [[sync]]" in err) == (2, True)
+    code, out, _ = run(capsys, "machines", "--config", str(path))
+    assert (code, "no [[sync]] names a machine" in out) == (0, True)
+    code, _, err = run(capsys, "machines", "trust", "gpu1", "--config", str(path))
+    assert (code, "sync-guide.md" in err) == (2, True)
 
 
 def test_an_unknown_model_or_a_wrong_word_is_told(config: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.cli import main
 from daemon.config.load import load_config
 from daemon.config.schema import Config, HttpConfig
 from daemon.doctor import folders as doctor_folders
@@ -70,7 +71,19 @@ def test_every_bad_finding_of_a_broken_installation_has_a_remedy(tmp_path: Path)
     (tmp_path / "references").rmdir()
     found = list(examine(path))
     assert {"problem inbox alice"} <= set(bad(found))
+    assert "is refused as it is: 1 file that it names is missing" in bad(found)["problem configuration"], (
+        "dfld check and dfld run refuse it"
+    )
     assert [one for one in found if one.verdict != "ok" and not one.remedy] == []
+
+
+def test_a_check_says_that_an_inbox_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_config(tmp_path)
+    assert main(["check", str(path)]) == 0
+    assert "is not there" not in capsys.readouterr().out
+    (tmp_path / "inbox").rmdir()
+    assert main(["check", str(path)]) == 0
+    assert f"inbox alice: the folder {tmp_path / 'inbox'} is not there" in capsys.readouterr().out
 
 
 def test_without_a_configuration_it_looks_at_what_needs_none() -> None:

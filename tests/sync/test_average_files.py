@@ -282,7 +282,7 @@ def save_npy(path: Path, value: np.ndarray) -> Path:
         (lambda path: path.write_bytes(b"plain text"), "no file of tensors"),
         (lambda path: path.write_bytes(b""), "no file of tensors"),
         (lambda path: path.write_bytes(pickle.dumps({"array": np.ones(5, np.float32)}, 4)), "different formats"),
-        (lambda path: path.mkdir(), "a folder, others are files"),
+        (lambda path: path.mkdir(), "is a folder, and"),
         (lambda path: path.unlink(missing_ok=True), "not there"),
     ],
 )
@@ -382,8 +382,8 @@ def test_wrong_numbers_of_inputs_and_shares_are_refused(tmp_path: Path) -> None:
     for name in "abc":
         np.save(tmp_path / f"{name}.npy", np.ones(3))
     paths, out = [tmp_path / f"{name}.npy" for name in "abc"], tmp_path / "out.npy"
-    for too_few in (paths[:1], [paths[0], paths[0]]):
-        with pytest.raises(DisagreementError, match="two or more"):
+    for too_few, why in ((paths[:1], "two or more"), ([paths[0], paths[0]], "named twice")):
+        with pytest.raises(DisagreementError, match=why):
             average_files(too_few, out)
     with pytest.raises(DisagreementError, match="2 shares for 3 inputs"):
         average_files(paths, out, shares=[1, 2])
