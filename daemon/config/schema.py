@@ -153,7 +153,8 @@ class InboxConfig:
     model_pack: Name = "buffalo_l"
     """The insightface model pack."""
     on_done: Literal["keep", "move", "delete"] = "keep"
-    """What becomes of the original once everything of it is written and verified. One that lacks footage is kept."""
+    """What becomes of the original once everything of it is written and verified. One that lacks footage is kept, and
+    nothing is deleted unless it is proven that all of it was read."""
     done_dir: Annotated[ConfigPath | None, Field(examples=["/srv/dfld/done/alice"])] = None
     """Where on_done = "move" puts originals; left out = `.done` in the inbox."""
     quarantine_dir: Annotated[ConfigPath | None, Field(examples=["/srv/dfld/quarantine/alice"])] = None

@@ -34,7 +34,7 @@ from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
-from engine.workspace.workspace import inbox_layout
+from engine.workspace.workspace import FRAME_NAME, inbox_layout
 
 Turn = Callable[[], None]
 """Called again and again while an original is read; raises HashingStoppedError when the service stops."""
@@ -116,7 +116,7 @@ class Tidier:
             self._tell_left(job, (f"{path} is not what the job read; it was left alone",))
             return "kept", None
         if job.original == "to_finish" and inbox.on_done == "delete":
-            if missing := self._missing_faces(job):
+            if missing := self._missing_results(job):
                 message = f"job {job.id}: {missing[0]} is not there any more; {path} is kept, not deleted"
                 self._tell(Event("original.kept", message, "warning", job.inbox, job.id))
                 return "kept", path
@@ -193,11 +193,28 @@ class Tidier:
             return None
         return footage_members(unit, hashes)
 
-    def _missing_faces(self, job: Job) -> list[str]:
-        """Return the faces that the ledger knows and the workspace does not: then the original is not deleted."""
+    def _missing_results(self, job: Job) -> list[str]:
+        """Return what the job wrote and the workspace holds no more: faces, and with role dst frames.
+
+        Then the original is not deleted: what was made of it cannot be had again.
+        """
         layout = inbox_layout(Path(job.workspace), job.role, job.slug)
         names = self._ledger.read(lambda reader: table.kept_files(reader, job.id))
-        return [name for name in names if not any((one / name).is_file() for one in (layout.aligned, layout.review))]
+        missing = [name for name in names if not any((one / name).is_file() for one in (layout.aligned, layout.review))]
+        if layout.frames is not None and not missing:
+            decoded = json.loads(job.report)["frames_decoded"] if job.report else 0
+            found = frames_in(layout.frames)
+            missing += [f"one of {decoded} frames ({found} are in {layout.frames})"] if found < decoded else []
+        return missing
+
+
+def frames_in(folder: Path) -> int:
+    """Count the whole frames that a folder holds; empty files are none."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(bool(FRAME_NAME.fullmatch(one.name)) and one.stat().st_size > 0 for one in entries)
+    except FileNotFoundError:
+        return 0
 
 
 def why_not_deleted(report: str) -> str:

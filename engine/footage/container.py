@@ -126,8 +126,13 @@ def is_passing(error: av.FFmpegError) -> bool:
     return error.errno in PASSING_TROUBLES
 
 
+def moving_streams(container: InputContainer) -> list[VideoStream]:
+    """Return the streams of moving pictures; cover art and thumbnails are none."""
+    return [stream for stream in container.streams.video if not stream.disposition & _STILL_PICTURE]
+
+
 def _video_stream(container: InputContainer, path: Path, decode_threads: int | None) -> VideoStream:
-    moving = [stream for stream in container.streams.video if not stream.disposition & _STILL_PICTURE]
+    moving = moving_streams(container)
     if not moving:
         kinds = ", ".join(sorted({stream.type for stream in container.streams}))
         if not kinds:

@@ -36,6 +36,10 @@ for streams that mark none after the first."""
 
 ONE_PICTURE_A_PACKET = frozenset({"h264", "hevc", "mjpeg", "prores", "dnxhd", "ffv1", "dvvideo"})
 """Not those with packets that show nothing (VP8, VP9, packed MPEG-4) or hold a field (MPEG-2)."""
+HOLE = bytes(128)
+"""Compressed pictures hold no such run of zeros (DV, the most regular: 77); what a copy left out does."""
+LEAST_HOLE = 8
+"""Shorter packets of zeros may mean "as before"."""
 PROGRESSIVE = (0, 1)
 """AVFieldOrder: unknown, progressive. Fields may come as packets of their own."""
 
@@ -64,6 +68,10 @@ class Decoder:
         """Packets that could not be read or decoded, and unsound pictures, so far."""
         self.cut_off = False
         """True once reading ended with errors instead of the end of the file."""
+        self.has_holes = False
+        """True once a packet held a run of zeros: perhaps a picture, perhaps what a copy left out."""
+        self.met_new_streams = False
+        """True once reading ended because the container announced streams that were not there when it was opened."""
         self._packets = 0
         self._pictures = 0
         self._failed = 0
@@ -104,9 +112,11 @@ class Decoder:
                     if packet.size:  # an empty one would end decoding; demux itself sends one at the end
                         self.damaged += failures
                         failures = 0
+                        self.has_holes = self.has_holes or _is_hole(bytes(packet))
                         yield packet
                 break
             except IndexError:  # PyAV 18, at the end, where a damaged transport stream announced more streams meanwhile
+                self.met_new_streams = True
                 break
             except av.FFmpegError as error:
                 if is_passing(error):
@@ -153,3 +163,7 @@ class Decoder:
         """Take note that the pictures to come are built on something missing."""
         if not self._conceal_errors:
             self._doubtful = MAX_DOUBTFUL_PICTURES
+
+
+def _is_hole(packet: bytes) -> bool:
+    return HOLE in packet or (len(packet) >= LEAST_HOLE and not packet.strip(b"\0"))

@@ -31,7 +31,7 @@ import av
 from av.video.stream import VideoStream
 
 from engine.errors import InputError
-from engine.footage.container import open_source
+from engine.footage.container import moving_streams, open_source
 from engine.footage.contract import (
     AS_SHOWN,
     DecodedFrame,
@@ -48,7 +48,7 @@ from engine.footage.one_size import OneSizeReader
 from engine.footage.pixels import DecodedVideoFrame, Turns, clockwise_degrees, hdr_in, turn_of
 from engine.footage.seek import first_usable, places_to_start, read_timeline, retraces, seek_times, without_leading
 from engine.footage.shape import SQUARE_WITHIN, is_anamorphic, squared_size
-from engine.footage.structure import structure_of
+from engine.footage.structure import NO_PROOF, SECOND_MOVIE, Structure, structure_of
 from engine.footage.tone import TRANSFERS
 from engine.footage.verdict import Evidence
 from engine.steps import Step, no_step
@@ -141,6 +141,7 @@ class VideoReader(FrameReader):
         self._step = step
         self._threads = decode_threads
         self._conceal_errors = False
+        self._has_holes = False
         self._next_index = 0
         self._turns = Turns()
         self._stored_size = self._squared = (0, 0)
@@ -184,6 +185,8 @@ class VideoReader(FrameReader):
         if self._ended and self._last_pts is not None:
             reached = float((self._last_pts - (stream.start_time or 0)) * self.info.time_base) + (frame_s or 0.0)
         promised = _stated_seconds(self._decoder) if self._ended else None
+        stored = structure.pictures or (stream.frames if stream.frames > 0 else None)
+        is_second = structure.begins_again and self._ended and self._next_index < (stored or 0)
         same_size = now.st_size == self._opened.st_size
         return Evidence(
             frames=self._next_index,
@@ -192,17 +195,39 @@ class VideoReader(FrameReader):
             missing_bytes=structure.missing_bytes,
             is_sized=structure.is_sized,
             is_complete=structure.is_complete,
-            trouble=structure.trouble,
+            trouble=SECOND_MOVIE if is_second else structure.trouble,
             unread_s=structure.unread_s,
             broke_off=self._decoder.cut_off,
             concealed=self._conceal_errors,
-            frames_promised=stream.frames if self._ended and stream.frames > 0 else None,
+            frames_promised=stored if self._ended else None,
             reached_s=reached,
             promised_s=promised,
             frame_s=frame_s,
             grew=now.st_size > self._opened.st_size,
             replaced=now.st_size < self._opened.st_size or (same_size and now.st_mtime_ns != self._opened.st_mtime_ns),
+            unread=tuple(self._unread(structure, stored)),
         )
+
+    def _unread(self, structure: Structure, stored: int | None) -> Iterator[str]:
+        """Yield why it is not proven that all which the file holds was read, as engine.footage.verdict wants it."""
+        ending = self._path.suffix
+        if structure.unproven == NO_PROOF and ending:
+            yield f"nothing in a {ending} like this proves that all of it is there"
+        elif structure.unproven:
+            yield structure.unproven
+        if not self._ended:
+            yield "it was not decoded to its end"
+        elif stored is not None and self._next_index < stored:
+            yield "it stores more pictures than it shows (an edit list, or frames left out), and those were not read"
+        elif stored is None and structure.is_complete and structure.container == "mp4":
+            yield "its tables do not say how many pictures it stores"
+        if (
+            self._decoder.met_new_streams
+            or max(len(moving_streams(self._decoder.container)), structure.video_streams) > 1
+        ):
+            yield "it holds a second video stream that was not read"
+        if self._has_holes or self._decoder.has_holes:
+            yield "its pictures hold runs of zeros, which may be holes that a copy left"
 
     def __next__(self) -> DecodedFrame:
         while (picture := self._next_picture()) is not None:
@@ -307,6 +332,7 @@ class VideoReader(FrameReader):
         return self._decoder.seek(time)
 
     def _restart(self) -> None:
+        self._has_holes = self._has_holes or self._decoder.has_holes
         self._decoder.close()
         self._decoder = self._new_decoder()
         self._pictures = self._decoder.pictures(self._decoder.packets())

@@ -112,6 +112,22 @@ def test_another_take_under_the_name_of_a_part_is_a_job_of_its_own(tmp_path: Pat
     assert first["slug"] != second["slug"]
 
 
+@pytest.mark.parametrize(("on_done", "original"), [("delete", "kept"), ("move", "moved")])
+def test_what_proves_nothing_of_its_end_is_kept_without_an_alarm(tmp_path: Path, on_done: str, original: str) -> None:
+    rig = rig_of(tmp_path, on_done)
+    make_clip(rig.inbox / "take.y4m", frames=8, rate=25, codec="rawvideo")
+    with InProcess(rig, READING_WORKER):
+        rig.wait_for_states("done")
+        wait_until(lambda: rig.jobs()[0]["original"] == original, lambda: str(rig.jobs()))
+        (job,) = rig.jobs()
+        jobs = jobs_text(ask(tmp_path / "state", "jobs"))
+    assert (job["verdict"], job["reason"]) == ("whole", "")
+    assert (rig.inbox / "take.y4m").exists() == (on_done == "delete")
+    assert ("kept, not deleted: nothing in a .y4m like this proves that all of it is there" in jobs) == (
+        on_done == "delete"
+    )
+
+
 def test_an_original_is_deleted_only_with_a_proof_on_record_that_it_was_read_whole() -> None:
     def why(verdict: SourceVerdict) -> str:
         return why_not_deleted(json.dumps({"verdict": asdict(verdict)}))

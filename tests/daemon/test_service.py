@@ -260,6 +260,23 @@ def test_an_original_whose_faces_are_gone_is_not_deleted(rig: Rig) -> None:
     assert (rig.inbox / "a.mp4").exists()
 
 
+@pytest.mark.parametrize("frames", [0, 59, 60])
+def test_an_original_whose_frames_for_the_merger_are_gone_is_not_deleted(rig: Rig, frames: int) -> None:
+    rig.inboxes["alice"] |= {"on_done": "delete", "role": "dst"}
+    folder = rig.workspace / "data_dst"
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=60, pause_s=0.02))
+    with InProcess(rig):
+        wait_until(lambda: rig.jobs() and rig.jobs()[0]["next_frame"] >= 10, "no progress")
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(60):
+            (folder / f"{number:08d}.png").write_bytes(b"a frame" if number < frames else b"")
+        wait_until(
+            lambda: [job["original"] for job in rig.jobs()] == ["deleted" if frames == 60 else "kept"],
+            lambda: str(rig.jobs()),
+        )
+    assert (rig.inbox / "a.mp4").exists() == (frames < 60)
+
+
 def test_a_taken_port_is_told_and_nothing_is_left_behind(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
