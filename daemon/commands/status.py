@@ -132,7 +132,8 @@ def job_text(job: Mapping[str, Any]) -> str:
 def _lines_of(name: str, value: Any, indent: str) -> list[str]:
     """Return a value as lines below its name: tables and lists as further lines, numbers with six digits."""
     if isinstance(value, Mapping):
-        inner = [line for key, part in value.items() for line in _lines_of(escaped(str(key)), part, indent + "  ")]
+        said = {escaped(str(key)): part for key, part in value.items() if part not in (None, "")}
+        inner = [line for key, part in said.items() for line in _lines_of(key, part, indent + "  ")]
         return [f"{indent}{name}:", *inner] if inner else [f"{indent}{name}: none"]
     if isinstance(value, (list, tuple)):
         if not value:

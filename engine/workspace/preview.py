@@ -49,14 +49,8 @@ def preview_sheet(title: str, records: Sequence[FaceRecord], aligned: Path) -> I
     _text(sheet, title, GAP_PX, 19, TEXT_BGR, 0.55)
     poor = sum(record.fit_to_train is False for record in kept)
     told = f"; {poor} of them poor: small, blurred or cut off" if poor else ""
-    _text(
-        sheet,
-        f"{len(tiles)} of {len(kept)} kept faces, best shot first, (0.50) = its shot's{told}",
-        GAP_PX,
-        38,
-        FAINT_BGR,
-        0.42,
-    )
+    legend = f"{len(tiles)} of {len(kept)} kept faces, best shot first; (0.50): of the shot, not of this face{told}"
+    _text(sheet, legend, GAP_PX, 38, FAINT_BGR, 0.42, width - 2 * GAP_PX)
     for place, (record, tile) in enumerate(tiles):
         x = GAP_PX + (place % columns) * (TILE_PX + GAP_PX)
         y = HEADER_PX + (place // columns) * (TILE_PX + CAPTION_PX + GAP_PX)

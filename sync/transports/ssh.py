@@ -510,4 +510,6 @@ def _output_of(channel: paramiko.Channel, ends_at: float) -> bytes | None:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:  # without `[Errno 111]` in front
+        return str(error.strerror)
     return str(error) or type(error).__name__

@@ -109,7 +109,10 @@ def test_jobs_are_listed_shown_and_tried_again(rig: Rig, capsys: pytest.CaptureF
         assert "a.mp4" in listed
         assert "done" in listed
         assert dfld(rig, "jobs", "show", "1") == 0
-        assert "sha256: " in capsys.readouterr().out
+        described = capsys.readouterr().out
+        assert "sha256: " in described
+        assert "\n  verdict:\n    word: whole\n" in described
+        assert not set(described) & {"{", "["}, "tables are lines, not Python's"
         assert dfld(rig, "jobs", "retry", "1") != 0
         assert "5 faces" in capsys.readouterr().err
         assert dfld(rig, "pause") == 0

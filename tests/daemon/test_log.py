@@ -35,6 +35,14 @@ def test_a_line_holds_time_level_message_and_fields_of_the_context() -> None:
     assert second.endswith("INFO idle")
 
 
+def test_tables_and_numbers_stand_on_a_line_as_a_person_reads_them() -> None:
+    stream = io.StringIO()
+    start_logging(stream)
+    log.info("done", extra=fields(stage_seconds={"decode": 1.5, "scout": 0.1 + 0.2}, share=1 / 3, several=["a", 1 / 3]))
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith("done stage_seconds=decode:1.5,scout:0.3 share=0.333333 several=a,0.333333")
+
+
 def test_a_hostile_file_name_cannot_forge_a_line_or_steer_a_terminal() -> None:
     stream = io.StringIO()
     start_logging(stream)

@@ -112,7 +112,7 @@ def test_the_same_run_again_is_refused_unless_asked_and_then_gives_the_same_byte
     assert f"already holds {len(before)} faces" in refused.stderr
     assert "--replace" in refused.stderr
     replaced = dfld(*words, "--replace")
-    assert f"replaced: {len(before)} faces" in replaced.stderr
+    assert f"dfld: {len(before)} faces of {out / 'aligned'} are removed" in replaced.stderr
     assert {path.name: path.read_bytes() for path in (out / "aligned").iterdir()} == before
 
 
