@@ -193,3 +193,16 @@ def remux() -> Callable[..., Path]:
         return target
 
     return write
+
+
+def test_a_picture_that_a_transport_stream_lost_without_a_trace_in_the_others_keeps_the_original(
+    tmp_path: Path,
+) -> None:
+    path = clip(tmp_path, "a.ts")  # a key frame every 12 pictures: nothing is built on the one before it
+    content = path.read_bytes()
+    packets = [content[at : at + 188] for at in range(0, len(content), 188)]
+    begins = [place for place, one in enumerate(packets) if one[1] & 0x40 and b"\0\0\1\xe0" in one]
+    assert len(begins) == FRAMES
+    path.write_bytes(b"".join(packets[: begins[11]] + packets[begins[12] :]))
+    verdict, found = judged(path)
+    assert (len(found), verdict.is_deletable) == (FRAMES - 1, False)
