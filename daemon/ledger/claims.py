@@ -122,10 +122,12 @@ def claim(
         _remember(connection, arrival, job.id, "taken", now_s)
         redo(connection, job.id)
         return Claim("reprocess", _fetched(connection, job.id), "it is done, and is done once more (on_duplicate)")
-    if job.path == arrival.path:
+    if job.path == arrival.path and on_duplicate != "quarantine":
         return _back_in_inbox(connection, arrival, job, now_s)
     _remember(connection, arrival, job.id, "duplicate", now_s)
-    return Claim("duplicate", job, f"it has the same content as {os.fsdecode(job.path)}, which is {job.state}")
+    return Claim(
+        "duplicate", job, f"it has the same content as {os.fsdecode(job.path)} of job {job.id}, which is {job.state}"
+    )
 
 
 def _back_in_inbox(connection: sqlite3.Connection, arrival: Arrival, job: Job, now_s: float) -> Claim:

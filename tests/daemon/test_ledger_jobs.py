@@ -92,6 +92,18 @@ def test_a_second_copy_is_a_duplicate_that_names_the_earlier_job(ledger: Ledger)
     assert f"job {first.job.id}" in second.message
 
 
+@pytest.mark.parametrize(("policy", "outcome"), [("skip", "back"), ("quarantine", "duplicate")])
+def test_an_original_that_was_moved_and_is_back_is_no_copy_of_itself(
+    ledger: Ledger, policy: Policy, outcome: str
+) -> None:
+    job = arrive(ledger, CLIP).job
+    ledger.write(lambda writer: table.update(writer, job.id, state="done", original="moved"))
+    back = arrive(ledger, replace(CLIP, identity="i2"), policy)
+    assert back.outcome == outcome
+    if outcome == "back":
+        assert back.job.identity == "i2", "a retry takes it as it is now"
+
+
 def test_a_job_follows_its_file_to_a_new_name(ledger: Ledger) -> None:
     arrive(ledger, CLIP)
     moved = arrive(ledger, replace(CLIP, path=b"renamed.mp4"), earlier_is_there=False)

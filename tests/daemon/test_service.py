@@ -146,7 +146,7 @@ def test_the_same_content_under_another_name_is_not_done_twice(rig: Rig, caplog:
         (rig.inbox / "c.mp4").write_bytes(fake_video(frames=6))
         rig.wait_for_states("done", "done")
     assert {job["path"] for job in rig.jobs()} == {b"a.mp4", b"c.mp4"}
-    assert "job 1: b.mp4: it has the same content as a.mp4, which is done" in caplog.messages
+    assert "job 1: b.mp4: it has the same content as a.mp4 of job 1, which is done" in caplog.messages
 
 
 def test_the_same_name_with_new_content_is_new(rig: Rig) -> None:
