@@ -36,6 +36,7 @@ from engine.workspace.manifest import (
     Manifest,
     WrittenFace,
     WrittenFile,
+    manifest_in,
     manifest_path,
     mask_name,
     read_manifest,
@@ -329,7 +330,13 @@ class _Pictures:
         """By size, then by hash."""
 
     def place_of(self, face: WrittenFace) -> Path | None:
-        """Return where a face is now, a loose file or the pack that holds it; None where it is nowhere."""
+        """Return where a face is now, a loose file or the pack that holds it; None where it is nowhere.
+
+        Two clips of one recording have faces that nothing in a picture tells apart. Where such a face of another clip
+        is missing, too, nobody knows whose the picture is: it is nobody's then, and is left where it lies.
+        """
+        if face.trace.mark in self._missing_of_others:
+            return None
         loose = [path for path in self._loose_by_mark.get(face.trace.mark, ()) if path not in self._taken]
         if not loose:
             same_bytes = self._loose_with_bytes_of(face.file)
@@ -338,6 +345,16 @@ class _Pictures:
             self._taken.add(loose[0])
             return loose[0]
         return self._packed.get(face.trace.mark)
+
+    @cached_property
+    def _missing_of_others(self) -> frozenset[str]:
+        """Marks of other clips' faces that do not lie where their run put them."""
+        found: set[str] = set()
+        for path in _manifests(self._layout):
+            for name, face in manifest_in(path).faces.items():
+                if not any(os.path.lexists(one / name) for one in (self._layout.aligned, self._layout.review)):
+                    found.add(face.trace.mark)
+        return frozenset(found - {""})
 
     @cached_property
     def _files(self) -> list[Path]:

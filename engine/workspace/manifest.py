@@ -129,7 +129,11 @@ def read_manifest(layout: Layout) -> Manifest:
 
     Raise OutputError where it lies there and cannot be read: to know nothing would be to take all for a hand's.
     """
-    path = manifest_path(layout)
+    return manifest_in(manifest_path(layout))
+
+
+def manifest_in(path: Path) -> Manifest:
+    """Read one manifest, as `read_manifest` does."""
     with told_as_output_error("read", path):
         try:
             data = read_regular(path, within=None, max_bytes=MANIFEST_BYTES_MAX)

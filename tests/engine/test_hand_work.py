@@ -584,6 +584,21 @@ def test_faces_of_other_clips_in_the_workspace_are_never_taken_for_this_clips(tm
     assert read_manifest(other).faces
 
 
+def test_a_face_that_two_clips_of_one_recording_miss_is_taken_for_neithers(tmp_path: Path) -> None:
+    mine, other = (inbox_layout(tmp_path, "src", slug) for slug in ("take", "take-2"))
+    run(mine)
+    run(other)
+    (mine.aligned / "take-00000000_0.jpg").unlink()
+    renamed = (other.aligned / "take-2-00000000_0.jpg").rename(other.aligned / "zz.jpg")
+    assert survey(mine).changes == {"deleted": 1}
+    run(mine, discard="order 1")
+    assert renamed.read_bytes() == JPEGS[0, 0]
+    assert (mine.aligned / "take-00000000_0.jpg").exists()
+    run(other)
+    assert renamed.read_bytes() == JPEGS[0, 0]
+    assert survey(other).changes == {"renamed": 1}
+
+
 @pytest.mark.parametrize("same_clip", [True, False])
 def test_two_people_in_one_frame_are_never_one_face(same_clip: bool) -> None:
     one, other = FaceTrace("1", (0, 0, 100, 120)), FaceTrace("1", (90, 0, 190, 120))
