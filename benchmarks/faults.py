@@ -3,8 +3,6 @@
     python benchmarks/faults.py [NAME…]        all of them take about an hour
 
 The same tests as in tests/, with larger numbers, one after another, each on a quiet machine; a table at the end.
-The same tests as tests/faults/ (rounds: tests/sync/), with larger numbers, one after another, each on a quiet
-machine; a table at the end.
 Mounting small filesystems needs root.
 """
 
@@ -32,6 +30,9 @@ FAULTS: dict[str, tuple[str, dict[str, str]]] = {
     "mutated-replies": ("tests/sync/test_hostile_machines.py -k mutated", {"DFLD_MUTATED_REPLIES": "50000"}),
     "faulty-calls": ("tests/sync/test_hostile_machines.py -k any_call", {"DFLD_FAULTY_CALLS": "960"}),
     "hand-work": ("tests/engine/test_hand_work.py tests/engine/test_removal.py", {"DFLD_HAND_WORK_EXAMPLES": "1000"}),
+    "originals": ("tests/core/test_files.py tests/daemon/test_killed_originals.py tests/daemon/test_originals.py", {}),
+    "parts-of-footage": ("tests/engine/test_proof.py tests/engine/test_verdict.py", {"DFLD_PROOF_PLACES": "100"}),
+    "mutated-pictures": ("tests/engine/test_pictures.py -k damaged_picture", {"DFLD_PICTURE_MUTANTS": "2000"}),
     "round-kills": ("tests/sync/test_crash.py", {"DFLD_KILL_POINTS": "all"}),
     "round-exceptions": ("tests/sync/test_rounds_exceptions.py", {"DFLD_EXCEPTIONS": "40"}),
     "config": ("tests/faults/test_config_mutations.py", {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ from tests.clips import Image, draw_numbered, make_clip
 
 FRAMES = 20
 SIZE = (96, 64)
-PLACES = 20
+PLACES = int(os.environ.get("DFLD_PROOF_PLACES", "12"))
+"""Where each file is cut, ended by zeros and holed; the last four places are the ends that are easily missed."""
 FLAT, JPEG = {"codec": "mpeg4"}, {"codec": "mjpeg", "pix_fmt": "yuvj420p"}
 MPEG2 = {"codec": "mpeg2video"}
 KINDS: dict[str, dict[str, object]] = {
