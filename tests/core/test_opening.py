@@ -54,8 +54,9 @@ def test_a_pipe_that_was_refused_had_no_reader(tmp_path: Path) -> None:
     with pytest.raises(RefusedFileError):
         open_regular(pipe, within=None)
     assert not read.is_set()
-    os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # open until the writer has met it
     writer.join()
+    os.close(reader)
 
 
 def test_a_link_is_followed_only_on_request_and_only_to_where_files_may_lie(tmp_path: Path) -> None:
