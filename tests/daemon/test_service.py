@@ -96,7 +96,7 @@ def test_a_file_that_hangs_its_worker_costs_only_time(rig: Rig) -> None:
 
 
 def test_a_worker_that_uses_too_much_memory_is_replaced(rig: Rig) -> None:
-    rig.tables["limits"]["worker_memory"] = "256MiB"
+    rig.tables["limits"]["worker_memory"] = "512MiB"
     rig.tables["retry"]["attempts"] = 2
     (rig.inbox / "bomb.mp4").write_bytes(fake_video(frames=40, grow_at=3, grow_bytes=1 << 30))
     with InProcess(rig):
