@@ -87,6 +87,30 @@ def test_nothing_unpickles_without_a_closed_list() -> None:
     assert [name for name, path in modules().items() if pattern.search(path.read_text())] == []
 
 
+def broad_catches(name: str, path: Path) -> Iterator[str]:
+    """Every function that catches an exception of any type and does not end by raising."""
+
+    def visit(node: ast.AST, place: str) -> Iterator[str]:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            place = f"{place}.{node.name}"
+        if isinstance(node, ast.ExceptHandler) and not isinstance(node.body[-1], ast.Raise):
+            kinds = {part.id for part in ast.walk(node.type) if isinstance(part, ast.Name)} if node.type else {""}
+            if kinds & {"", "Exception", "BaseException"}:
+                yield place
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, place)
+
+    yield from visit(ast.parse(path.read_text()), name)
+
+
+def test_an_exception_of_any_type_is_caught_only_where_architecture_md_says_so() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = page.partition("## Where an exception of any type is caught")[2].partition("\n## ")[0]
+    rows = [line.split("|")[2] for line in table.splitlines() if line.startswith("|")][2:]
+    listed = {place for row in rows for place in re.findall(r"`([\w.]+)`", row)}
+    assert {place for name, path in modules().items() for place in broad_catches(name, path)} == listed
+
+
 def test_library_packages_never_print_or_exit() -> None:
     pattern = re.compile(r"(?<![\w.])print\(|sys\.exit\(")
     found = [n for n, p in modules().items() if pattern.search(p.read_text()) and n.split(".")[0] != "daemon"]
