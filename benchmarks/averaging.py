@@ -43,7 +43,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from engine.dfl.weights import index_weights  # noqa: E402
+from dfl.weights import index_weights  # noqa: E402
 from sync.averaging.average import AverageSettings, uniform_shares  # noqa: E402
 from sync.averaging.averaging_pass import CHUNK_ITEMS, THREADS, Output, PassPlan, run_averaging_pass  # noqa: E402
 from sync.averaging.tensor_file import TensorFile, TensorWriter  # noqa: E402

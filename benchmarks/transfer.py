@@ -35,10 +35,10 @@ import numpy as np
 
 from sync.averaging.average_model import ModelPlan, average_model
 from sync.averaging.gates import GateSettings
-from sync.rounds.places import places_of
+from sync.machines import link_machines, on_each
+from sync.places import places_of
 from sync.rounds.push import put_in_place, stage
 from sync.trainers.trainer_contract import TrainerSettings
-from sync.transports.machines import link_machines, on_each
 from sync.transports.ssh_files import SshTransport
 from sync.transports.ssh_openssh import find_ssh
 from sync.types import ModelName

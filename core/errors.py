@@ -1,7 +1,7 @@
 """The root of all errors. Each package grows its own tree from it:
 
 DfldError
-├── FormatError            engine.dfl.errors: bytes that are not what a DeepFaceLab format says
+├── FormatError            dfl.errors: bytes that are not what a DeepFaceLab format says
 ├── EngineError            engine.errors
 ├── SyncError              sync.errors
 └── DaemonError            daemon.errors

@@ -13,6 +13,4 @@ workspace      what is written: aligned faces, masks, log, preview sheet
 tuning         which similarity threshold fits one video
 stopwatch      seconds spent in each stage
 steps          signs of life from work that reads no new frame
-
-dfl            DeepFaceLab's formats; the one package that sync imports too
 """

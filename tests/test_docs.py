@@ -19,7 +19,7 @@ from daemon.config.load import read_config, read_sidecar
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PACKAGES = ("core", "daemon", "engine", "sync")
+PACKAGES = ("core", "daemon", "dfl", "engine", "sync")
 NAMES = [page.name for page in PAGES]
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
 COMMAND = re.compile(r"(?:^|\$\(|<\(|\| *)\s*(?:sudo (?:-u \w+ )?)?(?:\.venv/bin/)?dfld ([^)|>#]*)")

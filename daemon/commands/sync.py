@@ -302,7 +302,7 @@ def _watch(rounds: Rounds, settings: SyncConfig, options: argparse.Namespace) ->
 def _print_hooks(config: Config, settings: SyncConfig) -> int:
     """Put the hook on every cooperating machine and print the line for its trainer."""
     from daemon.machines import machine_of, model_of
-    from sync.rounds.places import places_of
+    from sync.places import places_of
     from sync.trainers.trainer_hook import hook_line, install_hook
     from sync.transports.ssh_files import connect
 

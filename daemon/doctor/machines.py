@@ -19,11 +19,11 @@ from daemon.config.sync_tables import MachineConfig, SyncConfig
 from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
 from daemon.machines import machine_of, model_of
 from sync.errors import CommandError, RemoteFileMissingError, SyncError
-from sync.rounds.places import DATA, RemotePlaces, is_optimizer, is_weights, places_of
+from sync.machines import as_failure
+from sync.places import DATA, RemotePlaces, is_optimizer, is_weights, places_of
 from sync.trainers.trainer import see_processes
 from sync.trainers.trainer_contract import RefusedStates, TrainerSettings
 from sync.trainers.trainer_hook import CooperativeTrainer
-from sync.transports.machines import as_failure
 from sync.transports.remote_command import RunsLines, has_drive, run_command
 from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, SftpClient
 from sync.transports.ssh import SshConnection, known_keys

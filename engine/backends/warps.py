@@ -1,6 +1,6 @@
 """Upright crops: similarity warps (rotation, one scale, shift) fitted to a few points. Pure.
 
-Not for DeepFaceLab's own crops, whose arithmetic must match DeepFaceLab's: those are in engine.dfl.geometry.
+Not for DeepFaceLab's own crops, whose arithmetic must match DeepFaceLab's: those are in dfl.geometry.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dfl.geometry import face_mat, invert_mat, plain_crop_mat, transform_points, warp_face
-from engine.dfl.image import AlignedMetadata, encode_aligned_jpeg
+from dfl.geometry import face_mat, invert_mat, plain_crop_mat, transform_points, warp_face
+from dfl.image import AlignedMetadata, encode_aligned_jpeg
 from engine.errors import OutputError
 from engine.footage.contract import Region
 from engine.types import AlignedFace, ExtractSettings, Face, Frame

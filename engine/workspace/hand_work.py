@@ -22,10 +22,10 @@ from functools import cached_property
 from pathlib import Path
 
 from core.opening import open_regular
-from engine.dfl.errors import FormatError
-from engine.dfl.faceset import read_faceset
-from engine.dfl.image import read_metadata
-from engine.dfl.jpeg import FILE_LIMIT_BYTES
+from dfl.errors import FormatError
+from dfl.faceset import read_faceset
+from dfl.image import read_metadata
+from dfl.jpeg import FILE_LIMIT_BYTES
 from engine.identity.match import REVIEW_REASONS
 from engine.workspace.earlier_log import read_log
 from engine.workspace.manifest import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.dfl.hull import hull_mask
+from dfl.hull import hull_mask
 from engine.types import AlignedFace, Image
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.opening import open_regular
-from engine.dfl.errors import FormatError
-from engine.dfl.faceset import PackedImage, read_faceset, write_header
+from dfl.errors import FormatError
+from dfl.faceset import PackedImage, read_faceset, write_header
 from engine.workspace.hand_work import PACK_ENDING, face_files, sha256_of, trace_in
 from engine.workspace.manifest import Manifest, read_manifest
 from engine.workspace.private_files import open_new, sync_folder, temporary_name

@@ -14,8 +14,8 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dfl.errors import FormatError
-from engine.dfl.image import AlignedMetadata, read_metadata
+from dfl.errors import FormatError
+from dfl.image import AlignedMetadata, read_metadata
 
 Box = tuple[int, int, int, int]
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.dfl.byte_source import FileSource
-from engine.dfl.errors import FormatError
-from engine.dfl.training_state import read_training_state
+from dfl.byte_source import FileSource
+from dfl.errors import FormatError
+from dfl.training_state import read_training_state
 from sync.averaging.average import AverageSettings, GramTable, Rule, normalise_shares, trimmed_at_each_end
 from sync.averaging.averaging_pass import Output, PassPlan, run_averaging_pass
 from sync.averaging.compare import agree_on_options
@@ -28,7 +28,7 @@ from sync.averaging.tensor_file import TensorFile, file_digest, sync_folder
 from sync.averaging.tensor_formats import TensorFormat, detect_format, index_tensors
 from sync.averaging.torch_files import average_torch
 from sync.errors import AverageError, DisagreementError
-from sync.rounds.places import is_weights
+from sync.places import is_weights
 
 _MODEL_FILE = re.compile(r"(?P<prefix>(?:.+_)?(?:SAEHD|AMP|AMPLegacy|Quick96|XSeg|ME|Q512))_(?P<part>.+\.npy)")
 """`<name>_<Class>_<part>`; XSeg models have no name."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from engine.dfl.byte_source import FileSource
-from engine.dfl.weights import index_weights, layout_digest
+from dfl.byte_source import FileSource
+from dfl.weights import index_weights, layout_digest
 from sync.averaging.average import (
     MACHINES_FOR_TRIMMED,
     AverageSettings,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.dfl.weights import TensorSpan
+from dfl.weights import TensorSpan
 from sync.averaging.average import (
     OUTGROWN_TIMES,
     AverageSettings,

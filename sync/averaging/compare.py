@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from engine.dfl.weights import TensorLayout
+from dfl.weights import TensorLayout
 
 T = TypeVar("T")
 

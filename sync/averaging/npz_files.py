@@ -19,8 +19,8 @@ from typing import IO, Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dfl.errors import FormatError
-from engine.dfl.pickle_values import count_items
+from dfl.errors import FormatError
+from dfl.pickle_values import count_items
 from sync.averaging.average import AverageSettings, GramTable, TensorGram
 from sync.averaging.tensor_arrays import CHUNK_ITEMS, ChunkAverager, check_equal
 from sync.averaging.tensor_formats import read_npy_header

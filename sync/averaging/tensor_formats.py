@@ -13,10 +13,10 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from engine.dfl.byte_source import FileSource, read_exactly
-from engine.dfl.errors import FormatError
-from engine.dfl.pickle_values import ITEM_TYPES, checked_shape
-from engine.dfl.weights import TensorLayout, TensorSpan, checked_layout, index_weights
+from dfl.byte_source import FileSource, read_exactly
+from dfl.errors import FormatError
+from dfl.pickle_values import ITEM_TYPES, checked_shape
+from dfl.weights import TensorLayout, TensorSpan, checked_layout, index_weights
 
 TensorFormat = Literal["dfl", "npy", "npz", "torch", "safetensors"]
 

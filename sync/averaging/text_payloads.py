@@ -13,9 +13,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from engine.dfl.byte_source import ByteSource, read_exactly
-from engine.dfl.errors import FormatError
-from engine.dfl.weights import TensorLayout, TensorSpan
+from dfl.byte_source import ByteSource, read_exactly
+from dfl.errors import FormatError
+from dfl.weights import TensorLayout, TensorSpan
 
 LENGTH_BYTES = 4
 """BINUNICODE's length stands right before the text."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.dfl.errors import FormatError
+from dfl.errors import FormatError
 from sync.averaging.average import AverageSettings, GramTable, TensorGram
 from sync.averaging.tensor_arrays import average_arrays
 from sync.errors import AverageError, DisagreementError

@@ -13,6 +13,5 @@ store           what is kept on this computer for one model
 stages          pure: which stage a training is in, and whether a round is due
 snapshot        one consistent copy off a machine
 push            new weights onto it, all or nothing
-places          pure: where dfld keeps things in a model folder
 accept          who may be averaged, and who may be given the result
 """

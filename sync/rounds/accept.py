@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.dfl.errors import FormatError
-from engine.dfl.weights import TensorLayout, index_weights
+from dfl.errors import FormatError
+from dfl.weights import TensorLayout, index_weights
 from sync.averaging.compare import agree_on_options, agree_on_start, agree_on_tensors, warn_of_learning_rates
 from sync.averaging.gates import GateSettings, refuse_cold_start, refuse_idle
 from sync.errors import RoundError

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from sync.errors import RemoteDiskFullError, RemoteFileError, RemoteFileMissingError
-from sync.rounds.places import RemotePlaces
+from sync.places import RemotePlaces
 from sync.transports.transport import PART, OnBytes, Transport, ignore_bytes
 
 HASH_PIECE_BYTES = 255 * 1024

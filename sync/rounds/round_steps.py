@@ -19,10 +19,11 @@ from typing import Any, TypeVar
 from core.errors import DfldError
 from sync.averaging.average_model import AveragedFile
 from sync.errors import ComputerError, RemoteFileMissingError, RoundError, SyncError, TrainerError
+from sync.machines import MachineLink, on_each
+from sync.places import DATA, optimizer_parts, weight_parts
 from sync.rounds.accept import Prospect
 from sync.rounds.downtime import SavePoint, iterating_for_s, pace_between
 from sync.rounds.journal import Entry, Journal, Step
-from sync.rounds.places import DATA, optimizer_parts, weight_parts
 from sync.rounds.push import StagedFile, note_given, put_in_place, round_given, stage, state_of_exchange, unstage
 from sync.rounds.round_settings import SyncSettings
 from sync.rounds.snapshot import list_model, save_duration_s, take_snapshot
@@ -30,7 +31,6 @@ from sync.rounds.standing import RoundRecord, apply_entry
 from sync.rounds.store import Store, set_digest
 from sync.trainers.proof import LossLevel, is_enough, level_of, why_doubted
 from sync.trainers.trainer_contract import Exchange, OnWait, SeenIterating, pause, read_state
-from sync.transports.machines import MachineLink, on_each
 from sync.types import Snapshot
 
 T = TypeVar("T")

@@ -21,6 +21,8 @@ from pathlib import Path
 from core.errors import DfldError
 from sync.averaging.average_model import AveragedFile, ModelAverage, ModelPlan, average_model
 from sync.errors import DisagreementError, RoundError, SyncError
+from sync.machines import link_machines, words_of
+from sync.places import is_optimizer
 from sync.rounds.accept import (
     HOW_TO_UNDO,
     Candidates,
@@ -33,13 +35,11 @@ from sync.rounds.accept import (
 from sync.rounds.downtime import foresee
 from sync.rounds.joining import join
 from sync.rounds.journal import FileJournal, Journal
-from sync.rounds.places import is_optimizer
 from sync.rounds.round_report import OUTCOMES, told
 from sync.rounds.round_settings import SyncSettings
 from sync.rounds.round_steps import NewWeights, OnProgress, RoundTools, RoundWork
 from sync.rounds.standing import Kind, RoundRecord, Standing, replay, stand
 from sync.rounds.store import Store, sha256_of
-from sync.transports.machines import link_machines, words_of
 from sync.transports.ssh_files import connect as connect_machine
 from sync.transports.transport import Connect
 from sync.types import Forecast, Round

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 
 from core.errors import DfldError
 from sync.averaging.compare import training_options_text, trains_gan
+from sync.machines import MachineLink, on_each
+from sync.places import DATA
 from sync.rounds.downtime import downtime_s
-from sync.rounds.places import DATA
 from sync.rounds.rounds import Rounds
 from sync.rounds.stages import (
     LossHistory,
@@ -28,7 +29,6 @@ from sync.rounds.stages import (
 )
 from sync.rounds.standing import RoundRecord, Standing
 from sync.trainers.trainer_contract import read_state
-from sync.transports.machines import MachineLink, on_each
 
 PATIENCE = 1.25
 """Once the quorum is due, the others are waited for until one machine has trained so many intervals."""

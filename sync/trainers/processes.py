@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from posixpath import basename, normpath
 
-from sync.rounds.places import RemotePlaces
+from sync.places import RemotePlaces
 from sync.transports.remote_command import RunsLines, run_command
 
 MOST_LIST_BYTES = 16 * 2**20

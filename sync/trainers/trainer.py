@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sync.errors import CommandError, RemoteFileMissingError, TrainerError
-from sync.rounds.places import RemotePlaces
+from sync.places import RemotePlaces
 from sync.trainers.processes import list_processes, trainers_among, why_no_proof
 from sync.trainers.proof import Progress
 from sync.trainers.trainer_command import CommandTrainer

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.dfl.errors import FormatError
-from engine.dfl.training_state import TrainingState, read_training_state_source
+from dfl.errors import FormatError
+from dfl.training_state import TrainingState, read_training_state_source
 from sync.errors import RemoteFileMissingError
-from sync.rounds.places import DATA, RemotePlaces
+from sync.places import DATA, RemotePlaces
 from sync.trainers.processes import Process, is_same_process
 from sync.trainers.proof import Progress, rows
 from sync.transports.transport import Transport

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sync.errors import CommandError, RemoteFileMissingError, SyncError, TrainerError
-from sync.rounds.places import RemotePlaces
+from sync.places import RemotePlaces
 from sync.trainers.process import Life, judge, mark_of, question
 from sync.trainers.proof import Progress, rows
 from sync.trainers.trainer_contract import ControlledTrainer, Exchange, OnWait, SeenIterating, wait_in_silence

@@ -10,5 +10,4 @@ sftp_bulk       whole files, many requests under way
 in_flight       a file on its way, to the byte
 known_hosts     which keys belong to which machines
 private_key     what kind of file somebody gave as key
-machines        the machines of one model, reached
 """

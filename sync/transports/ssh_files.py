@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from engine.dfl.byte_source import ByteSource
+from dfl.byte_source import ByteSource
 from sync.errors import (
     ConnectionLostError,
     RemoteDiskFullError,
@@ -344,7 +344,7 @@ class SshTransport:
 
 
 class _RemoteRanges:
-    """Ranges of an open file on a machine; see `engine.dfl.byte_source.ByteSource`."""
+    """Ranges of an open file on a machine; see `dfl.byte_source.ByteSource`."""
 
     def __init__(self, sftp: SftpClient, handle: bytes, path: str) -> None:
         self.size = sftp.handle_stat(handle, path).size_bytes

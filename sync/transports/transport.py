@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from engine.dfl.byte_source import ByteSource, FileSource
+from dfl.byte_source import ByteSource, FileSource
 from sync.errors import (
     CommandError,
     ConnectionLostError,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.dfl.image import read_metadata
+from dfl.image import read_metadata
 from engine.errors import OutputError
 from engine.stopwatch import Stopwatch
 from engine.types import ExtractSettings, Face, Frame

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.dfl.faceset import pack_faceset, read_faceset
-from engine.dfl.image import AlignedMetadata, MaskPolygon, encode_aligned_jpeg, read_metadata, with_metadata
+from dfl.faceset import pack_faceset, read_faceset
+from dfl.image import AlignedMetadata, MaskPolygon, encode_aligned_jpeg, read_metadata, with_metadata
 from engine.workspace import hand_work, workspace
 from engine.workspace.align import encode_mask
 from engine.workspace.hand_work import clear_results, survey, trace_in, traces_in_pack

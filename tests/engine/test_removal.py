@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.jobs.outputs import clip_files
-from engine.dfl.faceset import pack_faceset
+from dfl.faceset import pack_faceset
 from engine.workspace.hand_work import trace_in, traces_in_pack
 from engine.workspace.manifest import RunNote
 from engine.workspace.removal import ClipFaces, remove_faces

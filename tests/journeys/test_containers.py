@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from daemon.commands.demo_clip import CLIP_SIZE, camera_move, group_photo, write_reference
+from dfl.image import read_metadata
 from engine.backends.catalog import open_backend
-from engine.dfl.image import read_metadata
 
 ROOT = Path(__file__).parents[2]
 FRAMES = 8

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
+from dfl.image import read_metadata
 from engine.backends.catalog import open_backend
-from engine.dfl.image import read_metadata
 from tests.daemon_rig import Killable, Rig
 
 FRAMES_A_SHOT = 8

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.dfl.image import read_metadata
+from dfl.image import read_metadata
 
 ROOT = Path(__file__).parents[2]
 

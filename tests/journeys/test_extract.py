@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
+from dfl.image import MaskPolygon, read_metadata, with_metadata
 from engine.backends.catalog import open_backend
-from engine.dfl.image import MaskPolygon, read_metadata, with_metadata
 
 ROOT = Path(__file__).parents[2]
 

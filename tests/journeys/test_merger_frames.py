@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from daemon.commands.demo_clip import CLIP_SIZE, camera_move, group_photo, write_reference
 from daemon.commands.extract import add_extract_options, settings_from
+from dfl.geometry import face_mat, warp_face
+from dfl.image import read_metadata
 from engine.backends.backend import Backend
 from engine.backends.catalog import open_backend
-from engine.dfl.geometry import face_mat, warp_face
-from engine.dfl.image import read_metadata
 from engine.extract import extract
 from engine.identity.identity import build_identity
 from engine.types import ExtractReport, ExtractSettings, Identity

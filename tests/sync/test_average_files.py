@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from core.errors import DfldError
-from engine.dfl.errors import FormatError
+from dfl.errors import FormatError
 from sync.averaging.average_files import average_files
 from sync.errors import AverageError, DisagreementError
 

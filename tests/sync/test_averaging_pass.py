@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.dfl.weights import index_weights
+from dfl.weights import index_weights
 from sync.averaging.average import AverageSettings, uniform_shares
 from sync.averaging.averaging_pass import CHUNK_ITEMS, Output, PassPlan, run_averaging_pass
 from sync.averaging.divergence import measure_divergence

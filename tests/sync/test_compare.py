@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.dfl.training_state import read_training_state
-from engine.dfl.weights import index_weights
+from dfl.training_state import read_training_state
+from dfl.weights import index_weights
 from sync.averaging.compare import (
     agree_on_options,
     agree_on_start,

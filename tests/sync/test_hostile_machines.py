@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from core.errors import DfldError
-from engine.dfl.errors import FormatError
+from dfl.errors import FormatError
 from sync.errors import ConnectionLostError, TransportError
+from sync.machines import as_failure, link_machines
 from sync.rounds.rounds import Rounds
 from sync.rounds.stages import StageTable
 from sync.rounds.watch import Watch
 from sync.trainers.trainer_contract import read_state
 from sync.transports import ssh_files
-from sync.transports.machines import as_failure, link_machines
 from sync.transports.sftp import NAME, SftpClient, is_file_name, string, uint32
 from sync.transports.ssh_files import SshTransport
 from sync.transports.transport import LocalTransport

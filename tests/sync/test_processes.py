@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.rounds.places import RemotePlaces, places_of
+from sync.places import RemotePlaces, places_of
 from sync.trainers.processes import (
     BEGIN,
     END,

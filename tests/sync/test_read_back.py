@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dfl.weights import index_weights
+from dfl.weights import index_weights
 from sync.averaging.tensor_file import TensorFile, TensorWriter, words_sum
 from sync.errors import AverageError
 

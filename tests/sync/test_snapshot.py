@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import RemoteFileMissingError, SnapshotError
-from sync.rounds.places import optimizer_parts, weight_parts
+from sync.places import optimizer_parts, weight_parts
 from sync.rounds.snapshot import ModelListing, list_model, take_snapshot, why_unsettled
 from sync.trainers.trainer_contract import RefusedStates
 from sync.transports.transport import LocalTransport, OnBytes, ignore_bytes

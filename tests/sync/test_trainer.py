@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import CommandError, SyncError, TrainerError
-from sync.rounds.places import places_of
+from sync.places import places_of
 from sync.rounds.push import put_in_place, stage
 from sync.trainers import trainer_command
 from sync.trainers.processes import list_processes, youngest

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from engine.dfl.byte_source import ByteSource
+from dfl.byte_source import ByteSource
 from sync.rounds.rounds import Rounds
 from sync.rounds.stages import StageSettings, StageTable
 from sync.rounds.watch import Watch

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sync.rounds.places import RemotePlaces, places_of
+from sync.places import RemotePlaces, places_of
 from sync.trainers.trainer_contract import TrainerSettings
 from sync.types import Machine, ModelName
 from tests.sync.standin_trainer import SHAPES, write_model

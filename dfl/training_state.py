@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dfl.byte_source import ByteSource, FileSource
-from engine.dfl.errors import FormatError
-from engine.dfl.loss_rows import MAX_ROW_COLUMNS
-from engine.dfl.pickle_index import ScanLimits, scan_pickle
-from engine.dfl.pickle_values import FloatRows, ScalarValue, Text, shown
+from dfl.byte_source import ByteSource, FileSource
+from dfl.errors import FormatError
+from dfl.loss_rows import MAX_ROW_COLUMNS
+from dfl.pickle_index import ScanLimits, scan_pickle
+from dfl.pickle_values import FloatRows, ScalarValue, Text, shown
 
 MAX_TRAINING_STATE_BYTES = 2**30
 """Ten million iterations are about 230 MB."""

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from engine.dfl.byte_source import ByteCursor, ByteSource, PlacedError
-from engine.dfl.errors import FormatError
-from engine.dfl.loss_rows import RowMemo, take_rows
-from engine.dfl.pickle_values import (
+from dfl.byte_source import ByteCursor, ByteSource, PlacedError
+from dfl.errors import FormatError
+from dfl.loss_rows import RowMemo, take_rows
+from dfl.pickle_values import (
     KNOWN_GLOBALS,
     ArrayValue,
     ByteRange,

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.dfl.errors import FormatError
-from engine.dfl.faceset import describe_image, pack_faceset, read_faceset
-from engine.dfl.image import AlignedMetadata, MaskPolygon, encode_aligned_jpeg
-from engine.dfl.pickles import dump_for_dfl
-from engine.dfl.tables import FACE_TYPES, MEAN_FACE_3D
+from dfl.errors import FormatError
+from dfl.faceset import describe_image, pack_faceset, read_faceset
+from dfl.image import AlignedMetadata, MaskPolygon, encode_aligned_jpeg
+from dfl.pickles import dump_for_dfl
+from dfl.tables import FACE_TYPES, MEAN_FACE_3D
 
 
 @pytest.fixture(scope="module")

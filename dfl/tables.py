@@ -1,7 +1,7 @@
 """The numbers of DeepFaceLab's face geometry: templates, point indices, face types.
 
 Facts of the format (DeepFaceLab commit 46fc239, facelib/LandmarksProcessor.py, facelib/FaceType.py), not for
-computing: engine.dfl.geometry does that. Landmark indices are those of the 68 iBUG points: 0..16 jaw, 17..21 and
+computing: dfl.geometry does that. Landmark indices are those of the 68 iBUG points: 0..16 jaw, 17..21 and
 22..26 eyebrows, 27..35 nose, 36..41 and 42..47 eyes, 48..67 mouth; image left first.
 """
 

@@ -22,19 +22,19 @@ from struct import Struct
 from types import MappingProxyType
 from typing import Any
 
-from engine.dfl.errors import FormatError, shown
-from engine.dfl.image import (
+from dfl.errors import FormatError, shown
+from dfl.image import (
     AlignedMetadata,
     array_of_bytes,
     fields_of_polygons,
     metadata_of_fields,
     read_metadata,
 )
-from engine.dfl.jpeg import read_size
-from engine.dfl.numpy_pickles import NUMPY_NAMES
-from engine.dfl.pickle_machine import Construct, PickleLimits
-from engine.dfl.pickles import dump_for_dfl, load_closed
-from engine.dfl.tables import FACE_TYPES
+from dfl.jpeg import read_size
+from dfl.numpy_pickles import NUMPY_NAMES
+from dfl.pickle_machine import Construct, PickleLimits
+from dfl.pickles import dump_for_dfl, load_closed
+from dfl.tables import FACE_TYPES
 
 VERSION = 1
 INDEX_PROTOCOL = 4

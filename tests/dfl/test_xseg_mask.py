@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.dfl.errors import FormatError
-from engine.dfl.image import read_metadata
-from engine.dfl.xseg_mask import STORED_LIMIT_BYTES, decode_xseg_mask, encode_xseg_mask
+from dfl.errors import FormatError
+from dfl.image import read_metadata
+from dfl.xseg_mask import STORED_LIMIT_BYTES, decode_xseg_mask, encode_xseg_mask
 
 
 def golden_mask(shared: Path, stem: str) -> tuple[bytes, np.ndarray]:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from engine.dfl.byte_source import BufferSource, FileSource
-from engine.dfl.errors import FormatError
-from engine.dfl.weights import TensorLayout, index_weight_source, index_weights, layout_digest, read_tensor
+from dfl.byte_source import BufferSource, FileSource
+from dfl.errors import FormatError
+from dfl.weights import TensorLayout, index_weight_source, index_weights, layout_digest, read_tensor
 
 
 def small_model() -> dict[str, object]:

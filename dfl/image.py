@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dfl.errors import FormatError, shown
-from engine.dfl.geometry import LANDMARK_COUNT
-from engine.dfl.jpeg import PAYLOAD_LIMIT_BYTES, read_app15, with_app15
-from engine.dfl.numpy_pickles import NUMPY_NAMES
-from engine.dfl.pickle_machine import PickleLimits
-from engine.dfl.pickles import dump_for_dfl, load_closed
-from engine.dfl.tables import FACE_TYPES
+from dfl.errors import FormatError, shown
+from dfl.geometry import LANDMARK_COUNT
+from dfl.jpeg import PAYLOAD_LIMIT_BYTES, read_app15, with_app15
+from dfl.numpy_pickles import NUMPY_NAMES
+from dfl.pickle_machine import PickleLimits
+from dfl.pickles import dump_for_dfl, load_closed
+from dfl.tables import FACE_TYPES
 
 DEFAULT_FACE_TYPE = "full_face"
 """What an image without the key is."""
@@ -53,7 +53,7 @@ class AlignedMetadata:
     """What DeepFaceLab knows about an aligned image. Arrays are read-only; fields are named as its keys."""
 
     face_type: str
-    """A name of engine.dfl.tables.FACE_TYPES."""
+    """A name of dfl.tables.FACE_TYPES."""
     landmarks: NDArray[np.float64]
     """(68, 2) aligned px; may lie outside the image."""
     source_filename: str | None = None
@@ -68,7 +68,7 @@ class AlignedMetadata:
     """Factor for the eyebrows of the hull mask."""
     seg_ie_polys: tuple[MaskPolygon, ...] = ()
     xseg_mask: bytes | None = None
-    """An encoded image file; see engine.dfl.xseg_mask."""
+    """An encoded image file; see dfl.xseg_mask."""
     unknown: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Keys this version of dfld does not know, kept as they were."""
 

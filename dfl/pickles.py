@@ -3,7 +3,7 @@
 Everything DeepFaceLab stores beside pixels is a pickle: metadata in JPEGs, faceset.pak's index, data.dat, weights.
 Python's unpickler runs what a pickle names, so it is never used here.
 
-Reading: engine.dfl.pickle_machine interprets the bytes, engine.dfl.numpy_pickles holds the names they may use.
+Reading: dfl.pickle_machine interprets the bytes, dfl.numpy_pickles holds the names they may use.
 Memory and time are bounded by the length of the bytes and by `PickleLimits`; the result is measured as if every
 shared object were written out, so that a few bytes cannot name a structure that later code would walk for days.
 
@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.dfl.errors import FormatError
-from engine.dfl.numpy_pickles import NUMBER_TYPES
-from engine.dfl.pickle_machine import (
+from dfl.errors import FormatError
+from dfl.numpy_pickles import NUMBER_TYPES
+from dfl.pickle_machine import (
     NEWEST_PROTOCOL,
     Construct,
     Named,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.dfl.errors import FormatError
+from dfl.errors import FormatError
 
 PAYLOAD_LIMIT_BYTES = 0xFFFF - 2
 """A segment's length field has 16 bits and counts its own two bytes."""

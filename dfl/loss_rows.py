@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dfl.byte_source import ByteCursor
-from engine.dfl.pickle_values import FloatRows
+from dfl.byte_source import ByteCursor
+from dfl.pickle_values import FloatRows
 
 MAX_ROW_COLUMNS = 16
 """Losses per iteration; DeepFaceLab writes 1 or 2."""

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.dfl.byte_source import BufferSource, PlacedError
-from engine.dfl.errors import FormatError
-from engine.dfl.pickle_index import ScanLimits, scan_pickle
-from engine.dfl.training_state import read_training_state
-from engine.dfl.weights import index_weight_source, index_weights
+from dfl.byte_source import BufferSource, PlacedError
+from dfl.errors import FormatError
+from dfl.pickle_index import ScanLimits, scan_pickle
+from dfl.training_state import read_training_state
+from dfl.weights import index_weight_source, index_weights
 
 
 class Runs:

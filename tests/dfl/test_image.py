@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.dfl.errors import FormatError
-from engine.dfl.geometry import face_mat, transform_points
-from engine.dfl.image import (
+from dfl.errors import FormatError
+from dfl.geometry import face_mat, transform_points
+from dfl.image import (
     AlignedMetadata,
     MaskPolygon,
     encode_aligned_jpeg,
@@ -27,9 +27,9 @@ from engine.dfl.image import (
     read_metadata,
     with_metadata,
 )
-from engine.dfl.jpeg import list_segments, with_app15
-from engine.dfl.pickles import dump_for_dfl
-from engine.dfl.tables import FACE_TYPES, MEAN_FACE_3D
+from dfl.jpeg import list_segments, with_app15
+from dfl.pickles import dump_for_dfl
+from dfl.tables import FACE_TYPES, MEAN_FACE_3D
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dfl.errors import FormatError
-from engine.dfl.geometry import (
+from dfl.errors import FormatError
+from dfl.geometry import (
     cut_to_even,
     face_mat,
     face_rect,
@@ -25,7 +25,7 @@ from engine.dfl.geometry import (
     transform_points,
     warp_face,
 )
-from engine.dfl.tables import FACE_TYPES, FIT_POINTS, FIT_TARGET, MEAN_FACE_3D
+from dfl.tables import FACE_TYPES, FIT_POINTS, FIT_TARGET, MEAN_FACE_3D
 
 # DeepFaceLab computes the crop's corners in float32: 1.4e-5 of the side is what that costs it on a 17 px face.
 MAT_TOLERANCE_OF_SIDE = 1.4e-5

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dfl.errors import FormatError
-from engine.dfl.jpeg import PAYLOAD_LIMIT_BYTES, list_segments, read_app15, read_size, with_app15
+from dfl.errors import FormatError
+from dfl.jpeg import PAYLOAD_LIMIT_BYTES, list_segments, read_app15, read_size, with_app15
 
 
 def a_jpeg(*options: int, side_px: int = 64) -> bytes:

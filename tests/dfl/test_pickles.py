@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.dfl.errors import FormatError
-from engine.dfl.jpeg import read_app15
-from engine.dfl.numpy_pickles import NUMBER_TYPES, NUMPY_NAMES
-from engine.dfl.pickle_machine import PickleLimits
-from engine.dfl.pickles import load_closed
+from dfl.errors import FormatError
+from dfl.jpeg import read_app15
+from dfl.numpy_pickles import NUMBER_TYPES, NUMPY_NAMES
+from dfl.pickle_machine import PickleLimits
+from dfl.pickles import load_closed
 
 METADATA = {
     "face_type": "whole_face",

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dfl.errors import FormatError
-from engine.dfl.jpeg import read_size
+from dfl.errors import FormatError
+from dfl.jpeg import read_size
 
 STORED_LIMIT_BYTES = 50_000
 """Leaves room for the rest of the metadata in a JPEG segment of 64 KiB."""

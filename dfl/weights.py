@@ -25,10 +25,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.dfl.byte_source import ByteSource, FileSource, read_exactly
-from engine.dfl.errors import FormatError
-from engine.dfl.pickle_index import scan_pickle
-from engine.dfl.pickle_values import ArrayValue, Encoding, ScalarValue, count_items
+from dfl.byte_source import ByteSource, FileSource, read_exactly
+from dfl.errors import FormatError
+from dfl.pickle_index import scan_pickle
+from dfl.pickle_values import ArrayValue, Encoding, ScalarValue, count_items
 
 MAX_TENSORS = 100_000
 """A 640 px SAEHD optimizer file has a few hundred."""

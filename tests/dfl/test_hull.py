@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.dfl.errors import FormatError
-from engine.dfl.hull import expand_eyebrows, eyes_mouth_mask, hull_mask
-from engine.dfl.tables import MEAN_FACE_3D
+from dfl.errors import FormatError
+from dfl.hull import expand_eyebrows, eyes_mouth_mask, hull_mask
+from dfl.tables import MEAN_FACE_3D
 
 
 @pytest.fixture(scope="module")

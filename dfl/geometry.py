@@ -1,7 +1,7 @@
 """DeepFaceLab's face geometry: 68 landmarks to the crop of a face type, and what is computed beside it.
 
 Closed forms in float64. DeepFaceLab computes partly in float32; the two agree within 1.4e-5 x size px (golden
-align.json). Not for masks (engine.dfl.hull), nor for choosing faces.
+align.json). Not for masks (dfl.hull), nor for choosing faces.
 
 Coordinates: x right, y down, (0, 0) the top-left pixel. "frame px" are those of the source frame, "aligned px"
 those of the cut image. A matrix is (2, 3) float64 and maps by `x' = m[:, :2] @ x + m[:, 2]`, without any half-pixel
@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.dfl.errors import FormatError
-from engine.dfl.tables import FACE_TYPES, FIT_POINTS, FIT_TARGET, MEAN_FACE_3D, MIRROR_PAIRS, POSE_POINTS
+from dfl.errors import FormatError
+from dfl.tables import FACE_TYPES, FIT_POINTS, FIT_TARGET, MEAN_FACE_3D, MIRROR_PAIRS, POSE_POINTS
 
 Matrix = NDArray[np.float64]
 """(2, 3) affine."""

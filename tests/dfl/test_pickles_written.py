@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dfl.errors import FormatError
-from engine.dfl.jpeg import read_app15
-from engine.dfl.numpy_pickles import NUMPY_NAMES
-from engine.dfl.pickles import dump_for_dfl, load_closed
+from dfl.errors import FormatError
+from dfl.jpeg import read_app15
+from dfl.numpy_pickles import NUMPY_NAMES
+from dfl.pickles import dump_for_dfl, load_closed
 
 METADATA = {
     "face_type": "whole_face",

@@ -1,6 +1,6 @@
 """DeepFaceLab's masks made from landmarks alone: the face hull, and eyes with mouth.
 
-Not for learned masks (XSeg: engine.dfl.image holds how they are stored). Landmarks are in px of the image the mask
+Not for learned masks (XSeg: dfl.image holds how they are stored). Landmarks are in px of the image the mask
 is for; they may lie outside it. Facts: DeepFaceLab commit 46fc239, facelib/LandmarksProcessor.py.
 """
 
@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.dfl.errors import FormatError
-from engine.dfl.geometry import LANDMARK_COUNT
-from engine.dfl.tables import EYE_AND_MOUTH_PARTS, HULL_PARTS
+from dfl.errors import FormatError
+from dfl.geometry import LANDMARK_COUNT
+from dfl.tables import EYE_AND_MOUTH_PARTS, HULL_PARTS
 
 FACE = 255
 """The value inside a hull mask; outside it is 0."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from core.errors import DfldError
 from sync.errors import ComputerError, SyncError
-from sync.rounds.places import RemotePlaces, places_of
+from sync.places import RemotePlaces, places_of
 from sync.trainers.trainer import trainer_of
 from sync.trainers.trainer_contract import RefusedStates, Trainer, TrainerSettings
 from sync.transports.transport import Connect, Transport

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dfl.errors import FormatError
+from dfl.errors import FormatError
 
 Encoding = Literal["raw", "latin1"]
 

@@ -5,7 +5,7 @@ that constructor. Any other opcode or name is refused by name. The one failure i
 that the bytes do not hold: no memo index, frame length or count is believed. Dictionary keys are strings, since
 hashing a nested tuple may take for ever.
 
-Not the public reader: engine.dfl.pickles adds the limits on the result.
+Not the public reader: dfl.pickles adds the limits on the result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any
 
-from engine.dfl.errors import FormatError
+from dfl.errors import FormatError
 
 Construct = Callable[[tuple[Any, ...]], object]
 """Makes a value of the arguments a pickle calls a name with; raises FormatError for arguments of any other form."""

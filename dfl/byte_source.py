@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from engine.dfl.errors import FormatError
+from dfl.errors import FormatError
 
 FIRST_WINDOW = 4096
 """Bytes read after a jump: the header of the next array is about 200 bytes."""

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.dfl import training_state
-from engine.dfl.byte_source import BufferSource
-from engine.dfl.errors import FormatError
-from engine.dfl.training_state import TrainingState, limits_of, read_training_state, read_training_state_source
+from dfl import training_state
+from dfl.byte_source import BufferSource
+from dfl.errors import FormatError
+from dfl.training_state import TrainingState, limits_of, read_training_state, read_training_state_source
 
 
 def state_of(content: object, protocol: int = 4) -> TrainingState:
