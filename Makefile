@@ -50,9 +50,11 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Example configuration, its JSON Schema, and the tables of keys and metrics; tests compare them with the code.
+# Example configuration, its JSON Schema, the tables of keys and metrics, completions and man page, and the dashboard;
+# tests compare them with the code.
 docs: $(VENV)/.installed
 	$(BIN)/python -m daemon.config.docs
+	$(BIN)/python -m docs.command_line
 	$(BIN)/python monitoring/dashboard.py
 
 # insightface depends on onnxruntime; onnxruntime-gpu ships the same module under another name. With both

@@ -60,7 +60,7 @@ class CommandLine(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the whole command line; completions and the man page are made from it."""
+    """Build the whole command line; docs/command_line.py makes completions and the man page from it."""
     parser = CommandLine(
         prog="dfld",
         description="Turn videos into DeepFaceLab workspaces of one person; average DeepFaceLab models between "
@@ -70,9 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for module in (demo, extract, tune, photos, service, average, sync, control, doctor):
+    for module in (demo, extract, tune, photos, service, average, sync, control, doctor, completion):
         module.add_commands(commands)
-    completion.add_commands(commands, parser)
     return parser
 
 

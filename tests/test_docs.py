@@ -1,4 +1,7 @@
-"""The pages of docs/ keep to the program: commands exist, links lead somewhere, quoted sentences are really printed."""
+"""The pages of docs/ keep to the program: commands exist, links lead somewhere, quoted sentences are really printed.
+
+And what is generated says what the code does.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,11 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import build_parser
-from daemon.commands.tree import command_tree
+from daemon.commands.completion import GENERATED as COMMAND_LINE
+from daemon.config.docs import GENERATED as CONFIGURATION
 from daemon.config.load import read_config, read_sidecar
+from docs.command_line import all_parsers, generated_files
+from monitoring import dashboard
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,18 +54,37 @@ def test_every_command_in_a_block_is_taken_by_the_parser(page: Path) -> None:
                     pytest.fail(f"{page.name}: dfld {arguments}: {said.getvalue()}")
 
 
+def commands() -> set[str]:
+    return {one.prog.removeprefix("dfld ") for one in all_parsers(build_parser())}
+
+
 def test_every_command_named_in_a_sentence_exists(page: Path) -> None:
-    known = {command.name for command in command_tree(build_parser()).commands}
+    known = commands()
     named = set(re.findall(r"`(?:\.venv/bin/)?dfld ([a-z]+)", page.read_text()))
     assert named - known == set()
 
 
 def test_every_command_in_a_message_or_hint_exists() -> None:
-    known = {command.name for command in command_tree(build_parser()).commands}
+    known = commands()
     told = {(name, word) for name, text in printed() for word in re.findall(r"(?:`|: |then )dfld ([a-z]+)", text)}
     # What is not a command but a sentence about dfld.
     verbs = {"is", "was", "runs", "has", "needs", "may", "does"}
     assert {(name, word) for name, word in told if word not in known | verbs} == set()
+
+
+@pytest.mark.parametrize("name", CONFIGURATION)
+def test_generated_files_of_the_configuration_are_up_to_date(name: str) -> None:
+    assert (ROOT / name).read_text(encoding="utf-8") == CONFIGURATION[name](), "run `make docs`"
+
+
+def test_completions_and_man_page_are_up_to_date() -> None:
+    there = {path.name: path.read_text(encoding="utf-8") for path in COMMAND_LINE.iterdir()}
+    wanted = generated_files()
+    assert {name for name in there | wanted if there.get(name) != wanted.get(name)} == set(), "run `make docs`"
+
+
+def test_the_dashboard_file_is_up_to_date() -> None:
+    assert dashboard.FILE.read_text(encoding="utf-8") == dashboard.text(), "run `make docs`"
 
 
 def test_every_link_leads_somewhere(page: Path) -> None:

@@ -15,8 +15,7 @@ status              the words and tables of dfld status and jobs
 stop                Ctrl-C and SIGTERM while a command works
 sync                dfld sync, rounds, rollback, machines
 tune                dfld tune
-tree                the command line as plain values
-completion_scripts  completion scripts made from it
-man_page            dfld(1) made from it
 demo_clip           footage for the demo and the tests
+
+`generated/` holds the completion scripts and the man page (`make docs`).
 """

@@ -1,48 +1,40 @@
-"""`dfld completion` and `dfld man`: what shells and `man` want to know, printed."""
+"""`dfld completion` and `dfld man`: what shells and `man` want to know, printed.
+
+The files are generated from the parser by `make docs` (docs/command_line.py) and come with the program.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daemon.errors import ExitCode
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-SHELLS = ("bash", "zsh", "fish")
+GENERATED = Path(__file__).with_name("generated")
+SCRIPTS = {"bash": "dfld.bash", "zsh": "dfld.zsh", "fish": "dfld.fish"}
+"""Shell -> its completion script in GENERATED."""
+MAN_PAGE = "dfld.1"
 
 
-def add_commands(commands: _SubParsersAction[Any], root: argparse.ArgumentParser) -> None:
-    """Add both. `root` is the parser of the whole command line, which they tell about."""
+def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     completion = commands.add_parser(
         "completion",
         help="print the completion script of a shell",
         description="Print a script that completes commands and options. For bash: source <(dfld completion bash)",
     )
-    completion.add_argument("shell", choices=SHELLS, help="which shell")
-    completion.set_defaults(run=lambda options: run_completion(root, options.shell))
+    completion.add_argument("shell", choices=tuple(SCRIPTS), help="which shell")
+    completion.set_defaults(run=lambda options: print_generated(SCRIPTS[options.shell]))
     man = commands.add_parser(
         "man", help="print the man page", description="Print the man page as roff. To read it: dfld man | man -l -"
     )
-    man.set_defaults(run=lambda _options: run_man(root))
+    man.set_defaults(run=lambda _options: print_generated(MAN_PAGE))
 
 
-def run_completion(root: argparse.ArgumentParser, shell: str) -> int:
-    """Print the script for one of SHELLS."""
-    from daemon.commands.completion_scripts import SCRIPTS
-    from daemon.commands.tree import command_tree
-
-    print(SCRIPTS[shell](command_tree(root)), end="")
-    return ExitCode.OK
-
-
-def run_man(root: argparse.ArgumentParser) -> int:
-    """Print the man page."""
-    from importlib.metadata import version
-
-    from daemon.commands.man_page import man_page
-    from daemon.commands.tree import command_tree
-
-    print(man_page(command_tree(root), version=version("dfld")), end="")
+def print_generated(name: str) -> int:
+    """Print one file of GENERATED."""
+    print((GENERATED / name).read_text(encoding="utf-8"), end="")
     return ExitCode.OK

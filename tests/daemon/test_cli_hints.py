@@ -9,12 +9,12 @@ import pytest
 
 from daemon.cli import build_parser, main
 from daemon.commands.hints import COMMANDS_WITH_CONFIG, config_in, with_config
-from daemon.commands.tree import command_tree
+from docs.command_line import all_parsers
 
 
 def test_the_commands_that_take_a_configuration_are_those_of_the_parser() -> None:
-    commands = command_tree(build_parser()).walk()
-    have = {" ".join(one.path[1:]) for one in commands if any("--config" in option.flags for option in one.options)}
+    parsers = all_parsers(build_parser())
+    have = {one.prog.removeprefix("dfld ") for one in parsers if "--config" in one._option_string_actions}
     assert set(COMMANDS_WITH_CONFIG) == have
 
 

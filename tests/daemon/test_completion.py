@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pty
 import re
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,21 +17,26 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import build_parser
-from daemon.commands.completion_scripts import SCRIPTS
-from daemon.commands.man_page import man_page
-from daemon.commands.tree import Command, command_tree
+from daemon.commands.completion import GENERATED, MAN_PAGE, SCRIPTS
+from docs.command_line import all_parsers, completion_script
 
 DEADLINE_S = 30.0
-TREE = command_tree(build_parser())
 
 
 @pytest.fixture
-def scripts(tmp_path: Path) -> dict[str, Path]:
-    made = {}
-    for shell, make in SCRIPTS.items():
-        made[shell] = tmp_path / f"dfld.{shell}"
-        made[shell].write_text(make(TREE))
-    return made
+def scripts() -> dict[str, Path]:
+    return {shell: GENERATED / name for shell, name in SCRIPTS.items()}
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [*((f"completion {shell}", name) for shell, name in SCRIPTS.items()), ("man", MAN_PAGE)]
+)
+def test_a_command_prints_the_file_without_the_libraries_that_made_it(command: str, name: str) -> None:
+    code = (
+        "import sys; sys.modules.update(shtab=None, argparse_manpage=None); from daemon.cli import main; "
+        f"main({command.split()})"
+    )
+    assert run(sys.executable, "-c", code) == (GENERATED / name).read_text(encoding="utf-8")
 
 
 def need(program: str) -> str:
@@ -46,28 +53,23 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def test_the_tree_holds_every_command_with_its_arguments() -> None:
-    paths = {command.path for command in TREE.walk()}
-    assert {("dfld",), ("dfld", "extract"), ("dfld", "doctor")} <= paths
-    (extract,) = [command for command in TREE.commands if command.name == "extract"]
-    by_flag = {flag: option for option in extract.options for flag in option.flags}
-    assert by_flag["--format"].choices == ("jpg", "png")
-    assert by_flag["--out"].completes == "folder"
-    assert by_flag["--reference"].repeats
-    assert by_flag["--json"].value == ""
-    assert [one.value for one in extract.positionals] == ["INPUT"]
-    assert "%(" not in "".join(one.help for command in TREE.walk() for one in command.arguments)
+def options(parser: argparse.ArgumentParser) -> list[str]:
+    return [flag for action in parser._actions for flag in action.option_strings]
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
-def test_every_command_and_option_is_in_the_script(shell: str) -> None:
-    text = SCRIPTS[shell](TREE)
-    for command in TREE.walk():
-        assert command.name in text
-        for flag in (flag for option in command.options for flag in option.flags):
+def test_every_command_and_option_is_in_the_script(shell: str, scripts: dict[str, Path]) -> None:
+    text = scripts[shell].read_text()
+    for parser in all_parsers(build_parser()):
+        assert parser.prog.split()[-1] in text
+        for flag in options(parser):
             bare = flag.lstrip("-")
-            marks = {"bash": [flag], "zsh": [f"{flag}[", f"{flag}=["], "fish": [f"-l {bare} ", f"-s {bare} "]}
-            assert any(mark in text for mark in marks[shell]), f"{' '.join(command.path)} {flag}"
+            marks = {
+                "bash": [f" {flag} ", f"({flag} ", f" {flag})"],
+                "zsh": [f"{flag}[", f"{flag}=[", f"{flag},", f"{flag}}}", f"{flag}=}}"],
+                "fish": [f"-l {bare} ", f"-s {bare} "],
+            }
+            assert any(mark in text for mark in marks[shell]), f"{parser.prog} {flag}"
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
@@ -78,7 +80,7 @@ def test_the_shell_takes_the_script(shell: str, scripts: dict[str, Path]) -> Non
 def bash_replies(script: Path, *words: str) -> list[str]:
     line = " ".join(f"'{word}'" for word in words)
     place = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}"
-    ask = f"source {script}; {place}; _dfld; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    ask = f"source {script}; {place}; _shtab_dfld; printf '%s\\n' \"${{COMPREPLY[@]}}\""
     return run(need("bash"), "--norc", "-c", ask).split()
 
 
@@ -90,17 +92,21 @@ def test_bash_completes_commands_options_values_and_folders(scripts: dict[str, P
     assert bash_replies(script, "dfld", "extract", "in.mp4", "--format", "") == ["jpg", "png"]
     assert bash_replies(script, "dfld", "completion", "f") == ["fish"]
     assert " ".join(bash_replies(script, "dfld", "extract", "--out", f"{tmp_path}/")) == f"{tmp_path}/a folder"
+    assert " ".join(bash_replies(script, "dfld", "extract", f"{tmp_path}/a f")) == f"{tmp_path}/a folder"
 
 
-def test_fish_completes_commands_options_and_values(scripts: dict[str, Path]) -> None:
+def test_fish_completes_commands_options_values_and_files(scripts: dict[str, Path], tmp_path: Path) -> None:
     def replies(line: str) -> list[str]:
         said = run(need("fish"), "--no-config", "-c", f"source {scripts['fish']}; complete -C '{line}'")
         return [row.split("\t")[0] for row in said.splitlines()]
+
+    (tmp_path / "a clip.mp4").touch()
 
     assert replies("dfld extr") == ["extract"]
     assert replies("dfld extract --bac") == ["--backend"]
     assert replies("dfld extract --format ") == ["jpg", "png"]
     assert replies("dfld completion f") == ["fish"]
+    assert replies(f'dfld extract "{tmp_path}/a c') == [f"{tmp_path}/a clip.mp4"]
 
 
 class Zsh:
@@ -149,24 +155,28 @@ def zsh(scripts: dict[str, Path]) -> Iterator[Zsh]:
     shell.end()
 
 
-def test_zsh_completes_commands_options_and_values(zsh: Zsh) -> None:
+def test_zsh_completes_commands_options_values_and_files(zsh: Zsh, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").touch()
     assert zsh.complete("dfld extr") == "dfld extract"
     assert zsh.complete("dfld extract --bac") == "dfld extract --backend"
     assert zsh.complete("dfld extract --format j") == "dfld extract --format jpg"
+    assert zsh.complete("dfld extract --format=j") == "dfld extract --format=jpg"
     assert zsh.complete("dfld completion f") == "dfld completion fish"
+    assert zsh.complete(f"dfld extract one.mp4 {tmp_path}/cl") == f"dfld extract one.mp4 {tmp_path}/clip.mp4"
 
 
-def test_commands_below_commands_are_completed(tmp_path: Path) -> None:
-    import argparse
-
+def nested() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dfld")
     jobs = parser.add_subparsers().add_parser("jobs", help="what it's doing [all]: jobs")
     below = jobs.add_subparsers()
     below.add_parser("list", help="list")
     below.add_parser("show", help="show").add_argument("--only", choices=("faces",))
-    tree = command_tree(parser)
-    for shell, make in SCRIPTS.items():
-        (tmp_path / f"nested.{shell}").write_text(make(tree))
+    return parser
+
+
+def test_commands_below_commands_are_completed(tmp_path: Path) -> None:
+    for shell in SCRIPTS:
+        (tmp_path / f"nested.{shell}").write_text(completion_script(nested(), shell))
     assert bash_replies(tmp_path / "nested.bash", "dfld", "jobs", "sh") == ["show"]
     assert bash_replies(tmp_path / "nested.bash", "dfld", "jobs", "show", "--only", "") == ["faces"]
     said = run(need("fish"), "--no-config", "-c", f"source {tmp_path}/nested.fish; complete -C 'dfld jobs sh'")
@@ -178,22 +188,18 @@ def test_commands_below_commands_are_completed(tmp_path: Path) -> None:
         shell.end()
 
 
-def commands(root: Command) -> list[str]:
-    return [" ".join(one.path) for one in root.walk() if one is not root]
-
-
 def test_the_man_page_names_every_command_option_and_exit_code() -> None:
-    page = man_page(TREE, version="1.2.3").replace("\\-", "-")
-    for command in commands(TREE):
-        assert f'.SS "{command}"' in page
-    for option in (option for command in TREE.walk() for option in command.options):
-        assert all(f"\\fB{flag}\\fR" in page for flag in option.flags)
+    page = (GENERATED / MAN_PAGE).read_text().replace("\\-", "-")
+    for parser in all_parsers(build_parser()):
+        assert parser.prog == "dfld" or f".SS \\fB{parser.prog}\\fR" in page
+        for line in (parser.epilog or "").splitlines():
+            assert line in page
+        # -h is in each usage, and its meaning below the exit codes
+        assert all(f"\\fB{flag}\\fR" in page for flag in options(parser) if flag not in ("-h", "--help"))
     assert "78  wrong configuration" in page
 
 
-def test_man_reads_the_page_without_a_complaint(tmp_path: Path) -> None:
-    page = tmp_path / "dfld.1"
-    page.write_text(man_page(TREE, version="1.2.3"))
-    shown = run(need("groff"), "-man", "-ww", "-Tutf8", "-P-cbou", str(page))
+def test_man_reads_the_page_without_a_complaint() -> None:
+    shown = run(need("groff"), "-man", "-ww", "-Tutf8", "-P-cbou", str(GENERATED / MAN_PAGE))
     assert "turn videos into DeepFaceLab workspaces" in shown
     assert "dfld extract" in shown

@@ -17,8 +17,8 @@ import pytest
 from daemon.cli import build_parser
 from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
 from daemon.commands.stop import stop_on_signals
-from daemon.commands.tree import command_tree
 from daemon.errors import ExitCode
+from docs.command_line import all_parsers
 from engine.backends.catalog import open_backend
 
 ROOT = Path(__file__).parents[2]
@@ -193,12 +193,11 @@ def test_ctrl_c_while_the_program_is_still_loading_is_no_traceback(tmp_path: Pat
 
 
 def test_every_command_that_a_message_names_exists() -> None:
-    tree = command_tree(build_parser())
-    commands = {command.path[1] for command in tree.walk() if len(command.path) > 1}
     words = {
-        command.path[1]: {word for one in command.positionals for word in one.choices}
-        | {inner.name for inner in command.commands}
-        for command in tree.commands
+        parser.prog.removeprefix("dfld "): {
+            word for one in parser._actions if not one.option_strings for word in one.choices or ()
+        }
+        for parser in all_parsers(build_parser())
     }
     named: dict[str, set[str]] = {}
     for path in [*(ROOT / "daemon").rglob("*.py"), *(ROOT / "engine").rglob("*.py"), *(ROOT / "sync").glob("*.py")]:
@@ -209,7 +208,7 @@ def test_every_command_that_a_message_names_exists() -> None:
     wrong = {}
     for found, where in named.items():
         command, _, word = found.partition(" ")
-        if command not in commands or (word and words[command] and word not in words[command]):
+        if command not in words or (word and words[command] and word not in words[command]):
             wrong[f"dfld {found}"] = where
     assert wrong == {}
     assert len(named) > 10
