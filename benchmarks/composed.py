@@ -1,5 +1,5 @@
-"""Footage that no margin of engine.identity.match was chosen on: clips composed of photographs, with the truth in a
-file beside.
+"""Footage that no margin of engine.tracks.verdicts was chosen on: clips composed of photographs, with the
+truth in a file beside.
 
 `compose` takes a folder with one sub-folder of photos a person and makes a clip for each person with enough photos:
 the first photos (by name) are the references, the others are what the clip shows, one photo a shot. Shots move,

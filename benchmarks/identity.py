@@ -35,7 +35,8 @@ from engine.backends.catalog import open_backend  # noqa: E402
 from engine.extract import extract  # noqa: E402
 from engine.footage.video import open_frames  # noqa: E402
 from engine.identity.identity import build_identity  # noqa: E402
-from engine.identity.match import REVIEW_REASONS, similarity_to  # noqa: E402
+from engine.identity.same_person import similarity_to  # noqa: E402
+from engine.reasons import REVIEW_REASONS  # noqa: E402
 from engine.types import ExtractSettings, Identity, Metric  # noqa: E402
 from engine.workspace.workspace import output_layout  # noqa: E402
 

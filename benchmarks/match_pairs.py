@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 from engine.backends.backend import Backend  # noqa: E402
 from engine.backends.catalog import BACKENDS, open_backend  # noqa: E402
 from engine.errors import EngineError  # noqa: E402
-from engine.identity.match import similarity_to  # noqa: E402
 from engine.identity.reference_photos import PhotoReport, list_photos, look_at_photo, read_photo  # noqa: E402
+from engine.identity.same_person import similarity_to  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
 SHOWN = 4

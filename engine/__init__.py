@@ -5,12 +5,18 @@ types          Frame, Face, AlignedFace, Identity, settings, Commit, report: the
 errors         what can go wrong between a video and a workspace
 
 footage        frames out of hostile files: videos and folders of images
+frames         what every source of frames promises, and what is made of decoded pictures
+pictures       image files: bytes -> pixels, names -> sequences
 backends       the sets of models, behind one contract
 timed_backend  a backend that adds up how long its tasks take
+faces          what can be measured of a face: boxes, pose, quality, near-duplicates
 identity       who the person is, as the reference photos show it, and who counts as the same
-tracks         faces found, followed through shots, and told apart
+tracks         the faces of a shot as tracks, and who is who among them
+search         where in a frame to look for faces, and when
+clip           one clip, window by window: judged, filled in, written, handed on
 workspace      what is written: aligned faces, masks, log, preview sheet
 tuning         which similarity threshold fits one video
+reasons        the reasons that a face can end with
 stopwatch      seconds spent in each stage
 steps          signs of life from work that reads no new frame
 """

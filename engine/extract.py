@@ -1,6 +1,6 @@
 """The pipeline from a video to a workspace; the one seam of the engine that the daemon and the CLI call.
 
-Work goes window by window (engine.tracks.windows): read and scouted, its tracks judged, the wanted ones filled in and
+Work goes window by window (engine.search.windows): read and scouted, its tracks judged, the wanted ones filled in and
 written, then committed. Whoever stores the commits can go on after any crash and gets the same files as an
 undisturbed run: what one window hands to the next goes through the commit's `carry` in every run.
 """
@@ -22,23 +22,25 @@ import numpy as np
 
 from engine.backends.accelerators import CUDA_PROVIDER
 from engine.backends.backend import Backend, BackendInfo
+from engine.clip.carry import Carry, carry_from_json, carry_to_json
+from engine.clip.closing import accept_known, drop_near_duplicates, revisions
+from engine.clip.decide import decide
+from engine.clip.fill_in import Looks, write_window
 from engine.errors import InputError, SettingsError
-from engine.footage.contract import DecodedFrame, FrameReader, look_at_source
-from engine.footage.prefetch import Prefetch
-from engine.footage.stretch import StretchReader
-from engine.footage.verdict import WHOLE, verdict_on
+from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
-from engine.identity.match import Rule
+from engine.frames.contract import DecodedFrame, FrameReader, look_at_source
+from engine.frames.prefetch import Prefetch
+from engine.frames.stretch import StretchReader
+from engine.identity.same_person import Rule
+from engine.search.scout import Scout
+from engine.search.windows import Window, WindowReader, window_frames
 from engine.steps import Steps
 from engine.stopwatch import QueueFill, Stopwatch
 from engine.timed_backend import TimedBackend
-from engine.tracks.carry import Carry, carry_from_json, carry_to_json
-from engine.tracks.closing import accept_known, drop_near_duplicates, revisions, still_waiting
-from engine.tracks.decide import decide
-from engine.tracks.scout import Scout
-from engine.tracks.window_faces import Looks, write_window
-from engine.tracks.windows import Window, WindowReader, window_frames
+from engine.tracks.review_tracks import still_waiting
 from engine.types import (
+    WHOLE,
     Commit,
     Counts,
     Cursor,
@@ -251,7 +253,7 @@ class _Run:
                 written = partial(self._commit, window, faces, after, text, writer, results)
 
     def close(self, results: Results) -> None:
-        """Do what only the whole clip can tell: see engine.tracks.closing."""
+        """Do what only the whole clip can tell: see engine.clip.closing."""
         carry, layout = carry_from_json(self._carry), self.subject.layout
         committed = tuple(self.records)
         with self.watch.stage("close"):

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.backend import Backend, BackendInfo
+from engine.search.looks import near_side
 from engine.stopwatch import Stopwatch
-from engine.tracks.looking import near_side
 from engine.types import Face, Image
 
 

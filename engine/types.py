@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SettingsError
-from engine.footage.verdict import WHOLE, SourceVerdict
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -267,7 +266,7 @@ class FaceRecord:
     similarity: float | None
     kept: bool
     reason: str
-    """One of the fixed reasons of engine.identity.match."""
+    """One of engine.reasons."""
     file: str | None = None
     """Name under aligned/, or under review/ where the reason is one of review, where the face was written."""
     track: int | None = None
@@ -277,7 +276,7 @@ class FaceRecord:
     yaw_degrees: float | None = None
     """Turn of the head to the side, negative to the image's left; of written faces."""
     sharpness: float | None = None
-    """Of written faces, as engine.tracks.quality measures it."""
+    """Of written faces, as engine.faces.quality measures it."""
     fit_to_train: bool | None = None
     """Whether a face that was cut out is large, sharp and whole enough to train on."""
 
@@ -345,6 +344,42 @@ class Progress:
     """Of each queue between stages: the share of its room that was taken, times the seconds it was taken for."""
     faces_undecided: int = 0
     """Faces seen in what is not committed yet. Looks lie frames apart: the commit counts those between them as well."""
+
+
+Word = Literal["whole", "lost footage", "still growing", "other content"]
+WORDS: tuple[Word, ...] = ("whole", "lost footage", "still growing", "other content")
+
+
+@dataclass(frozen=True)
+class SourceVerdict:
+    """The verdict, why, and how much is missing."""
+
+    word: Word
+    why: str = ""
+    """The rest of a sentence that begins with the file; "" for a whole one."""
+    missing_s: float | None = None
+    """Of lost footage, s; None where it cannot be said."""
+    missing_share: float | None = None
+    """Of lost footage, 0 to 1 of what there should be; None where it cannot be said."""
+    unread: tuple[str, ...] = ()
+    """Why a whole source may be moved and not deleted, as in `Evidence`."""
+
+    @property
+    def is_deletable(self) -> bool:
+        return self.word == "whole" and not self.unread
+
+    @property
+    def sentence(self) -> str:
+        """Return the verdict as one sentence without its subject: `lost footage: it …; 3.2 s, 40.0% …`."""
+        if self.word != "lost footage":
+            return f"{self.word}: {self.why}" if self.why else self.word
+        amounts = [] if self.missing_s is None else [f"{self.missing_s:.1f} s"]
+        amounts += [] if self.missing_share is None else [f"{self.missing_share:.1%}"]
+        amount = f"{', '.join(amounts)} of it is missing" if amounts else "how much is missing cannot be told"
+        return f"lost footage: {self.why}; {amount}"
+
+
+WHOLE = SourceVerdict("whole")
 
 
 @dataclass(frozen=True)

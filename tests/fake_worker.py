@@ -21,9 +21,8 @@ from typing import Any
 from daemon.worker.messages import Order
 from daemon.worker.process import IncompleteError, main
 from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoError
-from engine.footage.verdict import WHOLE, SourceVerdict
-from engine.identity.match import BY_HAND
-from engine.types import Commit, Counts, Cursor, ExtractReport, FaceRecord, Progress, Resume
+from engine.reasons import BY_HAND
+from engine.types import WHOLE, Commit, Counts, Cursor, ExtractReport, FaceRecord, Progress, Resume, SourceVerdict
 from engine.workspace.manifest import RunNote
 from engine.workspace.results import Results
 from engine.workspace.same_face import FaceTrace

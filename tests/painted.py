@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.backend import BackendInfo
-from engine.footage.images import DecodedImage
+from engine.footage.image_folder import DecodedImage
 from engine.types import Face, Identity, Image
 
 SIZE = (320, 240)

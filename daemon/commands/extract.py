@@ -161,7 +161,7 @@ def run_extract(options: argparse.Namespace) -> int:
     """Extract every input; go on after one that cannot be read, and say so at the end."""
     from engine.errors import InputError
     from engine.extract import run_note
-    from engine.footage.contract import look_at_source
+    from engine.frames.contract import look_at_source
     from engine.workspace.sole_writer import sole_writer
 
     settings = settings_from(options)

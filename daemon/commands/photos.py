@@ -66,7 +66,7 @@ def run_match(options: argparse.Namespace) -> int:
 
 def _match_row(name: str, options: argparse.Namespace) -> dict[str, Any]:
     from engine.identity.identity import build_identity
-    from engine.identity.match import similarity
+    from engine.identity.same_person import similarity
 
     backend = open_chosen_backend(options, name)
     first, _ = build_identity([options.first], backend, name="A", largest_face=options.largest_face)

@@ -61,7 +61,7 @@ def run_tune(options: argparse.Namespace) -> int:
         raise UsageError(f"--picture {options.picture} is neither .png nor .jpg", hint=f"for example {PICTURE}")
     if not options.picture.absolute().parent.is_dir():
         raise UsageError(f"--picture {options.picture}: there is no such folder", hint="make it, or choose another")
-    from engine.footage.contract import look_at_source
+    from engine.frames.contract import look_at_source
     from engine.tuning.threshold_curve import choose, curve
     from engine.tuning.tune import survey
     from engine.types import ExtractSettings

@@ -17,7 +17,7 @@ from core.files import KnownFile
 from core.opening import chunks_of, open_regular
 from daemon.inboxes.settling import FileIdentity, Unit
 from daemon.ledger.members import Member
-from engine.footage.sequence import sequence_names
+from engine.pictures.sequence import sequence_names
 
 ENDS_BYTES = 4 << 20
 """So much of the head and of the tail goes into a rough hash."""

@@ -45,7 +45,7 @@ STILL_ENDINGS = frozenset({
     ".srf", ".srw", ".sun", ".svg", ".targa", ".tga", ".tif", ".tiff", ".tx", ".vda", ".wbmp", ".webp", ".x3f",
     ".xbm", ".xpm",
 })  # fmt: skip
-"""Endings that say still picture, whether dfld reads them (engine.footage.image_size) or not: never videos."""
+"""Endings that say still picture, whether dfld reads them (engine.pictures.image_header) or not: never videos."""
 
 
 _YOUTUBE_PICTURE = (

@@ -14,7 +14,7 @@ from daemon.inboxes.scan import PassedOver, ScanRules
 from daemon.inboxes.sentences import why_passed_over, why_waiting
 from daemon.inboxes.settling import GateRules, Unit, obstacle_of, stable_for_s
 from daemon.ledger.ledger import Ledger
-from engine.footage.sequence import sequence_names
+from engine.pictures.sequence import sequence_names
 
 
 @dataclass(frozen=True)

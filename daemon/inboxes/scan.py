@@ -31,8 +31,8 @@ from daemon.inboxes.never_footage import (
 )
 from daemon.inboxes.never_footage import Reason as NameReason
 from daemon.inboxes.settling import FileIdentity, Kind, Unit
-from engine.footage.image_size import IMAGE_SUFFIXES
-from engine.footage.sequence import is_frame_name, natural_key
+from engine.pictures.image_header import IMAGE_SUFFIXES
+from engine.pictures.sequence import is_frame_name, natural_key
 
 PassReason = (
     NameReason
@@ -380,7 +380,7 @@ def _video(root: Path, path: str, result: os.stat_result, names: Collection[str]
 def _folder(root: Path, path: str, entries: Collection[os.DirEntry[str]], rules: ScanRules) -> Unit | None:
     """Make the unit of a folder of images; it is still arriving while any partial file lies in it.
 
-    Its members are the regular files that engine.footage.images may read: no links, nothing hidden.
+    Its members are the regular files that engine.footage.image_folder may read: no links, nothing hidden.
     """
     members = []
     for entry in entries:

@@ -29,7 +29,7 @@ from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.worker.messages import Failure
 from daemon.worker.workspaces import clear_results
 from engine.errors import OutputError
-from engine.footage.verdict import SourceVerdict
+from engine.types import SourceVerdict
 
 LEDGER_TRIES_PAUSE_S = 1.0
 LEDGER_TRIES = 5

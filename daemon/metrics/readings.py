@@ -12,7 +12,7 @@ from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.registry import STATE_TARGET, LabelValues, Reading
 from daemon.worker.gpu import gpu_memory_used_bytes, installed_gpus
-from engine.identity.match import ACCEPTED, ACCEPTED_IN_VIDEO, NEGATIVE, NO_MATCH, RESCUED, REVIEW_REASONS
+from engine.reasons import ACCEPTED, ACCEPTED_IN_VIDEO, NEGATIVE, NO_MATCH, RESCUED, REVIEW_REASONS
 
 QUEUE_STATE = {"queued": "queued", "running": "running", "waiting": "retrying", "quarantined": "quarantined"}
 JOB_RESULT = {"jobs_done": "done", "jobs_failed": "failed", "jobs_quarantined": "quarantined"}

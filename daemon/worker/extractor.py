@@ -22,7 +22,7 @@ from engine.backends.catalog import open_backend
 from engine.errors import InputError, InputUnavailableError, ReferencePhotoError
 from engine.extract import extract
 from engine.footage.container import open_source
-from engine.footage.images import changed_order
+from engine.footage.image_folder import changed_order
 from engine.footage.structure import structure_of
 from engine.footage.video import probe
 from engine.identity.identity import build_identity

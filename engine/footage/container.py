@@ -21,9 +21,9 @@ from av.video.stream import VideoStream
 
 from core.opening import RefusedFileError, open_regular, path_of
 from engine.errors import InputError, InputUnavailableError
-from engine.footage.contract import MAX_FRAME_PX, PASSING_TROUBLES
 from engine.footage.formats import FOOTAGE_FORMATS, kind_of
 from engine.footage.signatures import HEAD_BYTES
+from engine.frames.contract import MAX_FRAME_PX, PASSING_TROUBLES
 
 CONTAINER_OPTIONS = {
     "format_whitelist": ",".join(FOOTAGE_FORMATS),  # asked before a format's reader runs

@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from engine.footage.decoder import Decoder, Picture
-from engine.footage.pixels import to_bgr
+from engine.frames.pixels import to_bgr
 
 PICTURES_COMPARED = 8
 """Enough to hold pictures predicted from both sides, few enough to cost nothing beside a clip."""

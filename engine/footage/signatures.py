@@ -10,11 +10,11 @@ an inbox, to choose how a container's end is checked, to name what is refused, a
 
 from __future__ import annotations
 
+from engine.pictures.image_header import AVIF_BRANDS, HEIF_BRANDS
+
 HEAD_BYTES = 4096
 """Enough for eight packets of a transport stream and the headers of an Ogg file's streams."""
 
-AVIF_BRANDS = frozenset({b"avif", b"avis"})
-HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 STILL_BRANDS = AVIF_BRANDS | HEIF_BRANDS | {b"mif2", b"crx ", b"jpx ", b"jp2 "}
 """Pictures and sequences of pictures (ISO/IEC 23008-12 and 23000-22), Canon's raw format, JPEG 2000."""
 SOUND_BRANDS = frozenset({b"M4A ", b"M4B ", b"M4P "})

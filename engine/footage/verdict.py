@@ -11,85 +11,11 @@ holds. What was not read, or what nothing in the file proves, is `unread`: no al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-Word = Literal["whole", "lost footage", "still growing", "other content"]
-WORDS: tuple[Word, ...] = ("whole", "lost footage", "still growing", "other content")
+from engine.frames.contract import Evidence
+from engine.types import SourceVerdict
 
 SHORT_BELOW = 0.98
 """Less than this part of what the header promises: the file was cut. Sound files are often off by a frame or two."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What reading a source to its end has shown."""
-
-    frames: int
-    """Pictures that came, damaged ones included; images of a folder."""
-    damaged: int = 0
-    """Packets that could not be read or decoded and pictures built on them; images that cannot be read."""
-    total_bytes: int = 0
-    missing_bytes: int | None = None
-    """Promised by the container beyond the end of the file; None where it promises nothing."""
-    is_sized: bool = False
-    """The missing bytes are those of the whole file, and not of one packet or page of many."""
-    is_complete: bool = False
-    """The container proves that it ends where it has to."""
-    trouble: str = ""
-    """What the container shows beside that, as the rest of a sentence that begins with the file."""
-    unread_s: float | None = None
-    """Length of a second movie that is not read, s."""
-    unread_files: int = 0
-    """Images of a folder that are not read, because another one has their name."""
-    broke_off: bool = False
-    """Reading ended with errors and not at the end."""
-    concealed: bool = False
-    """The stream breaks its codec's rules, so that damage in it cannot be told."""
-    frames_promised: int | None = None
-    reached_s: float | None = None
-    """End of the last picture on the stream's clock, from its start, s."""
-    promised_s: float | None = None
-    """Length that the container states, s; None where it states none, or only an estimate."""
-    frame_s: float | None = None
-    """Mean time of one picture, s."""
-    grew: bool = False
-    replaced: bool = False
-    unread: tuple[str, ...] = ()
-    """What the source holds, or may hold, beside what was read: sentences without a capital. Empty only where it is
-    proven that all of it was read."""
-
-
-@dataclass(frozen=True)
-class SourceVerdict:
-    """The verdict, why, and how much is missing."""
-
-    word: Word
-    why: str = ""
-    """The rest of a sentence that begins with the file; "" for a whole one."""
-    missing_s: float | None = None
-    """Of lost footage, s; None where it cannot be said."""
-    missing_share: float | None = None
-    """Of lost footage, 0 to 1 of what there should be; None where it cannot be said."""
-    unread: tuple[str, ...] = ()
-    """Why a whole source may be moved and not deleted, as in `Evidence`."""
-
-    @property
-    def is_deletable(self) -> bool:
-        return self.word == "whole" and not self.unread
-
-    @property
-    def sentence(self) -> str:
-        """Return the verdict as one sentence without its subject: `lost footage: it …; 3.2 s, 40.0% …`."""
-        if self.word != "lost footage":
-            return f"{self.word}: {self.why}" if self.why else self.word
-        amounts = [] if self.missing_s is None else [f"{self.missing_s:.1f} s"]
-        amounts += [] if self.missing_share is None else [f"{self.missing_share:.1%}"]
-        amount = f"{', '.join(amounts)} of it is missing" if amounts else "how much is missing cannot be told"
-        return f"lost footage: {self.why}; {amount}"
-
-
-WHOLE = SourceVerdict("whole")
 
 
 def verdict_on(evidence: Evidence) -> SourceVerdict:

@@ -1,7 +1,7 @@
 """Videos -> decoded frames: probe a file, read it in order, go on at a cursor.
 
-For anything FFmpeg's libraries open (through PyAV), and the door to folders of images (engine.footage.images). Not for
-finding shots (engine.tracks.shots), and without any threads but the decoder's.
+For anything FFmpeg's libraries open (through PyAV), and for folders of images, which engine.footage.image_folder reads.
+Not for finding shots (engine.search.shots), and without any threads but the decoder's.
 
 Indices. A frame's index counts the pictures the decoder put out; unsound ones (engine.footage.decoder) are dropped and
 counted as damaged, but keep their index. A packet that decodes to nothing has none. So an index means the same frame in
@@ -32,25 +32,25 @@ from av.video.stream import VideoStream
 
 from engine.errors import InputError
 from engine.footage.container import moving_streams, open_source
-from engine.footage.contract import (
+from engine.footage.decoder import Decoder, Picture
+from engine.footage.hardware import as_software, try_on_gpu
+from engine.footage.image_folder import ImageFolderReader
+from engine.footage.seek import first_usable, places_to_start, read_timeline, retraces, seek_times, without_leading
+from engine.footage.structure import NO_PROOF, SECOND_MOVIE, Structure, structure_of
+from engine.frames.contract import (
     AS_SHOWN,
     DecodedFrame,
+    Evidence,
     FrameForm,
     FrameReader,
     VideoInfo,
     look_at_source,
     refuse_oversize,
 )
-from engine.footage.decoder import Decoder, Picture
-from engine.footage.hardware import as_software, try_on_gpu
-from engine.footage.images import ImageFolderReader
-from engine.footage.one_size import OneSizeReader
-from engine.footage.pixels import DecodedVideoFrame, Turns, clockwise_degrees, hdr_in, turn_of
-from engine.footage.seek import first_usable, places_to_start, read_timeline, retraces, seek_times, without_leading
-from engine.footage.shape import SQUARE_WITHIN, is_anamorphic, squared_size
-from engine.footage.structure import NO_PROOF, SECOND_MOVIE, Structure, structure_of
-from engine.footage.tone import TRANSFERS
-from engine.footage.verdict import Evidence
+from engine.frames.one_size import OneSizeReader
+from engine.frames.pixels import DecodedVideoFrame, Turns, clockwise_degrees, hdr_in, turn_of
+from engine.frames.shape import SQUARE_WITHIN, is_anamorphic, squared_size
+from engine.frames.tone import TRANSFERS
 from engine.steps import Step, no_step
 from engine.types import Cursor
 
@@ -121,7 +121,7 @@ def open_frames(
 
 
 class VideoReader(FrameReader):
-    """Frames of one video file, which is closed with the reader; see engine.footage.contract.FrameReader."""
+    """Frames of one video file, which is closed with the reader; see engine.frames.contract.FrameReader."""
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
 """Who the person is, as the reference photos show it, and who counts as the same.
 
+same_person       pure: the similarity of two faces, and the limits from which they are one person
+embedding         crops of faces -> embeddings
 reference_photos  a photo -> the one face that shows the person, or why there is none
 reference_set     a set of reference photos as embeddings
 identity          reference photos -> Identity
 identity_file     an Identity on disk
-match             pure: similarity, and the reasons that a face can end with
 """

@@ -1,7 +1,8 @@
 """Identity: what the reference photos of a person say to one backend.
 
 Photos are read and judged by engine.identity.reference_photos, weighed against each other by
-engine.identity.reference_set, compared with faces by engine.identity.match, saved by engine.identity.identity_file.
+engine.identity.reference_set, compared with faces by engine.identity.same_person, saved by
+engine.identity.identity_file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.backends.backend import Backend
 from engine.errors import ReferencePhotoError
-from engine.identity.match import similarities_to
+from engine.identity.embedding import embed_faces
 from engine.identity.reference_photos import (
     UNREADABLE,
     PhotoReport,
@@ -36,7 +37,7 @@ from engine.identity.reference_set import (
     people_in,
     weighted_mean,
 )
-from engine.tracks.recognise import embed_faces
+from engine.identity.same_person import similarities_to
 from engine.types import Identity, Image, Metric
 
 NEGATIVE = "negative"

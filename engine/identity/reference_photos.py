@@ -20,8 +20,8 @@ from core.opening import RefusedFileError, read_regular
 from engine.backends.backend import Backend
 from engine.backends.warps import roll_deg
 from engine.errors import PictureError, ReferencePhotoError
-from engine.footage.image_size import PHOTO_SUFFIXES
-from engine.footage.pictures import MID_GREY, decode_picture
+from engine.pictures.decoding import MID_GREY, decode_picture
+from engine.pictures.image_header import PHOTO_SUFFIXES
 from engine.types import Face, Image
 
 MAX_PHOTO_BYTES = 200 << 20  # a 100 megapixel PNG; more is a mistake

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.backend import Backend
-from engine.identity.match import similarities_to, similarity_to
-from engine.tracks.recognise import embed_faces
+from engine.identity.embedding import embed_faces
+from engine.identity.same_person import similarities_to, similarity_to
 from engine.types import Image, Metric
 
 Rows = NDArray[np.float32]

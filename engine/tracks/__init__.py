@@ -1,19 +1,9 @@
-"""Faces found, followed through shots, and told apart.
+"""The faces of one shot as tracks, and who is who among them. Pure.
 
-windows       footage in windows: a shot, or a piece of a long one
-shots         where the shot changes
-scout         pass one: look now and then, link faces into tracks, ask who they are
-search        the faces of one frame: all over, or near known ones and where something is new
-novelty       what a picture shows that an earlier one did not
-looking       how the detector is fed: a whole picture, a square round a face, darker, turned
-company       who is near whom in one look: where to ask
-tracking      who goes with whom from one look to the next
-recognise     crops -> embeddings
-decide        who is who in a window
-follow        pass two: a wanted face in every frame between the looks
-window_faces  pass two over a window: fill in, write, record
-carry         what one window hands to the next
-quality       how good a face is, to tell who it is and to train on
-closing       what only the whole clip can tell: review tracks explained later, near-duplicates
-variety       which faces show the same
+track          a track: the frames that saw a face, and the embeddings that were made of it
+linking        which face goes on which track, from one look to the next
+same_frame     who was seen in one frame with whom, and where only embeddings tell two apart
+splitting      where a track changes its person
+verdicts       which tracks are the person: accepted, review or rejected, and what a video teaches
+review_tracks  tracks in review that later shots may explain
 """

@@ -78,8 +78,8 @@ class Choice:
 def certain_strangers(tracks: Sequence[SeenTrack]) -> dict[int, int]:
     """Return the tracks that cannot be the person, each with the more similar one it was in view with.
 
-    Best first, as engine.identity.match decides; who is ruled out already rules nobody else out. This does not depend
-    on the threshold: whatever accepts the less similar track accepts the other too.
+    Best first, as engine.tracks.verdicts decides; who is ruled out already rules nobody else out. This does not
+    depend on the threshold: whatever accepts the less similar track accepts the other too.
     """
     ruled_out: dict[int, int] = {}
     better: list[SeenTrack] = []

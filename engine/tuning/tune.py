@@ -13,15 +13,17 @@ from functools import partial
 from pathlib import Path
 
 from engine.backends.backend import Backend
+from engine.clip.decide import Decision, decide
 from engine.errors import InputError
 from engine.extract import USUAL_RATE, require_same_recogniser
-from engine.footage.contract import FrameForm
-from engine.footage.prefetch import Prefetch
 from engine.footage.video import open_frames
-from engine.identity.match import NEGATIVE, REVIEW_OTHER_AGE, Gallery, Rule
-from engine.tracks.decide import Decision, decide
-from engine.tracks.scout import Scout
-from engine.tracks.windows import WindowReader, window_frames
+from engine.frames.contract import FrameForm
+from engine.frames.prefetch import Prefetch
+from engine.identity.same_person import Rule
+from engine.reasons import NEGATIVE, REVIEW_OTHER_AGE
+from engine.search.scout import Scout
+from engine.search.windows import WindowReader, window_frames
+from engine.tracks.verdicts import Gallery
 from engine.tuning.threshold_curve import SeenTrack
 from engine.types import Cursor, ExtractSettings, Identity
 

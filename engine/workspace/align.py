@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dfl.geometry import face_mat, invert_mat, plain_crop_mat, transform_points, warp_face
 from dfl.image import AlignedMetadata, encode_aligned_jpeg
 from engine.errors import OutputError
-from engine.footage.contract import Region
+from engine.frames.contract import Region
 from engine.types import AlignedFace, ExtractSettings, Face, Frame
 
 WARP_REACH_PX = 4

@@ -10,10 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from engine.backends.backend import BackendInfo
-from engine.footage.contract import FrameForm
-from engine.footage.verdict import WHOLE, SourceVerdict
-from engine.identity.match import BY_HAND, NOT_FIT, NOT_VARIED, REVIEW_REASONS, TOO_MANY_FACES
-from engine.types import Counts, ExtractReport, ExtractSettings, FaceRecord, Identity
+from engine.frames.contract import FrameForm
+from engine.reasons import BY_HAND, NOT_FIT, NOT_VARIED, REVIEW_REASONS, TOO_MANY_FACES
+from engine.types import WHOLE, Counts, ExtractReport, ExtractSettings, FaceRecord, Identity, SourceVerdict
 from engine.workspace.align import encode_picture
 from engine.workspace.extraction_log import extraction_log, log_bytes
 from engine.workspace.preview import preview_sheet

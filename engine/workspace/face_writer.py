@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.faces.pose import pose_of_68
+from engine.faces.quality import fit_to_train, outside_share, sharpness_of
 from engine.stopwatch import QueueFill, Stopwatch
-from engine.tracks.quality import fit_to_train, outside_share, pose_of_68, sharpness_of
 from engine.types import AlignedFace, ExtractSettings, Face, Frame
 from engine.workspace.align import align_face, encode_face, encode_mask, encode_picture
 from engine.workspace.masks import face_hull_mask

@@ -26,7 +26,7 @@ from dfl.errors import FormatError
 from dfl.faceset import read_faceset
 from dfl.image import read_metadata
 from dfl.jpeg import FILE_LIMIT_BYTES
-from engine.identity.match import REVIEW_REASONS
+from engine.reasons import REVIEW_REASONS
 from engine.workspace.earlier_log import read_log
 from engine.workspace.manifest import (
     NO_BOX,

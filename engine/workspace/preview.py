@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from engine.errors import InputError
-from engine.footage.images import read_image
+from engine.footage.image_folder import read_image
 from engine.types import FaceRecord, Image
 
 TILE_PX = 160

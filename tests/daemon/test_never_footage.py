@@ -25,7 +25,7 @@ from daemon.inboxes.never_footage import (
 )
 from daemon.inboxes.scan import PassedOver, ScanRules, look_again, scan, unit_of_path
 from daemon.inboxes.settling import GateRules, Unit, judge, sighted
-from engine.footage.image_size import IMAGE_SUFFIXES
+from engine.pictures.image_header import IMAGE_SUFFIXES
 from tests.clips import make_clip
 
 RULES = ScanRules()

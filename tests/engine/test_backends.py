@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.backends.backend import Backend
 from engine.backends.catalog import BACKENDS, open_backend
 from engine.backends.warps import five_of_68
-from engine.identity.match import similarity_to
+from engine.identity.same_person import similarity_to
 from engine.types import Face
 
 GROUP_PHOTO = Path(insightface.__file__).parent / "data" / "images" / "t1.jpg"

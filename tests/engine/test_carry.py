@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from engine.clip.carry import Carry, carry_from_json, carry_to_json
 from engine.errors import InputError
-from engine.identity.match import Gallery
-from engine.tracks.carry import Carry, carry_from_json, carry_to_json
-from engine.tracks.closing import ReviewTrack
-from engine.tracks.quality import FaceQuality
-from engine.tracks.scout import ScoutState
-from engine.tracks.shots import ShotState
-from engine.tracks.tracking import Sample, Sighting, Track
+from engine.faces.quality import FaceQuality
+from engine.search.scout import ScoutState
+from engine.search.shots import ShotState
+from engine.tracks.review_tracks import ReviewTrack
+from engine.tracks.track import Sample, Sighting, Track
+from engine.tracks.verdicts import Gallery
 from engine.types import Face
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from engine.clip.closing import accept_known, drop_near_duplicates, revisions
 from engine.extract import extract
-from engine.identity.match import ACCEPTED, ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW, Gallery, TrackVerdict
-from engine.tracks.closing import WAITING_MAX, ReviewTrack, accept_known, drop_near_duplicates, revisions, still_waiting
-from engine.tracks.quality import FaceQuality
-from engine.tracks.tracking import Sample, Sighting, Track
+from engine.faces.quality import FaceQuality
+from engine.reasons import ACCEPTED, ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW
+from engine.tracks.review_tracks import WAITING_MAX, ReviewTrack, still_waiting
+from engine.tracks.track import Sample, Sighting, Track
+from engine.tracks.verdicts import Gallery, TrackVerdict
 from engine.types import Commit, ExtractSettings, Face, FaceRecord
 from engine.workspace.align import encode_mask, encode_picture
 from engine.workspace.hand_work import survey

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.identity.match import Rule
-from engine.tracks.scout import INTERVAL_BORN, INTERVAL_CALM, RECHECK, Scout
-from engine.tracks.tracking import Sighting, Track
+from engine.identity.same_person import Rule
+from engine.search.scout import INTERVAL_BORN, INTERVAL_CALM, RECHECK, Scout
+from engine.tracks.track import Sighting, Track
 from engine.types import Face, Image
 from tests.painted import ALICE, BOB, CAROL, PaintedBackend, frames, identity_of, picture
 

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from engine.footage.contract import DecodedFrame
-from engine.identity.match import ACCEPTED, ANOTHER_IN_FRAME, Gallery, Rule
-from engine.tracks.decide import Decision, decide
-from engine.tracks.scout import Scout
+from engine.clip.decide import Decision, decide
+from engine.frames.contract import DecodedFrame
+from engine.identity.same_person import Rule
+from engine.reasons import ACCEPTED, ANOTHER_IN_FRAME
+from engine.search.scout import Scout
+from engine.tracks.verdicts import Gallery
 from engine.types import Image
 from tests.painted import ALICE, BOB, PaintedBackend, frames, identity_of, picture
 

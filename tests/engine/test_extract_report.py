@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from engine.identity.match import ACCEPTED, ANOTHER_IN_FRAME, BY_HAND, NO_MATCH, REVIEW, REVIEW_UNCLEAR
+from engine.reasons import ACCEPTED, ANOTHER_IN_FRAME, BY_HAND, NO_MATCH, REVIEW, REVIEW_UNCLEAR
 from engine.types import Counts, ExtractReport, ExtractSettings, FaceRecord
 from engine.workspace.extract_report import Subject, make_report
 from engine.workspace.workspace import output_layout

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from engine.tracks.follow import COAST_FRAMES, Follower
-from engine.tracks.tracking import Sighting, Track
+from engine.search.follow import COAST_FRAMES, Follower
+from engine.tracks.track import Sighting, Track
 from engine.types import Face
 from tests.painted import ALICE, BOB, FAINT_ALICE, PaintedBackend, boxes_of, frames, picture
 

@@ -10,8 +10,8 @@ import pytest
 
 from engine.footage.container import open_source
 from engine.footage.hardware import PICTURES_COMPARED, as_software, disagreement, try_on_gpu
-from engine.footage.pixels import to_bgr
 from engine.footage.video import open_frames
+from engine.frames.pixels import to_bgr
 from tests.clips import make_clip
 
 NVIDIA = Path("/dev/nvidia0")

@@ -17,8 +17,8 @@ from engine.backends.backend import BackendInfo
 from engine.backends.catalog import open_backend
 from engine.errors import ReferencePhotoError
 from engine.identity.identity import build_identity
-from engine.identity.match import similarity_to
 from engine.identity.reference_photos import NO_FACE, SEVERAL_FACES, TINY_FACE, UNREADABLE, USED
+from engine.identity.same_person import similarity_to
 from engine.types import Face, Image, Metric
 
 GROUP_PHOTO = Path(insightface.__file__).parent / "data" / "images" / "t1.jpg"

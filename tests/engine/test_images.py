@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
-from engine.footage.image_size import image_size
-from engine.footage.images import changed_order
+from engine.footage.image_folder import changed_order
 from engine.footage.video import open_frames, probe
+from engine.pictures.image_header import image_size
 from engine.types import Cursor
 from tests.clips import draw_numbered, frame_number
 

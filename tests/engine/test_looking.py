@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.tracks.looking import is_dark, look_everywhere, look_near, look_turned, roll_of
-from engine.tracks.tracking import centre
+from engine.faces.boxes import centre
+from engine.search.looks import is_dark, look_everywhere, look_near, look_turned, roll_of
 from engine.types import Face, Image
 from tests.painted import ALICE, SIZE, PaintedBackend, frames, picture
 

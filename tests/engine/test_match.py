@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from engine.errors import ModelError
-from engine.identity.match import (
+from engine.faces.quality import FaceQuality
+from engine.identity.same_person import Rule, blankness, corrected_threshold, similarity
+from engine.reasons import (
     ACCEPTED,
     ACCEPTED_IN_VIDEO,
     ANOTHER_IN_FRAME,
@@ -15,18 +17,9 @@ from engine.identity.match import (
     REVIEW,
     REVIEW_OTHER_AGE,
     REVIEW_UNCLEAR,
-    Gallery,
-    Rule,
-    blankness,
-    corrected_threshold,
-    is_settled,
-    judge_together,
-    judge_track,
-    learn,
-    similarity,
 )
-from engine.tracks.quality import FaceQuality
-from engine.tracks.tracking import Sample, Sighting, Track
+from engine.tracks.track import Sample, Sighting, Track
+from engine.tracks.verdicts import Gallery, is_settled, judge_together, judge_track, learn
 from engine.types import Embedding, Face, Identity, Metric
 
 

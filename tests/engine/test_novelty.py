@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.tracks.novelty import EDGE_SHARE, WHOLE, news_between
+from engine.search.novelty import EDGE_SHARE, WHOLE, news_between
 from engine.types import Image
 
 HEIGHT, WIDTH = 90, 160

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from engine.errors import InputError, PictureError
-from engine.footage import pictures
-from engine.footage.contract import refuse_oversize
-from engine.footage.pictures import MID_GREY, decode_picture
 from engine.footage.video import open_frames
-from engine.footage.whole_picture import count_scans, jpeg_segments
+from engine.frames.contract import refuse_oversize
 from engine.identity.reference_photos import read_photo
+from engine.pictures import decoding as pictures
+from engine.pictures.decoding import MID_GREY, decode_picture
+from engine.pictures.whole_picture import count_scans, jpeg_segments
 from tests.pictures import encoded, heic, stored_for, upright
 
 TURNABLE = [

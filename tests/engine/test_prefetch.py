@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
-from engine.footage.contract import DecodedFrame, FrameReader
-from engine.footage.images import DecodedImage
-from engine.footage.prefetch import Prefetch
-from engine.footage.verdict import Evidence
+from engine.footage.image_folder import DecodedImage
+from engine.frames.contract import DecodedFrame, Evidence, FrameReader
+from engine.frames.prefetch import Prefetch
 
 FRAME_BYTES = 300
 

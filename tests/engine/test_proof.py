@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
-from engine.footage.stretch import StretchReader
-from engine.footage.verdict import SourceVerdict, verdict_on
+from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
+from engine.frames.stretch import StretchReader
+from engine.types import SourceVerdict
 from tests.clips import Image, draw_numbered, make_clip
 
 FRAMES = 20

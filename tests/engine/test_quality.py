@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.tracks.quality import FaceQuality, clarity, fit_to_train, measure, outside_share, pose_of_five, sharpness_of
+from engine.faces.pose import pose_of_five
+from engine.faces.quality import FaceQuality, clarity, fit_to_train, measure, outside_share, sharpness_of
 from engine.types import Face, Image
 
 FRONTAL = np.array([[40, 50], [74, 50], [57, 70], [43, 90], [71, 90]], np.float32)

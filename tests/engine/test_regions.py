@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.footage.contract import Region, holds, region_round
 from engine.footage.video import open_frames
+from engine.frames.contract import Region, holds, region_round
 from tests.clips import make_clip
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from engine.backends.backend import Backend
 from engine.backends.catalog import open_backend
-from engine.identity.match import Rule
-from engine.tracks.scout import EMPTY_EVERY, INTERVAL_CALM, Scout
-from engine.tracks.windows import Window, WindowReader
+from engine.identity.same_person import Rule
+from engine.search.scout import EMPTY_EVERY, INTERVAL_CALM, Scout
+from engine.search.windows import Window, WindowReader
 from engine.types import Face, Identity, Image
 from tests.painted import ALICE, BOB, PaintedBackend, frames, identity_of, picture
 

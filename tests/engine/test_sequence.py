@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.footage.sequence import is_frame_name, natural_key, sequence_names
+from engine.pictures.sequence import is_frame_name, natural_key, sequence_names
 
 NAMES = st.text(st.sampled_from("ab019 _-.é"), min_size=1, max_size=12)
 PIECES = st.lists(

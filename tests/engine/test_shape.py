@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.footage.contract import MAX_FRAME_PX, MAX_SIDE_PX, FrameForm
-from engine.footage.shape import squared_size
 from engine.footage.video import open_frames, probe
+from engine.frames.contract import MAX_FRAME_PX, MAX_SIDE_PX, FrameForm
+from engine.frames.shape import squared_size
 from engine.types import Cursor
 from tests.clips import draw_numbered, make_clip
 

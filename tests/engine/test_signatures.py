@@ -11,20 +11,11 @@ import pytest
 from daemon.inboxes.first_bytes import content_kind
 from daemon.inboxes.never_footage import STILL_ENDINGS, VIDEO_ENDINGS
 from engine.footage.formats import kind_of
-from engine.footage.image_size import IMAGE_SUFFIXES, PHOTO_SUFFIXES
-from engine.footage.images import SUFFIXES_BEFORE
-from engine.footage.pictures import picture_format
-from engine.footage.signatures import (
-    AVIF_BRANDS,
-    BOXES,
-    HEIF_BRANDS,
-    SOUND_BRANDS,
-    STARTS,
-    STILL_BRANDS,
-    container_of,
-    is_text,
-)
+from engine.footage.image_folder import SUFFIXES_BEFORE
+from engine.footage.signatures import BOXES, SOUND_BRANDS, STARTS, STILL_BRANDS, container_of, is_text
 from engine.footage.structure import structure_of
+from engine.pictures.decoding import picture_format
+from engine.pictures.image_header import AVIF_BRANDS, HEIF_BRANDS, IMAGE_SUFFIXES, PHOTO_SUFFIXES
 from engine.workspace.hand_work import PICTURE_ENDINGS
 from tests.pictures import encoded, upright
 

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.extract import extract
-from engine.footage.stretch import StretchReader
 from engine.footage.video import open_frames
+from engine.frames.stretch import StretchReader
 from engine.steps import TELL_EVERY_S, Steps
 from engine.types import Commit, Cursor, ExtractReport, ExtractSettings, Face, Image, Progress, Resume
 from engine.workspace.workspace import inbox_layout

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import InputError
-from engine.footage.stretch import StretchReader
 from engine.footage.video import open_frames
+from engine.frames.stretch import StretchReader
 from engine.types import Cursor
 
 RATE = 25

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.footage.contract import FrameForm
-from engine.footage.tone import hdr_of, luma_table, tone_map
 from engine.footage.video import open_frames, probe
+from engine.frames.contract import FrameForm
+from engine.frames.tone import hdr_of, luma_table, tone_map
 from tests.clips import draw_numbered, make_clip
 
 CHAIN = (

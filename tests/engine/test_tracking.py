@@ -3,24 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.tracks.quality import FaceQuality
-from engine.tracks.tracking import (
-    SAMPLES_MAX,
-    Looked,
-    Sample,
-    Sighting,
-    Track,
-    add_sample,
-    centre_of,
-    contested,
-    disagreement,
-    link,
-    overlap,
-    predict,
-    resemblance,
-    split,
-    split_frame,
-)
+from engine.faces.boxes import overlap
+from engine.faces.quality import FaceQuality
+from engine.identity.same_person import resemblance
+from engine.tracks.linking import Looked, contested, link
+from engine.tracks.splitting import disagreement, split, split_frame
+from engine.tracks.track import SAMPLES_MAX, Sample, Sighting, Track, add_sample, centre_of, predict
 from engine.types import Embedding, Face
 
 QUALITY = FaceQuality(100, 0.9, 0.05, 120, 200, 0, 0, 0)

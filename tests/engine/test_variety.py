@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.tracks.variety import ALIKE, choose_varied, descriptor_of
+from engine.faces.near_duplicates import ALIKE, choose_varied, descriptor_of
 from engine.types import Image
 
 

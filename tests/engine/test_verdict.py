@@ -16,9 +16,10 @@ import pytest
 from engine.errors import InputError
 from engine.footage import structure
 from engine.footage.structure import structure_of
-from engine.footage.verdict import WHOLE, Evidence, SourceVerdict, verdict_on
+from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
-from engine.types import Cursor
+from engine.frames.contract import Evidence
+from engine.types import WHOLE, Cursor, SourceVerdict
 from tests.clips import Image, draw_numbered
 
 Maker = Callable[..., Path]

@@ -15,8 +15,8 @@ import PIL.Image
 import pytest
 
 from engine.errors import InputError
-from engine.footage.pixels import turn_of, upright
 from engine.footage.video import open_frames, probe
+from engine.frames.pixels import turn_of, upright
 from engine.types import Image
 from tests.clips import draw_numbered
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError, InputUnavailableError
-from engine.footage.verdict import WHOLE, verdict_on
+from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames, probe
-from engine.types import Cursor, Image
+from engine.types import WHOLE, Cursor, Image
 
 Maker = Callable[..., Path]
 Reader = Callable[[Image], int]

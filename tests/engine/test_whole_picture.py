@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from engine.errors import InputError
-from engine.footage.contract import refuse_oversize
-from engine.footage.image_size import image_size
-from engine.footage.pictures import decode_picture, picture_format
 from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
-from engine.footage.whole_picture import Account, account_for
+from engine.frames.contract import refuse_oversize
+from engine.pictures.decoding import decode_picture, picture_format
+from engine.pictures.image_header import image_size
+from engine.pictures.whole_picture import Account, account_for
 from engine.types import Cursor
 
 FORMS: list[tuple[str, dict[str, Any]]] = [

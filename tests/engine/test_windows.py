@@ -8,11 +8,11 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-import engine.tracks.windows
-from engine.footage.contract import DecodedFrame
-from engine.identity.match import Rule
-from engine.tracks.scout import FULL_EVERY, INTERVAL_CALM, Scout
-from engine.tracks.windows import Window, WindowReader
+import engine.search.windows
+from engine.frames.contract import DecodedFrame
+from engine.identity.same_person import Rule
+from engine.search.scout import FULL_EVERY, INTERVAL_CALM, Scout
+from engine.search.windows import Window, WindowReader
 from tests.painted import ALICE, BOB, PaintedBackend, frames, identity_of, picture
 
 
@@ -90,7 +90,7 @@ def test_a_newcomer_is_found_by_a_whole_look() -> None:
 
 
 def test_a_long_calm_shot_is_worked_off_in_pieces_and_the_track_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.tracks.windows, "HELD_BYTES", 40 * 320 * 240 * 3)
+    monkeypatch.setattr(engine.search.windows, "HELD_BYTES", 40 * 320 * 240 * 3)
     windows, scouts, _, _ = scouted(still(BOB, 200, 1))
     assert len(windows) > 2
     assert sum(one.frames for one in windows) == 200
@@ -100,7 +100,7 @@ def test_a_long_calm_shot_is_worked_off_in_pieces_and_the_track_goes_on(monkeypa
 
 
 def test_a_doubtful_window_is_not_cut_but_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.tracks.windows, "HELD_BYTES", 10 * 320 * 240 * 3)
+    monkeypatch.setattr(engine.search.windows, "HELD_BYTES", 10 * 320 * 240 * 3)
     doubtful = (150, 150, 40)  # half Alice, half Bob
     windows, _, _, _ = scouted([picture([(doubtful, 100, 120, 20)], wall=1)] * 60)
     assert len(windows) == 1

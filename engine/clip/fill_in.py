@@ -1,0 +1,219 @@
+"""Pass two over a window: fill in the wanted tracks, write their faces, and record what became of every face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.backends.backend import Backend
+from engine.clip.decide import Decision
+from engine.frames.contract import DecodedFrame, Region, holds, region_round
+from engine.identity.same_person import similarity
+from engine.reasons import BY_HAND, KEPT_REASONS, NOT_FIT, RESCUED, TOO_MANY_FACES
+from engine.search.follow import SEARCH_REACH, Follower, Found
+from engine.search.windows import Window, window_frames
+from engine.steps import Step, no_step
+from engine.tracks.track import Track
+from engine.tracks.verdicts import TrackVerdict
+from engine.types import Cursor, FaceRecord, Frame, Identity
+from engine.workspace.align import crop_reach, crop_region
+from engine.workspace.extract_report import Subject
+from engine.workspace.face_writer import FaceFile, FaceWriter
+
+Similarities = Mapping[int, float]
+"""Of one track: frame -> similarity of the face there, for the frames that were asked."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What pass two needs to know of pass one's looks: frames, by number."""
+
+    births: frozenset[int]
+    """Those that found somebody new."""
+    full: frozenset[int]
+    """Those that left nothing new behind them: whoever came later was not there before."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """A face's record, and the file that it waits for."""
+
+    record: FaceRecord
+    file: Future[FaceFile] | None = None
+
+
+def write_window(
+    window: Window,
+    decision: Decision,
+    looks: Looks,
+    subject: Subject,
+    backend: Backend,
+    writer: FaceWriter,
+    *,
+    after: Cursor | None,
+    step: Step = no_step,
+) -> tuple[FaceRecord, ...]:
+    """Given a judged window, write its wanted faces and return a record of every face, in frame order.
+
+    `looks`: where tracks begin. `after`: where the window begins, for reading it again where its frames were not kept.
+    `step` is called for each frame read again or worked off. Waits for the files.
+    """
+    own = {track.id: _own_similarities(track, subject.identity) for track in decision.tracks}
+    wanted = decision.with_outcome("accepted", "review")
+    others = tuple(decision.with_outcome("rejected").values())
+    outcomes = [_Outcome(record) for track in others for record in _rejected(track, decision, own[track.id])]
+    if wanted:
+        follower = Follower(backend, subject.settings.min_confidence, wanted, others)
+        reach = max(SEARCH_REACH, crop_reach(subject.settings))
+        task = _Task(decision, own, subject, backend, writer)
+        with window_frames(
+            window,
+            subject.source,
+            after,
+            frame_skip=subject.settings.frame_skip,
+            within=subject.within,
+            form=subject.form,
+            step=step,
+        ) as frames:
+            for decoded in _with_births(frames, follower, looks):
+                step()
+                expected = follower.expect(decoded.index)
+                if not expected:
+                    continue
+                region = region_round([place.box for place in expected], reach)
+                frame = decoded.to_frame(region)
+                found = follower.fill(decoded.index, frame.pixels, expected)
+                if found:
+                    outcomes += task.write(decoded, frame, region, found)
+    outcomes.sort(key=lambda one: (one.record.frame, one.record.track or 0))
+    return _numbered(_with_file(one) for one in outcomes)
+
+
+def _with_births(frames: Iterable[DecodedFrame], follower: Follower, looks: Looks) -> Iterator[DecodedFrame]:
+    """Pass the frames on, one stretch between full looks at a time, with tracks followed back from where they begin."""
+    stretch: list[DecodedFrame] = []
+    for decoded in frames:
+        born = follower.births_at(decoded.index) if decoded.index in looks.births else []
+        if born:
+            follower.follow_back(born, reversed(stretch))
+        stretch.append(decoded)
+        if decoded.index in looks.full:
+            yield from stretch
+            stretch = []
+    yield from stretch
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What writing needs to know of a window, whatever the frame."""
+
+    decision: Decision
+    own: Mapping[int, Similarities]
+    subject: Subject
+    backend: Backend
+    writer: FaceWriter
+
+    def write(self, decoded: DecodedFrame, frame: Frame, region: Region, found: Sequence[Found]) -> list[_Outcome]:
+        """Mark and hand over the faces of one frame; of too many accepted ones the most similar tracks stay.
+
+        `frame` is right within `region`; where a crop reaches beyond it, the whole frame is converted after all.
+        """
+        too_many = self._too_many(found)
+        written = [one for one in found if one.track not in too_many]
+        landmarks = self.backend.landmarks_68(frame.pixels, [one.face for one in written])
+        parts = [crop_region(points, self.subject.settings) for points in landmarks]
+        if not all(holds(region, part, decoded.width, decoded.height) for part in parts):
+            frame = decoded.to_frame()
+        if self.subject.layout.frames is not None:
+            frame = replace(frame, source_filename=self.writer.frame_name(frame.index))
+        outcomes = [_Outcome(self._record(frame, one, TOO_MANY_FACES)) for one in found if one.track in too_many]
+        for index, (one, points) in enumerate(zip(written, landmarks, strict=True)):
+            if self.writer.is_decided(frame, one.face, points):
+                outcomes.append(_Outcome(self._record(frame, one, BY_HAND)))
+                continue
+            verdict = self.decision.verdicts[one.track]
+            review = verdict.outcome == "review"
+            weak = not review and _is_weak(one, self.own[one.track], verdict, self.subject)
+            record = self._record(frame, one, RESCUED if weak else verdict.reason)
+            outcomes.append(_Outcome(record, self.writer.write_face(frame, one.face, points, index, review=review)))
+        return outcomes
+
+    def _too_many(self, found: Sequence[Found]) -> set[int]:
+        verdicts = self.decision.verdicts
+        accepted = [one.track for one in found if verdicts[one.track].outcome == "accepted"]
+        accepted.sort(key=lambda track: (-verdicts[track].similarity, track))
+        return set(accepted[self.subject.settings.max_faces_per_frame or len(accepted) :])
+
+    def _record(self, frame: Frame, one: Found, reason: str) -> FaceRecord:
+        return _record(frame.index, frame.pts, one, self.decision.verdicts[one.track], self.own[one.track], reason)
+
+
+def _is_weak(one: Found, own: Similarities, verdict: TrackVerdict, subject: Subject) -> bool:
+    """Say whether a face is kept for its track alone: by itself it would not have been found or recognised."""
+    if one.face.detection_score < subject.settings.min_confidence:
+        return True
+    if not own:
+        return False
+    nearest = min(own, key=lambda frame: (abs(frame - one.frame), frame))
+    return own[nearest] < verdict.threshold
+
+
+def _own_similarities(track: Track, identity: Identity) -> Similarities:
+    if not track.samples:
+        return {}
+    values = similarity(np.stack([sample.embedding for sample in track.samples]), identity)
+    return {sample.frame: float(value) for sample, value in zip(track.samples, values, strict=True)}
+
+
+def _rejected(track: Track, decision: Decision, own: Similarities) -> Iterator[FaceRecord]:
+    """Records of a rejected track: the looks that saw it."""
+    verdict = decision.verdicts[track.id]
+    for one in track.sightings:
+        if one.frame >= decision.first_frame:
+            yield _record(one.frame, one.pts, Found(track.id, one.frame, one.face, True), verdict, own, verdict.reason)
+
+
+def _record(
+    frame: int, pts: int | None, one: Found, verdict: TrackVerdict, own: Similarities, reason: str
+) -> FaceRecord:
+    x1, y1, x2, y2 = (float(value) for value in one.face.bbox)
+    return FaceRecord(
+        frame=frame,
+        pts=pts,
+        index=0,
+        bbox=(x1, y1, x2, y2),
+        detection_score=one.face.detection_score,
+        similarity=own.get(frame),
+        kept=False,
+        reason=reason,
+        track=one.track,
+        track_similarity=verdict.similarity if verdict.samples or own else None,
+    )
+
+
+def _with_file(one: _Outcome) -> FaceRecord:
+    if one.file is None:
+        return one.record
+    made = one.file.result()
+    why_not = BY_HAND if made.is_by_hand else NOT_FIT
+    return replace(
+        one.record,
+        kept=made.file is not None and one.record.reason in KEPT_REASONS,
+        reason=one.record.reason if made.file is not None else why_not,
+        file=made.file,
+        fit_to_train=made.fit_to_train,
+        yaw_degrees=round(made.yaw_degrees, 2),
+        sharpness=round(made.sharpness, 5),
+    )
+
+
+def _numbered(records: Iterable[FaceRecord]) -> tuple[FaceRecord, ...]:
+    """Give every face its place among those of its frame."""
+    numbered: list[FaceRecord] = []
+    for record in records:
+        same = bool(numbered) and numbered[-1].frame == record.frame
+        numbered.append(replace(record, index=numbered[-1].index + 1 if same else 0))
+    return tuple(numbered)

@@ -1,0 +1,117 @@
+"""How good a face is, for two separate ends: to tell who it is, and to train on.
+
+Pure: numbers in, numbers out. A face too poor to identify may still be worth keeping when its track says who it
+is (a blink, a profile); a face that identifies well may be too small to train on. So the two are never mixed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.faces.pose import pose_of_five
+from engine.types import Face, Image
+
+SIZE_FULL_PX = 48.0
+"""A face this wide gives a recogniser of 112 px all it needs; smaller ones count for less."""
+YAW_FULL_DEGREES, YAW_NONE_DEGREES = 35.0, 80.0
+"""Recognisers lose a face from half profile on and hardly know it in full profile."""
+EDGE_FULL, EDGE_NONE = 0.05, 0.5
+"""Share of the box outside the frame: a chin cut off does no harm, half a face does."""
+UNRECOGNISABLE_FROM, UNRECOGNISABLE_ALL = 0.33, 0.62
+"""Blankness (see `clarity`): clear faces of 30 people stay below 0.28, faces that nobody could name lie above 0.55
+(measured with a 128-d MobileFaceNet)."""
+TRAIN_SIZE_PX, TRAIN_SHARPNESS = 64.0, 0.003
+"""Below these a trainer learns blur: aligned faces of the labelled clips that are blurred by motion have a sharpness
+of 0.001, sharp ones of 100 px 0.007, of 200 px 0.012. They flag; whether such faces are dropped the owner decides."""
+
+
+@dataclass(frozen=True)
+class FaceQuality:
+    """What can be measured of one face without knowing whose it is."""
+
+    width_px: float
+    detection_score: float
+    sharpness: float
+    """Variance of the Laplacian over variance of the luma: independent of contrast."""
+    brightness: float
+    """Median luma of the face, 0..255."""
+    contrast: float
+    """Luma range that holds all but the darkest and brightest hundredth, 0..255."""
+    yaw_degrees: float
+    """Absolute turn to the side; 0 where no points are known."""
+    roll_degrees: float
+    """Clockwise turn in the image plane, -180..180."""
+    outside: float
+    """Share of the box that lies outside the frame, 0..1."""
+
+
+def measure(face: Face, crop: Image, *, frame_width: int, frame_height: int) -> FaceQuality:
+    """Given a face and its upright crop (h, w, 3) uint8 BGR, measure it; frame sizes in px."""
+    import cv2
+
+    luma = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+    low, middle, high = np.percentile(luma, [1, 50, 99])
+    yaw, roll = pose_of_five(face.landmarks_5) if face.landmarks_5 is not None else (0.0, 0.0)
+    return FaceQuality(
+        width_px=face.width_px,
+        detection_score=face.detection_score,
+        sharpness=sharpness_of(crop),
+        brightness=float(middle),
+        contrast=float(high - low),
+        yaw_degrees=abs(yaw),
+        roll_degrees=roll,
+        outside=outside_share(face.bbox, frame_width=frame_width, frame_height=frame_height),
+    )
+
+
+def clarity(quality: FaceQuality, blankness: float) -> float:
+    """Return 0..1: how much this face's embedding may count as evidence of who it is.
+
+    `blankness` says where the embedding lies between clear photos (0) and faces with nothing left to recognise (1);
+    engine.identity.reference_set measures both ends by blurring the reference photos. Poor faces of different people
+    gather there and resemble each other, which neither detection score nor sharpness shows (Deng et al., arXiv
+    2106.04112).
+    """
+    return (
+        _fall(blankness, UNRECOGNISABLE_FROM, UNRECOGNISABLE_ALL)
+        * _fall(quality.yaw_degrees, YAW_FULL_DEGREES, YAW_NONE_DEGREES, floor=0.2)
+        * _fall(quality.outside, EDGE_FULL, EDGE_NONE)
+        * min(1.0, quality.width_px / SIZE_FULL_PX)
+    )
+
+
+def fit_to_train(*, width_px: float, aligned_sharpness: float, outside: float) -> bool:
+    """Say whether a face is large, sharp and whole enough that a trainer gains by it.
+
+    `width_px` and `outside` (share of the box) are of the detection in the frame, `aligned_sharpness` is that of the
+    aligned face at 128 px.
+    """
+    return width_px >= TRAIN_SIZE_PX and aligned_sharpness >= TRAIN_SHARPNESS and outside < EDGE_NONE
+
+
+def sharpness_of(crop: Image) -> float:
+    """Return the variance of the luma's Laplacian over the luma's own: blur lowers it, contrast does not.
+
+    A floor of 25 (five luma levels) keeps noise on a flat crop from counting as detail; 16 is the Laplacian's gain.
+    """
+    import cv2
+
+    luma = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+    edges = float(cv2.Laplacian(luma, cv2.CV_32F).var())
+    return edges / (float(luma.astype(np.float32).var()) + 25.0) / 16.0
+
+
+def outside_share(bbox: NDArray[np.float32], *, frame_width: int, frame_height: int) -> float:
+    """Return the share of a box (x1, y1, x2, y2 px) that lies outside the frame."""
+    x1, y1, x2, y2 = (float(v) for v in bbox)
+    area = max(x2 - x1, 1e-3) * max(y2 - y1, 1e-3)
+    inside = max(0.0, min(x2, frame_width) - max(x1, 0.0)) * max(0.0, min(y2, frame_height) - max(y1, 0.0))
+    return 1.0 - min(1.0, inside / area)
+
+
+def _fall(value: float, full: float, none: float, *, floor: float = 0.0) -> float:
+    """1 up to `full`, `floor` from `none` on, straight between."""
+    return max(floor, min(1.0, 1.0 - (value - full) / (none - full) * (1.0 - floor)))

@@ -1,0 +1,166 @@
+"""Footage in windows: a shot, or a piece of a long one, read once and scouted on the way.
+
+A window is what is decided together, written together and committed together. It ends at a cut, at the end of the
+footage, or at a look once it is large; where it ends depends on the frames alone, never on time or threads, so that a
+run that was resumed cuts the same windows as one that was not. Its frames are kept as the decoder left them as long
+as they fit a budget; a window that outgrows it is read a second time instead.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.footage.video import open_frames
+from engine.frames.contract import AS_SHOWN, DecodedFrame, FrameForm
+from engine.search.scout import Scout
+from engine.search.shots import THUMBNAIL_WIDTH_PX, ShotState, advance, is_cut
+from engine.steps import Step, no_step
+from engine.types import Cursor, Image
+
+HELD_BYTES = 112 << 20
+"""Frames kept for pass two: 85 of 720p, 37 of 1080p, 9 of 4K. With models and writers a worker stays below 1 GB."""
+UNSEEN_BYTES = 96 << 20
+"""Frames between two full looks, which pass two goes back over: 70 of 720p, 31 of 1080p, 7 of 4K."""
+LONGEST_S = 60.0
+"""A shot is worked off in pieces no longer than this, however quiet: it is what a crash makes again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A piece of one shot that was scouted."""
+
+    first: int
+    """Index of its first frame; frames left out by `frame_skip` count."""
+    last: DecodedFrame
+    """Its last frame: the place to commit at."""
+    frames: int
+    """How many were decoded."""
+    examined: int
+    """How many of them `frame_skip` leaves."""
+    held: tuple[DecodedFrame, ...]
+    """The examined frames that pass two may need, in order; meaningless unless `complete`."""
+    complete: bool
+    """False where they outgrew the budget: pass two reads the footage again from `first`."""
+    shot: ShotState | None
+    """For the next window; None where this one ends its shot."""
+
+
+class WindowReader:
+    """Reads frames, finds cuts, lets the scout look; for one thread."""
+
+    def __init__(
+        self,
+        frames: Iterator[DecodedFrame],
+        scout: Scout,
+        *,
+        frame_skip: int,
+        frames_per_second: float,
+        each: Callable[[DecodedFrame], None],
+        stop: threading.Event,
+    ) -> None:
+        """`each` is called with every frame, in order, once; `stop` ends a window without result."""
+        self._frames = frames
+        self._scout = scout
+        self._shot: ShotState | None = None
+        self._step = frame_skip + 1
+        self._longest = max(1, round(LONGEST_S * frames_per_second))
+        self._held_limit = HELD_BYTES
+        self._each = each
+        self._stop = stop
+        self._pending: DecodedFrame | None = None
+
+    def next_window(self, shot: ShotState | None) -> Window | None:
+        """Read one window; None at the end of the footage, and when stopped before the window was whole.
+
+        `shot`: as the window before left it; None where this one begins a shot.
+        """
+        self._shot = shot
+        held: list[DecodedFrame] = []
+        held_bytes = unseen_bytes = frames = examined = 0
+        first, last, latest, complete = 0, None, None, True
+        ends_shot = False
+        while (decoded := self._next()) is not None:
+            if self._stop.is_set():
+                return None
+            thumbnail = decoded.luma(THUMBNAIL_WIDTH_PX) if decoded.index % self._step == 0 else None
+            if thumbnail is not None and self._begins_shot(thumbnail):
+                if examined:
+                    self._pending, ends_shot = decoded, True
+                    break
+                self._scout.begin_shot()
+                self._shot = None
+            self._each(decoded)
+            first = first if frames else decoded.index
+            last, frames = decoded, frames + 1
+            if thumbnail is None:
+                continue
+            self._shot = advance(self._shot, thumbnail)
+            latest, examined = (decoded, thumbnail), examined + 1
+            unseen_bytes += decoded.nbytes
+            if complete:
+                held.append(decoded)
+                held_bytes += decoded.nbytes
+            if self._scout.due(decoded, thumbnail):
+                self._scout.look(decoded, thumbnail)
+            if unseen_bytes >= UNSEEN_BYTES:
+                self._scout.look_at_end(decoded, thumbnail)
+            full = self._scout.full_looks[-1:] == [decoded.index]
+            if full:
+                unseen_bytes = 0
+            if full and not self._scout.tracks:
+                held, held_bytes, complete = [], 0, True
+            if self._scout.state.last_look != decoded.index:
+                continue
+            settled = held_bytes < self._held_limit or self._scout.all_settled()
+            if full and settled and (frames >= self._longest or held_bytes >= self._held_limit):
+                break
+            if not settled:
+                held, held_bytes, complete = [], 0, False
+        if last is None:
+            return None
+        if latest is not None:
+            self._scout.look_at_end(*latest)
+        return Window(first, last, frames, examined, tuple(held), complete, None if ends_shot else self._shot)
+
+    def _begins_shot(self, thumbnail: Image) -> bool:
+        return self._shot is None or is_cut(self._shot, thumbnail)
+
+    def _next(self) -> DecodedFrame | None:
+        pending, self._pending = self._pending, None
+        return pending if pending is not None else next(self._frames, None)
+
+
+@contextmanager
+def window_frames(
+    window: Window,
+    source: Path,
+    after: Cursor | None,
+    *,
+    frame_skip: int,
+    within: Sequence[Path] | None = None,
+    form: FrameForm = AS_SHOWN,
+    step: Step = no_step,
+) -> Iterator[Iterable[DecodedFrame]]:
+    """Give a window's examined frames once more: those that were kept, or read again from where it began (`after`).
+
+    `within` and `form` are as for `open_frames`. `step` is called for each of them, and for all that is read on the way
+    to the first.
+    """
+    if window.complete:
+        yield _until(window.held, window.last.index, 1, step)
+        return
+    with open_frames(source, after=after, within=within, form=form, step=step) as reader:
+        yield _until(reader, window.last.index, frame_skip + 1, step)
+
+
+def _until(frames: Iterable[DecodedFrame], last: int, every: int, step: Step) -> Iterator[DecodedFrame]:
+    for decoded in frames:
+        step()
+        if decoded.index % every == 0:
+            yield decoded
+        if decoded.index >= last:
+            return

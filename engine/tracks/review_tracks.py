@@ -1,0 +1,52 @@
+"""Tracks that went to review, which later shots of the same clip may explain. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.identity.same_person import known_in_video, resemblance
+from engine.reasons import REVIEW
+from engine.tracks.track import Track, centre_of
+from engine.tracks.verdicts import CLEAR, Gallery, TrackVerdict
+from engine.types import Embedding, Metric
+
+WAITING_MAX = 64
+"""Review tracks that wait; more of them are a threshold that fits nobody, and every one is carried along."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReviewTrack:
+    """A track that went to review, as far as later shots may judge it again."""
+
+    track: int
+    centre: Embedding
+    """Of its clear samples."""
+    similarity: float
+    threshold: float
+
+
+def still_waiting(
+    waiting: Sequence[ReviewTrack], tracks: Sequence[Track], verdicts: Mapping[int, TrackVerdict], metric: Metric
+) -> tuple[ReviewTrack, ...]:
+    """Return the review tracks that wait for the clip's end, with those of one more window; the likeliest if many."""
+    found = {one.track: one for one in waiting}
+    for track in tracks:
+        verdict = verdicts[track.id]
+        clear = [sample for sample in track.samples if sample.clarity >= CLEAR]
+        if verdict.reason == REVIEW and clear:
+            found[track.id] = ReviewTrack(track.id, centre_of(clear, metric), verdict.similarity, verdict.threshold)
+    likeliest = sorted(found.values(), key=lambda one: (-one.similarity, one.track))[:WAITING_MAX]
+    return tuple(sorted(likeliest, key=lambda one: one.track))
+
+
+def is_known(one: ReviewTrack, gallery: Gallery, metric: Metric) -> bool:
+    """Say whether a track in review resembles the clip's sure tracks: the rule for a track that comes after them."""
+
+    def nearest(rows: Sequence[Embedding]) -> float:
+        return max((resemblance(one.centre, row, metric) for row in rows), default=-1.0)
+
+    in_video = nearest(gallery.positives)
+    if nearest(gallery.negatives) >= in_video:
+        return False
+    return known_in_video(one.similarity, in_video, one.threshold)
