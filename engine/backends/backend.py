@@ -1,7 +1,7 @@
 """The contract of a backend: a set of models that finds faces, marks 68 points and tells people apart.
 
 One file per set of models; each is opened by `engine.backends.catalog.open_backend`. Everything above this line
-of the engine talks to this Protocol alone, and tests/engine/test_backends.py holds every backend to it.
+of the engine talks to this Protocol alone, and tests/engine/backends/test_backends.py holds every backend to it.
 
 Images are (H, W, 3) uint8 BGR. Coordinates are px of the image handed in. No method keeps a reference to an
 image, writes to it, or depends on calls before it. A backend may be used from one thread at a time.

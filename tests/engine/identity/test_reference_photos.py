@@ -26,7 +26,7 @@ from engine.identity.reference_photos import (
     open_photo,
 )
 from engine.types import Face, Image
-from tests.engine.test_identity import MarkerBackend
+from tests.engine.identity.test_identity import MarkerBackend
 from tests.pictures import encoded, heic, upright
 
 Save = Callable[..., Path]

@@ -104,7 +104,7 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_old_file(tmp_path: Path) -> 
         "os.fsync = lambda descriptor: os.kill(os.getpid(), 9); "
         f"w.write_file(Path({str(path)!r}), b'new')"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False)
     assert done.returncode == -9
     assert path.read_bytes() == b"old"
 

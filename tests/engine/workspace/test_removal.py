@@ -20,7 +20,7 @@ from engine.workspace.removal import ClipFaces, remove_faces
 from engine.workspace.results import Results
 from engine.workspace.same_face import FaceTrace, trace_of_jpeg
 from engine.workspace.workspace import Layout, inbox_layout, prepare_workspace
-from tests.engine.test_hand_work import DEEDS, JPEGS, MASK, TRACES, Hands, face_jpeg, run
+from tests.engine.workspace.test_hand_work import DEEDS, JPEGS, MASK, TRACES, Hands, face_jpeg, run
 
 EXAMPLES = int(os.environ.get("DFLD_HAND_WORK_EXAMPLES", "25"))
 OWN = {trace.mark for trace in TRACES.values()}

@@ -138,7 +138,7 @@ def test_no_mutation_costs_more_memory_or_time_than_a_picture_is_worth(tmp_path:
         (tmp_path / f"{number:02d}").write_bytes(saved(detailed((48, 40)), form, **options))
     program = (
         "import pathlib, random, sys\n"
-        "from tests.engine.test_whole_picture import account\n"
+        "from tests.engine.pictures.test_whole_picture import account\n"
         "chance = random.Random(4)\n"
         "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
         "    data = path.read_bytes()\n"
@@ -154,7 +154,7 @@ def test_no_mutation_costs_more_memory_or_time_than_a_picture_is_worth(tmp_path:
         resource.setrlimit(resource.RLIMIT_DATA, (3 << 30, 3 << 30))
         resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     ended = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], cwd=root, preexec_fn=limit, capture_output=True, check=False
     )
