@@ -7,7 +7,7 @@ Needs PyTorch (`pip install '.[torch]'`); takes minutes per seed. A shared encod
 parameters) learn to reconstruct drawn faces of two people from warped pictures of 32 × 32 px, with DeepFaceLab's
 optimizer (AdaBelief without bias correction, constant rate 5e-4), batch 4 per person. All machines draw from the
 same data with other random numbers. Weights go through real weight files, the real gates and the real fused pass
-(sync.average_model), as in a round; optimizer state stays local.
+(sync.averaging.average_model), as in a round; optimizer state stays local.
 
 The score is the mean squared error × 1000 on pictures never trained on, of the model that would be pushed: lower is
 better. It is the mean of the last three rounds, for one machine of the same three moments, since a single moment of

@@ -10,7 +10,7 @@ written by copying the template's other bytes and overwriting the payload ranges
 pickle protocol, module names and memo order, so numpy 1.19 on Python 3.6 reads what it could read before. numpy 2
 re-pickling would write `numpy._core`, which DeepFaceLab cannot import: it then hangs at start for ever.
 
-Not for deciding which files may be averaged (sync.compare) or for arithmetic (sync.average).
+Not for deciding which files may be averaged (sync.averaging.compare) or for arithmetic (sync.averaging.average).
 """
 
 from __future__ import annotations

@@ -111,10 +111,66 @@ def test_every_piece_of_configuration_is_valid(page: Path, tmp_path: Path) -> No
 
 
 def test_every_file_that_is_named_exists(page: Path) -> None:
-    named = set(
-        re.findall(r"`((?:daemon|engine|sync|systemd|monitoring|docs|tests)/[\w./@-]+\.\w+)`", page.read_text())
-    )
-    assert {name for name in named if not (ROOT / name).exists()} == set()
+    folders = "|".join((*PACKAGES, "systemd", "monitoring", "docs", "tests", "benchmarks"))
+    named = set(re.findall(rf"`((?:{folders})/[\w./@-]*)`", page.read_text()))
+    assert {name for name in named if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()} == set()
+
+
+WRITTEN = [
+    *PAGES,
+    ROOT / "CHANGELOG.md",
+    *(
+        path
+        for folder in (*PACKAGES, "docs", "monitoring", "benchmarks", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+    ),
+]
+
+
+def test_every_dotted_name_of_ours_leads_somewhere() -> None:
+    name = re.compile(rf"(?<![\w./\[-])(?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+")
+    named = {(str(path.relative_to(ROOT)), found) for path in WRITTEN for found in name.findall(prose(path))}
+    assert {(path, found) for path, found in named if not resolves(found)} == set()
+
+
+def prose(path: Path) -> str:
+    """All of a page, or the docstrings and comments of a module."""
+    text = path.read_text()
+    if path.suffix != ".py":
+        return text
+    comments = re.findall(r"(?:^|\s)#.*", text)
+    values = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr)]
+    return "\n".join(comments + [str(value.value) for value in values if isinstance(value, ast.Constant)])
+
+
+@cache
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a folder or module of ours, or what stands in one: class, function, constant, field."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:count])
+        path = next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+        if path is not None:
+            return stands_in(tuple(parts[count:]), ast.parse(path.read_text()))
+    return False
+
+
+def stands_in(parts: tuple[str, ...], scope: ast.AST) -> bool:
+    if not parts:
+        return True
+    inner = {
+        node.name: node
+        for node in ast.walk(scope)
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node is not scope
+    }
+    if parts[0] in inner:
+        return stands_in(parts[1:], inner[parts[0]])
+    stored = {
+        node.id if isinstance(node, ast.Name) else node.attr
+        for node in ast.walk(scope)
+        if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store)
+    }
+    return len(parts) == 1 and parts[0] in stored
 
 
 def sentences() -> list[str]:

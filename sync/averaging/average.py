@@ -1,7 +1,8 @@
 """The arithmetic of an average, on arrays: rules, shares, outer step, and what the deltas say about each other.
 
 Pure: opens no file. Sums are float64, so the mean of float32 weights is the exact mean rounded once. Reading
-weights in chunks and writing the result is sync.averaging_pass; judging the numbers is sync.compare.
+weights in chunks and writing the result is sync.averaging.averaging_pass; judging the numbers is
+sync.averaging.compare.
 """
 
 from __future__ import annotations

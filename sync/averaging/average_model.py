@@ -88,7 +88,8 @@ def average_model(
     """Average the parts of a model over its machines; refuse those that do not fit, or hold.
 
     `on_progress(part, values done, values in all)`. Raise FormatError for a file that is no weight file,
-    DisagreementError where tensors do not match (ask sync.compare before), AverageError for a full disk or `stop`.
+    DisagreementError where tensors do not match (ask sync.averaging.compare before), AverageError for a full disk or
+    `stop`.
     """
     inputs = {machine: _index(files) for machine, files in plan.machines.items()}
     receivers = {machine: _index(files) for machine, files in plan.receivers.items()} or inputs

@@ -1,9 +1,9 @@
 """One fused pass over the weights of several machines: read, combine, measure, write.
 
-Chunks of 512 KiB per machine are read with pread into buffers that stay, combined (sync.average), measured against
-the base, and written to every output's own layout. Memory depends on the number of threads and machines by their
-buffers, never on the size of the model. Tensors are found by name, so machines may have different layouts. What
-the numbers mean is decided in sync.compare; which files make a model, by the caller.
+Chunks of 512 KiB per machine are read with pread into buffers that stay, combined (sync.averaging.average), measured
+against the base, and written to every output's own layout. Memory depends on the number of threads and machines by
+their buffers, never on the size of the model. Tensors are found by name, so machines may have different layouts. What
+the numbers mean is decided in sync.averaging.compare; which files make a model, by the caller.
 """
 
 from __future__ import annotations

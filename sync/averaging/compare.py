@@ -2,7 +2,7 @@
 
 Pure: layouts, options and hashes in, who agrees out. Equal shapes do not prove an equal network (the flags u and c
 of `archi` change the function and no shape), so options count as well; and models that did not begin from one
-file set have nothing to average, however alike they look. How far weights went apart is sync.divergence.
+file set have nothing to average, however alike they look. How far weights went apart is sync.averaging.divergence.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ all machines were given in the last round, mean = Σ share · w_i.
     outgrown       max |w_i| / max |base|      of one file, where above OUTGROWN_TIMES: damage
     worst tensor   largest distance_rel of one tensor: an exploding layer hides in the whole model's norm
 
-What is too far is decided in sync.gates.
+What is too far is decided in sync.averaging.gates.
 """
 
 from __future__ import annotations

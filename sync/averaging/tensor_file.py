@@ -2,7 +2,7 @@
 
 `TensorReader` gives elements as float32 or float64, `TensorWriter` makes a new file out of a template's bytes and
 new values: temporary name in the same folder, write, fsync, verify, rename. Whatever the format, a tensor is a
-range of bytes (dfl.weights); formats that store tensors otherwise are unpacked before (sync.text_payloads).
+range of bytes (dfl.weights); formats that store tensors otherwise are unpacked before (sync.averaging.text_payloads).
 """
 
 from __future__ import annotations

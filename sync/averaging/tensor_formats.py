@@ -2,7 +2,8 @@
 
 A file is known by its first bytes, never by its name: DeepFaceLab's own weight files are called .npy and are none.
 True .npy and .safetensors store plain bytes at fixed places and so go through the same fused pass. Formats that
-are archives are sync.npz_files and sync.torch_files. Nothing here runs what a file says: object arrays are refused.
+are archives are sync.averaging.npz_files and sync.averaging.torch_files. Nothing here runs what a file says: object
+arrays are refused.
 """
 
 from __future__ import annotations

@@ -235,7 +235,7 @@ class SftpClient:
         """End the session."""
         self.stream.close()
 
-    # Packets: also used by sync.sftp_bulk, which keeps many requests under way.
+    # Packets: also used by sync.transports.sftp_bulk, which keeps many requests under way.
 
     def next_request(self) -> int:
         self._last_request = (self._last_request + 1) & 0xFFFFFFFF

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import paramiko  # noqa: F401  sync.ssh imports it when it connects first; here once for all forks
+import paramiko  # noqa: F401  sync.transports.ssh imports it when it connects first; here once for all forks
 
 from sync.rounds.journal import Entry, FileJournal
 from sync.rounds.round_settings import SyncSettings

@@ -1,4 +1,4 @@
-"""One suite for every transport: what sync.transport.Transport says in words."""
+"""One suite for every transport: what sync.transports.transport.Transport says in words."""
 
 from __future__ import annotations
 
