@@ -1,0 +1,101 @@
+"""Words that docs/glossary.md gave up do not come back: in names, docstrings, comments, messages and pages."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "glossary.md"
+PACKAGES = ("core", "dfl", "engine", "sync", "daemon")
+WRITTEN = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "config.example.toml",
+        *(ROOT / "docs").glob("*.md"),
+        *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")),
+    ]
+)
+KEPT = re.compile(
+    "|".join(
+        (
+            r"discard[_-]hand[_-]work",  # an option of commands
+            r"\.tell\(\)",  # of Python's files
+        )
+    )
+)
+"""What keeps its name: commands, files on users' disks, and names that are not ours."""
+NOT_YET: set[str] = {
+    "tell",
+    "tells",
+    "telling",
+    "told",
+    "untold",
+    "hearing",
+    "hears",
+    "heard",
+    "wish",
+    "wishes",
+    "poke",
+    "take up",
+    "takes up",
+    "taken up",
+    "took up",
+    "buried",
+    "board",
+    "is up",
+    "torn",
+    "news",
+    "news between",
+    "Share",
+    "a hand",
+    "a hand's",
+    "hand work",
+    "hands at",
+    "standing",
+    "dealt",
+    "sight",
+    "dear",
+    "glance",
+    "at its heels",
+    "stands still",
+    "sees nobody",
+}
+"""Words that still stand somewhere. It only shrinks."""
+
+
+def given_up() -> dict[str, str]:
+    """Word -> what stands in its place, as the page says."""
+    table = PAGE.read_text().partition("## Words that are not used")[2]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    return {word: row[2].strip() for row in rows for word in re.findall(r"`([^`]+)`", row[1])}
+
+
+@cache
+def texts() -> dict[Path, str]:
+    read = {path: KEPT.sub("", path.read_text()) for path in WRITTEN}
+    return read | {PAGE: read[PAGE].partition("## Words that are not used")[0]}
+
+
+def pattern(word: str) -> re.Pattern[str]:
+    """Find a word alone, in `snake_case`, and across the end of a line; a capital one only as such."""
+    parts = r"(?:[_-]|\s+(?:#:?\s*)?)".join(re.escape(part) for part in word.split())
+    return re.compile(rf"(?<![A-Za-z]){parts}(?![A-Za-z])", 0 if word[0].isupper() else re.I)
+
+
+@pytest.mark.parametrize("word", given_up())
+def test_a_word_that_was_given_up_is_nowhere(word: str) -> None:
+    found = []
+    for path, text in texts().items():
+        lines = [text.count("\n", 0, one.start()) + 1 for one in pattern(word).finditer(text)]
+        found += [f"{path.relative_to(ROOT)}:{line}" for line in lines]
+    if word not in NOT_YET:
+        assert found == [], f"`{word}`: write {given_up()[word]}"
+
+
+def test_every_word_that_still_stands_is_one_of_the_page() -> None:
+    assert set(given_up()) >= NOT_YET
+    assert len(given_up()) > 20
