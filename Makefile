@@ -11,7 +11,7 @@ HEADLESS_OPENCV = echo 'no X11 libraries here: taking opencv-python-headless' \
 	&& $(BIN)/python -m pip uninstall --quiet --yes opencv-python \
 	&& $(BIN)/python -m pip install --quiet --constraint constraints.txt opencv-python-headless
 
-.PHONY: demo test test-versions lint format docs install-gpu install-service uninstall-service clean
+.PHONY: demo check test test-versions format docs profile install-gpu install-service uninstall-service clean
 
 # setuptools warns that an editable install finds our folders first, which is what it is for: hence PYTHONWARNINGS.
 # One stamp per set of extras, so that a changed lock or pyproject reinstalls.
@@ -25,11 +25,19 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/dfld demo
 
-# A file's tests stay together in one process, since they share what is dear to make.
+# What can be said without running dfld: style, types, the tree's own rules (who may import whom, words, pages), and that
+# what is generated is up to date. CI begins with it; less than a minute.
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_*.py
+
+# A file's tests stay together in one process, since they share what is costly to make.
 # Not reordered: that would begin the few tests that kill services for minutes last.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed lint
+test: check
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 # Every Python that is promised and installed here, each in an environment of its own.
@@ -41,11 +49,6 @@ test-versions:
 		else echo "python$$version is not installed: left out"; fi; \
 	done
 
-lint: $(VENV)/.installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -56,6 +59,11 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m daemon.config.docs
 	$(BIN)/python -m docs.command_line
 	$(BIN)/python monitoring/dashboard.py
+
+# Where a real extraction of one clip spends its time, as a page: profile.html. ARGS: more options of dfld extract.
+profile: $(VENV)/.installed
+	@test -n '$(CLIP)' || { echo 'usage: make profile CLIP=clip.mp4 [REFERENCE=photo.jpg] [ARGS=...]'; exit 2; }
+	$(BIN)/python benchmarks/flame_graph.py '$(CLIP)' $(if $(REFERENCE),--reference '$(REFERENCE)') $(ARGS)
 
 # insightface depends on onnxruntime; onnxruntime-gpu ships the same module under another name. With both
 # installed the one unpacked last wins, silently. So: install, remove both, put the GPU one back alone.
