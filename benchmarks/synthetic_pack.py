@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from dfl.tables import MEAN_FACE_3D  # noqa: E402
+from dfl.face_tables import MEAN_FACE_3D  # noqa: E402
 
 NAME = "synthetic"
 RED_BGR = (40, 40, 255)

@@ -33,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dfl.model_files import ModelName
 from sync.averaging.average_model import ModelPlan, average_model
 from sync.averaging.gates import GateSettings
 from sync.machines import link_machines, on_each
@@ -41,7 +42,6 @@ from sync.rounds.push import put_in_place, stage
 from sync.trainers.trainer_contract import TrainerSettings
 from sync.transports.ssh_files import SshTransport
 from sync.transports.ssh_openssh import find_ssh
-from sync.types import ModelName
 from tests.sync.sshd import SshMachine, make_ssh_machine
 
 MODEL = ModelName("alice", "SAEHD")

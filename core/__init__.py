@@ -1,7 +1,8 @@
 """What every package needs and none owns. Imports nothing of ours.
 
 errors   the root of all errors
-files    files moved and removed: exactly the one that was read, whole at every moment
+files    files written whole, private from birth; names that replace nothing
+moves    files moved and removed: exactly the one that was read, whole at every moment
 opening  files from outside: regular, within their folders, of a limited size, opened without waiting
 text     text from strangers, safe to show
 """

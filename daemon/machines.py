@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from daemon.config.schema import Config
 from daemon.config.sync_tables import MachineConfig, SyncConfig
+from dfl.model_files import ModelName
 from sync.averaging.average import AverageSettings
 from sync.averaging.gates import GateSettings
 from sync.rounds.round_settings import SyncSettings
 from sync.rounds.stages import StageSettings, StageTable
-from sync.types import Machine, ModelName
+from sync.types import Machine
 
 
 def machine_of(settings: MachineConfig) -> Machine:

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from core.files import FILE_MODE, make_folder
 from daemon.errors import ExitCode, ServiceError
-from engine.workspace.private_files import FILE_MODE, make_folder
 
 LOCK_NAME = "lock"
 LEDGER_NAME = "ledger.db"

@@ -1,23 +1,20 @@
-"""DeepFaceLab's formats, exact: pure, no models, no video, no network.
+"""DeepFaceLab's formats, exact. Bytes in, bytes out: no models, no video, no network.
 
-errors            DfldError, FormatError: the roots of every error tree
+errors            FormatError: the root of this package's errors
+byte_source       bytes by position: a file, a buffer, or a file on another machine
+pickles           load_closed, dump_for_dfl, scan_pickle: untrusted pickles in, pickles for Python 3.6 out
 
 image             AlignedMetadata in an aligned JPEG: read_metadata, with_metadata, encode_aligned_jpeg
 jpeg              the container of those, as DeepFaceLab parses it
 xseg_mask         the mask stored inside the metadata
+faceset           faceset.pak: read_faceset, write_header, pack_faceset
 geometry          face_mat, warp_face, face_rect, head_pose: 68 landmarks <-> face type crops
 hull              masks made from landmarks
-tables            the numbers of the format
-faceset           faceset.pak: read_faceset, write_header, pack_faceset
+face_tables       face types, landmark templates: the numbers of the format
 
-weights           weight files: where each tensor lies, and new values in the same layout
+model_files       how the files of a model are named, and which of them are in use
+model_options     the options of a model: which make another network, which another training
 training_state    data.dat: iteration, options and losses of a training
-loss_rows         the loss history inside it, read as a table
-byte_source       bytes by position: a file, a buffer, or a file on another machine
-
-pickles           load_closed, dump_for_dfl: untrusted pickles in, pickles for Python 3.6 out
-pickle_machine    the interpreter behind load_closed, which can run nothing
-numpy_pickles     the closed list of names that it knows
-pickle_index      where the arrays of a pickle lie, found without reading them
-pickle_values     what that scan makes of a stream
+weights           weight files: where each tensor lies, and new values in the same layout
+text_weights      weight files whose tensors are stored as text (pickle protocol 2)
 """

@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dfl.errors import FormatError, shown
+from dfl.face_tables import FACE_TYPES
 from dfl.image import (
     AlignedMetadata,
     array_of_bytes,
@@ -31,10 +32,10 @@ from dfl.image import (
     read_metadata,
 )
 from dfl.jpeg import read_size
-from dfl.numpy_pickles import NUMPY_NAMES
-from dfl.pickle_machine import Construct, PickleLimits
-from dfl.pickles import dump_for_dfl, load_closed
-from dfl.tables import FACE_TYPES
+from dfl.pickles.dumping import dump_for_dfl
+from dfl.pickles.loading import load_closed
+from dfl.pickles.machine import Construct, PickleLimits
+from dfl.pickles.numpy_values import NUMPY_NAMES
 
 VERSION = 1
 INDEX_PROTOCOL = 4

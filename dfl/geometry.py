@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dfl.errors import FormatError
-from dfl.tables import FACE_TYPES, FIT_POINTS, FIT_TARGET, MEAN_FACE_3D, MIRROR_PAIRS, POSE_POINTS
+from dfl.face_tables import FACE_TYPES, FIT_POINTS, FIT_TARGET, MEAN_FACE_3D, MIRROR_PAIRS, POSE_POINTS
 
 Matrix = NDArray[np.float64]
 """(2, 3) affine."""

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dfl.errors import FormatError
+from dfl.face_tables import EYE_AND_MOUTH_PARTS, HULL_PARTS
 from dfl.geometry import LANDMARK_COUNT
-from dfl.tables import EYE_AND_MOUTH_PARTS, HULL_PARTS
 
 FACE = 255
 """The value inside a hull mask; outside it is 0."""

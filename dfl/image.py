@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfl.errors import FormatError, shown
+from dfl.face_tables import FACE_TYPES
 from dfl.geometry import LANDMARK_COUNT
 from dfl.jpeg import PAYLOAD_LIMIT_BYTES, read_app15, with_app15
-from dfl.numpy_pickles import NUMPY_NAMES
-from dfl.pickle_machine import PickleLimits
-from dfl.pickles import dump_for_dfl, load_closed
-from dfl.tables import FACE_TYPES
+from dfl.pickles.dumping import dump_for_dfl
+from dfl.pickles.loading import load_closed
+from dfl.pickles.machine import PickleLimits
+from dfl.pickles.numpy_values import NUMPY_NAMES
 
 DEFAULT_FACE_TYPE = "full_face"
 """What an image without the key is."""
@@ -53,7 +54,7 @@ class AlignedMetadata:
     """What DeepFaceLab knows about an aligned image. Arrays are read-only; fields are named as its keys."""
 
     face_type: str
-    """A name of dfl.tables.FACE_TYPES."""
+    """A name of dfl.face_tables.FACE_TYPES."""
     landmarks: NDArray[np.float64]
     """(68, 2) aligned px; may lie outside the image."""
     source_filename: str | None = None

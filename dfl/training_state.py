@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from dfl.byte_source import ByteSource, FileSource
 from dfl.errors import FormatError
-from dfl.loss_rows import MAX_ROW_COLUMNS
-from dfl.pickle_index import ScanLimits, scan_pickle
-from dfl.pickle_values import FloatRows, ScalarValue, Text, shown
+from dfl.pickles.loss_rows import MAX_ROW_COLUMNS
+from dfl.pickles.scanned_values import FloatRows, ScalarValue, Text, shown
+from dfl.pickles.scanning import ScanLimits, scan_pickle
 
 MAX_TRAINING_STATE_BYTES = 2**30
 """Ten million iterations are about 230 MB."""

@@ -27,8 +27,8 @@ import numpy as np
 
 from dfl.byte_source import ByteSource, FileSource, read_exactly
 from dfl.errors import FormatError
-from dfl.pickle_index import scan_pickle
-from dfl.pickle_values import ArrayValue, Encoding, ScalarValue, count_items
+from dfl.pickles.scanned_values import ArrayValue, Encoding, ScalarValue, count_items
+from dfl.pickles.scanning import scan_pickle
 
 MAX_TENSORS = 100_000
 """A 640 px SAEHD optimizer file has a few hundred."""

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.errors import DfldError
+from dfl.model_files import ModelName
 from sync.errors import ComputerError, SyncError
 from sync.places import RemotePlaces, places_of
 from sync.trainers.trainer import trainer_of
 from sync.trainers.trainer_contract import RefusedStates, Trainer, TrainerSettings
 from sync.transports.transport import Connect, Transport
-from sync.types import Machine, ModelName
+from sync.types import Machine
 
 T = TypeVar("T")
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from dfl.model_files import ModelName
+
 Control = Literal["command", "cooperative", "none"]
 """How a machine's trainer is steered: by commands, by a line inside the trainer, or not at all."""
 
@@ -46,24 +48,6 @@ class Machine:
     transfer: Transfer = "auto"
     deadline_s: float = 3600.0
     """Total time that one pull or one push of a whole model may take on this machine."""
-
-
-@dataclass(frozen=True)
-class ModelName:
-    """The name that every file of one model begins with, `<name>_<Class>_`."""
-
-    name: str
-    """The user's part; spaces are normal, `_` is not (DeepFaceLab splits there)."""
-    model_class: str
-    """SAEHD, AMP, Quick96 or XSeg."""
-
-    @property
-    def prefix(self) -> str:
-        return f"{self.name}_{self.model_class}"
-
-    def file_name(self, part: str) -> str:
-        """Return the full file name of `part`, as `encoder.npy` or `data.dat`."""
-        return f"{self.prefix}_{part}"
 
 
 @dataclass(frozen=True)

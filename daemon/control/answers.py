@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
-from core.files import OtherFileError
+from core.moves import OtherFileError
 from daemon.averaging import Averaging
 from daemon.config.schema import Config, InboxConfig
 from daemon.control.forget import forget, wipe_until_gone

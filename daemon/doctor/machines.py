@@ -18,9 +18,10 @@ from daemon.config.schema import Config
 from daemon.config.sync_tables import MachineConfig, SyncConfig
 from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
 from daemon.machines import machine_of, model_of
+from dfl.model_files import DATA, ModelName, is_optimizer, is_weights
 from sync.errors import CommandError, RemoteFileMissingError, SyncError
 from sync.machines import as_failure
-from sync.places import DATA, RemotePlaces, is_optimizer, is_weights, places_of
+from sync.places import RemotePlaces, places_of
 from sync.trainers.trainer import see_processes
 from sync.trainers.trainer_contract import RefusedStates, TrainerSettings
 from sync.trainers.trainer_hook import CooperativeTrainer
@@ -29,7 +30,7 @@ from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS
 from sync.transports.ssh import SshConnection, known_keys
 from sync.transports.ssh_files import connect
 from sync.transports.transport import LocalTransport
-from sync.types import FileStat, Machine, ModelName
+from sync.types import FileStat, Machine
 
 STALL_S = 15.0
 STATUS_LIMIT_S = 30.0
@@ -152,11 +153,11 @@ def judge_files(subject: str, model: str, prefix: str, folder: str, files: Seque
     if DATA in own and weights:
         beside = f" and {optimizers} of optimizer state" if optimizers else ""
         return ok(subject, f"model {model}: {len(weights)} weight files{beside} in {folder}")
-    others = sorted({file.name.removesuffix("_data.dat") for file in files if file.name.endswith("_data.dat")})
+    others = sorted({file.name.removesuffix(f"_{DATA}") for file in files if file.name.endswith(f"_{DATA}")})
     told = f"; there are {', '.join(others[:5])}" if others else "; there is no model at all"
     return problem(
         subject,
-        f"model {model}: {folder} has no {prefix}_data.dat with weights{told}",
+        f"model {model}: {folder} has no {prefix}_{DATA} with weights{told}",
         "check model_dir, name and model_class; a model that is to be given one: dfld sync init",
     )
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.files import OtherFileError, know
+from core.moves import OtherFileError, know
 from daemon.config.load import read_sidecar
 from daemon.config.schema import InboxConfig, SidecarConfig
 from daemon.errors import ConfigError

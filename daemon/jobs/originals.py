@@ -1,6 +1,6 @@
 """What becomes of an original once its job ended: kept, moved, deleted, or quarantined with its reason.
 
-Only the files that the job read are touched, one by one, each as it was when it was read (core.files): another file
+Only the files that the job read are touched, one by one, each as it was when it was read (core.moves): another file
 under the same name, what came later into a folder of images, hidden entries and subfolders stay, and with them the
 folder. Nothing is ever lost: a quarantined file is moved, never deleted, and stays where it is when it cannot be moved.
 A link is moved as a link, and deleted as one; what it leads to is not dfld's.
@@ -18,21 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.files import (
-    ASIDE_ENDING,
-    KnownFile,
-    OtherFileError,
-    move,
-    numbered,
-    put_back_asides,
-    remove,
-    shortened,
-    sync_folder,
-)
+from core.files import FOLDER_MODE, NAME_BYTES_MAX, make_folder, numbered, replace_file, shortened, sync_folder
+from core.moves import ASIDE_ENDING, KnownFile, OtherFileError, move, put_back_asides, remove
 from daemon.inboxes.never_footage import PARTIAL_SIBLINGS, SIDECAR_ENDING
 from daemon.inboxes.settling import Kind
 from daemon.ledger.members import Member
-from engine.workspace.private_files import FOLDER_MODE, NAME_BYTES_MAX, make_folder, replace_file
 
 REASON_ENDING = ".reason.json"
 MARK_LENGTH = 8

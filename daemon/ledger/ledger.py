@@ -20,9 +20,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from core.files import FILE_MODE
 from daemon.errors import LedgerError
 from daemon.ledger.schema import migrate
-from engine.workspace.private_files import FILE_MODE
 
 T = TypeVar("T")
 Step = Callable[[sqlite3.Connection], T]

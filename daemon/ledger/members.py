@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.files import KnownFile
+from core.moves import KnownFile
 
 
 @dataclass(frozen=True)

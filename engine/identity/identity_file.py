@@ -23,9 +23,9 @@ from typing import Any, get_args
 
 import numpy as np
 
+from core.files import replace_file
 from engine.errors import OutputError, ReferencePhotoError
 from engine.types import Identity, Metric
-from engine.workspace.private_files import replace_file
 
 FORMAT = 1
 # 10 000 photos of 512 values are 20 MB; an archive that unpacks to more is not an identity.

@@ -5,7 +5,6 @@ face_writer     wanted faces -> files, in a few threads
 masks           face masks
 workspace       folders, names and safe writes of a workspace
 sole_writer     one `dfld extract` at a time in one output folder
-private_files   private folders and files, whole or not at all: what every writer here and in daemon/ uses
 results         the results of one run as they are written: what a hand decided stands, all is in the manifest
 manifest        debug/manifest.jsonl: what dfld wrote for one clip, and what a hand decided about it
 hand_work       what a hand did to the results; clearing the rest

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from core.files import sync_folder
 from core.opening import open_regular
 from dfl.errors import FormatError
 from dfl.faceset import read_faceset
@@ -42,7 +43,6 @@ from engine.workspace.manifest import (
     read_manifest,
     write_manifest,
 )
-from engine.workspace.private_files import sync_folder
 from engine.workspace.same_face import FaceTrace, is_same_face, trace_of_jpeg
 from engine.workspace.workspace import FRAME_NAME, Layout, prefix_of_face, remove_file, told_as_output_error
 

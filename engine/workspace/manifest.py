@@ -27,8 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from core.files import FILE_MODE, replace_file, sync_folder
 from core.opening import read_regular
-from engine.workspace.private_files import FILE_MODE, replace_file, sync_folder
 from engine.workspace.same_face import Box, FaceTrace
 from engine.workspace.workspace import Layout, told_as_output_error
 

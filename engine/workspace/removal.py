@@ -16,12 +16,12 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.files import open_new, sync_folder, temporary_name
 from core.opening import open_regular
 from dfl.errors import FormatError
 from dfl.faceset import PackedImage, read_faceset, write_header
 from engine.workspace.hand_work import PACK_ENDING, face_files, sha256_of, trace_in
 from engine.workspace.manifest import Manifest, read_manifest
-from engine.workspace.private_files import open_new, sync_folder, temporary_name
 from engine.workspace.same_face import Box, FaceTrace, trace_of_jpeg
 from engine.workspace.workspace import FRAME_NAME, Layout
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from core.files import FILE_MODE, make_folder
 from engine.errors import OutputError
-from engine.workspace.private_files import FILE_MODE, make_folder
 from engine.workspace.workspace import Layout, told_as_output_error
 
 LOCK_NAME = ".dfld.lock"

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from core.files import TEMPORARY_SUFFIX, make_folder, open_new, replace_file, sync_folder
 from engine.errors import DiskFullError, OutputError
-from engine.workspace.private_files import TEMPORARY_SUFFIX, make_folder, open_new, replace_file, sync_folder
 
 SLUG_LENGTH_MAX = 48
 """Leaves room for frame number, index and suffix within the 255 bytes of a file name."""

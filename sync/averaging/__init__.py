@@ -10,7 +10,6 @@ averaging_pass  one fused pass over the weights of several machines
 tensor_file     the tensors of one file by name and range
 tensor_formats  .npy and .safetensors
 tensor_arrays   averaging arrays that are in memory
-text_payloads   weight files whose tensors are stored as text (pickle protocol 2)
 npz_files       .npz archives
 torch_files     PyTorch files
 """

@@ -7,7 +7,6 @@ data.dat of a folder are a machine's own and are left out.
 
 from __future__ import annotations
 
-import re
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from dfl.byte_source import FileSource
 from dfl.errors import FormatError
+from dfl.model_files import DATA, is_weights, split_file_name
 from dfl.training_state import read_training_state
 from sync.averaging.average import AverageSettings, GramTable, Rule, normalise_shares, trimmed_at_each_end
 from sync.averaging.averaging_pass import Output, PassPlan, run_averaging_pass
@@ -28,9 +28,7 @@ from sync.averaging.tensor_file import TensorFile, file_digest, sync_folder
 from sync.averaging.tensor_formats import TensorFormat, detect_format, index_tensors
 from sync.averaging.torch_files import average_torch
 from sync.errors import AverageError, DisagreementError
-from sync.places import is_weights
 
-_MODEL_FILE = re.compile(r"(?P<prefix>(?:.+_)?(?:SAEHD|AMP|AMPLegacy|Quick96|XSeg|ME|Q512))_(?P<part>.+\.npy)")
 """`<name>_<Class>_<part>`; XSeg models have no name."""
 
 
@@ -170,15 +168,15 @@ def _models_in(folder: Path) -> dict[str, set[str]]:
     """Prefix → parts of the weight files in a folder; optimizer files are left out."""
     models: dict[str, set[str]] = {}
     for path in folder.iterdir():
-        match = _MODEL_FILE.fullmatch(path.name)
-        if match and path.is_file() and is_weights(match["part"]):
-            models.setdefault(match["prefix"], set()).add(match["part"])
+        found = split_file_name(path.name)
+        if found and path.is_file() and is_weights(found[1]):
+            models.setdefault(found[0], set()).add(found[1])
     return models
 
 
 def _compare_options(labels: Mapping[str, Path], prefix: str, parts: Sequence[str]) -> tuple[str, ...]:
     """Compare the options where every folder has its data.dat; otherwise warn that flags were not compared."""
-    files = {label: folder / f"{prefix}_data.dat" for label, folder in labels.items()}
+    files = {label: folder / f"{prefix}_{DATA}" for label, folder in labels.items()}
     if not all(path.is_file() for path in files.values()):
         return ("not every folder has a data.dat, so options such as archi were not compared",)
     options = {}

@@ -12,36 +12,16 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from dfl.model_files import is_optimizer
+from dfl.model_options import GAN_OPTIONS, NETWORK_OPTIONS, OPTIMIZER_OPTIONS, TRAINING_OPTIONS, plain_option
 from dfl.weights import TensorLayout
 
 T = TypeVar("T")
 
-NETWORK_OPTIONS: tuple[str, ...] = (
-    "archi",
-    "resolution",
-    "face_type",
-    "ae_dims",
-    "inter_dims",
-    "e_dims",
-    "d_dims",
-    "d_mask_dims",
-    "pretrain",
-)
-"""Options that make another network, or train another part of it: must be equal."""
-OPTIMIZER_OPTIONS = ("adabelief",)
-"""Must be equal where optimizer files are averaged: the accumulators have other names."""
-GAN_OPTIONS = ("gan_patch_size", "gan_dims")
-"""Must be equal where GAN files are averaged."""
 LR_PERIOD = 500
 """Iterations of the cosine that DeepFaceLab multiplies the learning rate with while lr_dropout is on (lr_cos)."""
 LR_GAP = 0.5
 """Told where one machine's rate is this part of the full rate above another's."""
-TRAINING_OPTIONS = (
-    "batch_size", "lr_dropout", "random_warp", "gan_power", "true_face_power", "face_style_power", "bg_style_power",
-    "ct_mode", "masked_training", "eyes_mouth_prio", "uniform_yaw", "blur_out_mask", "clipgrad", "random_hsv_power",
-    "random_src_flip", "random_dst_flip",
-)  # fmt: skip
-"""Options that change what is learnt but not what it is: a difference is told, not refused."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +41,7 @@ def agree_on_options(options: Mapping[str, Mapping[str, object]], parts: Sequenc
     The largest group agrees; without one, nobody does. Differences in how they train are warned of.
     """
     names = NETWORK_OPTIONS
-    names += OPTIMIZER_OPTIONS if any(part.endswith("_opt.npy") for part in parts) else ()
+    names += OPTIMIZER_OPTIONS if any(map(is_optimizer, parts)) else ()
     names += GAN_OPTIONS if any(part.startswith("GAN") for part in parts) else ()
     chosen = {machine: {name: plain_option(name, own.get(name)) for name in names} for machine, own in options.items()}
     agreement = _majority(chosen, lambda values: tuple(values.items()), _name_options)
@@ -72,31 +52,6 @@ def agree_on_options(options: Mapping[str, Mapping[str, object]], parts: Sequenc
         if len({repr(options[machine].get(name)) for machine in agreement.agreed}) > 1
     ]
     return Agreement(agreement.agreed, agreement.refused, tuple(warnings))
-
-
-def plain_option(name: str, value: object) -> Hashable:
-    """An option's value in the form in which equal ones are equal: `liae-ud` is `liae-du`."""
-    if name == "archi" and isinstance(value, str):
-        kind, _, flags = value.partition("-")
-        return f"{kind}-{''.join(sorted(flags))}"
-    return value if isinstance(value, Hashable) else repr(value)
-
-
-def network_options_text(options: Mapping[str, object]) -> str:
-    """The options that make the network as one line, for a hash; changes when averaging must begin anew."""
-    return "; ".join(f"{name}={plain_option(name, options.get(name))!r}" for name in NETWORK_OPTIONS)
-
-
-def training_options_text(options: Mapping[str, object]) -> str:
-    """All options that change the loss as one line; the stage detector begins anew when it changes."""
-    names = NETWORK_OPTIONS + GAN_OPTIONS + OPTIMIZER_OPTIONS + TRAINING_OPTIONS
-    return "; ".join(f"{name}={plain_option(name, options.get(name))!r}" for name in names)
-
-
-def trains_gan(options: Mapping[str, object]) -> bool:
-    """Whether a trainer with these options trains a GAN; pretraining switches it off."""
-    power = options.get("gan_power")
-    return isinstance(power, int | float) and power > 0 and not options.get("pretrain")
 
 
 def warn_of_learning_rates(

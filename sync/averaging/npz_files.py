@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfl.errors import FormatError
-from dfl.pickle_values import count_items
+from dfl.pickles.scanned_values import count_items
 from sync.averaging.average import AverageSettings, GramTable, TensorGram
 from sync.averaging.tensor_arrays import CHUNK_ITEMS, ChunkAverager, check_equal
 from sync.averaging.tensor_formats import read_npy_header

@@ -2,7 +2,7 @@
 
 `TensorReader` gives elements as float32 or float64, `TensorWriter` makes a new file out of a template's bytes and
 new values: temporary name in the same folder, write, fsync, verify, rename. Whatever the format, a tensor is a
-range of bytes (dfl.weights); formats that store tensors otherwise are unpacked before (sync.averaging.text_payloads).
+range of bytes (dfl.weights); formats that store tensors otherwise are unpacked before (dfl.text_weights).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfl.byte_source import FileSource
+from dfl.text_weights import has_text, pack_text, unpack_text, unpacked_layout
 from dfl.weights import TensorLayout, index_weight_source, layout_digest, write_gaps
-from sync.averaging.text_payloads import has_text, pack_text, unpack_text, unpacked_layout
 from sync.errors import AverageError, DisagreementError
 
 HASH_BYTES = 2**20

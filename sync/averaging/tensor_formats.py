@@ -16,7 +16,7 @@ import numpy as np
 
 from dfl.byte_source import FileSource, read_exactly
 from dfl.errors import FormatError
-from dfl.pickle_values import ITEM_TYPES, checked_shape
+from dfl.pickles.scanned_values import ITEM_TYPES, checked_shape
 from dfl.weights import TensorLayout, TensorSpan, checked_layout, index_weights
 
 TensorFormat = Literal["dfl", "npy", "npz", "torch", "safetensors"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dfl.errors import FormatError
+from dfl.model_files import is_optimizer
 from dfl.weights import TensorLayout, index_weights
 from sync.averaging.compare import agree_on_options, agree_on_start, agree_on_tensors, warn_of_learning_rates
 from sync.averaging.gates import GateSettings, refuse_cold_start, refuse_idle
@@ -86,7 +87,7 @@ def leave_out(kind: str, prospects: Mapping[str, Prospect], *, source: str = "")
     if kind == "average":
         refused |= agree_on_options(options, parts).refused
     elif source in options:
-        weights = [part for part in parts if not part.endswith("_opt.npy")]
+        weights = [part for part in parts if not is_optimizer(part)]
         for name in options.keys() - {source}:
             pair = {one: {**options[one], "pretrain": False} for one in (name, source)}
             differs = agree_on_options(pair, weights).refused

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
 
+from dfl.model_files import ModelName
 from sync.rounds.downtime import downtime_s, lost_iterations, standstills
 from sync.rounds.standing import Kind, RoundRecord
-from sync.types import Forecast, ModelName, Outcome, Round
+from sync.types import Forecast, Outcome, Round
 
 OUTCOMES: Mapping[Kind, Outcome] = {
     "average": "averaged",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dfl.model_files import ModelName
 from sync.averaging.average import AverageSettings
 from sync.averaging.gates import GateSettings
 from sync.errors import RoundError
 from sync.rounds.snapshot import SnapshotSettings
 from sync.trainers.trainer_contract import TrainerSettings
-from sync.types import Machine, ModelName
+from sync.types import Machine
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.errors import DfldError
+from dfl.model_files import DATA, optimizer_parts, weight_parts
 from sync.averaging.average_model import AveragedFile
 from sync.errors import ComputerError, RemoteFileMissingError, RoundError, SyncError, TrainerError
 from sync.machines import MachineLink, on_each
-from sync.places import DATA, optimizer_parts, weight_parts
 from sync.rounds.accept import Prospect
 from sync.rounds.downtime import SavePoint, iterating_for_s, pace_between
 from sync.rounds.journal import Entry, Journal, Step

@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core.errors import DfldError
+from dfl.model_files import is_optimizer
 from sync.averaging.average_model import AveragedFile, ModelAverage, ModelPlan, average_model
 from sync.errors import DisagreementError, RoundError, SyncError
 from sync.machines import link_machines, words_of
-from sync.places import is_optimizer
 from sync.rounds.accept import (
     HOW_TO_UNDO,
     Candidates,

@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dfl.model_files import DATA, SUMMARY, optimizer_parts, weight_parts
 from dfl.training_state import TrainingState
 from dfl.weights import MAX_WEIGHT_FILE_BYTES
 from sync.errors import RemoteFileError, RemoteFileMissingError, SnapshotError
-from sync.places import DATA, SUMMARY, RemotePlaces, optimizer_parts, weight_parts
+from sync.places import RemotePlaces
 from sync.trainers.proof import rows
 from sync.trainers.trainer_contract import RefusedStates, read_state
 from sync.transports.transport import OnBytes, Transport, ignore_bytes

@@ -18,7 +18,7 @@ averaging costs at most 5 % of the training.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -101,7 +101,7 @@ class StageState:
     stage: int = 0
     """Index into the table."""
     options: str = ""
-    """The options at the last look (compare.training_options_text); empty before the first."""
+    """The options at the last look (dfl.model_options.training_options_text); empty before the first."""
     since: int = 0
     """Iteration since which the options have been these; losses before it are not compared."""
 
@@ -232,13 +232,3 @@ def interval_iterations(
 def machines_due(iterations: Mapping[str, int], interval: int) -> tuple[str, ...]:
     """The machines that have trained a whole interval; `iterations`: machine → iterations since the last round."""
     return tuple(machine for machine, done in iterations.items() if done >= interval)
-
-
-def is_round_due(iterations: Mapping[str, int], interval: int, quorum: int) -> bool:
-    """Whether enough machines have trained a whole interval since the last round."""
-    return len(machines_due(iterations, interval)) >= max(1, quorum)
-
-
-def latest_iterations(histories: Sequence[LossHistory]) -> LossHistory:
-    """The history of the machine that is furthest: the one that the stage follows."""
-    return max(histories, key=lambda history: history.iteration)

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from core.errors import DfldError
-from sync.averaging.compare import training_options_text, trains_gan
+from dfl.model_files import DATA
+from dfl.model_options import training_options_text, trains_gan
 from sync.machines import MachineLink, on_each
-from sync.places import DATA
 from sync.rounds.downtime import downtime_s
 from sync.rounds.rounds import Rounds
 from sync.rounds.stages import (
@@ -24,7 +24,6 @@ from sync.rounds.stages import (
     interval_iterations,
     look,
     machines_due,
-    recent_loss,
     target_reached,
 )
 from sync.rounds.standing import RoundRecord, Standing
@@ -194,9 +193,3 @@ def retry_after_s(records: Sequence[RoundRecord]) -> float:
             break
         fruitless += 1
     return min(LONGEST_RETRY_AFTER_S, RETRY_AFTER_S * 2.0 ** min(max(0, fruitless - 1), 30))
-
-
-def losses_now(outlook: Outlook) -> dict[str, float]:
-    """Return the median loss of every machine that has one."""
-    found = {name: recent_loss(seen.history) for name, seen in outlook.looks.items()}
-    return {name: loss for name, loss in found.items() if loss is not None}

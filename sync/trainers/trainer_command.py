@@ -15,9 +15,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dfl.model_files import DATA, SUMMARY
 from dfl.training_state import TrainingState
 from sync.errors import CommandError, RemoteFileMissingError, TrainerError
-from sync.places import DATA, SUMMARY
 from sync.trainers.processes import Process, ProcessList, list_processes, trainers_among, youngest
 from sync.trainers.proof import Progress
 from sync.trainers.trainer_contract import (

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dfl.errors import FormatError
+from dfl.model_files import DATA
 from dfl.training_state import TrainingState, read_training_state_source
 from sync.errors import RemoteFileMissingError
-from sync.places import DATA, RemotePlaces
+from sync.places import RemotePlaces
 from sync.trainers.processes import Process, is_same_process
 from sync.trainers.proof import Progress, rows
 from sync.transports.transport import Transport

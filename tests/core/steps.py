@@ -1,4 +1,4 @@
-"""Everything that core.files asks of the disk, step by step: to be killed, or to have the file swapped, between two."""
+"""Everything that core.moves asks of the disk, step by step: to be killed, or to have the file swapped, between two."""
 
 from __future__ import annotations
 

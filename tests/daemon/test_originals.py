@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.files import know
+from core.moves import know
 from daemon.inboxes.settling import Kind
 from daemon.jobs.originals import (
     REASON_ENDING,

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfl.errors import FormatError
+from dfl.face_tables import FACE_TYPES, MEAN_FACE_3D
 from dfl.faceset import describe_image, pack_faceset, read_faceset
 from dfl.image import AlignedMetadata, MaskPolygon, encode_aligned_jpeg
-from dfl.pickles import dump_for_dfl
-from dfl.tables import FACE_TYPES, MEAN_FACE_3D
+from dfl.pickles.dumping import dump_for_dfl
 
 
 @pytest.fixture(scope="module")

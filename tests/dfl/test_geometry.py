@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfl.errors import FormatError
+from dfl.face_tables import FACE_TYPES, FIT_POINTS, FIT_TARGET, MEAN_FACE_3D
 from dfl.geometry import (
     cut_to_even,
     face_mat,
@@ -25,7 +26,6 @@ from dfl.geometry import (
     transform_points,
     warp_face,
 )
-from dfl.tables import FACE_TYPES, FIT_POINTS, FIT_TARGET, MEAN_FACE_3D
 
 # DeepFaceLab computes the crop's corners in float32: 1.4e-5 of the side is what that costs it on a 17 px face.
 MAT_TOLERANCE_OF_SIDE = 1.4e-5

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from dfl.errors import FormatError
+from dfl.face_tables import MEAN_FACE_3D
 from dfl.hull import expand_eyebrows, eyes_mouth_mask, hull_mask
-from dfl.tables import MEAN_FACE_3D
 
 
 @pytest.fixture(scope="module")

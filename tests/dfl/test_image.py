@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfl.errors import FormatError
+from dfl.face_tables import FACE_TYPES, MEAN_FACE_3D
 from dfl.geometry import face_mat, transform_points
 from dfl.image import (
     AlignedMetadata,
@@ -28,8 +29,7 @@ from dfl.image import (
     with_metadata,
 )
 from dfl.jpeg import list_segments, with_app15
-from dfl.pickles import dump_for_dfl
-from dfl.tables import FACE_TYPES, MEAN_FACE_3D
+from dfl.pickles.dumping import dump_for_dfl
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dfl.model_options import training_options_text, trains_gan
 from dfl.training_state import read_training_state
 from dfl.weights import index_weights
-from sync.averaging.compare import (
-    agree_on_options,
-    agree_on_start,
-    agree_on_tensors,
-    training_options_text,
-    trains_gan,
-    warn_of_learning_rates,
-)
+from sync.averaging.compare import agree_on_options, agree_on_start, agree_on_tensors, warn_of_learning_rates
 
 PARTS = ("encoder.npy", "inter_AB.npy", "inter_B.npy", "decoder.npy")
 OPTIONS = {"archi": "liae-ud", "resolution": 128, "ae_dims": 256, "batch_size": 8, "adabelief": True, "gan_dims": 16}

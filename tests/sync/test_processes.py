@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dfl.model_files import ModelName
 from sync.places import RemotePlaces, places_of
 from sync.trainers.processes import (
     BEGIN,
@@ -29,7 +30,7 @@ from sync.trainers.processes import (
     youngest,
 )
 from sync.transports.transport import LocalTransport
-from sync.types import Machine, ModelName
+from sync.types import Machine
 
 ALICE = ModelName("alice", "SAEHD")
 HERE = places_of("/data/faces/workspace/model", ALICE)

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from sync.errors import RemoteFileMissingError, SnapshotError
-from sync.places import optimizer_parts, weight_parts
 from sync.rounds.snapshot import ModelListing, list_model, take_snapshot, why_unsettled
 from sync.trainers.trainer_contract import RefusedStates
 from sync.transports.transport import LocalTransport, OnBytes, ignore_bytes
-from sync.types import FileStat, Machine, ModelName
+from sync.types import FileStat, Machine
 from tests.sync.fleet import SNAPSHOTS
 from tests.sync.standin_trainer import SHAPES
 from tests.sync.training import MODEL, TrainingMachine, until
@@ -227,39 +226,6 @@ def test_a_stop_ends_the_waiting(gpu1: TrainingMachine, tmp_path: Path) -> None:
             stop=stop,
             refused=RefusedStates(),
         )
-
-
-@pytest.mark.parametrize(
-    ("model_class", "options", "expected"),
-    [
-        ("SAEHD", {"archi": "liae-ud"}, "encoder inter_AB inter_B decoder"),
-        ("SAEHD", {"archi": "df-udt"}, "encoder inter decoder_src decoder_dst"),
-        (
-            "SAEHD",
-            {"archi": "df", "true_face_power": 0.1},
-            "encoder inter decoder_src decoder_dst code_discriminator",
-        ),
-        ("SAEHD", {"archi": "liae", "gan_power": 0.1}, "encoder inter_AB inter_B decoder GAN"),
-        ("SAEHD", {"archi": "liae", "gan_power": 0.1, "pretrain": True}, "encoder inter_AB inter_B decoder"),
-        ("AMP", {}, "encoder inter_src inter_dst decoder"),
-        ("Quick96", {}, "encoder inter decoder_src decoder_dst"),
-        ("XSeg", {}, "256"),
-        ("Q512", {}, "a b"),
-    ],
-)
-def test_the_files_in_use_follow_from_class_and_options(model_class: str, options: dict, expected: str) -> None:
-    present = ["a.npy", "b.npy", "b_opt.npy", "data.dat"]
-    assert weight_parts(ModelName("x", model_class), options, present) == tuple(
-        f"{part}.npy" for part in expected.split()
-    )
-
-
-def test_optimizer_files_are_those_that_belong_and_are_there() -> None:
-    model = ModelName("x", "SAEHD")
-    present = ["src_dst_opt.npy", "GAN_opt.npy", "D_code_opt.npy"]
-    assert optimizer_parts(model, {"archi": "liae"}, present) == ("src_dst_opt.npy",)
-    assert optimizer_parts(model, {"archi": "liae", "gan_power": 1}, present) == ("src_dst_opt.npy", "GAN_opt.npy")
-    assert optimizer_parts(ModelName("x", "XSeg"), {}, ["256_opt.npy"]) == ("256_opt.npy",)
 
 
 def test_files_of_other_models_in_the_folder_do_not_count(gpu1: TrainingMachine) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from dfl.model_files import ModelName
 from sync.errors import CommandError, SyncError, TrainerError
 from sync.places import places_of
 from sync.rounds.push import put_in_place, stage
@@ -26,7 +27,7 @@ from sync.trainers.trainer import trainer_of
 from sync.trainers.trainer_contract import Exchange, RefusedStates, SeenIterating, Trainer, TrainerSettings, read_state
 from sync.trainers.trainer_hook import hook_line, hook_source, install_hook
 from sync.transports.transport import CommandResult, LocalTransport
-from sync.types import Machine, ModelName
+from sync.types import Machine
 from tests.sync.training import MODEL, QUICK, TrainingMachine, until
 
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from dfl.model_files import ModelName
 from sync.places import RemotePlaces, places_of
 from sync.trainers.trainer_contract import TrainerSettings
-from sync.types import Machine, ModelName
+from sync.types import Machine
 from tests.sync.standin_trainer import SHAPES, write_model
 
 PROGRAM = Path(__file__).with_name("standin_trainer.py")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from dfl.byte_source import BufferSource, PlacedError
 from dfl.errors import FormatError
-from dfl.pickle_index import ScanLimits, scan_pickle
+from dfl.pickles.scanning import ScanLimits, scan_pickle
 from dfl.training_state import read_training_state
 from dfl.weights import index_weight_source, index_weights
 

@@ -5,7 +5,7 @@ numbers, texts and numpy arrays under protocols 2 to 5, and the few global names
 text: nothing is imported, looked up or called. Anything else is refused by name and position. Payloads of arrays
 are jumped over, so a file of gigabytes costs a few reads per tensor.
 
-Not an unpickler: arrays come out as places in the file (pickle_values), for weights and training_state to use.
+Not an unpickler: arrays come out as places in the file (scanned_values), for weights and training_state to use.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 
 from dfl.byte_source import ByteCursor, ByteSource, PlacedError
 from dfl.errors import FormatError
-from dfl.loss_rows import RowMemo, take_rows
-from dfl.pickle_values import (
+from dfl.pickles.loss_rows import RowMemo, take_rows
+from dfl.pickles.scanned_values import (
     KNOWN_GLOBALS,
     ArrayValue,
     ByteRange,
@@ -87,7 +87,7 @@ class Scanned:
 def scan_pickle(source: ByteSource, start: int = 0, limits: ScanLimits = ScanLimits()) -> Scanned:
     """Follow the one pickle that begins at byte `start`; raise FormatError for anything outside the closed lists.
 
-    The value is made of None, bool, int, float, Text, list, tuple, dict, and the types of pickle_values.
+    The value is made of None, bool, int, float, Text, list, tuple, dict, and the types of scanned_values.
     """
     return _Scanner(source, start, limits).run()
 

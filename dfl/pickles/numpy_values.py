@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dfl.errors import FormatError, shown
-from dfl.pickle_machine import Construct, Named, Shell
+from dfl.pickles.machine import Construct, Named, Shell
 
 NUMBER_TYPES = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
 """What arrays may hold. No objects, structures, strings or dates: DeepFaceLab stores none."""

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from dfl.errors import FormatError
 from dfl.jpeg import read_app15
-from dfl.numpy_pickles import NUMBER_TYPES, NUMPY_NAMES
-from dfl.pickle_machine import PickleLimits
-from dfl.pickles import load_closed
+from dfl.pickles.loading import load_closed
+from dfl.pickles.machine import PickleLimits
+from dfl.pickles.numpy_values import NUMBER_TYPES, NUMPY_NAMES
 
 METADATA = {
     "face_type": "whole_face",

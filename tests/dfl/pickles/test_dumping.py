@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from dfl.errors import FormatError
 from dfl.jpeg import read_app15
-from dfl.numpy_pickles import NUMPY_NAMES
-from dfl.pickles import dump_for_dfl, load_closed
+from dfl.pickles.dumping import dump_for_dfl
+from dfl.pickles.loading import load_closed
+from dfl.pickles.numpy_values import NUMPY_NAMES
 
 METADATA = {
     "face_type": "whole_face",

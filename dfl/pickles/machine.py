@@ -5,7 +5,7 @@ that constructor. Any other opcode or name is refused by name. The one failure i
 that the bytes do not hold: no memo index, frame length or count is believed. Dictionary keys are strings, since
 hashing a nested tuple may take for ever.
 
-Not the public reader: dfl.pickles adds the limits on the result.
+Not the public reader: dfl.pickles.loading adds the limits on the result.
 """
 
 from __future__ import annotations

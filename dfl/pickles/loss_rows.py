@@ -6,7 +6,7 @@ the same bytes apart from its memo number and its floats,
     ]  put  (  G <8 bytes big-endian>  …  e        put: q n | r nnnn | MEMOIZE
 
 so a run of rows is one table with a fixed stride. A row that stands in the history twice is named by its memo number
-the second time, so a run remembers which numbers its rows have. A help for pickle_index; what the rows mean is
+the second time, so a run remembers which numbers its rows have. A help for dfl.pickles.scanning; what the rows mean is
 training_state's.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfl.byte_source import ByteCursor
-from dfl.pickle_values import FloatRows
+from dfl.pickles.scanned_values import FloatRows
 
 MAX_ROW_COLUMNS = 16
 """Losses per iteration; DeepFaceLab writes 1 or 2."""

@@ -2,7 +2,7 @@
 
 Arrays stay where they are in the file: an `ArrayValue` says its shape, dtype and the range its bytes lie in. No
 class or function that a pickle names is ever looked up; the names numpy uses are compared as text with the closed
-list below. Not for following opcodes (pickle_index) or for what a weight file may hold (weights).
+list below. Not for following opcodes (dfl.pickles.scanning) or for what a weight file may hold (weights).
 """
 
 from __future__ import annotations

@@ -1,0 +1,82 @@
+"""`dump_for_dfl`: pickles that DeepFaceLab's Python 3.6 and numpy 1.19 read.
+
+numpy's functions are named as numpy 1.19 names them. With numpy 2's own names DeepFaceLab fails with
+ModuleNotFoundError, and on a model file hangs for ever at start. Renaming afterwards is no way: the strings are
+length-prefixed. The names are interned, so that the memo, hence the file, is byte for byte DeepFaceLab's own.
+
+Not for weight files, whose values are written over a copy of the file (dfl.weights).
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dfl.errors import FormatError
+from dfl.pickles.machine import NEWEST_PROTOCOL
+from dfl.pickles.numpy_values import NUMBER_TYPES
+
+WRITTEN_PROTOCOLS = (3, 4)
+"""DeepFaceLab cannot read 5, and 2 spells bytes in a roundabout way."""
+
+
+def dump_for_dfl(value: object, *, protocol: int = NEWEST_PROTOCOL) -> bytes:
+    """Given data of plain types and numpy numbers, return a pickle that DeepFaceLab (Python 3.6, numpy 1.19) reads.
+
+    Plain types are None, bool, int, float, str, bytes, list, tuple and dict. `protocol` is 3 or 4. Raise FormatError
+    for any other type, by name.
+    """
+    if protocol not in WRITTEN_PROTOCOLS:
+        raise FormatError(f"writing a pickle of protocol {protocol}: DeepFaceLab's own have 3 or 4")
+    buffer = io.BytesIO()
+    DflPickler(buffer, protocol=protocol).dump(value)
+    return buffer.getvalue()
+
+
+_MULTIARRAY = "numpy.core.multiarray"
+_WRITTEN_NAMES: tuple[tuple[object, str, str], ...] = (
+    (np.empty(0).__reduce__()[0], _MULTIARRAY, "_reconstruct"),
+    (np.float64(0).__reduce__()[0], _MULTIARRAY, "scalar"),
+    (np.ndarray, "numpy", "ndarray"),
+    (np.dtype, "numpy", "dtype"),
+)
+_WRITTEN_TYPES = (type(None), bool, int, float, str, bytes, tuple, list, dict, type)
+
+
+class DflPickler(pickle._Pickler):
+    """Python's own pickler, closed to the types above and with numpy's old names. Use `dump_for_dfl`.
+
+    The pure-Python pickler, because only there can a global's name be chosen.
+    """
+
+    dispatch = {kind: pickle._Pickler.dispatch[kind] for kind in _WRITTEN_TYPES}  # noqa: RUF012
+    # What the base class has and its type stub leaves out.
+    proto: int
+    save: Callable[[object], None]
+    write: Callable[[bytes], object]
+    memoize: Callable[[object], None]
+
+    def reducer_override(self, obj: object, /) -> Any:
+        """Refuse numpy values that hold anything but numbers; leave the rest to the base class."""
+        if isinstance(obj, (np.ndarray, np.generic)) and obj.dtype.str[1:] not in NUMBER_TYPES:
+            raise FormatError(f"writing a pickle for DeepFaceLab: numpy values of {obj.dtype} cannot be stored")
+        return NotImplemented
+
+    def save_global(self, obj: object, name: str | None = None) -> None:
+        """Write a name of the closed list as numpy 1.19 spells it; refuse every other one."""
+        spelling = next((names for known, *names in _WRITTEN_NAMES if known is obj), None)
+        if spelling is None:
+            shown = getattr(obj, "__qualname__", name) or type(obj).__name__
+            raise FormatError(f"writing a pickle for DeepFaceLab: values of {shown} cannot be stored")
+        module, written_name = spelling
+        if self.proto >= 4:
+            self.save(module)
+            self.save(written_name)
+            self.write(pickle.STACK_GLOBAL)
+        else:
+            self.write(pickle.GLOBAL + f"{module}\n{written_name}\n".encode())
+        self.memoize(obj)
