@@ -28,6 +28,21 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 
+BEGUN_FIRST = (
+    "tests/systemd/test_boot.py",
+    "tests/faults/test_real_kills.py",
+    "tests/faults/test_kills.py",
+    "tests/faults/test_many_files.py",
+)
+"""Files that take minutes each: begun last, one of them would go on alone while every other process is done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files for pytest-xdist, which gives them out in the order of their tests."""
+    place = {ROOT / name: number for number, name in enumerate(BEGUN_FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The measured facts, golden files and real footage beside the project; skips where they are not."""

@@ -26,7 +26,7 @@ from daemon.worker.link import WORKER_COMMAND
 from tests.daemon_rig import InProcess, Killable, Rig, wait_until
 from tests.footage import shot_of, write_person, write_shots
 
-KILLS = int(os.environ.get("DFLD_REAL_KILLS", "40"))
+KILLS = int(os.environ.get("DFLD_REAL_KILLS", "24"))
 STOPS = int(os.environ.get("DFLD_REAL_STOPS", "8"))
 WORKER_KILLS = int(os.environ.get("DFLD_REAL_WORKER_KILLS", "6"))
 KILLS_THAT_MEET_EVERY_MOMENT = 100

@@ -20,6 +20,7 @@ from daemon.commands.stop import stop_on_signals
 from daemon.errors import ExitCode
 from docs.command_line import all_parsers
 from engine.backends.catalog import open_backend
+from tests.footage import write_shots
 
 ROOT = Path(__file__).parents[2]
 PLAIN_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -153,7 +154,7 @@ def test_what_may_not_be_read_or_written_is_a_sentence_and_its_own_exit_code(
 def test_the_signal_that_ended_it_stands_in_the_exit_code(
     footage: Path, tmp_path: Path, number: int, code: int
 ) -> None:
-    write_clip(tmp_path / "long.mp4", camera_move(group_photo(), 400))
+    write_shots(tmp_path / "long.mp4", shots=60)
     program = subprocess.Popen(
         [sys.executable, "-m", "daemon", "extract", str(tmp_path / "long.mp4"), "--reference",
          str(footage / "person.png"), "--out", str(tmp_path / "out"), "--backend", "dlib"],

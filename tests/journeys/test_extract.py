@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,8 @@ import pytest
 from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
 from dfl.image import MaskPolygon, read_metadata, with_metadata
 from engine.backends.catalog import open_backend
+from tests.daemon_rig import wait_until
+from tests.footage import write_shots
 
 ROOT = Path(__file__).parents[2]
 
@@ -196,16 +197,18 @@ def test_several_inputs_share_a_folder_without_mixing_names(footage: Path, tmp_p
 
 
 def test_an_interrupt_keeps_what_is_done_and_says_so(footage: Path, tmp_path: Path) -> None:
-    photo = group_photo()
-    write_clip(tmp_path / "long.mp4", camera_move(photo, 400))
+    write_shots(tmp_path / "long.mp4", shots=60)
     child = subprocess.Popen(
         [sys.executable, "-m", "daemon", "extract", str(tmp_path / "long.mp4"), "--reference", str(footage / "ref"),
          "--out", str(tmp_path / "out"), "--backend", "dlib"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     aligned = tmp_path / "out" / "aligned"
-    while child.poll() is None and not (aligned.is_dir() and any(p.suffix == ".jpg" for p in aligned.iterdir())):
-        os.sched_yield()
+    wait_until(
+        lambda: child.poll() is not None or (aligned.is_dir() and any(p.suffix == ".jpg" for p in aligned.iterdir())),
+        "no face was written",
+        60.0,
+    )
     child.send_signal(signal.SIGINT)
     stdout, stderr = child.communicate(timeout=120)
     assert child.returncode == 130, stderr
