@@ -1,6 +1,6 @@
 """The pipeline from a video to a workspace; the one seam of the engine that the daemon and the CLI call.
 
-Work goes window by window (engine.search.windows): read and scouted, its tracks judged, the wanted ones filled in and
+Work goes window by window (engine.clip.windows): read and scouted, its tracks judged, the wanted ones filled in and
 written, then committed. Whoever stores the commits can go on after any crash and gets the same files as an
 undisturbed run: what one window hands to the next goes through the commit's `carry` in every run.
 """
@@ -12,20 +12,20 @@ import json
 import stat
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from engine.backends.accelerators import CUDA_PROVIDER
 from engine.backends.backend import Backend, BackendInfo
-from engine.clip.carry import Carry, carry_from_json, carry_to_json
+from engine.clip.carry import carry_from_json
 from engine.clip.closing import accept_known, drop_near_duplicates, revisions
-from engine.clip.decide import decide
-from engine.clip.fill_in import Looks, write_window
+from engine.clip.fill_in import write_window
+from engine.clip.judged_windows import JudgedWindow, JudgedWindows
+from engine.clip.windows import Footage
 from engine.errors import InputError, SettingsError
 from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
@@ -33,17 +33,13 @@ from engine.frames.contract import DecodedFrame, FrameReader, look_at_source
 from engine.frames.prefetch import Prefetch
 from engine.frames.stretch import StretchReader
 from engine.identity.same_person import Rule
-from engine.search.scout import Scout
-from engine.search.windows import Window, WindowReader, window_frames
 from engine.steps import Steps
 from engine.stopwatch import QueueFill, Stopwatch
 from engine.timed_backend import TimedBackend
-from engine.tracks.review_tracks import still_waiting
 from engine.types import (
     WHOLE,
     Commit,
     Counts,
-    Cursor,
     ExtractReport,
     ExtractSettings,
     FaceRecord,
@@ -57,17 +53,10 @@ from engine.workspace.manifest import RunNote
 from engine.workspace.results import Results
 from engine.workspace.workspace import Layout, prepare_workspace, sync_folders
 
-USUAL_RATE = 25.0
-"""Frames a second for which intervals are written; folders of images count as such."""
-
 
 def _ignore(told: object) -> None:
     """Stand in for a callback nobody gave."""
     del told
-
-
-def _nothing() -> None:
-    """Stand in for the window before the first."""
 
 
 def extract(
@@ -98,23 +87,22 @@ def extract(
     written, SettingsError when identity and backend do not fit.
     """
     require_same_recogniser(identity, backend)
-    threshold = settings.similarity_threshold or backend.info.default_threshold
+    rule = run_rule(settings, backend.info)
     subject = Subject(
         source,
         layout,
         identity,
         backend.info,
         settings,
-        threshold,
+        rule.threshold,
         notes or {},
         None if within is None else tuple(within),
     )
     note = run_note(source, identity, backend.info, settings, subject.notes)
-    run = _Run(subject, backend, stop, on_progress, on_commit, resume, clock)
-    after = resume.cursor if resume else None
+    run = _Run(subject, rule, backend, stop, on_progress, on_commit, resume, clock)
     opened = open_frames(
         source,
-        after=after,
+        after=resume.cursor if resume else None,
         on_gpu=backend.info.device == CUDA_PROVIDER,
         within=within,
         form=subject.form,
@@ -128,8 +116,7 @@ def extract(
 
         with Results(layout, note, resumes=resume is not None, discard=discard, on_begin=begin) as results:
             run.total = reader.info.frames_estimate
-            rate = float(reader.info.average_rate or USUAL_RATE)
-            run.work(reader, results, rate=min(max(rate, 1.0), 240.0), after=after)
+            run.work(reader, results)
             if not stop.is_set():
                 run.close(results)
                 evidence = reader.evidence()
@@ -153,6 +140,7 @@ class _Run:
     def __init__(
         self,
         subject: Subject,
+        rule: Rule,
         backend: Backend,
         stop: threading.Event,
         on_progress: Callable[[Progress], None],
@@ -161,10 +149,11 @@ class _Run:
         clock: Callable[[], float],
     ) -> None:
         self.subject = subject
+        self.footage = Footage(subject.source, subject.settings.frame_skip, subject.within, subject.form)
+        self.rule = rule
         self.watch = Stopwatch()
         self.writing = Stopwatch()
         self.backend = TimedBackend(backend, self.watch)
-        self.rule = Rule(subject.threshold, backend.info.default_threshold)
         self.records = list(resume.records) if resume else []
         self.counts = resume.counts if resume else Counts()
         self.total: int | None = None
@@ -179,78 +168,55 @@ class _Run:
         self._done = resume.cursor.next_frame if resume else 0
         self._kept = sum(record.kept for record in self.records)
         self._queues: Mapping[str, QueueFill] = {}
-        self._scouted: Callable[[], int] = int
-        """Faces seen in the window that is being scouted."""
+        self._windows: JudgedWindows | None = None
         self._filled_in = 0
         """Faces seen in the window that is being filled in; none is counted as kept before its commit."""
 
-    def work(self, reader: FrameReader, results: Results, *, rate: float, after: Cursor | None) -> None:
-        """Take window after window until the footage ends or `stop` is set."""
+    def work(self, reader: FrameReader, results: Results) -> None:
+        """Take window after window until the footage ends or the run is stopped."""
         with (
             Prefetch(reader, on_wait=self.steps.tell_if_due) as frames,
             FaceWriter(self.subject.layout, results, self.subject.settings, self.writing) as writer,
             ThreadPoolExecutor(1, thread_name_prefix="fill") as filler,
         ):
             self._queues = {"decoded": frames.fill, "faces": writer.fill}
-            scout = Scout(
+            self._windows = JudgedWindows(
+                self._taken(self.watch.each("decode", frames), writer),
+                self.footage,
                 self.backend,
                 self.subject.identity,
                 self.rule,
-                self.subject.settings.min_confidence,
-                rate_scale=rate / USUAL_RATE,
-            )
-            carry = carry_from_json(self._carry)
-            written: Callable[[], None] = _nothing
-            windows = WindowReader(
-                self.watch.each("decode", frames),
-                scout,
-                frame_skip=self.subject.settings.frame_skip,
-                frames_per_second=rate,
-                each=lambda decoded: self._take(decoded, writer),
+                min_confidence=self.subject.settings.min_confidence,
+                average_rate=reader.info.average_rate,
                 stop=self._stop,
+                after=self._cursor,
+                carry=self._carry,
+                step=self.steps.step,
             )
-            while True:
-                scout.state = carry.scout
-                self._scouted = partial(scout.faces_seen, after.next_frame if after else 0)
-                window = windows.next_window(carry.shot)
-                if window is None:
-                    written()
-                    return
-                decision = decide(
-                    scout,
-                    self.backend,
-                    self.subject.identity,
-                    self.rule,
-                    gallery=carry.gallery,
-                    accepted=carry.accepted,
-                    first_frame=window.first,
-                    examined=window.examined,
-                    frames=partial(
-                        window_frames,
-                        window,
-                        self.subject.source,
-                        after,
-                        frame_skip=self.subject.settings.frame_skip,
-                        within=self.subject.within,
-                        form=self.subject.form,
-                        step=self.steps.step,
-                    ),
+            # The next window is scouted while this one is filled in; commits keep their order.
+            before: tuple[JudgedWindow, Future[tuple[FaceRecord, ...]]] | None = None
+            for judged in self._windows:
+                if before is not None:
+                    self._commit(*before, writer, results)
+                self._filled_in = judged.decision.faces_seen
+                faces = filler.submit(
+                    write_window, judged, self.footage, self.subject, self.backend, writer, self.steps.step
                 )
-                written()
-                self._filled_in = self._scouted()
-                looks = Looks(frozenset(scout.births), frozenset(scout.full_looks))
-                fill = partial(write_window, after=after, step=self.steps.step)
-                faces = filler.submit(fill, window, decision, looks, self.subject, self.backend, writer)
-                scout.end_window()
-                after = Cursor(window.last.index + 1, window.last.pts)
-                # Through text and back, so that this run goes on from what a resumed one would find.
-                metric = self.subject.identity.metric
-                waiting = still_waiting(carry.waiting, decision.tracks, decision.verdicts, metric)
-                state = Carry(scout.state, window.shot, decision.gallery, waiting, decision.accepted)
-                text = carry_to_json(state)
-                carry = carry_from_json(text)
-                # The next window is scouted while this one is filled in; commits keep their order.
-                written = partial(self._commit, window, faces, after, text, writer, results)
+                before = judged, faces
+            if before is not None:
+                self._commit(*before, writer, results)
+
+    def _taken(self, frames: Iterator[DecodedFrame], writer: FaceWriter) -> Iterator[DecodedFrame]:
+        """Pass the frames on, each written for the merger and counted as progress; once stopped, no more are."""
+        for decoded in frames:
+            if not self._stop.is_set():
+                if self.subject.layout.frames is not None:
+                    with self.watch.stage("convert"):
+                        frame = decoded.to_frame()
+                    writer.write_frame(frame)
+                self._done = decoded.index + 1
+                self.steps.step()
+            yield decoded
 
     def close(self, results: Results) -> None:
         """Do what only the whole clip can tell: see engine.clip.closing."""
@@ -284,14 +250,9 @@ class _Run:
         )
 
     def _commit(
-        self,
-        window: Window,
-        faces: Future[tuple[FaceRecord, ...]],
-        cursor: Cursor,
-        carry: str,
-        writer: FaceWriter,
-        results: Results,
+        self, judged: JudgedWindow, faces: Future[tuple[FaceRecord, ...]], writer: FaceWriter, results: Results
     ) -> None:
+        window, cursor = judged.window, judged.window.end
         with self.watch.stage("wait for faces"):
             fresh = self.steps.result_of(faces)
             writer.wait()
@@ -304,19 +265,10 @@ class _Run:
             frames_examined=self.counts.frames_examined + window.examined,
             packets_damaged=self._damaged_before + window.last.packets_damaged,
         )
-        self._carry, self._cursor = carry, cursor
-        self._on_commit(Commit(cursor, fresh, self.counts, carry))
+        self._carry, self._cursor = judged.carry, cursor
+        self._on_commit(Commit(cursor, fresh, self.counts, judged.carry))
         self._done, self._filled_in = cursor.next_frame, 0
         self.steps.tell()
-
-    def _take(self, decoded: DecodedFrame, writer: FaceWriter) -> None:
-        """Do what every frame asks for: write it for the merger, tell progress."""
-        if self.subject.layout.frames is not None:
-            with self.watch.stage("convert"):
-                frame = decoded.to_frame()
-            writer.write_frame(frame)
-        self._done = decoded.index + 1
-        self.steps.step()
 
     def _tell(self) -> None:
         rejected = len(self.records) - self._kept
@@ -328,7 +280,7 @@ class _Run:
                 faces_rejected=rejected,
                 stage_seconds=self._stage_seconds(),
                 queue_seconds=self._queue_seconds(),
-                faces_undecided=self._filled_in + self._scouted(),
+                faces_undecided=self._filled_in + (self._windows.faces_seen if self._windows else 0),
             )
         )
 
@@ -340,6 +292,11 @@ class _Run:
 
     def _queue_seconds(self) -> dict[str, float]:
         return {queue: fill.share_seconds for queue, fill in self._queues.items()}
+
+
+def run_rule(settings: ExtractSettings, info: BackendInfo) -> Rule:
+    """Return the limits of a run: the threshold that is set, or the recogniser's own for "auto"."""
+    return Rule(settings.similarity_threshold or info.default_threshold, info.default_threshold)
 
 
 def run_note(

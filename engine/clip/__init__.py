@@ -1,7 +1,10 @@
 """One clip, window by window: judged, filled in and written, and what one window hands to the next.
 
-decide   who is who in a window, with doubtful tracks asked again
-fill_in  wanted faces in the frames between the looks: written and recorded
-carry    what one window hands to the next, as JSON: where a killed run goes on
-closing  what only the whole clip can tell: review tracks explained later, near-duplicates
+windows         footage in windows: a shot, or a piece of a long one
+judged_windows  the driver that extraction and tuning share: window after window, scouted and decided
+ask_again       doubtful tracks are asked in more frames who they are
+decide          pure: who is who in a window
+fill_in         wanted faces in the frames between the looks: written and recorded
+carry           what one window hands to the next, as JSON: where a killed run goes on
+closing         what only the whole clip can tell: review tracks explained later, near-duplicates
 """

@@ -16,8 +16,8 @@ import numpy as np
 
 from engine.errors import InputError
 from engine.faces.quality import FaceQuality
+from engine.frames.shots import ShotState
 from engine.search.scout import ScoutState
-from engine.search.shots import ShotState
 from engine.tracks.review_tracks import ReviewTrack
 from engine.tracks.track import Sample, Sighting, Track
 from engine.tracks.verdicts import Gallery

@@ -1,21 +1,19 @@
-"""A scouted window -> who is who: split tracks that changed their person, ask doubtful ones again, judge them all."""
+"""A scouted window -> who is who: which tracks to ask in more frames, where to split them, and the verdict on each.
+
+Pure; engine.clip.ask_again asks the tracks, engine.tracks.verdicts judges one by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from engine.backends.backend import Backend
-from engine.frames.contract import DecodedFrame, region_round
 from engine.identity.same_person import REVIEW_WIDTH, Rule
 from engine.reasons import ACCEPTED, NEGATIVE
-from engine.search.follow import SEARCH_REACH, Follower
-from engine.search.scout import Scout
+from engine.search.scout import Scout, replace_track
 from engine.tracks.splitting import disagreement, split, split_frame
-from engine.tracks.track import SAMPLES_MAX, Sighting, Track, add_sample, add_sighting
+from engine.tracks.track import Track
 from engine.tracks.verdicts import Gallery, TrackVerdict, is_settled, judge_together, judge_track, learn
-from engine.types import Identity
 
 DOUBT_WIDTH = 0.15
 """Tracks so little below the threshold are asked in more frames before they are judged, and so are those that resemble
@@ -25,7 +23,7 @@ DOUBT_SAMPLES = 16
 
 
 @dataclass(frozen=True)
-class _Ask:
+class Asking:
     """Which of a track's faces to ask who they are."""
 
     every: int
@@ -34,6 +32,7 @@ class _Ask:
     """… and between these frames, where the person may have changed, each."""
 
     def wants(self, frame: int, shown: int) -> bool:
+        """Say whether to ask the face in `frame`, the track's `shown`-th of the window."""
         return shown % self.every == 0 or self.closely[0] < frame < self.closely[1]
 
 
@@ -44,6 +43,8 @@ class Decision:
     tracks: tuple[Track, ...]
     verdicts: Mapping[int, TrackVerdict]
     """By track id."""
+    beside: Mapping[int, frozenset[int]]
+    """Who was seen in one frame with whom, by track id."""
     gallery: Gallery
     accepted: frozenset[int]
     """Tracks that go on and were accepted."""
@@ -53,67 +54,73 @@ class Decision:
     def with_outcome(self, *outcomes: str) -> dict[int, Track]:
         return {track.id: track for track in self.tracks if self.verdicts[track.id].outcome in outcomes}
 
+    @property
+    def faces_seen(self) -> int:
+        """How many faces of the window its tracks hold."""
+        return sum(one.frame >= self.first_frame for track in self.tracks for one in track.sightings)
 
-def decide(
-    scout: Scout,
-    backend: Backend,
-    identity: Identity,
-    rule: Rule,
-    *,
-    gallery: Gallery,
-    accepted: frozenset[int],
-    first_frame: int,
-    examined: int,
-    frames: Callable[[], AbstractContextManager[Iterable[DecodedFrame]]],
-) -> Decision:
-    """Given a scouted window, judge its tracks, each by itself and then together.
 
-    `accepted`: tracks that go on from an earlier window and were accepted there. `first_frame`: where the window
-    begins; `examined`: how many frames it has; `frames` gives them once more, for asking doubtful tracks again.
+def tracks_to_ask(scout: Scout, gallery: Gallery, *, first_frame: int, examined: int) -> dict[int, Asking]:
+    """Given a scouted window, return which tracks to ask in more frames before they are judged, by id.
+
+    Those are doubtful, or may have changed their person at or after `first_frame`. `examined`: how many frames the
+    window has.
     """
-    same = backend.info.default_threshold
-    verdicts = _judge(scout, identity, rule, gallery)
     every = -(-examined // DOUBT_SAMPLES)
-    asked = {number: _Ask(every) for number, verdict in verdicts.items() if _doubtful(verdict)}
-    for number, track in scout.tracks.items():
-        torn = disagreement(track, identity.metric, same) or scout.torn.get(number)
-        if torn is not None and torn[1] >= first_frame:
-            asked[number] = _Ask(every, torn)
-    if asked:
-        with frames() as again:
-            _ask_again(scout, backend, asked, again)
-    _split_switches(scout, identity, same)
-    verdicts = _judge(scout, identity, rule, gallery)
-    verdicts = {number: _persisting(number, verdict, accepted, rule) for number, verdict in verdicts.items()}
-    tracks = tuple(scout.tracks.values())
-    beside = {number: frozenset(others) for number, others in scout.beside.items()}
+    verdicts = _judge(scout, gallery)
+    asked = {number: Asking(every) for number, verdict in verdicts.items() if _doubtful(verdict)}
+    metric, same = scout.settings.identity.metric, scout.settings.rule.same_person
+    for number, track in scout.window.tracks.items():
+        changed = disagreement(track, metric, same) or scout.window.taken_over.get(number)
+        if changed is not None and changed[1] >= first_frame:
+            asked[number] = Asking(every, changed)
+    return asked
+
+
+def decide(scout: Scout, gallery: Gallery, accepted: frozenset[int], first_frame: int) -> tuple[Decision, Scout]:
+    """Given a window's tracks with all their samples, split those that changed their person and judge them all.
+
+    `gallery`: what the video taught before; `accepted`: tracks of earlier windows that were accepted. Return the
+    scout too, with the parts of split tracks in their place.
+    """
+    identity, rule = scout.settings.identity, scout.settings.rule
+    scout = _split_switches(scout)
+    verdicts = {
+        number: _persisting(number, verdict, accepted, rule) for number, verdict in _judge(scout, gallery).items()
+    }
+    tracks, beside = tuple(scout.window.tracks.values()), scout.window.beside
     verdicts = judge_together(tracks, verdicts, beside)
     live = {track.id for track in scout.state.live}
-    return Decision(
+    decision = Decision(
         tracks=tracks,
         verdicts=verdicts,
+        beside=beside,
         gallery=learn(gallery, tracks, verdicts, beside, identity),
         accepted=frozenset(number for number in live & verdicts.keys() if verdicts[number].outcome == "accepted")
         | frozenset(number for number in live - verdicts.keys() if number in accepted),
         first_frame=first_frame,
     )
+    return decision, scout
 
 
-def _judge(scout: Scout, identity: Identity, rule: Rule, gallery: Gallery) -> dict[int, TrackVerdict]:
-    return {number: judge_track(track, identity, rule, gallery) for number, track in scout.tracks.items()}
+def _judge(scout: Scout, gallery: Gallery) -> dict[int, TrackVerdict]:
+    identity, rule = scout.settings.identity, scout.settings.rule
+    return {number: judge_track(track, identity, rule, gallery) for number, track in scout.window.tracks.items()}
 
 
-def _split_switches(scout: Scout, identity: Identity, same: float) -> None:
+def _split_switches(scout: Scout) -> Scout:
     """Split every track where its clear samples stop agreeing; parts are looked at again."""
-    waiting = list(scout.tracks)
+    metric, same = scout.settings.identity.metric, scout.settings.rule.same_person
+    waiting = list(scout.window.tracks)
     while waiting:
-        track = scout.tracks[waiting.pop()]
-        frame = split_frame(track, identity.metric, same)
+        track = scout.window.tracks[waiting.pop()]
+        frame = split_frame(track, metric, same)
         if frame is None or track.last.frame < frame:
             continue
         first, second = split(track, frame, scout.state.next_track)
-        scout.replace_track(track.id, first, second)
+        scout = replace_track(scout, track.id, first, second)
         waiting.append(second.id)
+    return scout
 
 
 def _doubtful(verdict: TrackVerdict) -> bool:
@@ -122,31 +129,6 @@ def _doubtful(verdict: TrackVerdict) -> bool:
     if verdict.in_video is not None and verdict.in_video >= verdict.threshold - REVIEW_WIDTH:
         return True
     return not is_settled(verdict) and verdict.similarity >= verdict.threshold - DOUBT_WIDTH
-
-
-def _ask_again(scout: Scout, backend: Backend, asked: Mapping[int, _Ask], frames: Iterable[DecodedFrame]) -> None:
-    """Follow doubtful tracks through the window and sample each in the frames that are asked.
-
-    Each such face counts as seen there: where a track is split, both parts end on the frame.
-    """
-    wanted = {number: scout.tracks[number] for number in asked}
-    others = [track for number, track in scout.tracks.items() if number not in wanted]
-    follower = Follower(backend, scout.min_confidence, wanted, others, coast=False)
-    shown = dict.fromkeys(wanted, 0)
-    for decoded in frames:
-        expected = follower.expect(decoded.index)
-        if not expected:
-            continue
-        region = region_round([place.box for place in expected], SEARCH_REACH)
-        for found in follower.fill(decoded.index, decoded.to_frame(region).pixels, expected):
-            track = scout.tracks[found.track]
-            shown[track.id] += 1
-            wants = found.frame <= track.last.frame and asked[track.id].wants(found.frame, shown[track.id])
-            if wants and all(one.frame != found.frame for one in track.samples):
-                (sample,) = scout.sample(decoded, [found.face])
-                samples = add_sample(track.samples, sample, most=2 * SAMPLES_MAX)
-                seen = add_sighting(track.sightings, Sighting(found.frame, found.face, decoded.pts))
-                scout.update_track(replace(track, sightings=seen, samples=samples))
 
 
 def _persisting(number: int, verdict: TrackVerdict, accepted: frozenset[int], rule: Rule) -> TrackVerdict:

@@ -10,31 +10,23 @@ import numpy as np
 
 from engine.backends.backend import Backend
 from engine.clip.decide import Decision
+from engine.clip.judged_windows import JudgedWindow
+from engine.clip.windows import Footage, window_frames
 from engine.frames.contract import DecodedFrame, Region, holds, region_round
 from engine.identity.same_person import similarity
 from engine.reasons import BY_HAND, KEPT_REASONS, NOT_FIT, RESCUED, TOO_MANY_FACES
 from engine.search.follow import SEARCH_REACH, Follower, Found
-from engine.search.windows import Window, window_frames
+from engine.search.scout import Scout
 from engine.steps import Step, no_step
 from engine.tracks.track import Track
 from engine.tracks.verdicts import TrackVerdict
-from engine.types import Cursor, FaceRecord, Frame, Identity
+from engine.types import FaceRecord, Frame, Identity
 from engine.workspace.align import crop_reach, crop_region
 from engine.workspace.extract_report import Subject
 from engine.workspace.face_writer import FaceFile, FaceWriter
 
 Similarities = Mapping[int, float]
 """Of one track: frame -> similarity of the face there, for the frames that were asked."""
-
-
-@dataclass(frozen=True)
-class Looks:
-    """What pass two needs to know of pass one's looks: frames, by number."""
-
-    births: frozenset[int]
-    """Those that found somebody new."""
-    full: frozenset[int]
-    """Those that left nothing new behind them: whoever came later was not there before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,21 +38,19 @@ class _Outcome:
 
 
 def write_window(
-    window: Window,
-    decision: Decision,
-    looks: Looks,
+    judged: JudgedWindow,
+    footage: Footage,
     subject: Subject,
     backend: Backend,
     writer: FaceWriter,
-    *,
-    after: Cursor | None,
     step: Step = no_step,
 ) -> tuple[FaceRecord, ...]:
     """Given a judged window, write its wanted faces and return a record of every face, in frame order.
 
-    `looks`: where tracks begin. `after`: where the window begins, for reading it again where its frames were not kept.
-    `step` is called for each frame read again or worked off. Waits for the files.
+    `footage`: for reading the window again where its frames were not kept. `step` is called for each frame read again
+    or worked off. Waits for the files.
     """
+    window, decision = judged.window, judged.decision
     own = {track.id: _own_similarities(track, subject.identity) for track in decision.tracks}
     wanted = decision.with_outcome("accepted", "review")
     others = tuple(decision.with_outcome("rejected").values())
@@ -69,16 +59,8 @@ def write_window(
         follower = Follower(backend, subject.settings.min_confidence, wanted, others)
         reach = max(SEARCH_REACH, crop_reach(subject.settings))
         task = _Task(decision, own, subject, backend, writer)
-        with window_frames(
-            window,
-            subject.source,
-            after,
-            frame_skip=subject.settings.frame_skip,
-            within=subject.within,
-            form=subject.form,
-            step=step,
-        ) as frames:
-            for decoded in _with_births(frames, follower, looks):
+        with window_frames(window, footage, step) as frames:
+            for decoded in _with_births(frames, follower, window.scout):
                 step()
                 expected = follower.expect(decoded.index)
                 if not expected:
@@ -92,15 +74,19 @@ def write_window(
     return _numbered(_with_file(one) for one in outcomes)
 
 
-def _with_births(frames: Iterable[DecodedFrame], follower: Follower, looks: Looks) -> Iterator[DecodedFrame]:
-    """Pass the frames on, one stretch between full looks at a time, with tracks followed back from where they begin."""
+def _with_births(frames: Iterable[DecodedFrame], follower: Follower, scout: Scout) -> Iterator[DecodedFrame]:
+    """Pass the frames on, one stretch between full looks at a time, with tracks followed back from where they begin.
+
+    A full look leaves nothing new behind it: whoever came later was not there before.
+    """
+    births, full_looks = frozenset(scout.births), frozenset(scout.full_looks)
     stretch: list[DecodedFrame] = []
     for decoded in frames:
-        born = follower.births_at(decoded.index) if decoded.index in looks.births else []
+        born = follower.births_at(decoded.index) if decoded.index in births else []
         if born:
             follower.follow_back(born, reversed(stretch))
         stretch.append(decoded)
-        if decoded.index in looks.full:
+        if decoded.index in full_looks:
             yield from stretch
             stretch = []
     yield from stretch

@@ -1,7 +1,7 @@
 """Videos -> decoded frames: probe a file, read it in order, go on at a cursor.
 
 For anything FFmpeg's libraries open (through PyAV), and for folders of images, which engine.footage.image_folder reads.
-Not for finding shots (engine.search.shots), and without any threads but the decoder's.
+Not for finding shots (engine.frames.shots), and without any threads but the decoder's.
 
 Indices. A frame's index counts the pictures the decoder put out; unsound ones (engine.footage.decoder) are dropped and
 counted as damaged, but keep their index. A packet that decodes to nothing has none. So an index means the same frame in

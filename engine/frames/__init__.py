@@ -7,4 +7,5 @@ shape       pixels that are not square -> the size with square ones
 one_size    frames of one size, as the merger needs them
 stretch     only the frames from one time to another
 prefetch    decoding in a thread, a little ahead
+shots       where the shot changes
 """

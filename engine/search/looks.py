@@ -20,7 +20,7 @@ from engine.frames.contract import DecodedFrame
 from engine.identity.embedding import stretch_contrast
 from engine.types import Face, Image
 
-NEAR_SHARE = 5
+NEAR_DIVISOR = 5
 """A search near a known face looks at a fifth of the detector's usual side: a 25th of the work."""
 NEAR_GROWTH = 2.2
 """Side of the searched square in face sizes: the face fills 45 % of it, which detectors like best, and may move by
@@ -79,7 +79,7 @@ def look_turned(backend: Backend, image: Image, min_confidence: float, *, side_p
 
 def near_side(detection_side_px: int) -> int:
     """Return how large a detector that usually looks at `detection_side_px` looks near a known face."""
-    return max(64, detection_side_px // NEAR_SHARE)
+    return max(64, detection_side_px // NEAR_DIVISOR)
 
 
 def look_near(

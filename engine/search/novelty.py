@@ -3,7 +3,7 @@
 Where nothing is new nobody has come, and a detector would only see again what it saw before. A camera that pans or
 tilts moves the whole picture: the two are laid over each other first, and what came in at the edge counts as new once
 it is wide enough to hold a face. What that does not explain (zoom, parallax, shaking, a change of light) counts as
-new: then the detector looks, which is never wrong, only dear.
+new: then the detector looks, which is never wrong and only costs time.
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.search.area import WHOLE, FrameArea
 from engine.types import Image
 
-Share = tuple[float, float, float, float]
-"""x1, y1, x2, y2 as shares of a picture's width and height, 0..1."""
-
-WHOLE: Share = (0.0, 0.0, 1.0, 1.0)
 NOVELTY_WIDTH_PX = 160
 """Width of the compared pictures. Pasted faces of a fiftieth of the width are told in 92 of 100 cases, from a
 twenty-fifth on always, on still and moving walls; the detector needs larger ones."""
@@ -28,21 +25,21 @@ PATCH_PX = 3
 NEW_LUMA = 6.0
 """Mean difference of a patch, luma levels: grain (sigma 4 at 720p) and compression stay below 3."""
 EDGE_ALLOWANCE = 0.3
-"""Shifts are known to a tenth of a pixel: a difference is forgiven up to this share of the local contrast."""
-EDGE_SHARE = 1 / 16
-"""A strip at the frame's edge that is wider than this share of the frame's width is new."""
+"""Shifts are known to a tenth of a pixel: a difference is forgiven up to this fraction of the local contrast."""
+EDGE_FRACTION = 1 / 16
+"""A strip at the frame's edge that is wider than this fraction of the frame's width is new."""
 SHIFT_MIN_PX = 0.2
 """Smaller shifts are not undone: resampling would do more harm."""
 SHIFT_FROM_PX = 4
 """Side from which a picture holds enough rows and columns for a shift to be seen in it."""
-MARGIN_SHARE = 0.06
-"""Share of the frame added round what is new: a face may reach beyond the part of it that differs."""
+MARGIN_FRACTION = 0.06
+"""Fraction of the frame added round what is new: a face may reach beyond the part of it that differs."""
 
 
-def news_between(before: Image, now: Image, known: Iterable[Share] = ()) -> Share | None:
-    """Given two (h, w) uint8 luma pictures of one shot, return the part of the later one that holds all its news.
+def novel_region(before: Image, now: Image, known: Iterable[FrameArea] = ()) -> FrameArea | None:
+    """Given two (h, w) uint8 luma pictures of one shot, return the part that holds all that is new in the later one.
 
-    None where nothing is new. What changes within the boxes of `known` is no news.
+    None where nothing is new. What changes within the areas of `known` does not count.
     """
     if before.shape != now.shape:
         return WHOLE
@@ -56,7 +53,7 @@ def news_between(before: Image, now: Image, known: Iterable[Share] = ()) -> Shar
         return None
     x, y = _shift(first, second)
     far = max(abs(x), abs(y))
-    if far > EDGE_SHARE * width:
+    if far > EDGE_FRACTION * width:
         return WHOLE
     if far >= SHIFT_MIN_PX:
         matrix = np.array([[1.0, 0.0, x], [0.0, 1.0, y]])
@@ -94,15 +91,15 @@ def _clear_strip(changed: NDArray[np.bool_], moved: float) -> None:
         changed[:, -strip:] = False
 
 
-def _round(changed: NDArray[np.bool_]) -> Share | None:
+def _round(changed: NDArray[np.bool_]) -> FrameArea | None:
     """Return the box round what changed, with its margin."""
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     if not len(rows):
         return None
     height, width = changed.shape
     return (
-        max(0.0, columns[0] / width - MARGIN_SHARE),
-        max(0.0, rows[0] / height - MARGIN_SHARE),
-        min(1.0, (columns[-1] + 1) / width + MARGIN_SHARE),
-        min(1.0, (rows[-1] + 1) / height + MARGIN_SHARE),
+        max(0.0, columns[0] / width - MARGIN_FRACTION),
+        max(0.0, rows[0] / height - MARGIN_FRACTION),
+        min(1.0, (columns[-1] + 1) / width + MARGIN_FRACTION),
+        min(1.0, (rows[-1] + 1) / height + MARGIN_FRACTION),
     )

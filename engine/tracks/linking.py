@@ -33,7 +33,7 @@ CONTESTED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class FoundFace:
     """A face found by a look at a whole frame, with its embedding where one was made."""
 
     face: Face
@@ -41,7 +41,9 @@ class Looked:
     clarity: float = 0.0
 
 
-def link(tracks: Sequence[Track], found: Sequence[Looked], frame: int, metric: Metric, same: float) -> dict[int, int]:
+def link(
+    tracks: Sequence[Track], found: Sequence[FoundFace], frame: int, metric: Metric, same: float
+) -> dict[int, int]:
     """Given live tracks and the faces of a frame, say which goes on which: place in found -> place in tracks.
 
     Pairs are taken best first; each track and face goes once. A pair's score is the overlap with the expected place
@@ -66,7 +68,7 @@ def link(tracks: Sequence[Track], found: Sequence[Looked], frame: int, metric: M
 
 
 def contested(
-    tracks: Sequence[Track], found: Sequence[Looked], links: dict[int, int], frame: int, metric: Metric, same: float
+    tracks: Sequence[Track], found: Sequence[FoundFace], links: dict[int, int], frame: int, metric: Metric, same: float
 ) -> set[int]:
     """Return the places in found whose link geometry leaves open: another track might as well be theirs, or theirs
     another face. Asking the recogniser settles them."""
@@ -87,7 +89,7 @@ def contested(
 
 
 def _affinity(
-    track: Track, looked: Looked, expected: NDArray[np.float64], gap: int, metric: Metric, same: float
+    track: Track, looked: FoundFace, expected: NDArray[np.float64], gap: int, metric: Metric, same: float
 ) -> float | None:
     """Score a pair, or None where they cannot be one face."""
     box = looked.face.bbox.astype(np.float64)
@@ -106,7 +108,7 @@ def _affinity(
     return shared + (likeness or 0.0) - 0.1 * distance
 
 
-def _clear_likeness(track: Track, looked: Looked, metric: Metric) -> float | None:
+def _clear_likeness(track: Track, looked: FoundFace, metric: Metric) -> float | None:
     """Similarity of a face to the track's latest clear samples; None unless both sides are clear."""
     if looked.embedding is None or looked.clarity < GOOD_CLARITY:
         return None

@@ -30,10 +30,10 @@ def crowded(face: Face, faces: Sequence[Face]) -> bool:
     )
 
 
-def apart(track: Track, seen: Sequence[Track]) -> set[int]:
+def apart(track: Track, seen: Sequence[Track]) -> frozenset[int]:
     """Return the ids of tracks that the same look saw in another place: two faces in one frame are two people."""
     box = track.last.face.bbox
-    return {other.id for other in seen if other.id != track.id and overlap(box, other.last.face.bbox) < NESTED}
+    return frozenset(other.id for other in seen if other.id != track.id and overlap(box, other.last.face.bbox) < NESTED)
 
 
 def displaced(live: Sequence[Track], guess: Mapping[int, int], links: Mapping[int, int]) -> list[Track]:
@@ -46,15 +46,17 @@ def displaced(live: Sequence[Track], guess: Mapping[int, int], links: Mapping[in
 
 
 def beside_parts(
-    beside: Mapping[int, set[int]], old: int, parts: Sequence[Track], tracks: Mapping[int, Track]
-) -> dict[int, set[int]]:
+    beside: Mapping[int, frozenset[int]], old: int, parts: Sequence[Track], tracks: Mapping[int, Track]
+) -> dict[int, frozenset[int]]:
     """Return who was beside whom after track `old` was split: each part was beside those it shared a frame with."""
-    companions = beside.get(old, set())
+    companions = beside.get(old, frozenset())
     after = {number: others - {old} for number, others in beside.items() if number != old}
     for part in parts:
-        after[part.id] = {other for other in companions if other in tracks and _share_a_frame(part, tracks[other])}
+        after[part.id] = frozenset(
+            other for other in companions if other in tracks and _share_a_frame(part, tracks[other])
+        )
         for other in after[part.id]:
-            after.setdefault(other, set()).add(part.id)
+            after[other] = after.get(other, frozenset()) | {part.id}
     return after
 
 

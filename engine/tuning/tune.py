@@ -7,25 +7,23 @@ threshold from what was seen is engine.tuning.threshold_curve.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from engine.backends.backend import Backend
-from engine.clip.decide import Decision, decide
+from engine.clip.decide import Decision
+from engine.clip.judged_windows import JudgedWindows
+from engine.clip.windows import Footage
 from engine.errors import InputError
-from engine.extract import USUAL_RATE, require_same_recogniser
+from engine.extract import require_same_recogniser
 from engine.footage.video import open_frames
 from engine.frames.contract import FrameForm
 from engine.frames.prefetch import Prefetch
 from engine.identity.same_person import Rule
 from engine.reasons import NEGATIVE, REVIEW_OTHER_AGE
-from engine.search.scout import Scout
-from engine.search.windows import WindowReader, window_frames
-from engine.tracks.verdicts import Gallery
 from engine.tuning.threshold_curve import SeenTrack
-from engine.types import Cursor, ExtractSettings, Identity
+from engine.types import ExtractSettings, Identity
 
 
 @dataclass(frozen=True)
@@ -54,47 +52,31 @@ def survey(
 ) -> Survey:
     """Look through a video or image folder as `extract` does, and return the tracks it would judge.
 
-    `on_frames` is told after each window how many frames are done, of how many. Raise InputError for what cannot be
-    read, SettingsError when identity and backend do not fit.
+    `on_frames` is called after each window with how many frames are done, of how many. Raise InputError for what
+    cannot be read, SettingsError when identity and backend do not fit.
     """
     require_same_recogniser(identity, backend)
     default = backend.info.default_threshold
     rule = Rule(default, default)
+    footage = Footage(source, settings.frame_skip, form=FrameForm(tone_map=settings.tone_map))
     seen: dict[int, SeenTrack] = {}
     examined = 0
-    form = FrameForm(tone_map=settings.tone_map)
-    with open_frames(source, after=None, form=form) as reader:
-        rate = min(max(float(reader.info.average_rate or USUAL_RATE), 1.0), 240.0)
-        scout = Scout(backend, identity, rule, settings.min_confidence, rate_scale=rate / USUAL_RATE)
-        gallery, accepted, shot = Gallery(), frozenset[int](), None
-        after: Cursor | None = None
+    with open_frames(source, form=footage.form) as reader:
         with Prefetch(reader) as frames:
-            windows = WindowReader(
+            windows = JudgedWindows(
                 frames,
-                scout,
-                frame_skip=settings.frame_skip,
-                frames_per_second=rate,
-                each=lambda _decoded: None,
+                footage,
+                backend,
+                identity,
+                rule,
+                min_confidence=settings.min_confidence,
+                average_rate=reader.info.average_rate,
                 stop=stop,
             )
-            while (window := windows.next_window(shot)) is not None:
-                decision = decide(
-                    scout,
-                    backend,
-                    identity,
-                    rule,
-                    gallery=gallery,
-                    accepted=accepted,
-                    first_frame=window.first,
-                    examined=window.examined,
-                    frames=partial(window_frames, window, source, after, frame_skip=settings.frame_skip, form=form),
-                )
-                _note(seen, decision, scout.beside, default, settings.frame_skip + 1)
-                scout.end_window()
-                examined += window.examined
-                after = Cursor(window.last.index + 1, window.last.pts)
-                gallery, accepted, shot = decision.gallery, decision.accepted, window.shot
-                on_frames(after.next_frame, reader.info.frames_estimate)
+            for judged in windows:
+                _note(seen, judged.decision, default, settings.frame_skip + 1)
+                examined += judged.window.examined
+                on_frames(judged.window.end.next_frame, reader.info.frames_estimate)
         warnings = tuple(reader.warnings)
     completed = not stop.is_set()
     if completed and not examined:
@@ -102,13 +84,7 @@ def survey(
     return Survey(tuple(seen[number] for number in sorted(seen)), examined, default, completed, warnings)
 
 
-def _note(
-    seen: dict[int, SeenTrack],
-    decision: Decision,
-    beside: Mapping[int, set[int]],
-    default: float,
-    step: int,
-) -> None:
+def _note(seen: dict[int, SeenTrack], decision: Decision, default: float, step: int) -> None:
     """Add a window's tracks; one that went on from an earlier window counts once, with its latest verdict."""
     for track in decision.tracks:
         frames = [one.frame for one in track.sightings if one.frame >= decision.first_frame]
@@ -121,7 +97,7 @@ def _note(
             faces=(frames[-1] - frames[0]) // step + 1,
             first=frames[0],
             last=frames[-1],
-            beside=frozenset(beside.get(track.id, ())),
+            beside=decision.beside.get(track.id, frozenset()),
             eligible=verdict.samples > 0 and verdict.reason not in (NEGATIVE, REVIEW_OTHER_AGE),
         )
         before = seen.get(track.id)

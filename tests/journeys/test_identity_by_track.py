@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import engine.search.windows
+import engine.clip.windows
 from engine.backends.backend import Backend
 from engine.backends.catalog import open_backend
 from engine.extract import extract
@@ -123,7 +123,7 @@ def test_a_run_resumed_at_any_commit_writes_the_same_bytes(
     shared: Path, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Small windows: some end in the middle of a shot, and some outgrow what is kept and are read again.
-    monkeypatch.setattr(engine.search.windows, "HELD_BYTES", 40 * 640 * 360 * 3 // 2)
+    monkeypatch.setattr(engine.clip.windows, "HELD_BYTES", 40 * 640 * 360 * 3 // 2)
     commits: list[Commit] = []
     run(shared, backend, "stage_speech", ["miranda/ref_1.png"], tmp_path / "whole", commits=commits)
     whole = files_of(tmp_path / "whole")
@@ -147,7 +147,7 @@ def test_how_much_is_kept_in_memory_changes_no_face(
     shared: Path, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(shared, backend, "stage_speech", ["miranda/ref_1.png"], tmp_path / "roomy")
-    monkeypatch.setattr(engine.search.windows, "HELD_BYTES", 1)
+    monkeypatch.setattr(engine.clip.windows, "HELD_BYTES", 1)
     run(shared, backend, "stage_speech", ["miranda/ref_1.png"], tmp_path / "tight")
     assert files_of(tmp_path / "tight") == files_of(tmp_path / "roomy")
 

@@ -1,17 +1,19 @@
-"""Who is who in a window of painted people: doubtful tracks are asked again, torn ones split, known ones persist."""
+"""Who is who in a window of painted faces: doubtful tracks are asked again, those of two are split, known ones last."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
-from engine.clip.decide import Decision, decide
+from engine.clip.ask_again import ask_again
+from engine.clip.decide import Decision, decide, tracks_to_ask
 from engine.frames.contract import DecodedFrame
 from engine.identity.same_person import Rule
 from engine.reasons import ACCEPTED, ANOTHER_IN_FRAME
-from engine.search.scout import Scout
+from engine.search.observer import Observer
+from engine.search.scout import Scout, ScoutSettings, begin_shot
 from engine.tracks.verdicts import Gallery
 from engine.types import Image
 from tests.painted import ALICE, BOB, PaintedBackend, frames, identity_of, picture
@@ -30,11 +32,13 @@ def judged(
     wanted: tuple[int, int, int] = ALICE,
 ) -> tuple[Decision, Scout, list[int]]:
     """Scout at `looks`, decide; return the decision, the scout, and which frames were read a second time."""
-    scout = Scout(PaintedBackend(), identity_of(wanted), rule, 0.5)
-    scout.begin_shot()
+    backend, identity = PaintedBackend(), identity_of(wanted)
+    observer = Observer(backend, identity, 0.5)
+    scout = begin_shot(Scout(ScoutSettings(identity, rule, backend.info.detection_side_px)))
     decoded = frames(pictures)
     for number in looks:
-        scout.look(decoded[number], decoded[number].luma(32), whole=True)
+        whole_due = replace(scout, state=replace(scout.state, last_whole_look=None))
+        scout = observer.end_stretch(whole_due, decoded[number], decoded[number].luma(32))
     again: list[int] = []
 
     def read() -> Iterator[DecodedFrame]:
@@ -42,21 +46,10 @@ def judged(
             again.append(one.index)
             yield one
 
-    @contextmanager
-    def once_more() -> Iterator[Iterator[DecodedFrame]]:
-        yield read()
-
-    decision = decide(
-        scout,
-        scout.backend,
-        scout.identity,
-        rule,
-        gallery=Gallery(),
-        accepted=accepted,
-        first_frame=0,
-        examined=len(pictures),
-        frames=once_more,
-    )
+    asked = tracks_to_ask(scout, Gallery(), first_frame=0, examined=len(pictures))
+    if asked:
+        scout = ask_again(scout, asked, observer, read())
+    decision, scout = decide(scout, Gallery(), accepted, 0)
     return decision, scout, again
 
 
@@ -81,9 +74,9 @@ def test_a_track_just_short_of_the_threshold_is_asked_in_more_frames() -> None:
     verdict = decision.verdicts[track.id]
     assert verdict.threshold - 0.15 <= verdict.similarity < verdict.threshold, "the colour tests what it should"
     assert again
-    assert len(scout.tracks[track.id].samples) >= 14
-    assert [one.frame for one in scout.tracks[track.id].samples] == sorted(
-        one.frame for one in scout.tracks[track.id].samples
+    assert len(scout.window.tracks[track.id].samples) >= 14
+    assert [one.frame for one in scout.window.tracks[track.id].samples] == sorted(
+        one.frame for one in scout.window.tracks[track.id].samples
     )
 
 

@@ -1,133 +1,238 @@
-"""What pass one promises: who shows up for 0.4 s is seen, wherever the looks happen to fall."""
+"""The scout as a value: frames and answers in, the next scout and what to ask out. No video, no detector."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 
-from engine.backends.backend import Backend
-from engine.backends.catalog import open_backend
+from engine.faces.quality import FaceQuality
 from engine.identity.same_person import Rule
-from engine.search.scout import EMPTY_EVERY, INTERVAL_CALM, Scout
-from engine.search.windows import Window, WindowReader
+from engine.search.requests import (
+    AreaRequest,
+    EmbedRequest,
+    FrameRead,
+    FrameView,
+    GlanceRequest,
+    KnownFaces,
+    NearRequest,
+    Observation,
+    Request,
+    Sampled,
+    Seen,
+    SmallPicture,
+    SmallPictureRequest,
+    StretchEnds,
+    WholeRequest,
+)
+from engine.search.schedule import EMPTY_EVERY, INTERVAL_BORN, INTERVAL_CALM, RECHECK, STILL_EVERY
+from engine.search.scout import Scout, ScoutSettings, begin_shot, end_window, step
+from engine.tracks.track import Sample
 from engine.types import Face, Identity, Image
-from tests.painted import ALICE, BOB, PaintedBackend, frames, identity_of, picture
 
-SHORTEST = INTERVAL_CALM
-"""Frames, at 25 a second: the shortest appearance that is surely seen."""
-
-
-def scouted(pictures: Iterable[Image], backend: Backend, identity: Identity) -> tuple[Scout, Window]:
-    """Scout footage that is one window."""
-    scout = Scout(backend, identity, Rule(0.4, 0.4), 0.5)
-    reader = WindowReader(
-        iter(frames(pictures)),
-        scout,
-        frame_skip=0,
-        frames_per_second=25.0,
-        each=lambda _: None,
-        stop=threading.Event(),
-    )
-    window = reader.next_window(None)
-    assert window is not None
-    return scout, window
+WIDTH, HEIGHT = 640, 360
+PERSON, STRANGER = np.array([1, 0, 0], np.float32), np.array([0, 1, 0], np.float32)
+QUALITY = FaceQuality(60.0, 0.9, 0.1, 100.0, 100.0, 0.0, 0.0, 0.0)
+WALL = np.random.default_rng(1).integers(60, 200, (90, 160), dtype=np.uint8)
+OTHER_WALL = np.random.default_rng(2).integers(60, 200, (90, 160), dtype=np.uint8)
 
 
-def seen_at(scout: Scout, x: float, y: float, within: float) -> bool:
-    """Say whether a track has a face at this place."""
-    return any(
-        abs(float(one.face.bbox[0] + one.face.bbox[2]) / 2 - x) < within
-        and abs(float(one.face.bbox[1] + one.face.bbox[3]) / 2 - y) < within
-        for track in scout.tracks.values()
-        for one in track.sightings
-    )
+def new_scout() -> Scout:
+    identity = Identity("wanted", "painted", "painted", "cosine", PERSON[None], PERSON, ("photo.png",))
+    return begin_shot(Scout(ScoutSettings(identity, Rule(0.4, 0.4), detection_side_px=640)))
 
 
-@pytest.mark.parametrize("begin", range(60, 60 + SHORTEST))
-@pytest.mark.parametrize("company", [False, True], ids=["alone", "beside a known face"])
-def test_whoever_appears_for_the_shortest_time_is_seen_at_any_phase_of_the_looks(begin: int, company: bool) -> None:
-    there = [(BOB, 100.0, 150.0, 25.0)] if company else []
-    pictures = [
-        picture([*there, *([(ALICE, 230.0, 90.0, 12.0)] if begin <= n < begin + SHORTEST else [])], wall=1)
-        for n in range(110)
-    ]
-    scout, _ = scouted(pictures, PaintedBackend(), identity_of(ALICE))
-    assert seen_at(scout, 230, 90, 8)
+def face(x: float, y: float = 100.0, size: float = 60.0) -> Face:
+    return Face(np.array([x, y, x + size, y + size]), 0.9)
 
 
-def test_an_empty_wall_is_looked_at_once_and_then_seldom() -> None:
-    backend = PaintedBackend()
-    scout, window = scouted([picture([], wall=1)] * (EMPTY_EVERY - 1), backend, identity_of(ALICE))
-    assert backend.whole_looks == 1
-    assert scout.full_looks[-1] == EMPTY_EVERY - 2, "the end of the shot shows nothing new either"
-    assert len(window.held) <= INTERVAL_CALM
+def view(index: int, luma: Image = WALL) -> FrameView:
+    return FrameView(index, index, WIDTH, HEIGHT, np.ascontiguousarray(luma[::3, ::3]))
 
 
-def test_a_wall_that_nobody_comes_to_is_looked_at_whole_after_a_while_all_the_same() -> None:
-    backend = PaintedBackend()
-    scouted([picture([], wall=1)] * (EMPTY_EVERY + 20), backend, identity_of(ALICE))
-    assert backend.whole_looks == 2
+class Scene:
+    """Answers requests from what is there: frame -> faces, each with who it is."""
+
+    def __init__(self, there: Mapping[int, Sequence[tuple[Face, np.ndarray]]], luma: Mapping[int, Image] | None = None):
+        self.there, self.luma = there, luma or {}
+        self.asked: list[tuple[int, Request]] = []
+
+    def show(self, scout: Scout, index: int, *, ends: bool = False) -> Scout:
+        """Observe one frame to its end."""
+        seen = view(index, self.luma.get(index, WALL))
+        scout, request = step(scout, StretchEnds(seen) if ends else FrameRead(seen))
+        while request is not None:
+            self.asked.append((index, request))
+            scout, request = step(scout, self._answer(request, index))
+        return scout
+
+    def kinds(self, index: int) -> list[type[Request]]:
+        """Which requests a frame led to, but for the small picture that each look begins with."""
+        return [type(request) for at, request in self.asked if at == index and type(request) is not SmallPictureRequest]
+
+    def _answer(self, request: Request, index: int) -> Observation:
+        there = self.there.get(index, [])
+        faces = tuple(one for one, _ in there)
+        if isinstance(request, SmallPictureRequest):
+            return SmallPicture(self.luma.get(index, WALL))
+        if isinstance(request, NearRequest):
+            found: list[Face | None] = []
+            for place in request.places:
+                near = (one for one in faces if abs(one.bbox[0] - place.box[0]) < 20 and one not in found)
+                found.append(next(near, None))
+            return KnownFaces(tuple(found))
+        if isinstance(request, EmbedRequest):
+            who = {id(one): row for one, row in there}
+            return Sampled(tuple(Sample(index, who[id(one)], 1.0, QUALITY) for one in request.faces))
+        if isinstance(request, WholeRequest):
+            return Seen(faces, full=True, wide=True, whole=True)
+        return Seen(faces, full=isinstance(request, AreaRequest), wide=True)
 
 
-def test_a_face_that_stops_being_found_is_looked_for_where_it_was_although_nothing_changed() -> None:
-    """A detector's doubt is no departure: the part of the frame where the face was is looked at in full."""
-    backend = _Doubting(forget={30, 31, 32})
-    pictures = [picture([(BOB, 100.0, 120.0, 25.0)], wall=1)] * 60
-    scout, _ = scouted(pictures, backend, identity_of(ALICE))
-    (track,) = scout.tracks.values()
-    assert track.sightings[-1].frame == 59
+def still(count: int, x: float = 100.0, who: np.ndarray = PERSON) -> dict[int, list[tuple[Face, np.ndarray]]]:
+    return {index: [(face(x), who)] for index in range(count)}
 
 
-class _Doubting(PaintedBackend):
-    """Does not find faces near where they are in some of its searches."""
-
-    def __init__(self, forget: set[int]) -> None:
-        super().__init__()
-        self._forget = forget
-        self._searches = 0
-
-    def detect(self, image: Image, *, min_confidence: float = 0.5, side_px: int | None = None) -> list[Face]:
-        self._searches += 1
-        found = super().detect(image, min_confidence=min_confidence, side_px=side_px)
-        return [] if self._searches in self._forget else found
+def test_the_first_frame_of_a_shot_is_looked_at_whole_and_its_face_asked() -> None:
+    scene = Scene(still(1))
+    scout = scene.show(new_scout(), 0)
+    assert scene.kinds(0) == [WholeRequest, EmbedRequest]
+    (track,) = scout.window.tracks.values()
+    assert (track.id, track.shot, track.last.frame, len(track.samples)) == (0, 0, 0, 1)
+    assert (scout.looks, scout.full_looks, scout.births) == ((0,), (0,), (0,))
 
 
-@pytest.fixture(scope="module")
-def mini(shared: Path) -> Backend:
-    return open_backend("insightface", model_root=shared / "models", model_pack="insightface_mini", device="cpu")
+def test_a_step_changes_no_scout_that_was_handed_out() -> None:
+    scene, before = Scene(still(40)), new_scout()
+    scouts = [before]
+    for index in range(40):
+        scouts.append(scene.show(scouts[-1], index))
+    assert before.state.last_look is None
+    assert before.window.tracks == {}
+    again = Scene(still(40))
+    for index, scout in enumerate(scouts[:-1]):
+        assert again.show(scout, index).looks == scouts[index + 1].looks
 
 
-@pytest.mark.parametrize("begin", [61, 64, 67, 70])
-@pytest.mark.parametrize("moving", [False, True], ids=["still camera", "panning camera"])
-def test_a_real_face_of_a_thirteenth_of_the_width_is_seen_in_ten_frames(
-    begin: int, moving: bool, mini: Backend, shared: Path
-) -> None:
-    photos = shared / "media" / "photos"
-    landscape = cv2.imread(str(photos / "others" / "no_face_landscape.jpg"))
-    portrait = cv2.imread(str(photos / "obama" / "ref_1.jpg"))
-    assert landscape is not None
-    assert portrait is not None
-    face = mini.detect(np.asarray(portrait, np.uint8))[0]
-    x1, y1, x2, y2 = (int(value) for value in face.bbox)
-    room = (x2 - x1) // 3
-    cut = portrait[max(0, y1 - room) : y2 + room, max(0, x1 - room) : x2 + room]
-    scale = 640 / 13 / face.width_px
-    cut = cv2.resize(cut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    landscape = cv2.resize(landscape, (800, 450), interpolation=cv2.INTER_AREA)
+def test_looks_at_a_known_face_come_ever_more_seldom() -> None:
+    scene, scout = Scene(still(90)), new_scout()
+    for index in range(90):
+        scout = scene.show(scout, index)
+    gaps = np.diff(scout.looks)
+    assert (gaps[0], gaps[-1]) == (INTERVAL_BORN, INTERVAL_CALM)
+    assert sorted(gaps) == gaps.tolist()
 
-    def shot(number: int) -> Image:
-        left = number if moving else 0
-        shown = np.ascontiguousarray(landscape[20:380, left : left + 640])
-        if begin <= number < begin + SHORTEST:
-            shown[120 : 120 + cut.shape[0], 300 : 300 + cut.shape[1]] = cut
-        return np.asarray(shown, np.uint8)
 
-    row = np.ones(mini.info.embedding_size, np.float32)
-    identity = Identity("wanted", "insightface", mini.info.recognition_model, "cosine", row[None], row, ("photo.png",))
-    scout, _ = scouted([shot(number) for number in range(100)], mini, identity)
-    assert seen_at(scout, 300 + cut.shape[1] / 2, 120 + cut.shape[0] / 2, 15)
+def test_where_nothing_is_new_the_detector_looks_near_the_known_face_alone() -> None:
+    scene, scout = Scene(still(20)), new_scout()
+    for index in range(5):
+        scout = scene.show(scout, index)
+    assert scene.kinds(4)[:1] == [NearRequest]
+    assert not {AreaRequest, WholeRequest, GlanceRequest} & set(scene.kinds(4))
+    assert scout.full_looks == (0, 4), "nothing new was left out"
+
+
+def test_what_is_new_is_looked_at_in_full_when_small_and_at_a_glance_when_large() -> None:
+    spot = WALL.copy()
+    spot[40:60, 100:120] = 255
+    scene, scout = Scene(still(9), {4: spot, 8: OTHER_WALL}), new_scout()
+    for index in (0, 4):
+        scout = scene.show(scout, index)
+    (request,) = (one for at, one in scene.asked if at == 4 and isinstance(one, AreaRequest))
+    x1, y1, x2, y2 = request.area
+    assert x1 < 100 / 160 < 120 / 160 < x2 < 0.9
+    assert y1 < 40 / 90 < 60 / 90 < y2 < 0.9
+    scout = scene.show(replace(scout, state=replace(scout.state, interval=INTERVAL_BORN)), 8)
+    assert GlanceRequest in scene.kinds(8)
+    assert scout.full_up_to == 4, "a glance is no full look"
+
+
+def test_the_end_of_a_stretch_asks_for_a_whole_look_after_a_glance() -> None:
+    scene, scout = Scene(still(9), {8: OTHER_WALL}), new_scout()
+    for index in (0, 4):
+        scout = scene.show(scout, index)
+    scout = scene.show(scout, 8, ends=True)
+    kinds = [kind for kind in scene.kinds(8) if kind is not EmbedRequest]
+    assert kinds == [NearRequest, GlanceRequest, WholeRequest]
+    assert (scout.full_up_to, scout.frame) == (8, None)
+    assert scene.show(scout, 8, ends=True) is scout, "it was looked at in full already"
+
+
+def test_a_lost_face_is_searched_where_it_was() -> None:
+    there = still(9)
+    there[4] = []
+    scene, scout = Scene(there), new_scout()
+    for index in (0, 4):
+        scout = scene.show(scout, index)
+    (request,) = (one for at, one in scene.asked if at == 4 and isinstance(one, AreaRequest))
+    assert request.area[0] <= 100 / WIDTH < 160 / WIDTH <= request.area[2]
+
+
+def test_an_empty_frame_without_news_is_compared_and_not_looked_at() -> None:
+    scene, scout = Scene({}), new_scout()
+    for index in range(EMPTY_EVERY + 30):
+        scout = scene.show(scout, index)
+    looked = [at for at, request in scene.asked if not isinstance(request, SmallPictureRequest)]
+    assert len(looked) == 2
+    assert looked[0] == 0
+    assert EMPTY_EVERY <= looked[1] < EMPTY_EVERY + INTERVAL_CALM
+
+
+def test_a_still_face_does_not_keep_the_rest_of_the_frame_from_a_whole_look() -> None:
+    scene, scout = Scene(still(STILL_EVERY + 30)), new_scout()
+    for index in range(STILL_EVERY + 30):
+        scout = scene.show(scout, index)
+    whole = [at for at, request in scene.asked if isinstance(request, WholeRequest)]
+    assert len(whole) == 2
+    assert STILL_EVERY <= whole[1] < STILL_EVERY + INTERVAL_CALM
+
+
+def test_a_settled_track_is_asked_again_only_as_a_check() -> None:
+    scene, scout = Scene(still(160)), new_scout()
+    for index in range(160):
+        scout = scene.show(scout, index)
+    asked = [at for at, request in scene.asked if isinstance(request, EmbedRequest)]
+    gaps = np.diff([at for at in asked if at > 60])
+    assert min(gaps) >= RECHECK
+    assert max(gaps) < RECHECK + INTERVAL_CALM
+
+
+def test_a_place_taken_over_unasked_is_noted_back_to_the_last_sample() -> None:
+    there = {index: [(face(100), PERSON if index < 70 else STRANGER)] for index in range(140)}
+    scene, scout = Scene(there), new_scout()
+    for index in range(140):
+        scout = scene.show(scout, index)
+    first, second = scout.window.tracks.values()
+    sampled, noticed = scout.window.taken_over[first.id]
+    assert sampled < 70 < noticed
+    assert second.sightings[0].frame == noticed
+
+
+def test_two_faces_of_one_look_are_beside_each_other_and_a_cut_ends_both() -> None:
+    there = {index: [(face(100), PERSON), (face(400), STRANGER)] for index in range(2)}
+    scene = Scene(there)
+    scout = scene.show(new_scout(), 0)
+    assert scout.window.beside == {0: {1}, 1: {0}}
+    scout = scene.show(begin_shot(scout), 1)
+    assert [(track.id, track.shot) for track in scout.window.tracks.values()] == [(0, 0), (1, 0), (2, 1), (3, 1)]
+
+
+def test_a_window_that_ends_hands_on_its_state_and_nothing_else() -> None:
+    scene, scout = Scene(still(30)), new_scout()
+    for index in range(30):
+        scout = scene.show(scout, index)
+    after = end_window(scout)
+    assert (after.looks, after.full_looks, after.births, after.window.tracks) == ((), (), (), {})
+    assert after.state.live[0].samples == scout.state.live[0].samples
+    assert len(after.state.live[0].sightings) == 2
+
+
+def test_an_answer_that_nobody_asked_for_is_refused() -> None:
+    with pytest.raises(ValueError, match="Seen is the answer to nothing"):
+        step(new_scout(), Seen((), full=True))
+    scout, request = step(new_scout(), FrameRead(view(0)))
+    assert isinstance(request, SmallPictureRequest)
+    with pytest.raises(ValueError, match="the small picture of the frame was asked for"):
+        step(scout, KnownFaces(()))

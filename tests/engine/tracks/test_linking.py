@@ -6,7 +6,7 @@ import pytest
 from engine.faces.boxes import overlap
 from engine.faces.quality import FaceQuality
 from engine.identity.same_person import resemblance
-from engine.tracks.linking import Looked, contested, link
+from engine.tracks.linking import FoundFace, contested, link
 from engine.tracks.splitting import disagreement, split, split_frame
 from engine.tracks.track import SAMPLES_MAX, Sample, Sighting, Track, add_sample, centre_of, predict
 from engine.types import Embedding, Face
@@ -35,54 +35,54 @@ def track(number: int, *places: tuple[int, float], samples: tuple[Sample, ...] =
 
 def test_faces_go_on_the_tracks_they_overlap() -> None:
     tracks = [track(0, (0, 100)), track(1, (0, 400))]
-    assert link(tracks, [Looked(face(410)), Looked(face(95))], 8, "cosine", 0.4) == {0: 1, 1: 0}
+    assert link(tracks, [FoundFace(face(410)), FoundFace(face(95))], 8, "cosine", 0.4) == {0: 1, 1: 0}
 
 
 def test_a_face_far_away_begins_a_track() -> None:
-    assert link([track(0, (0, 100))], [Looked(face(700))], 4, "cosine", 0.4) == {}
+    assert link([track(0, (0, 100))], [FoundFace(face(700))], 4, "cosine", 0.4) == {}
 
 
 def test_a_runner_is_known_by_embedding() -> None:
     runner = track(0, (0, 100), samples=(sample(0, near(ALICE, 1)),))
     far = face(100 + 330)
-    assert link([runner], [Looked(far)], 8, "cosine", 0.4) == {}
-    assert link([runner], [Looked(far, near(ALICE, 2), 1.0)], 8, "cosine", 0.4) == {0: 0}
-    assert link([runner], [Looked(far, near(BOB, 2), 1.0)], 8, "cosine", 0.4) == {}
+    assert link([runner], [FoundFace(far)], 8, "cosine", 0.4) == {}
+    assert link([runner], [FoundFace(far, near(ALICE, 2), 1.0)], 8, "cosine", 0.4) == {0: 0}
+    assert link([runner], [FoundFace(far, near(BOB, 2), 1.0)], 8, "cosine", 0.4) == {}
 
 
 def test_two_people_who_cross_between_looks_are_told_apart_by_embedding() -> None:
     left = track(0, (0, 100), (8, 160), samples=(sample(0, near(ALICE, 1)), sample(8, near(ALICE, 2))))
     right = track(1, (0, 300), (8, 240), samples=(sample(0, near(BOB, 3)), sample(8, near(BOB, 4))))
-    found = [Looked(face(180), near(BOB, 5), 1.0), Looked(face(220), near(ALICE, 6), 1.0)]
+    found = [FoundFace(face(180), near(BOB, 5), 1.0), FoundFace(face(220), near(ALICE, 6), 1.0)]
     assert link([left, right], found, 16, "cosine", 0.4) == {0: 1, 1: 0}
 
 
 def test_geometry_leaves_a_crossing_open_and_two_who_stand_apart_not() -> None:
     apart = [track(0, (0, 100)), track(1, (0, 400))]
-    faces = [Looked(face(105)), Looked(face(398))]
+    faces = [FoundFace(face(105)), FoundFace(face(398))]
     assert contested(apart, faces, link(apart, faces, 8, "cosine", 0.4), 8, "cosine", 0.4) == set()
     crossing = [track(0, (0, 100), (8, 160)), track(1, (0, 300), (8, 240))]
-    met = [Looked(face(180)), Looked(face(220))]
+    met = [FoundFace(face(180)), FoundFace(face(220))]
     assert contested(crossing, met, link(crossing, met, 16, "cosine", 0.4), 16, "cosine", 0.4) == {0, 1}
-    one = [Looked(face(200))]
+    one = [FoundFace(face(200))]
     assert contested(crossing, one, link(crossing, one, 16, "cosine", 0.4), 16, "cosine", 0.4) == {0}, "who is hidden?"
 
 
 def test_a_clear_embedding_settles_an_open_link() -> None:
     left = track(0, (0, 100), (8, 160), samples=(sample(8, near(ALICE, 2)),))
     right = track(1, (0, 300), (8, 240), samples=(sample(8, near(BOB, 4)),))
-    asked = [Looked(face(180), near(BOB, 5), 1.0), Looked(face(220), near(ALICE, 6), 1.0)]
+    asked = [FoundFace(face(180), near(BOB, 5), 1.0), FoundFace(face(220), near(ALICE, 6), 1.0)]
     links = link([left, right], asked, 16, "cosine", 0.4)
     assert contested([left, right], asked, links, 16, "cosine", 0.4) == set()
 
 
 def test_a_face_of_another_size_is_another_face() -> None:
-    assert link([track(0, (0, 100))], [Looked(face(100, size=260))], 1, "cosine", 0.4) == {}
+    assert link([track(0, (0, 100))], [FoundFace(face(100, size=260))], 1, "cosine", 0.4) == {}
 
 
 def test_an_unclear_embedding_forbids_nothing() -> None:
     known = track(0, (0, 100), samples=(sample(0, near(ALICE, 1)),))
-    blurred = Looked(face(105), near(BOB, 2), clarity=0.2)
+    blurred = FoundFace(face(105), near(BOB, 2), clarity=0.2)
     assert link([known], [blurred], 4, "cosine", 0.4) == {0: 0}
 
 

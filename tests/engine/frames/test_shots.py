@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.search.shots import ShotState, advance, change_between, is_cut
+from engine.frames.shots import ShotState, advance, change_between, is_cut
 from engine.types import Image
 
 

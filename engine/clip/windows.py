@@ -9,15 +9,16 @@ as they fit a budget; a window that outgrows it is read a second time instead.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.footage.video import open_frames
 from engine.frames.contract import AS_SHOWN, DecodedFrame, FrameForm
-from engine.search.scout import Scout
-from engine.search.shots import THUMBNAIL_WIDTH_PX, ShotState, advance, is_cut
+from engine.frames.shots import ShotState, advance, is_cut
+from engine.search.observer import Observer, thumbnail_of
+from engine.search.scout import Scout, begin_shot
 from engine.steps import Step, no_step
 from engine.types import Cursor, Image
 
@@ -29,10 +30,24 @@ LONGEST_S = 60.0
 """A shot is worked off in pieces no longer than this, however quiet: it is what a crash makes again."""
 
 
+@dataclass(frozen=True)
+class Footage:
+    """Where a clip's frames come from, and which of them are examined."""
+
+    source: Path
+    frame_skip: int = 0
+    """Frames left out after each one examined."""
+    within: tuple[Path, ...] | None = None
+    """Folders that the source must lie in; None = anywhere."""
+    form: FrameForm = AS_SHOWN
+
+
 @dataclass(frozen=True, eq=False)
 class Window:
     """A piece of one shot that was scouted."""
 
+    after: Cursor | None
+    """Where it begins; None at the footage's start."""
     first: int
     """Index of its first frame; frames left out by `frame_skip` count."""
     last: DecodedFrame
@@ -44,41 +59,48 @@ class Window:
     held: tuple[DecodedFrame, ...]
     """The examined frames that pass two may need, in order; meaningless unless `complete`."""
     complete: bool
-    """False where they outgrew the budget: pass two reads the footage again from `first`."""
+    """False where they outgrew the budget: pass two reads the footage again from `after`."""
     shot: ShotState | None
     """For the next window; None where this one ends its shot."""
+    scout: Scout
+    """What its looks saw."""
+
+    @property
+    def end(self) -> Cursor:
+        """Where the next window begins."""
+        return Cursor(self.last.index + 1, self.last.pts)
 
 
 class WindowReader:
-    """Reads frames, finds cuts, lets the scout look; for one thread."""
+    """Reads frames, finds cuts, has the scout look; for one thread."""
 
     def __init__(
         self,
         frames: Iterator[DecodedFrame],
-        scout: Scout,
+        observer: Observer,
         *,
         frame_skip: int,
         frames_per_second: float,
-        each: Callable[[DecodedFrame], None],
         stop: threading.Event,
     ) -> None:
-        """`each` is called with every frame, in order, once; `stop` ends a window without result."""
+        """`stop` ends a window without result."""
         self._frames = frames
-        self._scout = scout
-        self._shot: ShotState | None = None
+        self._observer = observer
+        self.scout: Scout | None = None
+        """As it is now, in the window that is being read; None before the first one."""
         self._step = frame_skip + 1
         self._longest = max(1, round(LONGEST_S * frames_per_second))
         self._held_limit = HELD_BYTES
-        self._each = each
         self._stop = stop
         self._pending: DecodedFrame | None = None
 
-    def next_window(self, shot: ShotState | None) -> Window | None:
+    def next_window(self, scout: Scout, shot: ShotState | None, after: Cursor | None) -> Window | None:
         """Read one window; None at the end of the footage, and when stopped before the window was whole.
 
-        `shot`: as the window before left it; None where this one begins a shot.
+        `scout`, `shot`: as the window before left them; shot None where this one begins a shot. `after`: where it
+        begins.
         """
-        self._shot = shot
+        self.scout = scout
         held: list[DecodedFrame] = []
         held_bytes = unseen_bytes = frames = examined = 0
         first, last, latest, complete = 0, None, None, True
@@ -86,36 +108,34 @@ class WindowReader:
         while (decoded := self._next()) is not None:
             if self._stop.is_set():
                 return None
-            thumbnail = decoded.luma(THUMBNAIL_WIDTH_PX) if decoded.index % self._step == 0 else None
-            if thumbnail is not None and self._begins_shot(thumbnail):
+            thumbnail = thumbnail_of(decoded) if decoded.index % self._step == 0 else None
+            if thumbnail is not None and _begins_shot(shot, thumbnail):
                 if examined:
                     self._pending, ends_shot = decoded, True
                     break
-                self._scout.begin_shot()
-                self._shot = None
-            self._each(decoded)
+                scout, shot = begin_shot(scout), None
             first = first if frames else decoded.index
             last, frames = decoded, frames + 1
             if thumbnail is None:
                 continue
-            self._shot = advance(self._shot, thumbnail)
+            shot = advance(shot, thumbnail)
             latest, examined = (decoded, thumbnail), examined + 1
             unseen_bytes += decoded.nbytes
             if complete:
                 held.append(decoded)
                 held_bytes += decoded.nbytes
-            if self._scout.due(decoded, thumbnail):
-                self._scout.look(decoded, thumbnail)
+            scout = self._observer.read(scout, decoded, thumbnail)
             if unseen_bytes >= UNSEEN_BYTES:
-                self._scout.look_at_end(decoded, thumbnail)
-            full = self._scout.full_looks[-1:] == [decoded.index]
+                scout = self._observer.end_stretch(scout, decoded, thumbnail)
+            self.scout = scout
+            full = scout.full_up_to == decoded.index
             if full:
                 unseen_bytes = 0
-            if full and not self._scout.tracks:
+            if full and not scout.window.tracks:
                 held, held_bytes, complete = [], 0, True
-            if self._scout.state.last_look != decoded.index:
+            if scout.state.last_look != decoded.index:
                 continue
-            settled = held_bytes < self._held_limit or self._scout.all_settled()
+            settled = held_bytes < self._held_limit or scout.all_settled()
             if full and settled and (frames >= self._longest or held_bytes >= self._held_limit):
                 break
             if not settled:
@@ -123,38 +143,30 @@ class WindowReader:
         if last is None:
             return None
         if latest is not None:
-            self._scout.look_at_end(*latest)
-        return Window(first, last, frames, examined, tuple(held), complete, None if ends_shot else self._shot)
-
-    def _begins_shot(self, thumbnail: Image) -> bool:
-        return self._shot is None or is_cut(self._shot, thumbnail)
+            self.scout = scout = self._observer.end_stretch(scout, *latest)
+        shot = None if ends_shot else shot
+        return Window(after, first, last, frames, examined, tuple(held), complete, shot, scout)
 
     def _next(self) -> DecodedFrame | None:
         pending, self._pending = self._pending, None
         return pending if pending is not None else next(self._frames, None)
 
 
-@contextmanager
-def window_frames(
-    window: Window,
-    source: Path,
-    after: Cursor | None,
-    *,
-    frame_skip: int,
-    within: Sequence[Path] | None = None,
-    form: FrameForm = AS_SHOWN,
-    step: Step = no_step,
-) -> Iterator[Iterable[DecodedFrame]]:
-    """Give a window's examined frames once more: those that were kept, or read again from where it began (`after`).
+def _begins_shot(shot: ShotState | None, thumbnail: Image) -> bool:
+    return shot is None or is_cut(shot, thumbnail)
 
-    `within` and `form` are as for `open_frames`. `step` is called for each of them, and for all that is read on the way
-    to the first.
+
+@contextmanager
+def window_frames(window: Window, footage: Footage, step: Step = no_step) -> Iterator[Iterable[DecodedFrame]]:
+    """Give a window's examined frames once more: those that were kept, or read again from where it began.
+
+    `step` is called for each of them, and for all that is read on the way to the first.
     """
     if window.complete:
         yield _until(window.held, window.last.index, 1, step)
         return
-    with open_frames(source, after=after, within=within, form=form, step=step) as reader:
-        yield _until(reader, window.last.index, frame_skip + 1, step)
+    with open_frames(footage.source, after=window.after, within=footage.within, form=footage.form, step=step) as reader:
+        yield _until(reader, window.last.index, footage.frame_skip + 1, step)
 
 
 def _until(frames: Iterable[DecodedFrame], last: int, every: int, step: Step) -> Iterator[DecodedFrame]:
