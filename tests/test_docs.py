@@ -24,7 +24,7 @@ from docs.command_line import all_parsers, generated_files
 from monitoring import dashboard
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGES = ("core", "daemon", "dfl", "engine", "sync")
 NAMES = [page.name for page in PAGES]
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
@@ -72,6 +72,13 @@ def test_every_command_in_a_message_or_hint_exists() -> None:
     assert {(name, word) for name, word in told if word not in known | verbs} == set()
 
 
+def test_every_file_that_adds_commands_is_in_the_command_line() -> None:
+    adds = {path.stem for path in (ROOT / "daemon/commands").glob("*.py") if "\ndef add_commands(" in path.read_text()}
+    table = re.search(r"for module in \((.*?)\):", (ROOT / "daemon/cli.py").read_text(), re.S)
+    assert table
+    assert adds == set(re.findall(r"\w+", table[1]))
+
+
 @pytest.mark.parametrize("name", CONFIGURATION)
 def test_generated_files_of_the_configuration_are_up_to_date(name: str) -> None:
     assert (ROOT / name).read_text(encoding="utf-8") == CONFIGURATION[name](), "run `make docs`"
@@ -85,6 +92,16 @@ def test_completions_and_man_page_are_up_to_date() -> None:
 
 def test_the_dashboard_file_is_up_to_date() -> None:
     assert dashboard.FILE.read_text(encoding="utf-8") == dashboard.text(), "run `make docs`"
+
+
+def test_every_test_that_contributing_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "CONTRIBUTING.md").read_text()))
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    }
+    assert named - there == set()
 
 
 def test_every_link_leads_somewhere(page: Path) -> None:

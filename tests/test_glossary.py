@@ -14,6 +14,7 @@ PACKAGES = ("core", "dfl", "engine", "sync", "daemon")
 WRITTEN = sorted(
     [
         ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
         ROOT / "config.example.toml",
         *(ROOT / "docs").glob("*.md"),
         *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")),

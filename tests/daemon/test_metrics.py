@@ -54,6 +54,11 @@ def _products(values: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return products
 
 
+def test_every_metric_is_filled_somewhere() -> None:
+    source = "".join(path.read_text() for path in Path("daemon").rglob("*.py") if path.stem != "catalogue")
+    assert [spec.name for spec in CATALOGUE if f'"{spec.name}"' not in source] == []
+
+
 def test_every_series_is_there_from_the_start(registry: CollectorRegistry) -> None:
     Metrics(registry, FIVE)
     series = scrape(registry)

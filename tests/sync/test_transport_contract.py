@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+from daemon.config.sync_tables import MachineConfig
 from sync.errors import (
     CommandError,
     RemoteFileError,
@@ -19,13 +21,16 @@ from sync.errors import (
 from sync.transports.ssh_files import SshTransport, connect
 from sync.transports.ssh_openssh import find_ssh
 from sync.transports.transport import LocalTransport, Transport
-from sync.types import Machine
+from sync.types import Machine, Transfer
 from tests.sync.sshd import SshMachine
 
 MIB = 1024 * 1024
 
 
-@pytest.fixture(params=["local", "paramiko", "openssh"])
+TRANSPORTS = ("local", "paramiko", "openssh")
+
+
+@pytest.fixture(params=TRANSPORTS)
 def transport(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Transport]:
     if request.param == "local":
         made: Transport = LocalTransport(
@@ -41,6 +46,11 @@ def transport(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Transp
         assert isinstance(made, SshTransport)
     yield made
     made.close()
+
+
+def test_every_way_that_a_machine_may_name_is_held_to_the_contract() -> None:
+    assert set(get_args(Transfer)) == {"auto", *TRANSPORTS}  # auto is one of the others
+    assert get_args(get_type_hints(MachineConfig)["transfer"]) == get_args(Transfer)
 
 
 def folder_of(transport: Transport) -> Path:

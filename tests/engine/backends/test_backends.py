@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import cv2
 import insightface
@@ -10,6 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from daemon.commands.options import BACKENDS as offered
+from daemon.config.schema import InboxConfig
+from engine.backends import backend as backend_module
 from engine.backends.backend import Backend
 from engine.backends.catalog import BACKENDS, open_backend
 from engine.backends.warps import five_of_68
@@ -38,6 +43,20 @@ def group() -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def faces(backend: Backend, group: NDArray[np.uint8]) -> list[Face]:
     return backend.detect(group)
+
+
+def test_every_backend_is_in_catalog_command_line_and_configuration() -> None:
+    folder = Path(backend_module.__file__).parent
+    catalog = (folder / "catalog.py").read_text()
+    classes = {
+        name
+        for path in folder.glob("*.py")
+        for name, body in re.findall(r"^class (\w+)\b(.*?)(?=^\S|\Z)", path.read_text(), re.M | re.S)
+        if "def detect_each(" in body and path.stem != "backend"
+    }
+    assert classes
+    assert {name for name in classes if name not in catalog} == set()
+    assert BACKENDS == offered == get_args(get_type_hints(InboxConfig)["backend"])
 
 
 def eye_distance(points: NDArray[np.float32]) -> float:
