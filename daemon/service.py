@@ -22,17 +22,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 
+from daemon.arrivals.hashing import HashingStoppedError
 from daemon.averaging import Averaging
 from daemon.config.load import read_config
 from daemon.config.schema import Config, InboxConfig
 from daemon.control.answers import Answers
 from daemon.control.server import ControlServer
+from daemon.crew.gpu import VISIBLE, gpu_for, installed_gpus
+from daemon.crew.link import WORKER_COMMAND, WorkerLink
 from daemon.errors import DaemonError, ExitCode, ServiceError
 from daemon.events.event import Event, Tell
 from daemon.events.hearing import Hearing
 from daemon.events.hooks import CLOSE_LEAST_S, HookRunner
 from daemon.health import Health
-from daemon.inboxes.hashing import HashingStoppedError
 from daemon.inboxes.running import Inboxes
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.dispatch import Board, Slot
@@ -49,8 +51,6 @@ from daemon.notify import Notifier
 from daemon.reload import changes, needs_restart
 from daemon.scheduler import Scheduler
 from daemon.state_folder import LEDGER_NAME, StateLock, prepare_state_folder
-from daemon.worker.gpu import VISIBLE, gpu_for, installed_gpus
-from daemon.worker.link import WORKER_COMMAND, WorkerLink
 
 TICK_S = 1.0
 """The main loop looks round this often; nobody waits for it but systemd."""

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from daemon.worker.messages import Order
+from daemon.crew.messages import Order
 from daemon.worker.process import IncompleteError, main
 from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoError
 from engine.reasons import BY_HAND

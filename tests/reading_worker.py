@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from daemon.crew.messages import Order
 from daemon.worker.extractor import try_file
-from daemon.worker.messages import Order
 from daemon.worker.process import main
 from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames

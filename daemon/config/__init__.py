@@ -6,6 +6,7 @@ sync_tables    the tables of machines, models and hooks
 extract_table  the table of extraction settings
 values         durations, sizes, names, paths
 checks         what must hold between keys
+inbox_rules    the rules by which files of an inbox are found and judged
 lines          on which line each key stands
 schema_nodes   finding one's way in the JSON Schema
 words          what is wrong, in words

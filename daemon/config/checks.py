@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from daemon.arrivals.mounts import network_filesystem
 from daemon.config.schema import Config, InboxConfig
 from daemon.config.sync_tables import MachineConfig, SyncConfig
 from daemon.config.words import Finding, shown
-from daemon.inboxes.mounts import network_filesystem
 
 MACHINES_FOR_TRIMMED = 5
 """A trimmed mean leaves out the highest and the lowest; with fewer than five too little is left."""

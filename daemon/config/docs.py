@@ -19,10 +19,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from daemon.arrivals.never_footage import never_footage_page
 from daemon.config.load import config_adapter, sidecar_adapter
 from daemon.config.schema_nodes import Node, resolved, table_of
 from daemon.config.values import format_duration, format_size
-from daemon.inboxes.never_footage import never_footage_page
 from daemon.metrics.catalogue import catalogue_table
 
 SCHEMA_FILE = "docs/config.schema.json"

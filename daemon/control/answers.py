@@ -20,13 +20,13 @@ from typing import Any, Literal, Protocol
 from uuid import uuid4
 
 from core.moves import OtherFileError
+from daemon.arrivals.hashing import HashingStoppedError
 from daemon.averaging import Averaging
 from daemon.config.schema import Config, InboxConfig
 from daemon.control.forget import forget, wipe_until_gone
 from daemon.errors import ControlError
 from daemon.events.event import Event, Tell
 from daemon.health import Health
-from daemon.inboxes.hashing import HashingStoppedError
 from daemon.inboxes.plan import plan_inbox
 from daemon.inboxes.running import Inboxes
 from daemon.jobs import originals

@@ -8,11 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from daemon.arrivals.mounts import network_filesystem
+from daemon.arrivals.roots import Root, look_at_root, trouble_with
 from daemon.config.schema import Config, InboxConfig
 from daemon.config.values import format_size
 from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
-from daemon.inboxes.mounts import network_filesystem
-from daemon.inboxes.roots import Root, look_at_root, trouble_with
 from daemon.jobs.disk import ask_space, reserve_of
 
 INOTIFY = Path("/proc/sys/fs/inotify")

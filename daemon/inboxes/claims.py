@@ -19,11 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from core.moves import OtherFileError, know
-from daemon.config.load import read_sidecar
-from daemon.config.schema import InboxConfig, SidecarConfig
-from daemon.errors import ConfigError
-from daemon.events.event import Event, Tell
-from daemon.inboxes.hashing import (
+from daemon.arrivals.hashing import (
     ChangedMeanwhileError,
     HashingStoppedError,
     content_hash,
@@ -33,9 +29,13 @@ from daemon.inboxes.hashing import (
     member_hashes,
     rough_hash,
 )
-from daemon.inboxes.never_footage import SIDECAR_ENDING
-from daemon.inboxes.scan import ScanRules, look_at
-from daemon.inboxes.settling import Unit
+from daemon.arrivals.never_footage import SIDECAR_ENDING
+from daemon.arrivals.scan import ScanRules, look_at
+from daemon.arrivals.settling import Unit
+from daemon.config.load import read_sidecar
+from daemon.config.schema import InboxConfig, SidecarConfig
+from daemon.errors import ConfigError
+from daemon.events.event import Event, Tell
 from daemon.jobs.originals import companion_paths, move_unit, write_reason
 from daemon.ledger.claims import Arrival, Claim, claim, forget_files, known_files, parts
 from daemon.ledger.jobs import job_of_content

@@ -15,17 +15,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from daemon.arrivals.first_bytes import Contents
+from daemon.arrivals.mounts import network_filesystem
+from daemon.arrivals.never_footage import SIDECAR_ENDING
+from daemon.arrivals.roots import Root, Trouble, look_at_root, trouble_with
+from daemon.arrivals.scan import PassedOver, inside, look_again_at, scan, unit_of_path
+from daemon.arrivals.settling import GateRules, Kind, Sighting, Unit, judge, sighted
+from daemon.arrivals.writers import open_for_writing
+from daemon.config.inbox_rules import gate_rules, scan_rules
 from daemon.config.schema import InboxConfig, WatchConfig
 from daemon.events.event import Event, Level, Tell
 from daemon.inboxes.claims import Claimer
-from daemon.inboxes.mounts import network_filesystem
-from daemon.inboxes.never_footage import SIDECAR_ENDING
-from daemon.inboxes.references import inside, references_of_inbox, references_of_sidecar, scan_beside_references
-from daemon.inboxes.roots import COMPRESSING_FILESYSTEMS, Root, Trouble, look_at_root, trouble_with
-from daemon.inboxes.scan import Contents, PassedOver, ScanRules, look_again_at, scan, unit_of_path
-from daemon.inboxes.settling import SPARSE_RATIO, GateRules, Kind, Sighting, Unit, judge, sighted
+from daemon.inboxes.references import references_of_sidecar, scan_beside_references
 from daemon.inboxes.watcher import Hints, Watcher
-from daemon.inboxes.writers import open_for_writing
 from daemon.jobs.originals import put_back_all_asides
 
 ROOT_CHECK_S = 5.0
@@ -351,8 +353,7 @@ class Intake:
         self._claimer.take([(one.unit, self._wall() - (seconds_ago - one.first_s)) for one in ready])
 
     def _gate(self) -> GateRules:
-        compresses = self._armed is not None and self._armed.filesystem in COMPRESSING_FILESYSTEMS
-        return GateRules(self._watch.stable_for_s, self._watch.done_marker, 0.0 if compresses else SPARSE_RATIO)
+        return gate_rules(self._watch, "" if self._armed is None else self._armed.filesystem)
 
     def _pause(self) -> float:
         now = self._monotonic()
@@ -366,16 +367,6 @@ class Intake:
         first = list(self._pending.values())[:20]
         waiting = tuple((one.unit.path, judge(one, now, gate).obstacle or "open_for_writing") for one in first)
         self.status = replace(self.status, pending=len(self._pending), waiting_for=waiting)
-
-
-def scan_rules(inbox: InboxConfig, watch: WatchConfig, references: frozenset[Path] = frozenset()) -> ScanRules:
-    """Return what of an inbox is looked at, as its configuration says.
-
-    `references`: photos that others name, beside those of the inbox itself: other inboxes, sidecars.
-    """
-    own = frozenset(os.path.abspath(folder) for folder in (inbox.done_folder, inbox.quarantine_folder))  # noqa: PTH100
-    photos = inside(inbox.path, references | frozenset(references_of_inbox(inbox)))
-    return ScanRules(inbox.recursive, tuple(watch.ignore), own, photos, watch.done_marker, inbox.link_targets)
 
 
 def watch_mode(inbox: InboxConfig, watch: WatchConfig) -> str:

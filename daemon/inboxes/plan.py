@@ -7,12 +7,13 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from daemon.arrivals.roots import Root, look_at_root
+from daemon.arrivals.scan import PassedOver, ScanRules
+from daemon.arrivals.settling import GateRules, Unit, obstacle_of, stable_for_s
+from daemon.config.inbox_rules import gate_rules, scan_rules
 from daemon.config.schema import Config, InboxConfig, WatchConfig
-from daemon.inboxes.intake import scan_rules
 from daemon.inboxes.references import references_of_config, references_of_jobs, scan_beside_references
-from daemon.inboxes.scan import PassedOver, ScanRules
 from daemon.inboxes.sentences import why_passed_over, why_waiting
-from daemon.inboxes.settling import GateRules, Unit, obstacle_of, stable_for_s
 from daemon.ledger.ledger import Ledger
 from engine.pictures.sequence import sequence_names
 
@@ -53,7 +54,8 @@ def plan_inbox(inbox: InboxConfig, config: Config, ledger: Ledger) -> list[Plann
 def _plan(
     inbox: InboxConfig, watch: WatchConfig, rules: ScanRules, known: dict[bytes, tuple[str, int, str, str]]
 ) -> Iterator[PlannedFile]:
-    gate = GateRules(watch.stable_for_s, watch.done_marker)
+    root = look_at_root(inbox.path)
+    gate = gate_rules(watch, root.filesystem if isinstance(root, Root) else "")
     for found in scan_beside_references(inbox.path, rules)[0]:
         if isinstance(found, PassedOver):
             yield PlannedFile(inbox.name, found.path, "passed_over", why_passed_over(found), reason=found.reason)

@@ -8,27 +8,24 @@ other inboxes: whoever may write into one shall not keep footage from another. R
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from daemon.arrivals.first_bytes import Contents
+from daemon.arrivals.never_footage import SIDECAR_ENDING
+from daemon.arrivals.scan import PassedOver, ScanRules, inside, scan
+from daemon.arrivals.settling import Unit
+from daemon.config.inbox_rules import references_of_inbox
 from daemon.config.load import read_sidecar
-from daemon.config.schema import Config, InboxConfig
+from daemon.config.schema import Config
 from daemon.errors import ConfigError
-from daemon.inboxes.never_footage import SIDECAR_ENDING
-from daemon.inboxes.scan import Contents, PassedOver, ScanRules, scan
-from daemon.inboxes.settling import Unit
 
 
 def references_of_config(config: Config) -> frozenset[Path]:
     """Return every photo and folder of photos that an inbox names."""
     return frozenset(path for inbox in config.inboxes for path in references_of_inbox(inbox))
-
-
-def references_of_inbox(inbox: InboxConfig) -> tuple[Path, ...]:
-    return tuple(path for _, _, path in inbox.photos)
 
 
 def references_of_jobs(reader: sqlite3.Connection, inbox: str) -> frozenset[Path]:
@@ -43,20 +40,6 @@ def references_of_sidecar(sidecar: Path, root: Path) -> frozenset[Path]:
         return frozenset(read_sidecar(sidecar, within=[root]).references)
     except ConfigError:
         return frozenset()
-
-
-def inside(root: Path, references: Iterable[Path]) -> frozenset[str]:
-    """Return those that lie inside an inbox, as a walk from `root` names them, links on the way resolved.
-
-    One that is the inbox itself, or a folder around it, is left to the checks of the configuration.
-    """
-    real_root = os.path.realpath(root)
-    found = set()
-    for reference in references:
-        real = os.path.realpath(reference)
-        if real.startswith(real_root.rstrip("/") + "/"):
-            found.add(os.path.join(root, os.path.relpath(real, real_root)))  # noqa: PTH118 -- as os.scandir joins
-    return frozenset(found)
 
 
 def scan_beside_references(

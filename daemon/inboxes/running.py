@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.arrivals.scan import inside
+from daemon.config.inbox_rules import scan_rules
 from daemon.config.schema import Config, InboxConfig, WatchConfig
 from daemon.events.event import Tell
 from daemon.inboxes.claims import Claimer
-from daemon.inboxes.intake import Intake, IntakeStatus, scan_rules
-from daemon.inboxes.references import inside, references_of_config, references_of_jobs
+from daemon.inboxes.intake import Intake, IntakeStatus
+from daemon.inboxes.references import references_of_config, references_of_jobs
 from daemon.ledger.claims import Claim
 from daemon.ledger.ledger import Ledger
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from daemon.inboxes.scan import PassedOver, PassReason
-from daemon.inboxes.settling import Obstacle
+from daemon.arrivals.scan import PassedOver, PassReason
+from daemon.arrivals.settling import Obstacle
 
 _RENAME = "rename it to have it taken"
 PASSED_OVER: Mapping[PassReason, str] = {

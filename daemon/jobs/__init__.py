@@ -7,7 +7,6 @@ orders     what a worker is told about one job
 outcomes   how a job ends, written down
 originals  moves, deletes, quarantines a file; never loses one
 tidying    originals of ended jobs, now or when it becomes possible
-outputs    the files that one clip left in a workspace
 retry      pure: when a job is tried again
 disk       the disk reserve
 """

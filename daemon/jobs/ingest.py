@@ -14,20 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from daemon.arrivals.hashing import HashingStoppedError
 from daemon.config.schema import Config, InboxConfig
-from daemon.errors import WorkerError
-from daemon.events.event import Event, Tell
-from daemon.inboxes.hashing import HashingStoppedError
-from daemon.jobs.disk import DiskGuard
-from daemon.jobs.orders import make_order
-from daemon.jobs.outcomes import Outcomes
-from daemon.jobs.running import Running
-from daemon.jobs.tidying import Tidier
-from daemon.ledger import jobs as table
-from daemon.ledger.jobs import Job
-from daemon.ledger.ledger import Ledger, LedgerUnavailableError
-from daemon.worker.link import WorkerDiedError, WorkerLink
-from daemon.worker.messages import (
+from daemon.crew.link import WorkerDiedError, WorkerLink
+from daemon.crew.messages import (
     Failure,
     Message,
     Order,
@@ -40,6 +30,16 @@ from daemon.worker.messages import (
     records_of,
     revised_of,
 )
+from daemon.errors import WorkerError
+from daemon.events.event import Event, Tell
+from daemon.jobs.disk import DiskGuard
+from daemon.jobs.orders import make_order
+from daemon.jobs.outcomes import Outcomes
+from daemon.jobs.running import Running
+from daemon.jobs.tidying import Tidier
+from daemon.ledger import jobs as table
+from daemon.ledger.jobs import Job
+from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from engine.types import Commit, FaceRecord, Progress
 
 Wish = Literal["", "stop", "pause", "cancel"]

@@ -16,8 +16,8 @@ from typing import Any
 
 from core.opening import RefusedFileError, lies_within, open_regular
 from daemon.config.schema import Config, InboxConfig
+from daemon.crew.messages import Failure, Order
 from daemon.ledger.jobs import Job
-from daemon.worker.messages import Failure, Order
 
 SIDECAR_HINT = "correct the sidecar and put both back into the inbox"
 

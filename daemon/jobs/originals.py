@@ -20,8 +20,8 @@ from typing import Any
 
 from core.files import FOLDER_MODE, NAME_BYTES_MAX, make_folder, numbered, replace_file, shortened, sync_folder
 from core.moves import ASIDE_ENDING, KnownFile, OtherFileError, move, put_back_asides, remove
-from daemon.inboxes.never_footage import PARTIAL_SIBLINGS, SIDECAR_ENDING
-from daemon.inboxes.settling import Kind
+from daemon.arrivals.never_footage import PARTIAL_SIBLINGS, SIDECAR_ENDING
+from daemon.arrivals.settling import Kind
 from daemon.ledger.members import Member
 
 REASON_ENDING = ".reason.json"

@@ -14,19 +14,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from daemon.arrivals.roots import Root, look_at_root
+from daemon.arrivals.scan import look_at
+from daemon.config.inbox_rules import scan_rules
 from daemon.config.schema import Config, InboxConfig
+from daemon.crew.messages import Failure
 from daemon.errors import WorkerError
 from daemon.events.event import Event, Tell
-from daemon.inboxes.intake import scan_rules
-from daemon.inboxes.roots import Root, look_at_root
-from daemon.inboxes.scan import look_at
 from daemon.jobs.retry import DEATHS_MAX, deaths_after, delay_s
 from daemon.jobs.tidying import Tidier, Turn
 from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
-from daemon.worker.messages import Failure
 from daemon.worker.workspaces import clear_results
 from engine.errors import OutputError
 from engine.types import SourceVerdict

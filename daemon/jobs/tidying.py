@@ -15,9 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from daemon.config.schema import Config, InboxConfig
-from daemon.events.event import Event, Tell
-from daemon.inboxes.hashing import (
+from daemon.arrivals.hashing import (
     SHA256_LENGTH,
     ChangedMeanwhileError,
     HashingStoppedError,
@@ -25,8 +23,10 @@ from daemon.inboxes.hashing import (
     footage_members,
     member_hashes,
 )
-from daemon.inboxes.intake import scan_rules
-from daemon.inboxes.scan import look_at
+from daemon.arrivals.scan import look_at
+from daemon.config.inbox_rules import scan_rules
+from daemon.config.schema import Config, InboxConfig
+from daemon.events.event import Event, Tell
 from daemon.jobs import originals
 from daemon.jobs.originals import Dealt
 from daemon.ledger import claims, members

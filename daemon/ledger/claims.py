@@ -44,7 +44,7 @@ class Arrival:
     members: tuple[Member, ...] = ()
     """Its files as they were read."""
     mark: str = ""
-    """See daemon.inboxes.hashing.mark_of."""
+    """See daemon.arrivals.hashing.mark_of."""
     supersedes: int | None = None
     """A job whose source lacks footage, and of whose source this is a longer copy."""
 

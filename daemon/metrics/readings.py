@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from daemon.config.schema import Config
+from daemon.crew.gpu import gpu_memory_used_bytes, installed_gpus
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.running import Running
 from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.registry import STATE_TARGET, LabelValues, Reading
-from daemon.worker.gpu import gpu_memory_used_bytes, installed_gpus
 from engine.reasons import ACCEPTED, ACCEPTED_IN_VIDEO, NEGATIVE, NO_MATCH, RESCUED, REVIEW_REASONS
 
 QUEUE_STATE = {"queued": "queued", "running": "running", "waiting": "retrying", "quarantined": "quarantined"}

@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from core.opening import RefusedFileError, read_regular
+from daemon.crew.messages import Order
 from daemon.errors import SidecarError
-from daemon.worker.messages import Order
 from daemon.worker.process import IncompleteError, main
 from engine.backends.backend import Backend
 from engine.backends.catalog import open_backend

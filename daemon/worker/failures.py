@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 
 from core.errors import DfldError
+from daemon.crew.messages import Failure
 from daemon.errors import SidecarError
-from daemon.worker.messages import Failure
 from engine.errors import InputError, ModelError, OutputError, ReferencePhotoError, SettingsError
 
 PASSING_ERRNOS = {

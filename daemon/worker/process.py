@@ -23,8 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Protocol
 
-from daemon.worker.failures import failure_from
-from daemon.worker.messages import (
+from daemon.crew.messages import (
     Failure,
     Message,
     Order,
@@ -37,6 +36,7 @@ from daemon.worker.messages import (
     resume_of_message,
     write_message,
 )
+from daemon.worker.failures import failure_from
 from engine.types import Commit, ExtractReport, FaceRecord, Progress, Resume
 
 PR_SET_PDEATHSIG = 1

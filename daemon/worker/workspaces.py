@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from daemon.crew.link import child_environment
 from daemon.errors import WorkerError
 from daemon.ledger.jobs import Job
-from daemon.worker.link import child_environment
 from daemon.worker.process import UMASK, die_with, limit_memory
 from engine.errors import OutputError
 
@@ -84,7 +84,7 @@ def _ask(request: Mapping[str, Any], limit_s: float) -> Any:
 
 
 def _answer(request: Mapping[str, Any]) -> Any:
-    from daemon.jobs.outputs import clip_files
+    from daemon.worker.outputs import clip_files
     from engine.workspace import hand_work
     from engine.workspace.earlier_run import find_earlier_run
     from engine.workspace.removal import ClipFaces, remove_faces

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from daemon.crew.gpu import ASK_MEMORY, gpu_memory_used_bytes
 from daemon.metrics.readings import gpu_reading
 from daemon.metrics.registry import Metrics, Names
-from daemon.worker.gpu import ASK_MEMORY, gpu_memory_used_bytes
 
 TWO = ("0", "1")
 

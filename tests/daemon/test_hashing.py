@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.opening import RefusedFileError
-from daemon.inboxes.hashing import (
+from daemon.arrivals.hashing import (
     ChangedMeanwhileError,
     HashingStoppedError,
     footage_members,
@@ -21,9 +21,9 @@ from daemon.inboxes.hashing import (
     member_hashes,
     rough_hash,
 )
-from daemon.inboxes.hashing import content_hash as hash_of_hashes
-from daemon.inboxes.scan import ScanRules, look_at
-from daemon.inboxes.settling import Unit
+from daemon.arrivals.hashing import content_hash as hash_of_hashes
+from daemon.arrivals.scan import ScanRules, look_at
+from daemon.arrivals.settling import Unit
 
 
 def content_hash(root: Path, unit: Unit, stopped: Callable[[], bool], *, within: Sequence[Path]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.inboxes.settling import FileIdentity, GateRules, Sighting, Unit, judge, sighted
+from daemon.arrivals.settling import FileIdentity, GateRules, Sighting, Unit, judge, sighted
 
 WHOLE = FileIdentity(device=1, inode=2, size_bytes=1_000_000, mtime_ns=5, blocks=1954, regular=True)
 CLIP = Unit("clip.mp4", "video", (("", WHOLE),))

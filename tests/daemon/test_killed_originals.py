@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from core.moves import know
-from daemon.inboxes.hashing import HashingStoppedError
+from daemon.arrivals.hashing import HashingStoppedError
 from daemon.jobs.originals import put_back, put_back_all_asides, write_reason
 from daemon.jobs.tidying import Tidier
 from daemon.ledger import claims, members

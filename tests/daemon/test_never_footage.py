@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.inboxes.never_footage import (
+from daemon.arrivals.never_footage import (
     NEVER_FOOTAGE,
     PART_STABLE_FOR_S,
     STILL_ENDINGS,
@@ -23,8 +23,8 @@ from daemon.inboxes.never_footage import (
     is_video_name,
     never_footage_page,
 )
-from daemon.inboxes.scan import PassedOver, ScanRules, look_again, scan, unit_of_path
-from daemon.inboxes.settling import GateRules, Unit, judge, sighted
+from daemon.arrivals.scan import PassedOver, ScanRules, look_again, scan, unit_of_path
+from daemon.arrivals.settling import GateRules, Unit, judge, sighted
 from engine.pictures.image_header import IMAGE_SUFFIXES
 from tests.clips import make_clip
 

@@ -14,6 +14,7 @@ import pytest
 import daemon.worker.extractor as extractor_module
 from core.opening import RefusedFileError
 from daemon.config.load import load_config
+from daemon.crew.messages import Failure, Order
 from daemon.errors import SidecarError
 from daemon.jobs.orders import make_order
 from daemon.ledger import jobs as table
@@ -21,7 +22,6 @@ from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
 from daemon.worker.extractor import EngineExtractor, reader_of
-from daemon.worker.messages import Failure, Order
 from engine.errors import ReferencePhotoError
 
 NOW = 1_000_000.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.moves import know
-from daemon.inboxes.settling import Kind
+from daemon.arrivals.settling import Kind
 from daemon.jobs.originals import (
     REASON_ENDING,
     Dealt,

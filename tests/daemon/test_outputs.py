@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daemon.jobs.outputs import clip_files
+from daemon.worker.outputs import clip_files
 from engine.workspace.workspace import inbox_layout, prepare_workspace
 
 OWN = (

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.arrivals.scan import ScanRules, unit_of_path
 from daemon.config.load import read_config
 from daemon.config.schema import InboxConfig
 from daemon.errors import ConfigError
@@ -17,7 +18,6 @@ from daemon.events.event import Event
 from daemon.inboxes.plan import plan_inbox
 from daemon.inboxes.references import inside
 from daemon.inboxes.running import Inboxes
-from daemon.inboxes.scan import ScanRules, unit_of_path
 from daemon.ledger.ledger import Ledger
 from tests.daemon_rig import InProcess, Rig, wait_until
 from tests.fake_worker import fake_video

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.inboxes.roots import Root, Trouble, look_at_root, trouble_with
+from daemon.arrivals.roots import Root, Trouble, look_at_root, trouble_with
 
 ARMED = Root(device=5, inode=2, mount_point="/mnt/share", read_only=False, filesystem="ext4")
 

@@ -8,9 +8,8 @@ from typing import get_args
 
 import pytest
 
-from daemon.inboxes import scan as scan_module
-from daemon.inboxes.references import scan_beside_references
-from daemon.inboxes.scan import (
+from daemon.arrivals import scan as scan_module
+from daemon.arrivals.scan import (
     Contents,
     PassedOver,
     PassReason,
@@ -20,8 +19,9 @@ from daemon.inboxes.scan import (
     scan,
     unit_of_path,
 )
+from daemon.arrivals.settling import GateRules, Obstacle, Unit, obstacle_of
+from daemon.inboxes.references import scan_beside_references
 from daemon.inboxes.sentences import OBSTACLES, PASSED_OVER, why_passed_over
-from daemon.inboxes.settling import GateRules, Obstacle, Unit, obstacle_of
 
 RULES = ScanRules()
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from daemon.arrivals.hashing import HashingStoppedError
+from daemon.crew.link import WorkerLink
 from daemon.events.event import Event
 from daemon.health import Health
-from daemon.inboxes.hashing import HashingStoppedError
 from daemon.inboxes.running import Inboxes
 from daemon.jobs import ingest
 from daemon.jobs.disk import DiskGuard
@@ -25,7 +26,6 @@ from daemon.jobs.tidying import Tidier
 from daemon.ledger.ledger import Ledger
 from daemon.notify import Notifier
 from daemon.service import Service
-from daemon.worker.link import WorkerLink
 from tests.daemon_rig import FAKE_WORKER, Killable, Rig, wait_until
 from tests.fake_worker import fake_video
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from watchdog.events import FileCreatedEvent
 
+from daemon.arrivals.writers import open_for_writing
 from daemon.inboxes.watcher import HINTS_MAX, OVERFLOW_LOGGER, Hints, Watcher
-from daemon.inboxes.writers import open_for_writing
 from tests.daemon_rig import wait_until
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.worker.gpu import gpu_for, installed_gpus
-from daemon.worker.link import WorkerDiedError, WorkerLink
-from daemon.worker.messages import message_bytes
+from daemon.crew.gpu import gpu_for, installed_gpus
+from daemon.crew.link import WorkerDiedError, WorkerLink
+from daemon.crew.messages import message_bytes
 from tests.daemon_rig import ROOT, wait_until
 
 WHERE = "import os, sys; sys.stdin.read(); sys.stderr.write(os.environ['PYTHONPATH'].split(os.pathsep)[0] + chr(10))"

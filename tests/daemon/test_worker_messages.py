@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.errors import WorkerError
-from daemon.worker import messages as worker_messages
-from daemon.worker.messages import (
+from daemon.crew import messages as worker_messages
+from daemon.crew.messages import (
     Failure,
     Order,
     begin_messages,
@@ -29,6 +28,7 @@ from daemon.worker.messages import (
     revised_of,
     write_message,
 )
+from daemon.errors import WorkerError
 from engine.types import Commit, Counts, Cursor, FaceRecord, Progress, Resume
 
 ORDER = Order(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.inboxes.first_bytes import content_kind
-from daemon.inboxes.never_footage import STILL_ENDINGS, VIDEO_ENDINGS
+from daemon.arrivals.first_bytes import content_kind
+from daemon.arrivals.never_footage import STILL_ENDINGS, VIDEO_ENDINGS
 from engine.footage.formats import kind_of
 from engine.footage.image_folder import SUFFIXES_BEFORE
 from engine.footage.signatures import BOXES, SOUND_BRANDS, STARTS, STILL_BRANDS, container_of, is_text

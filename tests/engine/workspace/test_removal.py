@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.jobs.outputs import clip_files
+from daemon.worker.outputs import clip_files
 from dfl.faceset import pack_faceset
 from engine.workspace.hand_work import trace_in, traces_in_pack
 from engine.workspace.manifest import RunNote

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from daemon.inboxes.mounts import MOUNTINFO, mount_of, parse_mountinfo
+from daemon.arrivals.mounts import MOUNTINFO, mount_of, parse_mountinfo
 
 Trouble = Literal["", "missing", "unmounted", "replaced", "not_mounted", "unreadable"]
 

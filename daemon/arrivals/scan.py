@@ -2,24 +2,24 @@
 
 One walk with `os.scandir`. A link to a video is followed where it stays in the inbox or leads to one of `link_targets`;
 links to folders (they may lead round in a circle) and links among images are not. What a name says decides first
-(daemon.inboxes.never_footage): what is never footage is passed over, so are the folders that dfld itself keeps inside
+(daemon.arrivals.never_footage): what is never footage is passed over, so are the folders that dfld itself keeps inside
 an inbox and reference photos that lie in it. The first bytes of a file are read only where its name says nothing, or
-may lie (daemon.inboxes.first_bytes). A folder of images is one unit, whatever else lies in it that is no video.
+may lie (daemon.arrivals.first_bytes). A folder of images is one unit, whatever else lies in it that is no video.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
 from core.opening import lies_within
-from daemon.inboxes.first_bytes import ContentKind, content_kind, read_head
-from daemon.inboxes.never_footage import (
+from daemon.arrivals.first_bytes import Contents
+from daemon.arrivals.never_footage import (
     PARTIAL_SIBLINGS,
     SIDECAR_ENDING,
     LeftAlone,
@@ -29,8 +29,8 @@ from daemon.inboxes.never_footage import (
     is_still_name,
     is_video_name,
 )
-from daemon.inboxes.never_footage import Reason as NameReason
-from daemon.inboxes.settling import FileIdentity, Kind, Unit
+from daemon.arrivals.never_footage import Reason as NameReason
+from daemon.arrivals.settling import FileIdentity, Kind, Unit
 from engine.pictures.image_header import IMAGE_SUFFIXES
 from engine.pictures.sequence import is_frame_name, natural_key
 
@@ -83,39 +83,6 @@ class PassedOver:
     reason: PassReason
     detail: str = ""
     """Whose it is, or what is wrong, in words; "" where the reason says it all."""
-
-
-class Contents:
-    """What the first bytes of the files of one inbox said: as long as a file stays as it is, they are read once.
-
-    Of one thread. An entry, some hundred bytes, goes with the second full scan that does not find its file.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[tuple[int, int, int], ContentKind]] = {}
-        self._before = self._known
-
-    def __len__(self) -> int:
-        return len(self._known.keys() | self._before.keys())
-
-    def begin_full_scan(self) -> None:
-        self._before, self._known = self._known, {}
-
-    def kind_of(self, entry: os.DirEntry[str]) -> ContentKind:
-        """Say what the first bytes of a file are; "other" for links, and for what cannot be read."""
-        try:
-            if not entry.is_file(follow_symlinks=False):
-                return "other"
-            result = entry.stat(follow_symlinks=False)
-        except OSError:
-            return "other"
-        identity = result.st_ino, result.st_size, result.st_mtime_ns
-        known = self._known.get(entry.path) or self._before.get(entry.path)
-        if known is None or known[0] != identity:
-            head = read_head(Path(entry.path))
-            known = identity, "other" if head is None else content_kind(head)
-        self._known[entry.path] = known
-        return known[1]
 
 
 def scan(
@@ -192,6 +159,20 @@ def unit_of_path(root: Path, path: str, rules: ScanRules) -> tuple[str, Kind] | 
     if is_still_name(name):
         return None
     return path, "video"
+
+
+def inside(root: Path, references: Iterable[Path]) -> frozenset[str]:
+    """Return those that lie inside an inbox, as a walk from `root` names them, links on the way resolved.
+
+    One that is the inbox itself, or a folder around it, is left to the checks of the configuration.
+    """
+    real_root = os.path.realpath(root)
+    found = set()
+    for reference in references:
+        real = os.path.realpath(reference)
+        if real.startswith(real_root.rstrip("/") + "/"):
+            found.add(os.path.join(root, os.path.relpath(real, real_root)))  # noqa: PTH118 -- as os.scandir joins
+    return frozenset(found)
 
 
 @dataclass(frozen=True)

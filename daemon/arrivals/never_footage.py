@@ -2,7 +2,7 @@
 
 A name is compared in lower case. `docs/never-footage.md` is made from these lists (`make docs`), and `dfld scan
 --dry-run` shows for each name that is left alone the words of its entry. What only the content of a file can say is
-decided in `daemon.inboxes.scan`, with `daemon.inboxes.first_bytes`.
+decided in `daemon.arrivals.scan`, with `daemon.arrivals.first_bytes`.
 """
 # ruff: noqa: E501 -- tables: one entry a line
 

@@ -14,7 +14,7 @@ import stat
 from dataclasses import dataclass
 from typing import Literal
 
-from daemon.inboxes.never_footage import PART_STABLE_FOR_S
+from daemon.arrivals.never_footage import PART_STABLE_FOR_S
 
 Kind = Literal["video", "folder"]
 

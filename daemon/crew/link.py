@@ -19,9 +19,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from daemon.crew.gpu import VISIBLE
+from daemon.crew.messages import Message, message_bytes, read_message
 from daemon.errors import WorkerError
-from daemon.worker.gpu import VISIBLE
-from daemon.worker.messages import Message, message_bytes, read_message
 
 WORKER_COMMAND = (sys.executable, "-m", "daemon.worker.extractor")
 ERROR_LINES_KEPT = 40

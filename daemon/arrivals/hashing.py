@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.moves import KnownFile
 from core.opening import chunks_of, open_regular
-from daemon.inboxes.settling import FileIdentity, Unit
+from daemon.arrivals.settling import FileIdentity, Unit
 from daemon.ledger.members import Member
 from engine.pictures.sequence import sequence_names
 
