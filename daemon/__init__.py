@@ -9,9 +9,11 @@ health        how the service is: alive, ready, stuck, and what it works on
 reload        pure: what a reload may change
 scheduler     APScheduler for what recurs
 
+arrivals      what lies in an inbox, and whether it is complete
 inboxes       from a file that arrives to a claimed one
 jobs          from a claimed file to its outcome
-worker        the child process that owns models and decoders
+crew          who does a job
+worker        the child processes that open videos and pictures
 ledger        one SQLite file that remembers everything
 
 averaging     the job of one model: is a round due? do it, tell what came of it

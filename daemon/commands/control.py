@@ -190,8 +190,10 @@ def run_jobs(options: argparse.Namespace) -> int:
 
 def _again_text(job: dict[str, Any]) -> str:
     """Return what became of a job that is to be tried again, in a sentence."""
+    from daemon.ledger.transitions import State
+
     name = f"job {job['id']}: {shown(job['path'])}"
-    if job["state"] == "gone":
+    if job["state"] == State.GONE:
         return f"{name} is back in inbox {job['inbox']} and goes through the gate again"
     at = f"; it goes on at frame {job['next_frame']}" if job["next_frame"] else "; it begins at the first frame"
     replaced = f"\n{shown(job['replaced'])}" if job.get("replaced") else ""

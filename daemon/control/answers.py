@@ -36,6 +36,7 @@ from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
+from daemon.ledger.transitions import STATES, JobEvent, State, can
 from daemon.worker.workspaces import survey_results
 
 JOBS_MAX = 1000
@@ -113,10 +114,10 @@ class Answers:
                     "settling": settling.get(inbox.name, 0),
                     "held": None if hold is None else asdict(hold),
                     "lost_footage": dict(zip(("files", "seconds"), lost.get(inbox.name, (0, 0.0)), strict=True)),
-                    "jobs": {state: counts.get((inbox.name, state), 0) for state in table.STATES},
+                    "jobs": {state: counts.get((inbox.name, state), 0) for state in STATES},
                 }
             )
-        states: Counter[str] = Counter()
+        states: Counter[State] = Counter()
         for (_, state), count in counts.items():
             states[state] += count
         return {
@@ -128,15 +129,15 @@ class Answers:
             "running": [running_values(one, now_s) for one in service.health.running()],
             "inboxes": inboxes,
             "models": service.averaging.statuses(),
-            "jobs": {state: states[state] for state in table.STATES},
+            "jobs": {state: states[state] for state in STATES},
             "checks": [asdict(check) for check in service.health.ready()],
         }
 
     def _jobs(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        states = _texts(request, "states") or table.STATES
-        wrong = [state for state in states if state not in table.STATES]
-        if wrong:
-            raise ControlError(f"no job is ever {wrong[0]!r}, expected one of {', '.join(table.STATES)}")
+        asked = _texts(request, "states")
+        if wrong := [one for one in asked or () if one not in list(map(str, STATES))]:
+            raise ControlError(f"no job is ever {wrong[0]!r}, expected one of {', '.join(STATES)}")
+        states = STATES if asked is None or not asked else tuple(map(State, asked))
         limit = min(_number(request, "limit") or JOBS_MAX, JOBS_MAX)
         found = self._service.ledger.read(lambda reader: list(table.jobs(reader, states, limit)))
         return [job_values(job) for job in found]
@@ -157,9 +158,9 @@ class Answers:
 
     def _retry(self, request: Mapping[str, Any]) -> dict[str, Any]:
         job = self._job(request)
-        if job.state == "running":
+        if job.state is State.RUNNING:
             raise ControlError(f"job {job.id} runs already")
-        if job.state == "quarantined":
+        if can(job.state, JobEvent.RELEASE):
             return self._release(request)
         source = self._inbox(job.inbox).path / os.fsdecode(job.path)
         if not source.exists():
@@ -171,11 +172,9 @@ class Answers:
         discard = str(uuid4()) if request.get("discard_hand_work") else ""
 
         def again(writer: Any) -> None:
-            if job.state == "done" or discard:  # on purpose once more: from the beginning, whatever it was made with
-                table.redo(writer, job.id)
-            else:
-                table.requeue(writer, job.id)
-            table.update(writer, job.id, discard=discard)
+            # A done job on purpose once more: from the beginning, whatever it was made with.
+            event = JobEvent.REDO if discard or not can(job.state, JobEvent.RETRY) else JobEvent.RETRY
+            table.apply(writer, job.id, event, discard=discard)
 
         self._service.ledger.write(again)
         self._service.board.poke()
@@ -189,7 +188,7 @@ class Answers:
         discard = bool(request.get("discard_hand_work"))
         if discard and not request.get("replace"):
             raise ControlError("--discard-hand-work says what --replace removes; it does nothing alone")
-        found = survey_results(job) if job.state == "done" else None
+        found = survey_results(job) if job.state is State.DONE else None
         if found is not None and not request.get("replace"):
             raise ControlError(
                 f"job {job.id} is done, and {found['holds']}; nothing was changed",
@@ -201,27 +200,18 @@ class Answers:
 
     def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
         job = self._job(request)
-        if job.state == "running":
-            self._service.board.cancel(job.id)
-        elif job.state in table.UNFINISHED:
-            self._service.ledger.write(
-                lambda writer: table.update(
-                    writer,
-                    job.id,
-                    state="cancelled",
-                    reason="cancelled",
-                    message="cancelled by the operator",
-                    finished_s=time.time(),
-                )
-            )
-        else:
+        if not can(job.state, JobEvent.CANCEL):
             raise ControlError(f"job {job.id} is {job.state}: there is nothing to cancel")
+        if job.state is State.RUNNING:
+            self._service.board.cancel(job.id)
+        else:
+            self._service.ledger.write(lambda writer: table.cancel(writer, job.id, now_s=time.time()))
         return job_values(self._job(request))
 
     def _release(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Put a quarantined file back into its inbox, where it goes through the gate again."""
         job = self._job(request)
-        if job.state != "quarantined":
+        if not can(job.state, JobEvent.RELEASE):
             raise ControlError(f"job {job.id} is {job.state}, not quarantined")
         end = time.monotonic() + CANCEL_WAIT_S
         while job.original == "to_quarantine" and time.monotonic() < end and not self._service.board.stopping.wait(0.1):
@@ -250,8 +240,7 @@ class Answers:
             raise ControlError(f"job {job.id}: {why}; nothing was changed", hint=RELEASE_HINT)
 
         def back(writer: Any) -> None:
-            table.requeue(writer, job.id)
-            table.update(writer, job.id, state="gone", original="in_inbox", original_path=None)
+            table.apply(writer, job.id, JobEvent.RELEASE)
             claims.forget_files(writer, job.inbox, [job.path])
 
         self._service.ledger.write(back)

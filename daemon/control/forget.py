@@ -30,6 +30,7 @@ from daemon.jobs.originals import REASON_ENDING, reason_path
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
+from daemon.ledger.transitions import State
 from daemon.worker.workspaces import clip_of, remove_faces
 
 TRY_AGAIN_S = 2.0
@@ -65,7 +66,7 @@ def forget(ledger: Ledger, name: str, inbox: InboxConfig | None) -> tuple[Forgot
     jobs = [job for job in ledger.read(lambda reader: list(table.jobs(reader))) if job.inbox == name]
     if not jobs and inbox is None:
         raise ServiceError(f"neither the ledger nor the configuration knows an inbox {name!r}; nothing was removed")
-    if any(job.state == "running" for job in jobs):
+    if any(job.state is State.RUNNING for job in jobs):
         raise ServiceError(f"a job of {name} still runs; nothing was removed", hint=f"dfld pause {name}, then again")
     faces = remove_faces([_clip(ledger, job) for job in jobs]) if jobs else {"removed": [], "left": [], "remains": []}
     reasons = _reasons(name, jobs, inbox)

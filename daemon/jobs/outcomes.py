@@ -27,6 +27,7 @@ from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
+from daemon.ledger.transitions import Action, JobEvent, State, next_of
 from daemon.worker.workspaces import clear_results
 from engine.errors import OutputError
 from engine.types import SourceVerdict
@@ -130,16 +131,15 @@ class Outcomes:
         notes = _notes(report)
 
         def close(writer: sqlite3.Connection) -> None:
-            table.update(
+            table.apply(
                 writer,
                 job.id,
-                state="done",
-                finished_s=now_s,
+                JobEvent.FINISH,
+                now_s=now_s,
                 report=json.dumps(dict(report)),
                 original=original,
                 original_path=None,
                 frames_total=report["frames_decoded"],
-                carry="",  # holds embeddings and a thumbnail; an ended clip is never resumed
                 reason="" if is_whole else "lost_footage",
                 message="; ".join(notes) if is_whole else lack,
                 hint="" if is_whole else WHOLE_COPY_HINT,
@@ -148,8 +148,7 @@ class Outcomes:
                 missing_share=verdict["missing_share"],
             )
             damaged = report["packets_damaged"] - json.loads(now.counts).get("packets_damaged", 0)  # behind all windows
-            totals = {"jobs_done": 1, "packets_damaged": max(0, damaged)}
-            table.add_totals(writer, job.inbox, totals)
+            table.add_totals(writer, job.inbox, {"packets_damaged": max(0, damaged)})
 
         now = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job
 
@@ -187,16 +186,16 @@ class Outcomes:
         elif failure.outlook == "passing":
             attempts = job.attempts + (failure.reason != "no_space")
             if attempts >= config.retry.attempts:
-                self._end(job, inbox, config, "quarantined", failure)
+                self._end(job, inbox, config, JobEvent.QUARANTINE, failure)
                 return
             wait = delay_s(attempts or 1, first_s=config.retry.first_delay_s, longest_s=config.retry.max_delay_s)
             if failure.reason == "no_space":
                 wait = min(wait, SPACE_LOOK_S)
             self._wait(job, failure, now_s + wait, attempts=attempts)
         elif failure.outlook == "file":
-            self._end(job, inbox, config, "quarantined", failure)
+            self._end(job, inbox, config, JobEvent.QUARANTINE, failure)
         else:
-            self._end(job, inbox, config, "failed", failure)
+            self._end(job, inbox, config, JobEvent.FAIL, failure)
 
     def died(self, job: Job, inbox: InboxConfig, config: Config, message: str, *, frame: int, killed_by: int) -> None:
         """The file's worker died or was ended: take it up again at the cursor, or give the file up."""
@@ -209,11 +208,17 @@ class Outcomes:
                 f"the file ended {deaths} workers with nothing finished in between, near frame {frame}: {message}",
                 "try to convert it with ffmpeg; `dfld quarantine` puts it back",
             )
-            self._end(now, inbox, config, "quarantined", failure)
+            self._end(now, inbox, config, JobEvent.QUARANTINE, failure)
             return
         self._write(
-            lambda writer: table.update(
-                writer, job.id, state="queued", reason="worker_died", message=message, deaths=deaths, death_frame=frame
+            lambda writer: table.apply(
+                writer,
+                job.id,
+                JobEvent.DIE,
+                reason="worker_died",
+                message=message,
+                deaths=deaths,
+                death_frame=frame,
             )
         )
         text = f"job {job.id}: {message}; it goes on at frame {now.next_frame} ({deaths} of {DEATHS_MAX})"
@@ -223,28 +228,19 @@ class Outcomes:
     def interrupted(self, job: Job, wish: str, why: str = "") -> None:
         """The job was stopped from outside: back into the queue at its cursor, or cancelled."""
         if wish == "cancel":
-            self._write(
-                lambda writer: table.update(
-                    writer,
-                    job.id,
-                    state="cancelled",
-                    reason="cancelled",
-                    message="cancelled by the operator",
-                    finished_s=self._wall(),
-                )
-            )
+            self._write(lambda writer: table.cancel(writer, job.id, now_s=self._wall()))
             self._tell(Event("job.cancelled", f"job {job.id} is cancelled", "info", job.inbox, job.id))
             return
-        self._write(lambda writer: table.update(writer, job.id, state="queued", message=why))
+        self._write(lambda writer: table.apply(writer, job.id, JobEvent.STOP, message=why))
         message = f"job {job.id} stops at its cursor" + (f": {why}" if why else "")
         self._tell(Event("job.interrupted", message, "info", job.inbox, job.id, {"reason": wish}))
 
     def _wait(self, job: Job, failure: Failure, again_s: float, *, attempts: int) -> None:
         self._write(
-            lambda writer: table.update(
+            lambda writer: table.apply(
                 writer,
                 job.id,
-                state="waiting",
+                JobEvent.WAIT,
                 reason=failure.reason,
                 message=failure.message,
                 hint=failure.hint,
@@ -256,41 +252,38 @@ class Outcomes:
         facts = {"reason": failure.reason, "attempt": attempts}
         self._tell(Event("job.waits", text, "warning", job.inbox, job.id, facts))
 
-    def _end(self, job: Job, inbox: InboxConfig, config: Config, state: str, failure: Failure) -> None:
-        original = "to_quarantine" if state == "quarantined" else "in_inbox"
+    def _end(self, job: Job, inbox: InboxConfig, config: Config, event: JobEvent, failure: Failure) -> None:
         now_s = self._wall()
+        state, actions = next_of(State.RUNNING, event)
 
         def close(writer: sqlite3.Connection) -> None:
-            table.update(
+            table.apply(
                 writer,
                 job.id,
-                state=state,
+                event,
+                now_s=now_s,
                 reason=failure.reason,
                 message=failure.message,
                 hint=failure.hint,
-                finished_s=now_s,
-                original=original,
-                original_path=None,
             )
-            table.add_totals(writer, job.inbox, {f"jobs_{state}": 1})
 
         self._write(close)
         text = f"job {job.id}: {os.fsdecode(job.path)} is {state}: {failure.message}"
         facts = {"reason": failure.reason, "hint": failure.hint, "file": os.fsdecode(job.path)}
         self._tell(Event(f"job.{state}", text, "error", job.inbox, job.id, facts))
-        if original == "to_quarantine":
+        if Action.ORIGINAL_TO_QUARANTINE in actions:
             self._tidier.tidy(job.id, inbox, config, self._turn)
 
     def _gone(self, job: Job, reason: str, message: str) -> None:
         def close(writer: sqlite3.Connection) -> None:
-            table.update(writer, job.id, state="gone", reason=reason, message=message, finished_s=self._wall())
+            table.apply(writer, job.id, JobEvent.LEAVE, now_s=self._wall(), reason=reason, message=message)
             claims.forget_files(writer, job.inbox, [job.path])
 
         self._write(close)
         self._on_originals_gone(job.inbox, [job.path])
         self._tell(Event("job.gone", f"job {job.id}: {message}", "warning", job.inbox, job.id, {"reason": reason}))
 
-    def _write(self, step: Callable[[sqlite3.Connection], None]) -> None:
+    def _write(self, step: Callable[[sqlite3.Connection], object]) -> None:
         """Write an outcome; a full disk gets a few tries, then the slot puts the job back once the ledger has room."""
         for attempt in range(LEDGER_TRIES):
             try:
@@ -314,5 +307,5 @@ def _follow(writer: sqlite3.Connection, job: Job, path: bytes) -> None:
     """Go on with another file of the same content; the row's identity is that of the file seen there."""
     row = writer.execute("SELECT identity FROM files WHERE inbox = ? AND path = ?", (job.inbox, path)).fetchone()
     claims.forget_files(writer, job.inbox, [job.path])
-    table.update(writer, job.id, path=path, identity=row[0], state="queued")
+    table.apply(writer, job.id, JobEvent.FOLLOW, path=path, identity=row[0])
     writer.execute("UPDATE files SET outcome = 'taken' WHERE inbox = ? AND path = ?", (job.inbox, path))

@@ -14,8 +14,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from daemon.ledger import members
-from daemon.ledger.jobs import UNFINISHED, UNSUCCESSFUL, Job, Kind, job_by_id, job_of_content, redo, requeue
+from daemon.ledger.jobs import Job, Kind, apply, job_by_id, job_of_content
 from daemon.ledger.members import Member
+from daemon.ledger.transitions import (
+    UNFINISHED,
+    UNSUCCESSFUL,
+    Action,
+    JobEvent,
+    State,
+    can,
+    next_of,
+    sql_list,
+    states_with,
+)
 
 ClaimOutcome = Literal["queued", "again", "known", "moved", "duplicate", "reprocess", "supersedes", "back", "refused"]
 
@@ -98,7 +109,7 @@ def claim(
     known = connection.execute(
         "SELECT 1 FROM files WHERE inbox = ? AND path = ? AND job = ?", (arrival.inbox, arrival.path, job.id)
     ).fetchone()
-    if known and job.state != "gone" and job.original not in ("quarantined", "moved", "deleted"):
+    if known and job.state is not State.GONE and job.original not in ("quarantined", "moved", "deleted"):
         _remember(connection, arrival, job.id, "taken" if job.path == arrival.path else "duplicate", now_s)
         if job.path == arrival.path:
             connection.execute("UPDATE jobs SET identity = ? WHERE id = ?", (arrival.identity, job.id))
@@ -111,16 +122,15 @@ def claim(
         _follow(connection, arrival, job.id)
         _remember(connection, arrival, job.id, "taken", now_s)
         return Claim("moved", _fetched(connection, job.id), "the job goes on under this new name")
-    if job.state in UNSUCCESSFUL:
+    if can(job.state, JobEvent.RETURN):
         _follow(connection, arrival, job.id)
         _remember(connection, arrival, job.id, "taken", now_s)
-        requeue(connection, job.id)
-        connection.execute("UPDATE jobs SET original = 'in_inbox', original_path = NULL WHERE id = ?", (job.id,))
+        apply(connection, job.id, JobEvent.RETURN)
         return Claim("again", _fetched(connection, job.id), f"it was {job.state}, and is tried again")
-    if on_duplicate == "reprocess" and job.state == "done":
+    if on_duplicate == "reprocess" and job.state is State.DONE:
         _follow(connection, arrival, job.id)
         _remember(connection, arrival, job.id, "taken", now_s)
-        redo(connection, job.id)
+        apply(connection, job.id, JobEvent.REDO)
         return Claim("reprocess", _fetched(connection, job.id), "it is done, and is done once more (on_duplicate)")
     if job.path == arrival.path and on_duplicate != "quarantine":
         return _back_in_inbox(connection, arrival, job, now_s)
@@ -143,11 +153,11 @@ def _claim_new(
     connection: sqlite3.Connection, arrival: Arrival, now_s: float, *, in_place_of: Job | None = None
 ) -> Claim:
     """Make a job. `in_place_of`: a job of which nothing came, and whose results and name this one takes over."""
-    state, reason, message, hint = "queued", "", "", ""
+    event, reason, message, hint = JobEvent.ARRIVE, "", "", ""
     if arrival.skip:
-        state, reason, message = "skipped", "sidecar_skip", "its sidecar says skip = true"
+        event, reason, message = JobEvent.SKIP, "sidecar_skip", "its sidecar says skip = true"
     elif arrival.role == "dst" and (other := holder_of_dst(connection, arrival.workspace)):
-        state, reason = "failed", "workspace_taken"
+        event, reason = JobEvent.REFUSE, "workspace_taken"
         message, hint = workspace_taken(arrival.workspace, other)
     before = _changed_before(connection, arrival)
     if in_place_of is not None and _has_its_slug(in_place_of, arrival):
@@ -158,6 +168,7 @@ def _claim_new(
     )
     if before is not None:
         slug = take_over_slug(connection, before)
+    state, actions = next_of(None, event)
     row = connection.execute(
         "INSERT INTO jobs (inbox, path, kind, sha256, size_bytes, identity, workspace, role, slug, sidecar, priority,"
         " rank, state, reason, message, hint, arrived_s, finished_s, mark)"
@@ -180,19 +191,20 @@ def _claim_new(
             message,
             hint,
             arrival.arrived_s,
-            None if state == "queued" else now_s,
+            now_s if Action.NOTE_END in actions else None,
             arrival.mark,
         ),
     ).fetchone()
     _remember(connection, arrival, row[0], "taken", now_s)
     members.remember(connection, row[0], arrival.members)
-    return Claim("queued" if state == "queued" else "refused", _fetched(connection, row[0]), message)
+    return Claim("queued" if state in UNFINISHED else "refused", _fetched(connection, row[0]), message)
 
 
 def parts(connection: sqlite3.Connection, inbox: str, smaller_than: int) -> list[tuple[int, str]]:
     """Return (job, mark) of the videos of an inbox that lack footage and are smaller: a whole copy may come of each."""
     rows = connection.execute(
-        "SELECT id, mark FROM jobs WHERE inbox = ? AND state = 'done' AND verdict = 'lost footage' AND mark != ''"
+        f"SELECT id, mark FROM jobs WHERE inbox = ? AND state IN {sql_list(State.DONE)} AND verdict = 'lost footage'"
+        " AND mark != ''"
         " AND size_bytes < ? ORDER BY size_bytes DESC",
         (inbox, smaller_than),
     )
@@ -210,7 +222,7 @@ def _superseded(connection: sqlite3.Connection, arrival: Arrival) -> Job | None:
     if arrival.supersedes is None or arrival.skip:
         return None
     job = job_by_id(connection, arrival.supersedes)
-    return job if job is not None and (job.state, job.verdict) == ("done", "lost footage") else None
+    return job if job is not None and job.verdict == "lost footage" and can(job.state, JobEvent.REPLACE) else None
 
 
 def _supersede(connection: sqlite3.Connection, arrival: Arrival, part: Job, now_s: float) -> Claim:
@@ -222,7 +234,7 @@ def _supersede(connection: sqlite3.Connection, arrival: Arrival, part: Job, now_
         (arrival.sha256, arrival.size_bytes, arrival.mark, arrival.arrived_s, part.id),
     )
     _follow(connection, arrival, part.id)
-    redo(connection, part.id)
+    apply(connection, part.id, JobEvent.REPLACE)
     if part.path != arrival.path:
         question = "UPDATE files SET outcome = 'duplicate' WHERE inbox = ? AND path = ?"
         connection.execute(question, (arrival.inbox, part.path))
@@ -249,7 +261,7 @@ def pass_on_slug(connection: sqlite3.Connection, job: Job) -> None:
     """Give the slug of a job whose file changed to the job that its new content has got, unless that began."""
     row = connection.execute(
         "SELECT id FROM jobs WHERE inbox = ? AND path = ? AND workspace = ? AND role = ? AND id > ? AND basis = ''"
-        " AND state IN ('queued', 'waiting') ORDER BY id LIMIT 1",
+        f" AND state IN {sql_list(*states_with(JobEvent.START))} ORDER BY id LIMIT 1",
         (job.inbox, job.path, job.workspace, job.role, job.id),
     ).fetchone()
     if row:
@@ -259,8 +271,9 @@ def pass_on_slug(connection: sqlite3.Connection, job: Job) -> None:
 def _changed_before(connection: sqlite3.Connection, arrival: Arrival) -> int | None:
     """Return the job of what lay at this path before it changed under dfld's hands; None where nothing did."""
     row = connection.execute(
-        "SELECT id FROM jobs WHERE inbox = ? AND path = ? AND workspace = ? AND role = ? AND state = 'gone'"
-        " AND reason = 'changed' AND slug NOT GLOB 'gone-*' ORDER BY id DESC LIMIT 1",
+        "SELECT id FROM jobs WHERE inbox = ? AND path = ? AND workspace = ? AND role = ?"
+        f" AND state IN {sql_list(State.GONE)} AND reason = 'changed'"
+        " AND slug NOT GLOB 'gone-*' ORDER BY id DESC LIMIT 1",
         (arrival.inbox, arrival.path, arrival.workspace, arrival.role),
     ).fetchone()
     return int(row[0]) if row else None
@@ -292,8 +305,9 @@ def holder_of_dst(connection: sqlite3.Connection, workspace: str, before: int | 
     `before`: the job that asks; of several that only wait, the first has the workspace.
     """
     row = connection.execute(
-        "SELECT id FROM jobs WHERE workspace = :workspace AND role = 'dst' AND id != coalesce(:before, 0) AND (state IN"
-        " ('running', 'done') OR state IN ('queued', 'waiting') AND id < coalesce(:before, id + 1)) ORDER BY id",
+        "SELECT id FROM jobs WHERE workspace = :workspace AND role = 'dst' AND id != coalesce(:before, 0) AND"
+        f" (state IN {sql_list(State.RUNNING, State.DONE)} OR"
+        f" state IN {sql_list(*states_with(JobEvent.START))} AND id < coalesce(:before, id + 1)) ORDER BY id",
         {"workspace": workspace, "before": before},
     ).fetchone()
     return int(row[0]) if row else None

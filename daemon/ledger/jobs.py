@@ -1,12 +1,8 @@
 """Jobs in the ledger: choosing the next, committing faces, ending. Functions of a connection.
 
 A job is one content (by hash) in one inbox, for ever: the same content met again finds its job. Every function
-that changes something runs inside one transaction of `Ledger.write`. Nothing here looks at the disk or a clock.
-
-    queued ─→ running ─→ done | failed | quarantined | skipped
-      ↑          │  └──→ waiting (may pass; not before a time) ─→ running
-      └──────────┘ stop, kill, pause: at the cursor
-    gone: the file left before it was done      cancelled: by an operator
+that changes something runs inside one transaction of `Ledger.write`. Nothing here looks at the disk or a clock. Which
+state follows which is the table of `daemon.ledger.transitions`; `apply` alone changes a state.
 """
 
 from __future__ import annotations
@@ -15,17 +11,37 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from daemon.errors import LedgerError
+from daemon.ledger.transitions import STATES, Action, JobEvent, State, can, next_of, sql_list, states_with
 from engine.types import Commit, Counts, Cursor, FaceRecord, Resume
 
 Kind = Literal["video", "folder"]
 
 
-UNFINISHED = ("queued", "running", "waiting")
-UNSUCCESSFUL = ("failed", "quarantined", "cancelled", "gone", "skipped")
-STATES = (*UNFINISHED, "done", *UNSUCCESSFUL)
+READY = f"state IN {sql_list(*states_with(JobEvent.START))} AND NOT (not_before_s > ? AND not_before_s <= ?)"
+"""A job may start unless its time lies ahead by no more than the longest wait; further ahead than that only a clock
+that was set back can have put it."""
+
+_CHANGES: Mapping[Action, Mapping[str, object]] = {
+    Action.CLEAR_REASON: {"reason": "", "message": "", "hint": ""},
+    Action.CLEAR_DEATHS: {"deaths": 0, "death_frame": None},
+    Action.CLEAR_FAILURES: {"attempts": 0, "deaths": 0, "death_frame": None, "not_before_s": 0.0},
+    Action.WAIT_NO_LONGER: {"not_before_s": 0.0},
+    Action.REOPEN: {"finished_s": None, "discard": ""},
+    Action.FORGET_CURSOR: {"basis": "again", "report": "", "next_frame": 0, "last_pts": None, "started_s": None},
+    Action.DROP_CARRY: {"carry": ""},
+    Action.ORIGINAL_IN_INBOX: {"original": "in_inbox", "original_path": None},
+    Action.ORIGINAL_TO_QUARANTINE: {"original": "to_quarantine", "original_path": None},
+}
+"""What an action sets, where that does not hang on the job or the time."""
+
+
+class NoTransitionError(LedgerError):
+    """What was to happen to a job cannot happen in the state that it is in; nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,7 @@ class Job:
     sidecar: str
     priority: int
     rank: float
-    state: str
+    state: State
     reason: str
     message: str
     hint: str
@@ -83,7 +99,7 @@ def job_of_content(connection: sqlite3.Connection, inbox: str, sha256: str) -> J
     return _job(row) if row else None
 
 
-def jobs(connection: sqlite3.Connection, states: Collection[str] = STATES, limit: int = -1) -> Iterator[Job]:
+def jobs(connection: sqlite3.Connection, states: Collection[State] = STATES, limit: int = -1) -> Iterator[Job]:
     """Return jobs in these states, first in the queue first."""
     marks = ", ".join("?" * len(states))
     rows = connection.execute(
@@ -92,9 +108,33 @@ def jobs(connection: sqlite3.Connection, states: Collection[str] = STATES, limit
     return map(_job, rows)
 
 
-READY = "state IN ('queued', 'waiting') AND NOT (not_before_s > ? AND not_before_s <= ?)"
-"""A job may start unless its time lies ahead by no more than the longest wait; further ahead than that only a clock
-that was set back can have put it."""
+def apply(
+    connection: sqlite3.Connection, job_id: int, event: JobEvent, *, now_s: float = 0.0, **values: object
+) -> State | None:
+    """Let an event happen to a job: its next state and what goes with it, as the table of transitions says.
+
+    `values` are further columns, which win. Return the new state, None for a job that is not there any more. Raise
+    NoTransitionError where the event cannot happen to a job in its state.
+    """
+    question = "SELECT state, inbox, started_s FROM jobs WHERE id = ?"
+    row = connection.execute(question, (job_id,)).fetchone()
+    if row is None:
+        return None
+    before = State(row["state"])
+    if not can(before, event):
+        raise NoTransitionError(f"job {job_id} is {before}: {event} cannot happen to it; nothing was changed")
+    state, actions = next_of(before, event)
+    changes: dict[str, object] = {"state": state}
+    for action in actions:
+        changes |= _CHANGES.get(action, {})
+    if Action.NOTE_START in actions:
+        changes["started_s"] = now_s if row["started_s"] is None else row["started_s"]
+    if Action.NOTE_END in actions:
+        changes["finished_s"] = now_s
+    if Action.COUNT_END in actions:
+        add_totals(connection, row["inbox"], {f"jobs_{state}": 1})
+    update(connection, job_id, **{**changes, **values})
+    return state
 
 
 def start_next(
@@ -106,7 +146,8 @@ def start_next(
     among equals the smallest rank. No job waits longer than `longest_wait_s` from `now_s`, whatever the clock did.
     """
     running = dict.fromkeys(inboxes, 0)
-    for inbox, count in connection.execute("SELECT inbox, count(*) FROM jobs WHERE state = 'running' GROUP BY inbox"):
+    question = f"SELECT inbox, count(*) FROM jobs WHERE state IN {sql_list(State.RUNNING)} GROUP BY inbox"
+    for inbox, count in connection.execute(question):
         if inbox in running:
             running[inbox] = count
     row = None
@@ -122,11 +163,7 @@ def start_next(
         )
     if row is None:
         return None
-    connection.execute(
-        "UPDATE jobs SET state = 'running', started_s = coalesce(started_s, ?), reason = '', message = '', hint = ''"
-        " WHERE id = ?",
-        (now_s, row[0]),
-    )
+    apply(connection, row[0], JobEvent.START, now_s=now_s)
     return _fetched(connection, row[0])
 
 
@@ -142,7 +179,8 @@ def any_ready(connection: sqlite3.Connection, *, now_s: float, inboxes: Collecti
 
 def give_back(connection: sqlite3.Connection, job_id: int) -> None:
     """Put a job that nobody runs any more back into the queue, if it still stands as running."""
-    connection.execute("UPDATE jobs SET state = 'queued' WHERE id = ? AND state = 'running'", (job_id,))
+    with suppress(NoTransitionError):
+        apply(connection, job_id, JobEvent.GIVE_BACK)
 
 
 def resume_of(connection: sqlite3.Connection, job: Job) -> Resume | None:
@@ -185,10 +223,14 @@ def store_commit(connection: sqlite3.Connection, job_id: int, commit: Commit) ->
     amounts["packets_damaged"] = commit.counts.packets_damaged - before.packets_damaged
     amounts["faces_written"] = sum(face.kept for face in ended) - were_kept
     add_totals(connection, inbox, amounts)
-    connection.execute(
-        "UPDATE jobs SET next_frame = ?, last_pts = ?, counts = ?, carry = ?, deaths = 0, death_frame = NULL"
-        " WHERE id = ?",
-        (commit.cursor.next_frame, commit.cursor.last_pts, json.dumps(asdict(commit.counts)), commit.carry, job_id),
+    apply(
+        connection,
+        job_id,
+        JobEvent.COMMIT,
+        next_frame=commit.cursor.next_frame,
+        last_pts=commit.cursor.last_pts,
+        counts=json.dumps(asdict(commit.counts)),
+        carry=commit.carry,
     )
 
 
@@ -207,8 +249,8 @@ def start_over(connection: sqlite3.Connection, job_id: int, basis: str) -> None:
     )
 
 
-def update(connection: sqlite3.Connection, job_id: int, **values: Any) -> None:
-    """Set columns of one job. Text may hold file names that are no text: SQLite takes them escaped."""
+def update(connection: sqlite3.Connection, job_id: int, **values: object) -> None:
+    """Set columns of one job, never its state. Text may hold file names that are no text: SQLite takes them escaped."""
     columns = ", ".join(f"{name} = ?" for name in values)
     kept = [_as_utf_8(value) if isinstance(value, str) else value for value in values.values()]
     connection.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*kept, job_id))
@@ -218,59 +260,24 @@ def _as_utf_8(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def requeue(connection: sqlite3.Connection, job_id: int) -> None:
-    """Put a job back into the queue with a clean slate of failures; its cursor and faces stay.
-
-    What an earlier retry asked for does not hold for this one.
-    """
-    update(
-        connection,
-        job_id,
-        state="queued",
-        reason="",
-        message="",
-        hint="",
-        attempts=0,
-        deaths=0,
-        death_frame=None,
-        not_before_s=0.0,
-        finished_s=None,
-        discard="",
-    )
+def cancel(connection: sqlite3.Connection, job_id: int, *, now_s: float) -> None:
+    """End a job because an operator said so. Raise NoTransitionError for one that ended already."""
+    message = "cancelled by the operator"
+    apply(connection, job_id, JobEvent.CANCEL, now_s=now_s, reason="cancelled", message=message)
 
 
 def interrupted_to_queue(connection: sqlite3.Connection) -> int:
     """Put jobs that a dead service left running back into the queue; return how many. Jobs that wait wait no longer."""
-    connection.execute("UPDATE jobs SET not_before_s = 0 WHERE state = 'waiting'")
-    return connection.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'").rowcount
-
-
-def redo(connection: sqlite3.Connection, job_id: int) -> None:
-    """Put a done job back into the queue, to be done from its beginning whatever it was made with.
-
-    The rows of its faces stay until the new run begins: a person who is forgotten meanwhile is found by them.
-    """
-    requeue(connection, job_id)
-    update(
-        connection,
-        job_id,
-        basis="again",
-        report="",
-        original="in_inbox",
-        original_path=None,
-        next_frame=0,
-        last_pts=None,
-        started_s=None,
-    )
+    found = list(jobs(connection, states_with(JobEvent.SERVICE_DIED)))
+    states = [apply(connection, job.id, JobEvent.SERVICE_DIED) for job in found]
+    return states.count(State.QUEUED)
 
 
 def requeue_failed(connection: sqlite3.Connection, reasons: Collection[str]) -> int:
     """Put jobs that failed for these reasons back into the queue; return how many."""
-    marks = ", ".join("?" * len(reasons))
-    rows = connection.execute(f"SELECT id FROM jobs WHERE state = 'failed' AND reason IN ({marks})", (*reasons,))
-    found = [row[0] for row in rows]
+    found = [job.id for job in jobs(connection, states_with(JobEvent.SETUP_CHANGED)) if job.reason in reasons]
     for job_id in found:
-        requeue(connection, job_id)
+        apply(connection, job_id, JobEvent.SETUP_CHANGED)
     return len(found)
 
 
@@ -287,10 +294,10 @@ def jobs_to_tidy(connection: sqlite3.Connection) -> list[Job]:
     ]
 
 
-def state_counts(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
+def state_counts(connection: sqlite3.Connection) -> dict[tuple[str, State], int]:
     """Return (inbox, state) → number of jobs."""
     return {
-        (row[0], row[1]): row[2]
+        (row[0], State(row[1])): row[2]
         for row in connection.execute("SELECT inbox, state, count(*) FROM jobs GROUP BY inbox, state")
     }
 
@@ -306,14 +313,15 @@ def lost_footage(connection: sqlite3.Connection) -> dict[str, tuple[int, float]]
 def oldest_queued_s(connection: sqlite3.Connection) -> dict[str, float]:
     """Return inbox → arrival of its oldest job that waits."""
     rows = connection.execute(
-        "SELECT inbox, min(arrived_s) FROM jobs WHERE state IN ('queued', 'waiting') GROUP BY inbox"
+        f"SELECT inbox, min(arrived_s) FROM jobs WHERE state IN {sql_list(*states_with(JobEvent.START))} GROUP BY inbox"
     )
     return {row[0]: row[1] for row in rows}
 
 
 def last_done_s(connection: sqlite3.Connection) -> dict[str, float]:
     """Return inbox → when its last job was done."""
-    rows = connection.execute("SELECT inbox, max(finished_s) FROM jobs WHERE state = 'done' GROUP BY inbox")
+    question = f"SELECT inbox, max(finished_s) FROM jobs WHERE state IN {sql_list(State.DONE)} GROUP BY inbox"
+    rows = connection.execute(question)
     return {row[0]: row[1] for row in rows}
 
 
@@ -357,4 +365,4 @@ def _fetched(connection: sqlite3.Connection, job_id: int) -> Job:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    return Job(**dict(row))
+    return Job(**{**dict(row), "state": State(row["state"])})

@@ -11,10 +11,18 @@ from daemon.jobs.disk import DiskGuard
 from daemon.jobs.running import Running
 from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
+from daemon.ledger.transitions import State
 from daemon.metrics.registry import STATE_TARGET, LabelValues, Reading
 from engine.reasons import ACCEPTED, ACCEPTED_IN_VIDEO, NEGATIVE, NO_MATCH, RESCUED, REVIEW_REASONS
 
-QUEUE_STATE = {"queued": "queued", "running": "running", "waiting": "retrying", "quarantined": "quarantined"}
+QUEUE_STATE = {
+    State.QUEUED: "queued",
+    State.RUNNING: "running",
+    State.WAITING: "retrying",
+    State.QUARANTINED: "quarantined",
+}
+UNCOUNTED_RESULTS = {State.CANCELLED: "cancelled"}
+"""Results that no total counts: the jobs that are in this state now."""
 JOB_RESULT = {"jobs_done": "done", "jobs_failed": "failed", "jobs_quarantined": "quarantined"}
 FACE_OUTCOME = {
     ACCEPTED: "kept",
@@ -48,8 +56,8 @@ def ledger_reading(ledger: Ledger, settling: Mapping[str, int]) -> Reading:
     for (inbox, state), count in states.items():
         if state in QUEUE_STATE:
             values["dfld_queue_files"][inbox, QUEUE_STATE[state]] = count
-        if state == "cancelled":
-            values["dfld_jobs_total"][inbox, "cancelled"] = count
+        if state in UNCOUNTED_RESULTS:
+            values["dfld_jobs_total"][inbox, UNCOUNTED_RESULTS[state]] = count
     for inbox, (files, seconds) in lost.items():
         values["dfld_lost_footage_files"][inbox,] = files
         values["dfld_lost_footage_seconds"][inbox,] = seconds  # type: ignore[assignment]

@@ -57,6 +57,13 @@ def next_job(ledger: Ledger, now_s: float = NOW, inboxes: tuple[str, ...] = ("al
     return ledger.write(lambda writer: table.start_next(writer, now_s=now_s, inboxes=inboxes, longest_wait_s=60.0))
 
 
+def begun(ledger: Ledger, arrival: Arrival) -> Job:
+    arrive(ledger, arrival)
+    job = next_job(ledger)
+    assert job is not None
+    return job
+
+
 def face(frame: int, file: str | None = None) -> FaceRecord:
     return FaceRecord(frame, frame * 40, 0, (0.1, 1 / 3, 2.5, 7.0), 0.9, 1 / 7, file is not None, "accepted", file)
 
@@ -204,7 +211,7 @@ def test_no_job_waits_longer_than_the_longest_wait_however_far_the_clock_is_set_
 
 
 def test_commits_are_handed_back_exactly_and_in_order(ledger: Ledger) -> None:
-    job = arrive(ledger, CLIP).job
+    job = begun(ledger, CLIP)
     assert ledger.read(lambda reader: table.resume_of(reader, job)) is None
     commits = [
         Commit(Cursor(64, 2520), (face(3, "clip-00000003_0.jpg"), face(5)), Counts(64, 64, 1), "carry 1"),
@@ -225,7 +232,7 @@ def test_commits_are_handed_back_exactly_and_in_order(ledger: Ledger) -> None:
 
 
 def test_a_face_that_the_end_of_its_clip_judges_anew_stands_in_the_ledger_as_it_ended(ledger: Ledger) -> None:
-    job = arrive(ledger, CLIP).job
+    job = begun(ledger, CLIP)
     doubtful = replace(face(5, "clip-00000005_0.jpg"), kept=False, reason="review")
     twice = face(7, "clip-00000007_0.jpg")
     cursor, counts = Cursor(64, 2520), Counts(64, 64, 0)
@@ -252,7 +259,7 @@ def test_a_face_that_the_end_of_its_clip_judges_anew_stands_in_the_ledger_as_it_
 
 
 def test_a_commit_that_fails_moves_neither_faces_nor_cursor(ledger: Ledger) -> None:
-    job = arrive(ledger, CLIP).job
+    job = begun(ledger, CLIP)
     twice = Commit(Cursor(64, 2520), (face(3, "a.jpg"), face(3, "a.jpg")), Counts(64, 64, 0), "")
     with pytest.raises(LedgerError, match="UNIQUE"):
         ledger.write(lambda writer: table.store_commit(writer, job.id, twice))
@@ -263,7 +270,7 @@ def test_a_commit_that_fails_moves_neither_faces_nor_cursor(ledger: Ledger) -> N
 
 
 def test_starting_over_forgets_faces_and_cursor(ledger: Ledger) -> None:
-    job = arrive(ledger, CLIP).job
+    job = begun(ledger, CLIP)
     one = Commit(Cursor(64, 2520), (face(3, "a.jpg"),), Counts(64, 64, 0), "carry")
     ledger.write(lambda writer: table.store_commit(writer, job.id, one))
     ledger.write(lambda writer: table.start_over(writer, job.id, "new basis"))

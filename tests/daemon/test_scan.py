@@ -8,9 +8,9 @@ from typing import get_args
 
 import pytest
 
-from daemon.arrivals import scan as scan_module
+from daemon.arrivals import first_bytes
+from daemon.arrivals.first_bytes import Contents
 from daemon.arrivals.scan import (
-    Contents,
     PassedOver,
     PassReason,
     ScanRules,
@@ -177,13 +177,13 @@ def test_the_first_bytes_of_a_file_are_read_once_as_long_as_it_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    real = scan_module.read_head
+    real = first_bytes.read_head
 
     def counted(path: Path) -> bytes | None:
         read.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(scan_module, "read_head", counted)
+    monkeypatch.setattr(first_bytes, "read_head", counted)
     names = [f"{number} without an ending" for number in range(50)]
     for name in names:
         put(tmp_path / name, b"\x01\x02" + name.encode())

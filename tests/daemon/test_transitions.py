@@ -1,0 +1,130 @@
+"""The states of a job: every one is reached, none is a dead end, and a crash anywhere leads back to work."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from daemon.ledger import jobs as table
+from daemon.ledger.claims import Arrival, claim
+from daemon.ledger.jobs import NoTransitionError
+from daemon.ledger.ledger import Ledger
+from daemon.ledger.transitions import STATES, TABLE, UNSUCCESSFUL, Action, JobEvent, State, can, next_of, states_with
+
+ROOT = Path(__file__).parents[2]
+NOW = 1_000_000.0
+CLIP = Arrival("alice", b"clip.mp4", "video", "i1", "c" * 64, 5, NOW, "/ws", "src", ("clip",), 5)
+CRASHES = (JobEvent.SERVICE_DIED, JobEvent.DIE)
+BY_PEOPLE = (JobEvent.CANCEL, JobEvent.RETRY, JobEvent.REDO, JobEvent.RELEASE)
+
+
+def reached(start: State | None, without: frozenset[JobEvent] = frozenset()) -> set[State]:
+    """Return every state that events lead to from `start`, in any number of steps."""
+    found: set[State] = set()
+    ahead = [start]
+    while ahead:
+        before = ahead.pop()
+        for (state, event), (after, _) in TABLE.items():
+            if state is before and event not in without and after not in found:
+                found.add(after)
+                ahead.append(after)
+    return found
+
+
+def test_every_state_is_reached_by_a_new_job_and_every_event_and_action_occurs() -> None:
+    assert reached(None) == set(State) == set(STATES)
+    assert {event for _, event in TABLE} == set(JobEvent)
+    assert {action for _, actions in TABLE.values() for action in actions} == set(Action)
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_state_leads_on_and_may_end_in_done(state: State) -> None:
+    assert any(after is not state for (before, _), (after, _) in TABLE.items() if before is state)
+    assert State.DONE in reached(state)
+
+
+@pytest.mark.parametrize("state", State)
+def test_after_a_crash_in_any_state_the_work_goes_on_by_itself_unless_it_had_ended(state: State) -> None:
+    for crash in CRASHES:
+        after = next_of(state, crash)[0] if can(state, crash) else state
+        ended = state in (State.DONE, *UNSUCCESSFUL)
+        assert after is not State.RUNNING, "nobody runs it any more"
+        assert ended or State.DONE in reached(after, without=frozenset(BY_PEOPLE))
+
+
+def test_a_running_job_can_be_told_of_every_end_of_its_worker_and_its_service() -> None:
+    ends = {JobEvent.FINISH, JobEvent.WAIT, JobEvent.FAIL, JobEvent.QUARANTINE, JobEvent.STOP, JobEvent.CANCEL}
+    ends |= {*CRASHES, JobEvent.GIVE_BACK, JobEvent.LEAVE, JobEvent.FOLLOW}
+    assert all(can(State.RUNNING, event) for event in ends)
+    assert states_with(JobEvent.START) == (State.QUEUED, State.WAITING)
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    one = Ledger(tmp_path_factory.mktemp("ledger") / "ledger.db")
+    yield one
+    one.close()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(walk=st.lists(st.sampled_from(JobEvent), max_size=40))
+def test_the_ledger_takes_every_walk_through_the_table_and_refuses_every_other_step(
+    ledger: Ledger, walk: list[JobEvent]
+) -> None:
+    class _UndoneError(Exception):
+        pass
+
+    def step(writer: object) -> None:
+        job = claim(writer, CLIP, now_s=NOW, on_duplicate="skip", earlier_is_there=True).job  # type: ignore[arg-type]
+        state = job.state
+        for event in walk:
+            if can(state, event):
+                expected, actions = next_of(state, event)
+                assert table.apply(writer, job.id, event, now_s=NOW) is expected  # type: ignore[arg-type]
+                state = expected
+                row = table.job_by_id(writer, job.id)  # type: ignore[arg-type]
+                assert row is not None
+                assert row.state is state
+                assert (Action.NOTE_END not in actions) or row.finished_s == NOW
+                assert (Action.REOPEN not in actions) or row.finished_s is None
+            else:
+                with pytest.raises(NoTransitionError, match=f"is {state}"):
+                    table.apply(writer, job.id, event)  # type: ignore[arg-type]
+        raise _UndoneError
+
+    with pytest.raises(_UndoneError):
+        ledger.write(step)
+
+
+def test_a_job_that_was_forgotten_meanwhile_is_nobody_s_error(ledger: Ledger) -> None:
+    assert ledger.write(lambda writer: table.apply(writer, 4711, JobEvent.FINISH)) is None
+
+
+SQL_STATE = re.compile(rf"state\s*(=|!=|IN)\s*\(?'({'|'.join(State)})'|SET state\b")
+
+
+def state_words(path: Path) -> Iterator[str]:
+    """Yield each place where a file compares a state with a word, or writes one into SQL."""
+    words = set(map(str, State))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL_STATE.search(node.value):
+            yield f"{path}:{node.lineno} {node.value[:60]}"
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            about_a_state = any("state" in ast.unparse(side).rpartition(".")[2] for side in sides)
+            constants = {one.value for side in sides for one in ast.walk(side) if isinstance(one, ast.Constant)}
+            if about_a_state and constants & words:
+                yield f"{path}:{node.lineno} {ast.unparse(node)}"
+        if isinstance(node, ast.keyword) and node.arg == "state" and isinstance(node.value, ast.Constant):
+            yield f"{path}:{node.lineno} state={node.value.value!r}"
+
+
+def test_no_file_but_the_table_knows_the_words_of_states() -> None:
+    files = [one for one in (ROOT / "daemon").rglob("*.py") if one.name not in ("transitions.py", "schema.py")]
+    assert [place for path in files for place in state_words(path)] == []
