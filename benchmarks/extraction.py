@@ -238,7 +238,7 @@ def _dfld(task: dict[str, Any]) -> dict[str, Any]:
     from engine.extract import extract
     from engine.identity.identity import build_identity
     from engine.types import ExtractReport, ExtractSettings, FaceRecord
-    from engine.workspace.workspace import output_layout
+    from engine.workspace.layout import output_layout
 
     backend = (
         open_backend("insightface", model_root=Path(task["pack_root"]), model_pack=task["pack"])

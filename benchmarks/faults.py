@@ -29,9 +29,9 @@ FAULTS: dict[str, tuple[str, dict[str, str]]] = {
     "reloads": ("tests/faults/test_reloads.py", {"DFLD_RELOADS": "1000"}),
     "mutated-replies": ("tests/sync/test_hostile_machines.py -k mutated", {"DFLD_MUTATED_REPLIES": "50000"}),
     "faulty-calls": ("tests/sync/test_hostile_machines.py -k any_call", {"DFLD_FAULTY_CALLS": "960"}),
-    "hand-work": (
-        "tests/engine/workspace/test_hand_work.py tests/engine/workspace/test_removal.py",
-        {"DFLD_HAND_WORK_EXAMPLES": "1000"},
+    "manual-changes": (
+        "tests/engine/results/test_manual_changes.py tests/engine/results/test_removal.py",
+        {"DFLD_MANUAL_CHANGES_EXAMPLES": "1000"},
     ),
     "originals": ("tests/core/test_files.py tests/daemon/test_killed_originals.py tests/daemon/test_originals.py", {}),
     "parts-of-footage": (

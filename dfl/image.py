@@ -2,16 +2,18 @@
 
     JPEG: SOI, APPn..., APP15 = one pickled dict, DQT, SOF0, DHT, SOS, EOI
 
-Keys of the dict are those of `AlignedMetadata`; a key whose value is None is not written. Files DeepFaceLab reads
-end in exactly `.jpg`. Pure: no file is opened. Source: DeepFaceLab commit 46fc239, DFLIMG/DFLJPG.py.
+Keys of the dict are those of `AlignedMetadata`; a key whose value is None is not written. `dfld_face_id` is dfld's own:
+DeepFaceLab keeps a key that it does not know, and so does dfld. Files DeepFaceLab reads end in exactly `.jpg`. Pure: no
+file is opened. Source: DeepFaceLab commit 46fc239, DFLIMG/DFLJPG.py.
 
 Spaces: "frame px" are pixels of the source frame, "aligned px" those of this image.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -37,6 +39,7 @@ METADATA_LIMITS = PickleLimits(size_bytes=PAYLOAD_LIMIT_BYTES, opcodes=100_000, 
 _COORDINATE_LIMIT_PX = 1e7
 """Larger coordinates are no face; they would only overflow later."""
 _UNCROPPED = "mark_only"
+_FACE_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,8 @@ class AlignedMetadata:
     seg_ie_polys: tuple[MaskPolygon, ...] = ()
     xseg_mask: bytes | None = None
     """An encoded image file; see dfl.xseg_mask."""
+    dfld_face_id: str | None = None
+    """Which face this is, 32 hexadecimal digits; what else stands under the key is kept among the unknown."""
     unknown: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Keys this version of dfld does not know, kept as they were."""
 
@@ -154,6 +159,7 @@ def fields_of_metadata(metadata: AlignedMetadata) -> dict[str, Any]:
         "eyebrows_expand_mod": None if expand == DEFAULT_EYEBROWS_EXPAND_MOD else expand,
         "seg_ie_polys": fields_of_polygons(metadata.seg_ie_polys) if metadata.seg_ie_polys else None,
         "xseg_mask": None if metadata.xseg_mask is None else array_of_bytes(metadata.xseg_mask),
+        "dfld_face_id": metadata.dfld_face_id,
         **metadata.unknown,
     }
     return {key: value for key, value in fields.items() if value is not None}
@@ -162,12 +168,14 @@ def fields_of_metadata(metadata: AlignedMetadata) -> dict[str, Any]:
 def metadata_of_fields(fields: Mapping[str, Any]) -> AlignedMetadata:
     """Given DeepFaceLab's dict, return the metadata; every field is checked. Raise FormatError naming the bad one."""
     known = {key: value for key, value in fields.items() if key in KEYS}
+    if not _is_face_id(known.get("dfld_face_id")):
+        known.pop("dfld_face_id", None)
     if known.get("landmarks") is None:
         raise FormatError("DeepFaceLab metadata has no landmarks, which its trainer needs")
     expand = known.get("eyebrows_expand_mod", DEFAULT_EYEBROWS_EXPAND_MOD)
     if not isinstance(expand, (int, float, np.number)) or not abs(float(expand)) <= _COORDINATE_LIMIT_PX:
         raise FormatError(f"metadata eyebrows_expand_mod is {shown(expand)}, expected a number")
-    metadata = AlignedMetadata(
+    return AlignedMetadata(
         face_type=_text(known, "face_type", DEFAULT_FACE_TYPE).lower(),
         landmarks=known["landmarks"],
         source_filename=_text(known, "source_filename", "") or None,
@@ -177,9 +185,9 @@ def metadata_of_fields(fields: Mapping[str, Any]) -> AlignedMetadata:
         eyebrows_expand_mod=float(expand),
         seg_ie_polys=polygons_of_fields(known.get("seg_ie_polys")),
         xseg_mask=None if known.get("xseg_mask") is None else bytes_of_array(known["xseg_mask"]),
+        dfld_face_id=known.get("dfld_face_id"),
+        unknown=MappingProxyType({key: value for key, value in fields.items() if key not in known}),
     )
-    unknown = {key: value for key, value in fields.items() if key not in KEYS}
-    return replace(metadata, unknown=MappingProxyType(unknown))
 
 
 def fields_of_polygons(polygons: tuple[MaskPolygon, ...]) -> dict[str, Any]:
@@ -219,6 +227,10 @@ def bytes_of_array(stored: Any) -> bytes:
     if not isinstance(stored, np.ndarray) or stored.dtype != np.uint8 or stored.size != max(stored.shape, default=0):
         raise FormatError(f"metadata xseg_mask is {shown(stored)}, expected a row of uint8")
     return stored.tobytes()
+
+
+def _is_face_id(value: object) -> bool:
+    return type(value) is str and _FACE_ID.fullmatch(value) is not None
 
 
 def _text(fields: Mapping[str, Any], key: str, default: str) -> str:

@@ -2,6 +2,8 @@
 
 extract        the pipeline from a video to a workspace; the one seam that daemon/ and the CLI call
 types          Frame, Face, AlignedFace, Identity, settings, Commit, report: the values that flow
+face_id        ids of faces and tracks
+same_face      do two files show the same face? by id, else by what an older dfld left
 errors         what can go wrong between a video and a workspace
 
 footage        frames out of hostile files: videos and folders of images
@@ -15,6 +17,7 @@ tracks         the faces of a shot as tracks, and who is who among them
 search         where in a frame to look for faces, and when
 clip           one clip, window by window: judged, filled in, written, handed on
 workspace      what is written: aligned faces, masks, log, preview sheet
+results        what dfld wrote for a clip, what a person changed since, what a redo or a forgetting removes
 tuning         which similarity threshold fits one video
 reasons        the reasons that a face can end with
 stopwatch      seconds spent in each stage

@@ -23,16 +23,20 @@ from engine.backends.accelerators import CUDA_PROVIDER
 from engine.backends.backend import Backend, BackendInfo
 from engine.clip.carry import carry_from_json
 from engine.clip.closing import accept_known, drop_near_duplicates, revisions
-from engine.clip.fill_in import write_window
+from engine.clip.fill_in import known_ids, write_window
 from engine.clip.judged_windows import JudgedWindow, JudgedWindows
 from engine.clip.windows import Footage
 from engine.errors import InputError, SettingsError
+from engine.face_id import is_sha256
+from engine.footage.source_hash import source_sha256
 from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
 from engine.frames.contract import DecodedFrame, FrameReader, look_at_source
 from engine.frames.prefetch import Prefetch
 from engine.frames.stretch import StretchReader
 from engine.identity.same_person import Rule
+from engine.results.manifest import RunNote
+from engine.results.run_results import Results
 from engine.steps import Steps
 from engine.stopwatch import QueueFill, Stopwatch
 from engine.timed_backend import TimedBackend
@@ -49,9 +53,8 @@ from engine.types import (
 )
 from engine.workspace.extract_report import Subject, finish, make_report, write_log
 from engine.workspace.face_writer import FaceWriter
-from engine.workspace.manifest import RunNote
-from engine.workspace.results import Results
-from engine.workspace.workspace import Layout, prepare_workspace, sync_folders
+from engine.workspace.layout import Layout
+from engine.workspace.output_files import prepare_workspace, sync_folders
 
 
 def _ignore(told: object) -> None:
@@ -116,7 +119,10 @@ def extract(
 
         with Results(layout, note, resumes=resume is not None, discard=discard, on_begin=begin) as results:
             run.total = reader.info.frames_estimate
-            run.work(reader, results)
+            sha256 = subject.notes.get("sha256", "")
+            if not is_sha256(sha256):
+                sha256 = source_sha256(source, within=within, stop=stop, step=run.steps.step)
+            run.work(reader, results, sha256)
             if not stop.is_set():
                 run.close(results)
                 evidence = reader.evidence()
@@ -172,11 +178,12 @@ class _Run:
         self._filled_in = 0
         """Faces seen in the window that is being filled in; none is counted as kept before its commit."""
 
-    def work(self, reader: FrameReader, results: Results) -> None:
-        """Take window after window until the footage ends or the run is stopped."""
+    def work(self, reader: FrameReader, results: Results, sha256: str) -> None:
+        """Take window after window until the footage ends or the run is stopped. `sha256`: of the source, for ids."""
+        subject, known = self.subject, known_ids(sha256, self.records)
         with (
             Prefetch(reader, on_wait=self.steps.tell_if_due) as frames,
-            FaceWriter(self.subject.layout, results, self.subject.settings, self.writing) as writer,
+            FaceWriter(subject.layout, results, subject.settings, self.writing, source_sha256=sha256) as writer,
             ThreadPoolExecutor(1, thread_name_prefix="fill") as filler,
         ):
             self._queues = {"decoded": frames.fill, "faces": writer.fill}
@@ -197,10 +204,10 @@ class _Run:
             before: tuple[JudgedWindow, Future[tuple[FaceRecord, ...]]] | None = None
             for judged in self._windows:
                 if before is not None:
-                    self._commit(*before, writer, results)
+                    known = known.after(self._commit(*before, writer, results))
                 self._filled_in = judged.decision.faces_seen
                 faces = filler.submit(
-                    write_window, judged, self.footage, self.subject, self.backend, writer, self.steps.step
+                    write_window, judged, self.footage, self.subject, self.backend, writer, known, self.steps.step
                 )
                 before = judged, faces
             if before is not None:
@@ -251,7 +258,8 @@ class _Run:
 
     def _commit(
         self, judged: JudgedWindow, faces: Future[tuple[FaceRecord, ...]], writer: FaceWriter, results: Results
-    ) -> None:
+    ) -> tuple[FaceRecord, ...]:
+        """Wait for a window's faces and hand them over for good; return their records."""
         window, cursor = judged.window, judged.window.end
         with self.watch.stage("wait for faces"):
             fresh = self.steps.result_of(faces)
@@ -269,6 +277,7 @@ class _Run:
         self._on_commit(Commit(cursor, fresh, self.counts, judged.carry))
         self._done, self._filled_in = cursor.next_frame, 0
         self.steps.tell()
+        return fresh
 
     def _tell(self) -> None:
         rejected = len(self.records) - self._kept

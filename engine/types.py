@@ -241,6 +241,8 @@ class AlignedFace:
     source_rect: NDArray[np.int64]
     """(4,) the detection's bbox, rounded to whole frame px."""
     source_filename: str
+    face_id: str
+    """See engine.face_id."""
 
     def __post_init__(self) -> None:
         for name, dtype, shape in (
@@ -255,7 +257,7 @@ class AlignedFace:
 
 @dataclass(frozen=True)
 class FaceRecord:
-    """What became of one detected face: a line of the extraction log."""
+    """What became of one detected face: a line of the extraction log, a row of the ledger."""
 
     frame: int
     pts: int | None
@@ -268,7 +270,8 @@ class FaceRecord:
     reason: str
     """One of engine.reasons."""
     file: str | None = None
-    """Name under aligned/, or under review/ where the reason is one of review, where the face was written."""
+    """Name under aligned/, or under review/ where the reason is one of review, where the face was written. It is for
+    people: they may have changed it since."""
     track: int | None = None
     """Number of its track within the video: the same face through one shot."""
     track_similarity: float | None = None
@@ -279,6 +282,12 @@ class FaceRecord:
     """Of written faces, as engine.faces.quality measures it."""
     fit_to_train: bool | None = None
     """Whether a face that was cut out is large, sharp and whole enough to train on."""
+    file_index: int | None = None
+    """The number in its file's name, behind the frame's: of the faces of the frame that were to be written."""
+    face_id: str = ""
+    """See engine.face_id; "" only where an older dfld recorded the face, and its source has no hash."""
+    track_id: str = ""
+    """Made of the first face of its track; "" where an older dfld recorded the face."""
 
 
 @dataclass(frozen=True)

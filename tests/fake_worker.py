@@ -21,12 +21,14 @@ from typing import Any
 from daemon.crew.messages import Order
 from daemon.worker.process import IncompleteError, main
 from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoError
+from engine.face_id import box_of, face_id
 from engine.reasons import BY_HAND
+from engine.results.manifest import RunNote
+from engine.results.run_results import Results
+from engine.same_face import FaceTrace
 from engine.types import WHOLE, Commit, Counts, Cursor, ExtractReport, FaceRecord, Progress, Resume, SourceVerdict
-from engine.workspace.manifest import RunNote
-from engine.workspace.results import Results
-from engine.workspace.same_face import FaceTrace
-from engine.workspace.workspace import Layout, inbox_layout, prepare_workspace, sync_folders, write_file
+from engine.workspace.layout import Layout, inbox_layout
+from engine.workspace.output_files import prepare_workspace, sync_folders, write_file
 
 PIECE_FRAMES = 10
 
@@ -143,11 +145,13 @@ def note(video: dict[str, Any], order: Order, frame: int) -> None:
 
 
 def write_face(results: Results, order: Order, frame: int) -> FaceRecord:
-    trace = FaceTrace(f"{frame:08d}", (1, 2, 3, 4))
+    box = (1.0, 2.0, 3.0, 4.5)
+    one = face_id(order.notes.get("sha256", "0" * 64), frame, box_of(box))
+    trace = FaceTrace(f"{frame:08d}", (1, 2, 3, 4), face_id=one)
     picture = hashlib.sha256(f"{order.slug} {frame}".encode()).digest() * 16
     name = None if results.is_decided(trace) else results.write_face("aligned", frame, 0, "jpg", picture, None, trace)
     reason = "accepted" if name else BY_HAND
-    return FaceRecord(frame, frame, 0, (1.0, 2.0, 3.0, 4.5), 0.9, 0.1 + 1 / 3, bool(name), reason, name)
+    return FaceRecord(frame, frame, 0, box, 0.9, 0.1 + 1 / 3, bool(name), reason, name, face_id=one)
 
 
 def layout_of(order: Order) -> Layout:

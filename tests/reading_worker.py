@@ -12,7 +12,7 @@ from daemon.worker.process import main
 from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
 from engine.types import Commit, Counts, Cursor, ExtractReport, Progress, Resume
-from engine.workspace.workspace import prepare_workspace
+from engine.workspace.output_files import prepare_workspace
 from tests.fake_worker import FakeExtractor, layout_of, report
 
 PIECE_FRAMES = 4

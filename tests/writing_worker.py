@@ -15,10 +15,10 @@ from daemon.worker.process import main
 from engine.errors import InputError
 from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
+from engine.results.manifest import RunNote
+from engine.results.run_results import Results
 from engine.types import Commit, Counts, Cursor, ExtractReport, FaceRecord, Progress, Resume
-from engine.workspace.manifest import RunNote
-from engine.workspace.results import Results
-from engine.workspace.workspace import prepare_workspace
+from engine.workspace.output_files import prepare_workspace
 from tests.fake_worker import FakeExtractor, layout_of, report, write_face
 
 

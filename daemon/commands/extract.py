@@ -25,9 +25,9 @@ from daemon.errors import ExitCode, UsageError, exit_code_of
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from engine.results.manifest import RunNote
     from engine.types import ExtractReport, ExtractSettings, Identity, Progress
-    from engine.workspace.manifest import RunNote
-    from engine.workspace.workspace import Layout
+    from engine.workspace.layout import Layout
 
 FACE_TYPES = ("half_face", "midfull_face", "full_face", "whole_face", "head")
 """As engine.types has them, written again because importing it costs the time of numpy."""
@@ -213,7 +213,7 @@ def _require_free(
     options: argparse.Namespace, layouts: Sequence[Layout], notes: dict[Layout, RunNote] | None = None
 ) -> None:
     """Refuse, before anything is changed, where results of an earlier run lie. Without `notes`, of a finished one."""
-    from engine.workspace.earlier_run import find_earlier_run, require_free
+    from engine.results.earlier_run import find_earlier_run, require_free
 
     if options.replace:
         return
@@ -231,10 +231,10 @@ def _extract_one(
     stop: Stop,
 ) -> ExtractReport:
     from engine.extract import extract
-    from engine.workspace.earlier_run import find_earlier_run
+    from engine.results.earlier_run import find_earlier_run
 
     if options.replace and not options.quiet and (earlier := find_earlier_run(layout)) is not None:
-        goes = earlier.replaced_text(discard_hand_work=options.discard_hand_work)
+        goes = earlier.replaced_text(discard_changes=options.discard_hand_work)
         print(f"dfld: {shown(goes)}", file=sys.stderr)
     with progress_bar(shown(source.name), visible=not (options.quiet or options.json)) as on_progress:
         report = extract(
@@ -296,7 +296,7 @@ def _layouts(inputs: Sequence[Path], out: Path) -> list[Layout]:
     """One input has plain names; several are told apart by their slug in front."""
     from dataclasses import replace
 
-    from engine.workspace.workspace import output_layout, slug_of
+    from engine.workspace.layout import output_layout, slug_of
 
     layout = output_layout(out)
     if len(inputs) == 1:

@@ -131,7 +131,7 @@ def _write_picture(path: Path, title: str, seen: Survey, choice: Choice) -> None
     import cv2
 
     from engine.tuning.threshold_picture import threshold_picture
-    from engine.workspace.workspace import write_file
+    from engine.workspace.output_files import write_file
 
     pixels = threshold_picture(title, seen.tracks, default=seen.default, chosen=choice.threshold)
     _, encoded = cv2.imencode(path.suffix.lower(), pixels)

@@ -196,7 +196,7 @@ class Answers:
             )
         if found is None:
             return ""
-        return str(found["went_with_hand_work" if discard else "went"])
+        return str(found["went_with_changes" if discard else "went"])
 
     def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
         job = self._job(request)

@@ -27,11 +27,12 @@ from daemon.config.schema import InboxConfig
 from daemon.errors import LedgerError, ServiceError
 from daemon.events.event import Event, Tell
 from daemon.jobs.originals import REASON_ENDING, reason_path
+from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import State
-from daemon.worker.workspaces import clip_of, remove_faces
+from daemon.worker.workspaces import identified_clip_of, remove_faces
 
 TRY_AGAIN_S = 2.0
 NEEDLE_BYTES_MIN = 6
@@ -68,9 +69,9 @@ def forget(ledger: Ledger, name: str, inbox: InboxConfig | None) -> tuple[Forgot
         raise ServiceError(f"neither the ledger nor the configuration knows an inbox {name!r}; nothing was removed")
     if any(job.state is State.RUNNING for job in jobs):
         raise ServiceError(f"a job of {name} still runs; nothing was removed", hint=f"dfld pause {name}, then again")
-    faces = remove_faces([_clip(ledger, job) for job in jobs]) if jobs else {"removed": [], "left": [], "remains": []}
+    gone = remove_faces([_clip(ledger, job) for job in jobs]) if jobs else {"removed": [], "left": [], "remains": []}
     reasons = _reasons(name, jobs, inbox)
-    removed = [*faces["removed"], *map(str, _remove_reasons(reasons))]
+    removed = [*gone["removed"], *map(str, _remove_reasons(reasons))]
     left = {path: None for job in jobs if (path := _original(job, inbox)) is not None}
     left |= dict.fromkeys(path for path in map(str, reasons.values()) if os.path.lexists(path))
     left |= dict.fromkeys(_copies(ledger, inbox)) if inbox else {}
@@ -79,11 +80,11 @@ def forget(ledger: Ledger, name: str, inbox: InboxConfig | None) -> tuple[Forgot
     rows = ledger.write(lambda writer: _remove_rows(writer, name))
     removed += _remove_copies(ledger.path)
     remains = [
-        *faces["remains"],
+        *gone["remains"],
         *(f"{path}: cannot be removed" for path in _reasons(name, jobs, inbox)),
         *wipe(ledger, needles, ledger.shrink),
     ]
-    return Forgotten(name, tuple(removed), rows, (*faces["left"], *left), tuple(remains)), needles
+    return Forgotten(name, tuple(removed), rows, (*gone["left"], *left), tuple(remains)), needles
 
 
 def wipe(ledger: Ledger, needles: frozenset[bytes], overwrite: Callable[[], None]) -> list[str]:
@@ -114,13 +115,9 @@ def wipe_until_gone(ledger: Ledger, name: str, needles: frozenset[bytes], stop: 
 
 
 def _clip(ledger: Ledger, job: Job) -> Mapping[str, Any]:
-    """Return a job's clip with the place of each written face: those of an older dfld stand in no manifest."""
-
-    def boxes(reader: sqlite3.Connection) -> list[Any]:
-        rows = reader.execute("SELECT frame, record FROM faces WHERE job = ? AND file IS NOT NULL", (job.id,))
-        return [[frame, [round(edge) for edge in json.loads(record)["bbox"]]] for frame, record in rows]
-
-    return {**clip_of(job), "boxes": ledger.read(boxes) if job.kind == "video" else []}
+    """Return a job's clip with the id of each written face: those of an older dfld stand in no manifest."""
+    written = ledger.read(lambda reader: faces.written_faces(reader, job.id))
+    return {**identified_clip_of(job), "face_ids": [one.face_id for one in written if one.face_id]}
 
 
 def _needles(ledger: Ledger, name: str, jobs: Sequence[Job]) -> frozenset[bytes]:

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import IO, Any, Literal
 
 from daemon.errors import WorkerError
-from daemon.ledger.jobs import face_record
+from daemon.ledger.faces import face_record
 from engine.types import Commit, Counts, Cursor, ExtractSettings, FaceRecord, Progress, Resume
 
 MESSAGE_BYTES_MAX = 64 << 20

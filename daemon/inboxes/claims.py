@@ -42,7 +42,7 @@ from daemon.ledger.jobs import job_of_content
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
 from daemon.worker.trial import does_not_open
-from engine.workspace.workspace import SLUG_LENGTH_MAX, inbox_layout, slug_of
+from engine.workspace.layout import SLUG_LENGTH_MAX, inbox_layout, slug_of
 
 BATCH_FILES = 256
 BATCH_BYTES = 256 << 20

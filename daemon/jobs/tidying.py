@@ -26,15 +26,18 @@ from daemon.arrivals.hashing import (
 from daemon.arrivals.scan import look_at
 from daemon.config.inbox_rules import scan_rules
 from daemon.config.schema import Config, InboxConfig
+from daemon.errors import WorkerError
 from daemon.events.event import Event, Tell
 from daemon.jobs import originals
 from daemon.jobs.originals import Dealt
-from daemon.ledger import claims, members
+from daemon.ledger import claims, faces, members
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
-from engine.workspace.workspace import FRAME_NAME, inbox_layout
+from daemon.worker.workspaces import missing_faces
+from engine.errors import OutputError
+from engine.workspace.layout import FRAME_NAME, inbox_layout
 
 Turn = Callable[[], None]
 """Called again and again while an original is read; raises HashingStoppedError when the service stops."""
@@ -90,8 +93,9 @@ class Tidier:
         why = why_not_deleted(job.report) if deletes else ""
         try:
             original, target = ("kept", None) if why else self._tidy(job, path, inbox, config, turn)
-        except OSError as problem:
-            message = f"job {job.id}: {path} cannot be moved or deleted now ({problem.strerror}); it is tried again"
+        except (OSError, OutputError, WorkerError) as problem:
+            reason = problem.strerror if isinstance(problem, OSError) else problem.message
+            message = f"job {job.id}: {path} cannot be moved or deleted now ({reason}); it is tried again"
             self._tell(Event("original.waits", message, "warning", job.inbox, job.id))
             return
 
@@ -196,11 +200,12 @@ class Tidier:
     def _missing_results(self, job: Job) -> list[str]:
         """Return what the job wrote and the workspace holds no more: faces, and with role dst frames.
 
-        Then the original is not deleted: what was made of it cannot be had again.
+        Then the original is not deleted: what was made of it cannot be had again. A face is there under whatever name
+        it has by now.
         """
         layout = inbox_layout(Path(job.workspace), job.role, job.slug)
-        names = self._ledger.read(lambda reader: table.kept_files(reader, job.id))
-        missing = [name for name in names if not any((one / name).is_file() for one in (layout.aligned, layout.review))]
+        written = self._ledger.read(lambda reader: faces.written_faces(reader, job.id))
+        missing = missing_faces(job, written) if written else []
         if layout.frames is not None and not missing:
             decoded = json.loads(job.report)["frames_decoded"] if job.report else 0
             found = frames_in(layout.frames)

@@ -4,6 +4,7 @@ ledger   one SQLite file that remembers everything; one writer
 schema   its tables and migrations
 claims   arrivals in it
 jobs     jobs in it
+faces    the faces that a job found
 transitions  pure: the states of a job, and what leads from one to another
 members  the files that a job was made of
 """

@@ -250,7 +250,7 @@ def take_over_slug(connection: sqlite3.Connection, job_id: int) -> str:
     """Take the slug from a job whose results another job replaces, and return it for that one.
 
     What lies under the slug goes over with it: the new job's run clears the results before it writes, and what a hand
-    decided about them holds for the new content, too (engine.workspace.hand_work).
+    decided about them holds for the new content, too (engine.results.manual_changes).
     """
     row = connection.execute("SELECT slug, sha256 FROM jobs WHERE id = ?", (job_id,)).fetchone()
     connection.execute("UPDATE jobs SET slug = ? WHERE id = ?", (_slug_without_results(job_id, row[1]), job_id))

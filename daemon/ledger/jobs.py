@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from daemon.errors import LedgerError
+from daemon.ledger import faces
 from daemon.ledger.transitions import STATES, Action, JobEvent, State, can, next_of, sql_list, states_with
-from engine.types import Commit, Counts, Cursor, FaceRecord, Resume
+from engine.types import Commit, Counts, Cursor, Resume
 
 Kind = Literal["video", "folder"]
 
@@ -187,9 +188,8 @@ def resume_of(connection: sqlite3.Connection, job: Job) -> Resume | None:
     """Return what earlier commits of this job left; None when there were none."""
     if not job.next_frame:
         return None
-    rows = connection.execute("SELECT record FROM faces WHERE job = ? ORDER BY place", (job.id,))
-    records = tuple(face_record(json.loads(row[0])) for row in rows)
-    return Resume(Cursor(job.next_frame, job.last_pts), records, Counts(**json.loads(job.counts)), job.carry)
+    cursor, counts = Cursor(job.next_frame, job.last_pts), Counts(**json.loads(job.counts))
+    return Resume(cursor, faces.records_of(connection, job.id), counts, job.carry)
 
 
 def store_commit(connection: sqlite3.Connection, job_id: int, commit: Commit) -> None:
@@ -198,23 +198,8 @@ def store_commit(connection: sqlite3.Connection, job_id: int, commit: Commit) ->
     Faces that the end of the clip revised get their final row. The totals of outcomes only grow: such a face counts
     under what it was taken for and under what it ended as.
     """
-    row = connection.execute("SELECT coalesce(max(place) + 1, 0) FROM faces WHERE job = ?", (job_id,)).fetchone()
-    connection.executemany(
-        "INSERT INTO faces (job, place, frame, kept, reason, file, record) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (job_id, place, face.frame, face.kept, face.reason, face.file, json.dumps(asdict(face)))
-            for place, face in enumerate(commit.records, int(row[0]))
-        ],
-    )
-    places = [place for place, _ in commit.revised]
-    were_kept = _count_kept(connection, job_id, places)
-    connection.executemany(
-        "UPDATE faces SET kept = ?, reason = ?, file = ?, record = ? WHERE job = ? AND place = ?",
-        [
-            (face.kept, face.reason, face.file, json.dumps(asdict(face)), job_id, place)
-            for place, face in commit.revised
-        ],
-    )
+    faces.add_faces(connection, job_id, commit.records)
+    were_kept = faces.revise_faces(connection, job_id, commit.revised)
     inbox, counts = connection.execute("SELECT inbox, counts FROM jobs WHERE id = ?", (job_id,)).fetchone()
     before = Counts(**json.loads(counts))
     ended = (*commit.records, *(face for _, face in commit.revised))
@@ -234,15 +219,9 @@ def store_commit(connection: sqlite3.Connection, job_id: int, commit: Commit) ->
     )
 
 
-def _count_kept(connection: sqlite3.Connection, job_id: int, places: Sequence[int]) -> int:
-    """Count the faces among these that were kept so far."""
-    question = "SELECT kept FROM faces WHERE job = ? AND place = ?"
-    return sum(connection.execute(question, (job_id, place)).fetchone()[0] for place in places)
-
-
 def start_over(connection: sqlite3.Connection, job_id: int, basis: str) -> None:
     """Forget the cursor and faces of a job, because what made them (`basis`) is not what runs now."""
-    connection.execute("DELETE FROM faces WHERE job = ?", (job_id,))
+    faces.forget_faces(connection, job_id)
     connection.execute(
         "UPDATE jobs SET next_frame = 0, last_pts = NULL, counts = '{}', carry = '', basis = ? WHERE id = ?",
         (basis, job_id),
@@ -279,11 +258,6 @@ def requeue_failed(connection: sqlite3.Connection, reasons: Collection[str]) -> 
     for job_id in found:
         apply(connection, job_id, JobEvent.SETUP_CHANGED)
     return len(found)
-
-
-def kept_files(connection: sqlite3.Connection, job_id: int) -> list[str]:
-    rows = connection.execute("SELECT file FROM faces WHERE job = ? AND file IS NOT NULL ORDER BY place", (job_id,))
-    return [row[0] for row in rows]
 
 
 def jobs_to_tidy(connection: sqlite3.Connection) -> list[Job]:
@@ -351,11 +325,6 @@ def set_pause(connection: sqlite3.Connection, scope: str, mode: str | None, now_
         connection.execute(
             "INSERT OR REPLACE INTO pauses (scope, mode, since_s) VALUES (?, ?, ?)", (scope, mode, now_s)
         )
-
-
-def face_record(values: dict[str, Any]) -> FaceRecord:
-    """Make a record of its JSON form."""
-    return FaceRecord(**{**values, "bbox": tuple(values["bbox"])})
 
 
 def _fetched(connection: sqlite3.Connection, job_id: int) -> Job:

@@ -7,11 +7,13 @@ and a name that is not UTF-8 must survive. Times are Unix seconds. What the rows
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 from daemon.errors import ExitCode, LedgerError
+from engine.face_id import box_of, face_id
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -120,8 +122,13 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE jobs ADD COLUMN discard TEXT NOT NULL DEFAULT '';    -- order to discard hand work with this redo
     """,
+    """
+    ALTER TABLE faces ADD COLUMN face_id TEXT NOT NULL DEFAULT '';   -- engine.face_id; '' = its source has no hash
+    UPDATE faces SET face_id = face_id_of((SELECT sha256 FROM jobs WHERE id = job), frame, record);
+    """,
 )
-"""Statement scripts; entry N brings a ledger from version N to N + 1. Never edit one that was released."""
+"""Statement scripts; entry N brings a ledger from version N to N + 1. Never edit one that was released. They may call
+`face_id_of(sha256, frame, record)`."""
 
 VERSION = len(MIGRATIONS)
 
@@ -147,6 +154,7 @@ def migrate(connection: sqlite3.Connection, backup: Callable[[int], Path | None]
 
 def _apply(connection: sqlite3.Connection, version: int) -> None:
     try:
+        connection.create_function("face_id_of", 3, _face_id_of, deterministic=True)
         connection.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[version]}; PRAGMA user_version = {version + 1}; COMMIT")
     except sqlite3.Error as problem:
         if connection.in_transaction:
@@ -154,3 +162,11 @@ def _apply(connection: sqlite3.Connection, version: int) -> None:
         raise LedgerError(
             f"cannot bring the ledger from schema {version} to {version + 1}: {problem}; it is left at {version}"
         ) from problem
+
+
+def _face_id_of(sha256: str, frame: int, record: str) -> str:
+    """Return the id of a face that an older dfld recorded; "" where its source or place is unknown."""
+    try:
+        return face_id(sha256, frame, box_of(json.loads(record)["bbox"]))
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return ""

@@ -1,7 +1,7 @@
 """The files that one clip left in a workspace: finding exactly them, by their names.
 
 Clips of an inbox share folders; a clip's files are told by its slug and the fixed form of the names, so that
-`take` never means what belongs to `take-2`. Results are cleared by engine.workspace.hand_work, not by name.
+`take` never means what belongs to `take-2`. Results are cleared by engine.results.clearing, not by name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.workspace.workspace import FRAME_NAME, Layout
+from engine.workspace.layout import FRAME_NAME, Layout
 
 
 def clip_files(layout: Layout) -> Iterator[Path]:

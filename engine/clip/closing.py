@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from engine.faces.near_duplicates import choose_varied, descriptor_of
 from engine.reasons import ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW
+from engine.results.run_results import Results
 from engine.steps import Step, no_step
 from engine.tracks.review_tracks import ReviewTrack, is_known
 from engine.tracks.verdicts import Gallery
 from engine.types import FaceRecord, Metric
-from engine.workspace.results import Results
-from engine.workspace.workspace import Layout
+from engine.workspace.layout import Layout
 
 
 def accept_known(
@@ -54,7 +54,7 @@ def drop_near_duplicates(
 ) -> list[FaceRecord]:
     """Keep one of the faces that show the same, the sharpest; return the records with the others as dropped.
 
-    A face that a hand changed since it was written stays.
+    A face that a person changed since it was written stays.
     """
     places = [place for place, record in enumerate(records) if record.kept and record.file]
     luma = {}
@@ -68,7 +68,7 @@ def drop_near_duplicates(
     after = list(records)
     for place in set(places) - kept:
         if results.drop(str(records[place].file)):
-            after[place] = replace(records[place], reason=NOT_VARIED, kept=False, file=None)
+            after[place] = replace(records[place], reason=NOT_VARIED, kept=False, file=None, file_index=None)
         step()
     return after
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from engine.backends.backend import Backend
 from engine.clip.decide import Decision
 from engine.clip.judged_windows import JudgedWindow
 from engine.clip.windows import Footage, window_frames
+from engine.face_id import box_of, face_id, track_id
 from engine.frames.contract import DecodedFrame, Region, holds, region_round
 from engine.identity.same_person import similarity
 from engine.reasons import BY_HAND, KEPT_REASONS, NOT_FIT, RESCUED, TOO_MANY_FACES
@@ -24,17 +26,51 @@ from engine.types import FaceRecord, Frame, Identity
 from engine.workspace.align import crop_reach, crop_region
 from engine.workspace.extract_report import Subject
 from engine.workspace.face_writer import FaceFile, FaceWriter
+from engine.workspace.layout import index_of_face
 
 Similarities = Mapping[int, float]
 """Of one track: frame -> similarity of the face there, for the frames that were asked."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Outcome:
-    """A face's record, and the file that it waits for."""
+@dataclass(frozen=True)
+class KnownIds:
+    """What the ids of a clip's faces and tracks are made of."""
 
-    record: FaceRecord
+    source_sha256: str
+    """In hex; see engine.footage.source_hash."""
+    tracks: Mapping[int, str]
+    """Ids of the tracks that earlier windows recorded, by their numbers."""
+
+    def after(self, records: Iterable[FaceRecord]) -> KnownIds:
+        """Return what is known once these were recorded, too; a track that an older dfld recorded has the id that its
+        first face gives it."""
+        tracks = dict(self.tracks)
+        for record in records:
+            if record.track is not None and record.track not in tracks:
+                made = record.track_id or track_id(self.source_sha256, record.frame, box_of(record.bbox))
+                tracks[record.track] = made
+        return KnownIds(self.source_sha256, MappingProxyType(tracks))
+
+
+def known_ids(source_sha256: str, records: Iterable[FaceRecord]) -> KnownIds:
+    """Return what is known after these records."""
+    return KnownIds(source_sha256, MappingProxyType({})).after(records)
+
+
+@dataclass(frozen=True, eq=False)
+class _JudgedFace:
+    """A face of a judged track, before it is known what became of its file."""
+
+    frame: int
+    pts: int | None
+    bbox: tuple[float, float, float, float]
+    detection_score: float
+    similarity: float | None
+    reason: str
+    track: int
+    track_similarity: float | None
     file: Future[FaceFile] | None = None
+    """None where it is not to be written."""
 
 
 def write_window(
@@ -43,18 +79,19 @@ def write_window(
     subject: Subject,
     backend: Backend,
     writer: FaceWriter,
+    known: KnownIds,
     step: Step = no_step,
 ) -> tuple[FaceRecord, ...]:
     """Given a judged window, write its wanted faces and return a record of every face, in frame order.
 
-    `footage`: for reading the window again where its frames were not kept. `step` is called for each frame read again
-    or worked off. Waits for the files.
+    `known`: what ids are made of. `footage`: for reading the window again where its frames were not kept. `step` is
+    called for each frame read again or worked off. Waits for the files.
     """
     window, decision = judged.window, judged.decision
     own = {track.id: _own_similarities(track, subject.identity) for track in decision.tracks}
     wanted = decision.with_outcome("accepted", "review")
     others = tuple(decision.with_outcome("rejected").values())
-    outcomes = [_Outcome(record) for track in others for record in _rejected(track, decision, own[track.id])]
+    faces = [face for track in others for face in _rejected(track, decision, own[track.id])]
     if wanted:
         follower = Follower(backend, subject.settings.min_confidence, wanted, others)
         reach = max(SEARCH_REACH, crop_reach(subject.settings))
@@ -69,9 +106,9 @@ def write_window(
                 frame = decoded.to_frame(region)
                 found = follower.fill(decoded.index, frame.pixels, expected)
                 if found:
-                    outcomes += task.write(decoded, frame, region, found)
-    outcomes.sort(key=lambda one: (one.record.frame, one.record.track or 0))
-    return _numbered(_with_file(one) for one in outcomes)
+                    faces += task.write(decoded, frame, region, found)
+    faces.sort(key=lambda one: (one.frame, one.track))
+    return tuple(_records(faces, known))
 
 
 def _with_births(frames: Iterable[DecodedFrame], follower: Follower, scout: Scout) -> Iterator[DecodedFrame]:
@@ -102,7 +139,7 @@ class _Task:
     backend: Backend
     writer: FaceWriter
 
-    def write(self, decoded: DecodedFrame, frame: Frame, region: Region, found: Sequence[Found]) -> list[_Outcome]:
+    def write(self, decoded: DecodedFrame, frame: Frame, region: Region, found: Sequence[Found]) -> list[_JudgedFace]:
         """Mark and hand over the faces of one frame; of too many accepted ones the most similar tracks stay.
 
         `frame` is right within `region`; where a crop reaches beyond it, the whole frame is converted after all.
@@ -115,17 +152,17 @@ class _Task:
             frame = decoded.to_frame()
         if self.subject.layout.frames is not None:
             frame = replace(frame, source_filename=self.writer.frame_name(frame.index))
-        outcomes = [_Outcome(self._record(frame, one, TOO_MANY_FACES)) for one in found if one.track in too_many]
+        judged = [self._judged(frame, one, TOO_MANY_FACES) for one in found if one.track in too_many]
         for index, (one, points) in enumerate(zip(written, landmarks, strict=True)):
             if self.writer.is_decided(frame, one.face, points):
-                outcomes.append(_Outcome(self._record(frame, one, BY_HAND)))
+                judged.append(self._judged(frame, one, BY_HAND))
                 continue
             verdict = self.decision.verdicts[one.track]
             review = verdict.outcome == "review"
             weak = not review and _is_weak(one, self.own[one.track], verdict, self.subject)
-            record = self._record(frame, one, RESCUED if weak else verdict.reason)
-            outcomes.append(_Outcome(record, self.writer.write_face(frame, one.face, points, index, review=review)))
-        return outcomes
+            file = self.writer.write_face(frame, one.face, points, index, review=review)
+            judged.append(self._judged(frame, one, RESCUED if weak else verdict.reason, file))
+        return judged
 
     def _too_many(self, found: Sequence[Found]) -> set[int]:
         verdicts = self.decision.verdicts
@@ -133,8 +170,9 @@ class _Task:
         accepted.sort(key=lambda track: (-verdicts[track].similarity, track))
         return set(accepted[self.subject.settings.max_faces_per_frame or len(accepted) :])
 
-    def _record(self, frame: Frame, one: Found, reason: str) -> FaceRecord:
-        return _record(frame.index, frame.pts, one, self.decision.verdicts[one.track], self.own[one.track], reason)
+    def _judged(self, frame: Frame, one: Found, reason: str, file: Future[FaceFile] | None = None) -> _JudgedFace:
+        verdict = self.decision.verdicts[one.track]
+        return _judged(frame.index, frame.pts, one, verdict, self.own[one.track], reason, file)
 
 
 def _is_weak(one: Found, own: Similarities, verdict: TrackVerdict, subject: Subject) -> bool:
@@ -154,52 +192,65 @@ def _own_similarities(track: Track, identity: Identity) -> Similarities:
     return {sample.frame: float(value) for sample, value in zip(track.samples, values, strict=True)}
 
 
-def _rejected(track: Track, decision: Decision, own: Similarities) -> Iterator[FaceRecord]:
-    """Records of a rejected track: the looks that saw it."""
+def _rejected(track: Track, decision: Decision, own: Similarities) -> Iterator[_JudgedFace]:
+    """Faces of a rejected track: the looks that saw it."""
     verdict = decision.verdicts[track.id]
     for one in track.sightings:
         if one.frame >= decision.first_frame:
-            yield _record(one.frame, one.pts, Found(track.id, one.frame, one.face, True), verdict, own, verdict.reason)
+            yield _judged(one.frame, one.pts, Found(track.id, one.frame, one.face, True), verdict, own, verdict.reason)
 
 
-def _record(
-    frame: int, pts: int | None, one: Found, verdict: TrackVerdict, own: Similarities, reason: str
-) -> FaceRecord:
+def _judged(
+    frame: int,
+    pts: int | None,
+    one: Found,
+    verdict: TrackVerdict,
+    own: Similarities,
+    reason: str,
+    file: Future[FaceFile] | None = None,
+) -> _JudgedFace:
     x1, y1, x2, y2 = (float(value) for value in one.face.bbox)
-    return FaceRecord(
+    return _JudgedFace(
         frame=frame,
         pts=pts,
-        index=0,
         bbox=(x1, y1, x2, y2),
         detection_score=one.face.detection_score,
         similarity=own.get(frame),
-        kept=False,
         reason=reason,
         track=one.track,
         track_similarity=verdict.similarity if verdict.samples or own else None,
+        file=file,
     )
 
 
-def _with_file(one: _Outcome) -> FaceRecord:
-    if one.file is None:
-        return one.record
-    made = one.file.result()
-    why_not = BY_HAND if made.is_by_hand else NOT_FIT
-    return replace(
-        one.record,
-        kept=made.file is not None and one.record.reason in KEPT_REASONS,
-        reason=one.record.reason if made.file is not None else why_not,
-        file=made.file,
-        fit_to_train=made.fit_to_train,
-        yaw_degrees=round(made.yaw_degrees, 2),
-        sharpness=round(made.sharpness, 5),
-    )
-
-
-def _numbered(records: Iterable[FaceRecord]) -> tuple[FaceRecord, ...]:
-    """Give every face its place among those of its frame."""
-    numbered: list[FaceRecord] = []
-    for record in records:
-        same = bool(numbered) and numbered[-1].frame == record.frame
-        numbered.append(replace(record, index=numbered[-1].index + 1 if same else 0))
-    return tuple(numbered)
+def _records(faces: Iterable[_JudgedFace], known: KnownIds) -> Iterator[FaceRecord]:
+    """Yield the record of each face, in frame order, numbered within its frame. Waits for the files."""
+    track_ids = dict(known.tracks)
+    frame, index = -1, 0
+    for one in faces:
+        index = index + 1 if one.frame == frame else 0
+        frame, box = one.frame, box_of(one.bbox)
+        made = one.file.result() if one.file is not None else None
+        file, measured = (made.file, made.measured) if made is not None else (None, None)
+        reason = one.reason
+        if made is not None and file is None:
+            reason = BY_HAND if made.is_by_hand else NOT_FIT
+        yield FaceRecord(
+            frame=frame,
+            pts=one.pts,
+            index=index,
+            bbox=one.bbox,
+            detection_score=one.detection_score,
+            similarity=one.similarity,
+            kept=file is not None and one.reason in KEPT_REASONS,
+            reason=reason,
+            file=file,
+            track=one.track,
+            track_similarity=one.track_similarity,
+            yaw_degrees=None if measured is None else round(measured.yaw_degrees, 2),
+            sharpness=None if measured is None else round(measured.sharpness, 5),
+            fit_to_train=None if measured is None else measured.fit_to_train,
+            file_index=None if file is None else index_of_face(file),
+            face_id=face_id(known.source_sha256, frame, box),
+            track_id=track_ids.setdefault(one.track, track_id(known.source_sha256, frame, box)),
+        )

@@ -19,9 +19,9 @@ WARP_REACH_PX = 4
 
 
 def align_face(
-    frame: Frame, face: Face, landmarks_frame_px: NDArray[np.float32], settings: ExtractSettings
+    frame: Frame, face: Face, landmarks_frame_px: NDArray[np.float32], settings: ExtractSettings, *, face_id: str
 ) -> AlignedFace:
-    """Given a face of a frame and its (68, 2) landmarks, cut it out as the settings say."""
+    """Given a face of a frame, its (68, 2) landmarks and its id, cut it out as the settings say."""
     landmarks = np.asarray(landmarks_frame_px, np.float64)
     mat = _crop_mat(landmarks, settings)
     return AlignedFace(
@@ -32,6 +32,7 @@ def align_face(
         image_to_face_mat=mat,
         source_rect=np.rint(face.bbox).astype(np.int64),
         source_filename=frame.source_filename,
+        face_id=face_id,
     )
 
 
@@ -69,6 +70,7 @@ def encode_face(face: AlignedFace, settings: ExtractSettings) -> bytes:
             source_rect=face.source_rect,
             source_landmarks=face.landmarks_frame_px,
             image_to_face_mat=face.image_to_face_mat,
+            dfld_face_id=face.face_id,
         )
         return encode_aligned_jpeg(face.pixels, metadata, quality=settings.jpeg_quality)
     return encode_picture(face.pixels, settings.format, jpeg_quality=settings.jpeg_quality)

@@ -15,8 +15,9 @@ from engine.reasons import BY_HAND, NOT_FIT, NOT_VARIED, REVIEW_REASONS, TOO_MAN
 from engine.types import WHOLE, Counts, ExtractReport, ExtractSettings, FaceRecord, Identity, SourceVerdict
 from engine.workspace.align import encode_picture
 from engine.workspace.extraction_log import extraction_log, log_bytes
+from engine.workspace.layout import Layout
+from engine.workspace.output_files import sync_folders, write_file
 from engine.workspace.preview import preview_sheet
-from engine.workspace.workspace import Layout, sync_folders, write_file
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from engine.backends.backend import BackendInfo
 from engine.types import ExtractReport, ExtractSettings, FaceRecord, Identity
 
 SCHEMA = 1
+FOR_PROGRAMS = ("file_index", "face_id", "track_id")
+"""Not for who reads the log: a file says itself which face it shows, and so does the manifest."""
 
 
 def extraction_log(
@@ -102,7 +104,7 @@ def log_bytes(log: Mapping[str, Any]) -> bytes:
 
 
 def _face(record: FaceRecord) -> dict[str, Any]:
-    face = asdict(record)
+    face = {name: value for name, value in asdict(record).items() if name not in FOR_PROGRAMS}
     face["bbox"] = [round(value, 1) for value in record.bbox]
     face["detection_score"] = round(record.detection_score, 4)
     face["similarity"] = None if record.similarity is None else round(record.similarity, 4)

@@ -9,23 +9,23 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.face_id import box_of, face_id
 from engine.faces.pose import pose_of_68
 from engine.faces.quality import fit_to_train, outside_share, sharpness_of
+from engine.same_face import FaceTrace, trace_of
 from engine.stopwatch import QueueFill, Stopwatch
 from engine.types import AlignedFace, ExtractSettings, Face, Frame
 from engine.workspace.align import align_face, encode_face, encode_mask, encode_picture
+from engine.workspace.layout import Layout
 from engine.workspace.masks import face_hull_mask
-from engine.workspace.results import Results
-from engine.workspace.same_face import FaceTrace, trace_of
-from engine.workspace.workspace import Layout
 
 Result = TypeVar("Result")
 
@@ -37,29 +37,66 @@ SHARPNESS_SIDE_PX = 128
 """Aligned faces are measured at one size, so that the output size changes nothing."""
 
 
-@dataclass(frozen=True)
-class FaceFile:
-    """Where a face was written, and what was measured of it on the way."""
+class ClipResults(Protocol):
+    """Where pictures go: engine.results.run_results.Results."""
 
-    file: str | None
-    """None where it was not fit to train on, and only such faces are wanted, or where a hand's decision stands."""
+    def is_decided(self, trace: FaceTrace) -> bool:
+        """Say whether a person decided about this face: it is not to be written."""
+
+    def write_face(
+        self,
+        folder: Literal["aligned", "review"],
+        number: int,
+        index: int,
+        ending: str,
+        picture: bytes,
+        mask: bytes | None,
+        trace: FaceTrace,
+    ) -> str | None:
+        """Write the `index`-th face of frame `number`; return its name, None where a person changed it meanwhile."""
+
+    def write_frame(self, name: str, content: bytes) -> None:
+        """Write a whole frame."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a face that was cut out."""
+
     yaw_degrees: float
     sharpness: float
     fit_to_train: bool
+
+
+@dataclass(frozen=True)
+class FaceFile:
+    """Where a face was written."""
+
+    file: str | None
+    """None where it was not fit to train on, and only such faces are wanted, or where a person's decision stands."""
+    measured: Measured
     is_by_hand: bool = False
-    """A hand changed the face meanwhile."""
+    """A person changed the face meanwhile."""
 
 
 class FaceWriter:
     """Runs writing tasks in threads; any thread may hand them in. Context manager: leaving it waits for all."""
 
     def __init__(
-        self, layout: Layout, results: Results, settings: ExtractSettings, watch: Stopwatch, *, threads: int = THREADS
+        self,
+        layout: Layout,
+        results: ClipResults,
+        settings: ExtractSettings,
+        watch: Stopwatch,
+        *,
+        source_sha256: str,
+        threads: int = THREADS,
     ) -> None:
-        """`watch` adds up the threads' work."""
+        """`watch` adds up the threads' work; `source_sha256`: what the ids of faces name their source by."""
         self._layout = layout
         self._results = results
         self._settings = settings
+        self._source_sha256 = source_sha256
         self._watch = watch
         self._lock = threading.Lock()
         self._counting = threading.Lock()
@@ -76,8 +113,8 @@ class FaceWriter:
         return self._submit(self._write_face, frame, face, landmarks_68, index, review)
 
     def is_decided(self, frame: Frame, face: Face, landmarks_68: NDArray[np.float32]) -> bool:
-        """Say whether a hand decided about this face before: it is not to be written."""
-        return self._results.is_decided(_trace(frame, face, landmarks_68))
+        """Say whether a person decided about this face before: it is not to be written."""
+        return self._results.is_decided(self._trace(frame, face, landmarks_68))
 
     def write_frame(self, frame: Frame) -> None:
         """Write a whole frame for DeepFaceLab's merger."""
@@ -122,12 +159,12 @@ class FaceWriter:
     ) -> FaceFile:
         clock = Stopwatch()
         with clock.stage("align"):
-            aligned = align_face(frame, face, landmarks_68, self._settings)
+            aligned = align_face(frame, face, landmarks_68, self._settings, face_id=self._id_of(frame, face))
         with clock.stage("measure"):
             measured = _measured(aligned, frame, face)
         if self._settings.only_fit_to_train and not measured.fit_to_train and not review:
             self._watch.add(clock.seconds)
-            return measured
+            return FaceFile(None, measured)
         with clock.stage("encode"):
             picture = encode_face(aligned, self._settings)
             mask = encode_mask(face_hull_mask(aligned))
@@ -139,10 +176,16 @@ class FaceWriter:
                 self._settings.format,
                 picture,
                 mask,
-                _trace(frame, face, landmarks_68),
+                self._trace(frame, face, landmarks_68),
             )
         self._watch.add(clock.seconds)
-        return replace(measured, file=name, is_by_hand=name is None)
+        return FaceFile(name, measured, is_by_hand=name is None)
+
+    def _id_of(self, frame: Frame, face: Face) -> str:
+        return face_id(self._source_sha256, frame.index, box_of(face.bbox.tolist()))
+
+    def _trace(self, frame: Frame, face: Face, landmarks_68: NDArray[np.float32]) -> FaceTrace:
+        return trace_of(frame.source_filename, face.bbox, landmarks_68, self._id_of(frame, face))
 
     def _write_frame(self, frame: Frame) -> None:
         assert self._layout.frames is not None
@@ -153,14 +196,10 @@ class FaceWriter:
         self._watch.add(clock.seconds)
 
 
-def _trace(frame: Frame, face: Face, landmarks_68: NDArray[np.float32]) -> FaceTrace:
-    return trace_of(frame.source_filename, face.bbox, landmarks_68)
-
-
-def _measured(aligned: AlignedFace, frame: Frame, face: Face) -> FaceFile:
+def _measured(aligned: AlignedFace, frame: Frame, face: Face) -> Measured:
     side = (SHARPNESS_SIDE_PX, SHARPNESS_SIDE_PX)
     sharpness = sharpness_of(np.asarray(cv2.resize(aligned.pixels, side, interpolation=cv2.INTER_AREA)))
     height, width = frame.pixels.shape[:2]
     outside = outside_share(face.bbox, frame_width=width, frame_height=height)
     fit = fit_to_train(width_px=face.width_px, aligned_sharpness=sharpness, outside=outside)
-    return FaceFile(None, pose_of_68(aligned.landmarks_aligned_px)[0], sharpness, fit)
+    return Measured(pose_of_68(aligned.landmarks_aligned_px)[0], sharpness, fit)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from core.files import FILE_MODE, make_folder
 from engine.errors import OutputError
-from engine.workspace.workspace import Layout, told_as_output_error
+from engine.workspace.layout import Layout
+from engine.workspace.output_files import as_output_error
 
 LOCK_NAME = ".dfld.lock"
 
@@ -28,9 +29,9 @@ def sole_writer(layout: Layout) -> Iterator[None]:
     """
     missing = [folder for folder in (layout.debug, layout.root) if not os.path.exists(folder)]  # noqa: PTH110
     path = layout.debug / LOCK_NAME
-    with told_as_output_error("make the folder", layout.debug):
+    with as_output_error("make the folder", layout.debug):
         make_folder(layout.debug)
-    with told_as_output_error("write in", layout.debug):
+    with as_output_error("write in", layout.debug):
         descriptor = _locked(path, layout.root)
     try:
         yield

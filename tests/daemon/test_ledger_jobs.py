@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.errors import LedgerError
+from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import AGEING_S, Arrival, Claim, claim, forget_files, known_files, rank
 from daemon.ledger.jobs import Job
@@ -266,7 +267,7 @@ def test_a_commit_that_fails_moves_neither_faces_nor_cursor(ledger: Ledger) -> N
     stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
     assert stored is not None
     assert stored.next_frame == 0
-    assert ledger.read(lambda reader: table.kept_files(reader, job.id)) == []
+    assert ledger.read(lambda reader: faces.written_faces(reader, job.id)) == []
 
 
 def test_starting_over_forgets_faces_and_cursor(ledger: Ledger) -> None:

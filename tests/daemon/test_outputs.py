@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from daemon.worker.outputs import clip_files
-from engine.workspace.workspace import inbox_layout, prepare_workspace
+from engine.workspace.layout import inbox_layout
+from engine.workspace.output_files import prepare_workspace
 
 OWN = (
     "aligned/take-00000001_0.jpg",

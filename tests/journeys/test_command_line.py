@@ -132,7 +132,7 @@ def test_what_may_not_be_read_or_written_is_a_sentence_and_its_own_exit_code(
     if os.geteuid() == 0:  # root may read everything: give its rights up, once everything is imported from its folders
         script = (
             "import os, sys, daemon.cli, daemon.commands.extract, engine.extract, engine.backends.dlib;"
-            "import engine.identity.identity_file, engine.workspace.earlier_run, engine.workspace.sole_writer;"
+            "import engine.identity.identity_file, engine.results.earlier_run, engine.workspace.sole_writer;"
             "import engine.backends.catalog, daemon.config.load, dlib, cv2, av;"
             "from engine.backends.catalog import open_backend; open_backend('dlib'); daemon.cli.build_parser();"
             "[os.chmod(p, 0o755) for p in sys.argv.pop(1).split(':')]; os.setgroups([]); os.setgid(65534);"

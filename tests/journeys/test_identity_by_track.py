@@ -18,7 +18,7 @@ from engine.backends.catalog import open_backend
 from engine.extract import extract
 from engine.identity.identity import build_identity
 from engine.types import Commit, ExtractReport, ExtractSettings, FaceRecord, Resume
-from engine.workspace.workspace import output_layout
+from engine.workspace.layout import output_layout
 
 
 @pytest.fixture(scope="module")

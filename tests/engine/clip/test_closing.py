@@ -15,16 +15,17 @@ from engine.clip.closing import accept_known, drop_near_duplicates, revisions
 from engine.extract import extract
 from engine.faces.quality import FaceQuality
 from engine.reasons import ACCEPTED, ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW
+from engine.results.manifest import Folder, RunNote
+from engine.results.manual_changes import survey
+from engine.results.run_results import Results
+from engine.same_face import FaceTrace
 from engine.tracks.review_tracks import WAITING_MAX, ReviewTrack, still_waiting
 from engine.tracks.track import Sample, Sighting, Track
 from engine.tracks.verdicts import Gallery, TrackVerdict
 from engine.types import Commit, ExtractSettings, Face, FaceRecord
 from engine.workspace.align import encode_mask, encode_picture
-from engine.workspace.hand_work import survey
-from engine.workspace.manifest import Folder, RunNote
-from engine.workspace.results import Results
-from engine.workspace.same_face import FaceTrace
-from engine.workspace.workspace import Layout, output_layout, prepare_workspace
+from engine.workspace.layout import Layout, output_layout
+from engine.workspace.output_files import prepare_workspace
 from tests.painted import ALICE as PAINTED
 from tests.painted import PaintedBackend, identity_of, picture
 
@@ -80,7 +81,7 @@ def test_a_review_track_that_later_shots_know_is_moved_to_aligned_and_twice_is_a
             assert [one.kept for one in after] == [True, True, False, True]
             assert sorted(path.name for path in layout.review.iterdir()) == ["00000003_0.jpg"]
             assert len(list(layout.aligned.iterdir())) == 3
-    assert survey(layout).decisions == (), "dfld moved them itself"
+    assert survey(layout).changes == (), "dfld moved them itself"
 
 
 def test_a_doubtful_face_that_a_hand_took_away_or_moved_meanwhile_stays_so(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from engine.footage.signatures import BOXES, SOUND_BRANDS, STARTS, STILL_BRANDS,
 from engine.footage.structure import structure_of
 from engine.pictures.decoding import picture_format
 from engine.pictures.image_header import AVIF_BRANDS, HEIF_BRANDS, IMAGE_SUFFIXES, PHOTO_SUFFIXES
-from engine.workspace.hand_work import PICTURE_ENDINGS
+from engine.results.face_files import PICTURE_ENDINGS
 from tests.pictures import encoded, upright
 
 

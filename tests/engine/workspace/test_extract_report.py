@@ -9,7 +9,7 @@ from typing import Any, cast
 from engine.reasons import ACCEPTED, ANOTHER_IN_FRAME, BY_HAND, NO_MATCH, REVIEW, REVIEW_UNCLEAR
 from engine.types import Counts, ExtractReport, ExtractSettings, FaceRecord
 from engine.workspace.extract_report import Subject, make_report
-from engine.workspace.workspace import output_layout
+from engine.workspace.layout import output_layout
 
 
 def report_of(*faces: tuple[str, float, str | None]) -> ExtractReport:

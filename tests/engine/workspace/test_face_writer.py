@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 
 from dfl.image import read_metadata
 from engine.errors import OutputError
+from engine.face_id import box_of, face_id
+from engine.results.manifest import RunNote
+from engine.results.run_results import Results
 from engine.stopwatch import Stopwatch
 from engine.types import ExtractSettings, Face, Frame
 from engine.workspace.face_writer import WAITING_MAX, FaceWriter
-from engine.workspace.manifest import RunNote
-from engine.workspace.results import Results
-from engine.workspace.workspace import Layout, output_layout, prepare_workspace
+from engine.workspace.layout import Layout, output_layout
+from engine.workspace.output_files import prepare_workspace
 from tests.painted import ALICE, PaintedBackend, picture
+
+SOURCE = "5" * 64
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def test_an_accepted_face_lies_in_aligned_and_a_doubtful_one_in_review_each_with
     face, points = face_in(one)
     with (
         results_in(layout) as results,
-        FaceWriter(layout, results, ExtractSettings(output_size=128), Stopwatch()) as writer,
+        FaceWriter(layout, results, ExtractSettings(output_size=128), Stopwatch(), source_sha256=SOURCE) as writer,
     ):
         kept = writer.write_face(one, face, points, 0, review=False)
         doubtful = writer.write_face(one, face, points, 1, review=True)
@@ -54,9 +58,11 @@ def test_an_accepted_face_lies_in_aligned_and_a_doubtful_one_in_review_each_with
     assert [path.name for path in layout.aligned.iterdir()] == [kept.result().file]
     assert [path.name for path in layout.review.iterdir()] == [doubtful.result().file]
     for path in (layout.aligned / str(kept.result().file), layout.review / str(doubtful.result().file)):
-        assert read_metadata(path.read_bytes()).source_filename == "00000007.png"
+        metadata = read_metadata(path.read_bytes())
+        assert metadata.source_filename == "00000007.png"
+        assert metadata.dfld_face_id == face_id(SOURCE, 7, box_of(face.bbox.tolist()))
     assert len(list(layout.masks.iterdir())) == 2
-    assert kept.result().sharpness > 0
+    assert kept.result().measured.sharpness > 0
 
 
 def test_only_faces_that_are_fit_to_train_are_written_where_that_is_asked(layout: Layout) -> None:
@@ -64,11 +70,14 @@ def test_only_faces_that_are_fit_to_train_are_written_where_that_is_asked(layout
     face, points = face_in(one)
     small = Face(face.bbox * 0.5, face.detection_score)
     settings = ExtractSettings(output_size=128, only_fit_to_train=True)
-    with results_in(layout) as results, FaceWriter(layout, results, settings, Stopwatch()) as writer:
+    with (
+        results_in(layout) as results,
+        FaceWriter(layout, results, settings, Stopwatch(), source_sha256=SOURCE) as writer,
+    ):
         kept = writer.write_face(one, face, points, 0, review=False).result()
         dropped = writer.write_face(one, small, points, 1, review=False).result()
         doubtful = writer.write_face(one, small, points, 2, review=True).result()
-    assert (kept.fit_to_train, dropped.fit_to_train) == (True, False)
+    assert (kept.measured.fit_to_train, dropped.measured.fit_to_train) == (True, False)
     assert dropped.file is None
     assert [path.name for path in layout.aligned.iterdir()] == [kept.file]
     assert [path.name for path in layout.review.iterdir()] == [doubtful.file], "what a person will look at stays"
@@ -81,7 +90,9 @@ def test_names_and_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path) 
         prepare_workspace(layout)
         with (
             results_in(layout) as results,
-            FaceWriter(layout, results, ExtractSettings(output_size=64), Stopwatch(), threads=threads) as writer,
+            FaceWriter(
+                layout, results, ExtractSettings(output_size=64), Stopwatch(), source_sha256=SOURCE, threads=threads
+            ) as writer,
         ):
             for index in range(2 * WAITING_MAX):
                 one = frame(index)
@@ -94,7 +105,10 @@ def test_names_and_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path) 
 
 def test_what_a_task_could_not_write_is_told_to_who_waits(layout: Layout) -> None:
     one = frame(0)
-    with results_in(layout) as results, FaceWriter(layout, results, ExtractSettings(), Stopwatch()) as writer:
+    with (
+        results_in(layout) as results,
+        FaceWriter(layout, results, ExtractSettings(), Stopwatch(), source_sha256=SOURCE) as writer,
+    ):
         layout.aligned.rmdir()
         layout.aligned.write_text("a file where the folder should be")
         writer.write_face(one, *face_in(one), 0, review=False)
@@ -105,7 +119,10 @@ def test_what_a_task_could_not_write_is_told_to_who_waits(layout: Layout) -> Non
 def test_the_threads_work_is_added_up_by_stage(layout: Layout) -> None:
     watch = Stopwatch()
     one = frame(0)
-    with results_in(layout) as results, FaceWriter(layout, results, ExtractSettings(), watch) as writer:
+    with (
+        results_in(layout) as results,
+        FaceWriter(layout, results, ExtractSettings(), watch, source_sha256=SOURCE) as writer,
+    ):
         writer.write_face(one, *face_in(one), 0, review=False)
         writer.wait()
     assert set(watch.seconds) == {"align", "encode", "write files", "measure"}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import OutputError
+from engine.workspace.layout import output_layout
 from engine.workspace.sole_writer import sole_writer
-from engine.workspace.workspace import output_layout
 
 
 def test_a_second_writer_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:

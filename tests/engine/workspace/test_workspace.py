@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import DiskFullError, OutputError
-from engine.workspace.workspace import inbox_layout, output_layout, prepare_workspace, slug_of, write_file
+from engine.workspace.layout import inbox_layout, output_layout, slug_of
+from engine.workspace.output_files import prepare_workspace, write_file
 
 
 def test_an_output_folder_has_plain_names(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_old_file(tmp_path: Path) -> 
     path = tmp_path / "face.jpg"
     write_file(path, b"old")
     code = (
-        "import os, sys; from pathlib import Path; import engine.workspace.workspace as w; "
+        "import os, sys; from pathlib import Path; import engine.workspace.output_files as w; "
         "os.fsync = lambda descriptor: os.kill(os.getpid(), 9); "
         f"w.write_file(Path({str(path)!r}), b'new')"
     )

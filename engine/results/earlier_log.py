@@ -6,9 +6,8 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from engine.workspace.same_face import Box
+from engine.face_id import Box
 
 LOG_BYTES_MAX = 1 << 30
 """A log line is about 250 bytes: four million faces."""
@@ -56,7 +55,7 @@ def read_log(path: Path) -> EarlierLog | None:
     return EarlierLog(log["source"], log.get("completed") is not False, tuple(faces), status.st_mtime_ns)
 
 
-def _face_of(value: Any) -> LoggedFace | None:
+def _face_of(value: object) -> LoggedFace | None:
     if not isinstance(value, dict) or not isinstance(value.get("file"), str) or not _FACE_FILE.fullmatch(value["file"]):
         return None
     try:

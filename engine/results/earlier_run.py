@@ -1,18 +1,18 @@
 """May a run write into this output folder? Not where results lie already, unless the person said so.
 
 Two runs must not mix: a second run with a stricter threshold would leave the faces of the first. What goes and what
-stays when they are replaced is the business of engine.workspace.hand_work; here it is decided whether, and told before.
+stays when they are replaced is the business of engine.results.clearing; here it is decided whether, and said before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import OutputError
-from engine.workspace.hand_work import LEFT_WHEN_DISCARDED, Survey, survey
-from engine.workspace.manifest import RunNote
-from engine.workspace.workspace import Layout
+from engine.results.manifest import RunNote
+from engine.results.manual_changes import LEFT_WHEN_DISCARDED, Survey, survey
+from engine.workspace.layout import Layout
 
 BY_ABSENCE = ("deleted", "mask_deleted")
 """Changes that left no file."""
@@ -38,23 +38,23 @@ class EarlierRun:
         """Say what would go, what would stay, and what there is to be given up beside."""
         if self._is_unknown:
             return self._unknown_text()
-        stays = self._changes("; what a hand decided stays so:")
+        stays = self._changes("; manual changes stay:")
         more = "; --discard-hand-work with it gives that up as well" if self._given_up() else ""
         return f"{self.goes_text()} of {self.layout.aligned} would be removed{stays}{more}{self._come_back(more)}"
 
-    def replaced_text(self, *, discard_hand_work: bool) -> str:
+    def replaced_text(self, *, discard_changes: bool) -> str:
         """Say what goes and what stays when the results are replaced."""
         if self._is_unknown:
             return self._unknown_text()
         goes = f"{self.goes_text()} of {self.layout.aligned} are removed"
-        if not discard_hand_work:
-            return goes + self._changes("; what a hand decided stays so:")
+        if not discard_changes:
+            return goes + self._changes("; manual changes stay:")
         changed = sum(count for kind, count in self._given_up().items() if kind not in BY_ABSENCE)
         if changed:
             goes += f", and {changed} changed by hand"
         goes += self._come_back(goes)
         if stays := self._count(LEFT_WHEN_DISCARDED):
-            goes += f"; {stays} that a hand added or packed stay{'s' if stays == 1 else ''}"
+            goes += f"; {stays} added or packed by hand stay{'s' if stays == 1 else ''}"
         return goes
 
     def goes_text(self) -> str:
@@ -63,7 +63,7 @@ class EarlierRun:
     @property
     def _is_unknown(self) -> bool:
         """Whether nothing tells who wrote what lies there: no manifest and no log."""
-        return not self.found.removable and set(self.found.changes) == {"added"} and self.found.manifest.run is None
+        return not self.found.removable and set(self.found.counts) == {"added"} and self.found.manifest.run is None
 
     def _unknown_text(self) -> str:
         count = _pictures(self._count())
@@ -74,18 +74,18 @@ class EarlierRun:
 
     def _given_up(self) -> dict[str, int]:
         """Return what --discard-hand-work gives up, by kind."""
-        return {kind: count for kind, count in self.found.changes.items() if kind not in LEFT_WHEN_DISCARDED}
+        return {kind: count for kind, count in self.found.counts.items() if kind not in LEFT_WHEN_DISCARDED}
 
     def _come_back(self, before: str) -> str:
-        deleted = self.found.changes["deleted"]
-        return f"; {deleted} that a hand deleted come{'s' if deleted == 1 else ''} back" if before and deleted else ""
+        deleted = self.found.counts["deleted"]
+        return f"; {deleted} deleted by hand come{'s' if deleted == 1 else ''} back" if before and deleted else ""
 
     def _count(self, kinds: Sequence[str] = ()) -> int:
-        return sum(count for kind, count in self.found.changes.items() if not kinds or kind in kinds)
+        return sum(count for kind, count in self.found.counts.items() if not kinds or kind in kinds)
 
     def _changes(self, before: str) -> str:
         count = self._count()
-        return f"{before} {count} changed by hand ({self.found.changes_text()})" if count else ""
+        return f"{before} {count} changed by hand ({self.found.counts_text()})" if count else ""
 
 
 def _pictures(count: int) -> str:
@@ -100,7 +100,7 @@ def find_earlier_run(layout: Layout) -> EarlierRun | None:
     return EarlierRun(layout, found, found.source)
 
 
-def require_free(earlier: Sequence[EarlierRun], note_of: dict[Layout, RunNote] | None = None) -> None:
+def require_free(earlier: Sequence[EarlierRun], note_of: Mapping[Layout, RunNote] | None = None) -> None:
     """Raise OutputError, naming everything that would go, where results lie that no run may replace unasked.
 
     `note_of`: what this run is made from; then results of the same run, cut short, may be made again.

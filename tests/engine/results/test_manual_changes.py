@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from dfl.faceset import pack_faceset, read_faceset
 from dfl.image import AlignedMetadata, MaskPolygon, encode_aligned_jpeg, read_metadata, with_metadata
-from engine.workspace import hand_work, workspace
-from engine.workspace.align import encode_mask
-from engine.workspace.hand_work import clear_results, survey, trace_in, traces_in_pack
-from engine.workspace.manifest import (
+from engine.results import face_files, manual_changes, missing_faces
+from engine.results.clearing import clear_results
+from engine.results.face_files import sha256_of, trace_in, traces_in_pack
+from engine.results.manifest import (
     Folder,
     Manifest,
     RunNote,
@@ -33,14 +33,18 @@ from engine.workspace.manifest import (
     read_manifest,
     write_manifest,
 )
-from engine.workspace.results import Results
-from engine.workspace.same_face import FaceTrace, is_same_face, trace_of_jpeg
-from engine.workspace.workspace import Layout, inbox_layout, output_layout, prepare_workspace
+from engine.results.manual_changes import survey
+from engine.results.run_results import Results
+from engine.same_face import FaceTrace, is_same_face, trace_of_jpeg
+from engine.workspace import layout as layout_module
+from engine.workspace.align import encode_mask
+from engine.workspace.layout import Layout, inbox_layout, output_layout, prefix_of_face
+from engine.workspace.output_files import prepare_workspace
 
 FACES = 8
 SIDE = 32
 NOTE = RunNote("clip.mp4", "content", "basis")
-EXAMPLES = int(os.environ.get("DFLD_HAND_WORK_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("DFLD_MANUAL_CHANGES_EXAMPLES", "25"))
 
 
 def landmarks_of(number: int, index: int, clip: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -91,7 +95,7 @@ def traces_there(root: Path) -> Counter[str]:
     """Return how often each face lies in a workspace, packed ones included."""
     found = [trace_in(path) for path in pictures(root)]
     found += [trace for pack in root.rglob("*.pak") for trace in traces_in_pack(pack)]
-    return Counter(one.mark for one in found if one is not None)
+    return Counter(one.landmarks_hash for one in found if one is not None)
 
 
 @dataclass
@@ -109,12 +113,12 @@ class Hands:
     def one(self) -> Path | None:
         """Choose a face that no hand made up."""
         own = [path for path in pictures(self.layout.root) if trace_in(path) is not None]
-        own = [path for path in own if self._mark(path) in {trace.mark for trace in TRACES.values()}]
+        own = [path for path in own if self._mark(path) in {trace.landmarks_hash for trace in TRACES.values()}]
         return self.chance.choice(own) if own else None
 
     def _mark(self, path: Path) -> str:
         trace = trace_in(path)
-        return "" if trace is None else trace.mark
+        return "" if trace is None else trace.landmarks_hash
 
     def _moved(self, path: Path, target: Path) -> None:
         if target.exists():
@@ -243,7 +247,7 @@ def check(hands: Hands, done: str) -> None:
     there = traces_there(root)
     assert not hands.gone & set(there), f"{done}: deleted faces are back"
     assert not [mark for mark, count in there.items() if count > 1], f"{done}: a face is there twice"
-    wanted = {trace.mark for trace in TRACES.values()} - hands.gone
+    wanted = {trace.landmarks_hash for trace in TRACES.values()} - hands.gone
     assert not wanted - set(there), f"{done}: faces are missing"
 
 
@@ -282,10 +286,10 @@ def test_given_up_hand_work_goes_and_every_face_comes_back_and_what_was_added_st
         run(layout)  # what was decided before an earlier redo goes as well
     run(layout, discard="order")
     there = traces_there(layout.root)
-    assert all(there[trace.mark] == 1 for trace in TRACES.values())
-    packed = {trace.mark for pack in layout.root.rglob("*.pak") for trace in traces_in_pack(pack) if trace}
+    assert all(there[trace.landmarks_hash] == 1 for trace in TRACES.values())
+    packed = {trace.landmarks_hash for pack in layout.root.rglob("*.pak") for trace in traces_in_pack(pack) if trace}
     for (number, index), jpeg in JPEGS.items():
-        if TRACES[number, index].mark not in packed:
+        if TRACES[number, index].landmarks_hash not in packed:
             name = next(path for path in pictures(layout.root) if path.read_bytes() == jpeg)
             assert name.parent in (layout.aligned, layout.review)
     for path, data in hands.kept.items():
@@ -376,7 +380,8 @@ def test_a_kill_at_any_step_of_a_discarding_redo_keeps_what_a_hand_does_after_it
         else:  # the order is carried out to its end
             run(again, discard="order")
             assert {path.read_bytes() for path in pictures(base)} == set(JPEGS.values()), f"killed at step {step}"
-        assert traces_there(base) == Counter(trace.mark for trace in TRACES.values()), f"killed at step {step}"
+        marks = Counter(trace.landmarks_hash for trace in TRACES.values())
+        assert traces_there(base) == marks, f"killed at step {step}"
         shutil.rmtree(base)
     raise AssertionError("a redo takes fewer steps than that")
 
@@ -412,13 +417,13 @@ def test_a_clear_that_was_cut_short_counts_no_decision_twice(tmp_path: Path, mon
     (layout.aligned / "00000001_0.jpg").write_bytes(b"edited")
     (layout.review / "00000002_1.jpg").rename(layout.aligned / "00000002_1.jpg")
     (layout.masks / "00000003_0_mask.png").unlink()
-    changes = survey(layout).changes
+    changes = survey(layout).counts
     assert changes == {"deleted": 1, "edited": 1, "moved": 1, "mask_deleted": 1}
     with pytest.raises(_Killed), killed_at(4, monkeypatch):
         clear_results(layout)
     assert read_manifest(layout).clearing
     clear_results(layout)
-    assert survey(layout).changes == changes
+    assert survey(layout).counts == changes
 
 
 @pytest.mark.parametrize("deed", ["nothing", "renamed", "unmarked"])
@@ -454,12 +459,14 @@ def test_a_survey_takes_no_more_steps_for_each_face_in_a_large_folder(
 
         with monkeypatch.context() as patch:
             patch.setattr(PurePath, "__eq__", counted(PurePath.__eq__))
-            patch.setattr(hand_work, "sha256_of", counted(hand_work.sha256_of))
-            patch.setattr(workspace.re, "fullmatch", counted(workspace.re.fullmatch))
-            patch.setattr(hand_work, "prefix_of_face", counted(hand_work.prefix_of_face))
+            for module in (manual_changes, missing_faces, face_files):
+                patch.setattr(module, "sha256_of", counted(sha256_of))
+            patch.setattr(layout_module.re, "fullmatch", counted(layout_module.re.fullmatch))
+            for module in (layout_module, missing_faces):
+                patch.setattr(module, "prefix_of_face", counted(prefix_of_face))
             found_faces = survey(layout)
         assert found_faces.faces == (faces if deed == "nothing" else 0)
-        assert len(found_faces.decisions) == (0 if deed == "nothing" else faces)
+        assert len(found_faces.changes) == (0 if deed == "nothing" else faces)
         return steps
 
     few, many = steps_of(40), steps_of(160)
@@ -472,7 +479,7 @@ def test_a_face_deleted_before_it_was_committed_is_no_decision(tmp_path: Path) -
     with Results(layout, NOTE, resumes=False) as results:
         results.write_face("aligned", 0, 0, "jpg", JPEGS[0, 0], MASK, TRACES[0, 0])
         (layout.aligned / "00000000_0.jpg").unlink()
-    assert survey(layout).decisions == ()
+    assert survey(layout).changes == ()
 
 
 def test_a_resumed_run_leaves_what_a_hand_changed_in_the_piece_that_was_cut_short(tmp_path: Path) -> None:
@@ -513,7 +520,7 @@ def test_other_content_takes_over_only_decisions_about_the_very_same_pictures(tm
     left, top, right, bottom = trace.box
     moved = FaceTrace(trace.frame, (left + 9, top, right + 9, bottom), "another mark")
     with Results(layout, replace(NOTE, content="longer"), resumes=False) as results:
-        assert results.is_decided(replace(trace, mark="as a grown file shows it")), "the same picture"
+        assert results.is_decided(replace(trace, landmarks_hash="as a grown file shows it")), "the same picture"
         assert not results.is_decided(moved), "another take: whoever stands there is another face"
     with Results(layout, replace(NOTE, basis="other models"), resumes=False) as results:
         assert results.is_decided(moved), "the same content, through another detector"
@@ -590,13 +597,13 @@ def test_a_face_that_two_clips_of_one_recording_miss_is_taken_for_neithers(tmp_p
     run(other)
     (mine.aligned / "take-00000000_0.jpg").unlink()
     renamed = (other.aligned / "take-2-00000000_0.jpg").rename(other.aligned / "zz.jpg")
-    assert survey(mine).changes == {"deleted": 1}
+    assert survey(mine).counts == {"deleted": 1}
     run(mine, discard="order 1")
     assert renamed.read_bytes() == JPEGS[0, 0]
     assert (mine.aligned / "take-00000000_0.jpg").exists()
     run(other)
     assert renamed.read_bytes() == JPEGS[0, 0]
-    assert survey(other).changes == {"renamed": 1}
+    assert survey(other).counts == {"renamed": 1}
 
 
 @pytest.mark.parametrize("same_clip", [True, False])
@@ -623,5 +630,5 @@ def test_an_edit_that_keeps_the_size_is_seen_and_a_copy_with_another_time_is_no_
     edited.write_bytes(data)
     os.utime(restored, ns=(1, 1))
     found = survey(layout)
-    assert found.changes == {"edited": 1}
+    assert found.counts == {"edited": 1}
     assert restored in found.removable

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from engine.errors import OutputError
-from engine.workspace.earlier_run import find_earlier_run, require_free
-from engine.workspace.hand_work import clear_results
-from engine.workspace.manifest import RunNote
-from engine.workspace.results import Results
-from engine.workspace.same_face import FaceTrace
-from engine.workspace.workspace import Layout, output_layout, prepare_workspace
+from engine.results.clearing import clear_results
+from engine.results.earlier_run import find_earlier_run, require_free
+from engine.results.manifest import RunNote
+from engine.results.run_results import Results
+from engine.same_face import FaceTrace
+from engine.workspace.layout import Layout, output_layout
+from engine.workspace.output_files import prepare_workspace
 
 NOTE = RunNote("clips/a.mp4", "content", "basis")
 
@@ -54,8 +55,8 @@ def test_results_are_refused_with_what_would_go_and_what_a_hand_changed(tmp_path
     assert problem is not None
     assert "already holds 2 faces of clips/a.mp4, and 2 changed by hand (1 deleted, 1 moved)" in problem.message
     assert "--replace: 2 faces of" in problem.hint
-    assert problem.hint.endswith("--discard-hand-work with it gives that up as well; 1 that a hand deleted comes back")
-    assert "what a hand decided stays so: 2 changed by hand" in problem.hint
+    assert problem.hint.endswith("--discard-hand-work with it gives that up as well; 1 deleted by hand comes back")
+    assert "manual changes stay: 2 changed by hand" in problem.hint
     assert names(layout.aligned) == before
 
 
@@ -69,15 +70,14 @@ def test_what_a_replacement_says_goes_is_what_goes(tmp_path: Path) -> None:
     (layout.aligned / "00000009_0.jpg").write_bytes(b"my own")
     found = find_earlier_run(layout)
     assert found is not None
-    assert found.replaced_text(discard_hand_work=False) == (
-        f"2 faces of {layout.aligned} are removed; what a hand decided stays so: 3 changed by hand "
-        "(1 added, 1 deleted, 1 moved)"
+    assert found.replaced_text(discard_changes=False) == (
+        f"2 faces of {layout.aligned} are removed; manual changes stay: 3 changed by hand (1 added, 1 deleted, 1 moved)"
     )
-    assert found.replaced_text(discard_hand_work=True) == (
-        f"2 faces of {layout.aligned} are removed, and 1 changed by hand; 1 that a hand deleted comes back; "
-        "1 that a hand added or packed stays"
+    assert found.replaced_text(discard_changes=True) == (
+        f"2 faces of {layout.aligned} are removed, and 1 changed by hand; 1 deleted by hand comes back; "
+        "1 added or packed by hand stays"
     )
-    clear_results(layout, discard_hand_work=True)
+    clear_results(layout, discard_changes=True)
     assert [*names(layout.aligned), *names(layout.review)] == ["00000009_0.jpg"]
 
 
@@ -107,7 +107,7 @@ def test_faces_that_no_manifest_names_are_refused_and_never_removed(tmp_path: Pa
     assert "taken for your own and stay: move them away" in problem.hint
     found = find_earlier_run(layout)
     assert found is not None
-    assert found.replaced_text(discard_hand_work=True).startswith("no manifest in ")
+    assert found.replaced_text(discard_changes=True).startswith("no manifest in ")
     clear_results(layout)
     assert names(layout.aligned) == ["00000009_0.jpg"]
 
@@ -136,7 +136,7 @@ def test_results_of_a_dfld_without_manifests_are_told_by_their_log(tmp_path: Pat
     later = layout.log.stat().st_mtime_ns + 10**9
     os.utime(edited, ns=(later, later))
     found = clear_results(layout)
-    assert found.changes == {"deleted": 1, "edited": 1}
+    assert found.counts == {"deleted": 1, "edited": 1}
     assert names(layout.aligned) == ["00000001_0.jpg"]
     assert names(layout.masks) == ["00000001_0_mask.png"]
 
@@ -186,5 +186,5 @@ def test_a_hostile_manifest_removes_nothing_outside(tmp_path: Path, line: str) -
     victim.write_bytes(b"x")
     with (layout.debug / "manifest.jsonl").open("a") as manifest:
         manifest.write(line + "\n")
-    clear_results(layout, discard_hand_work=True)
+    clear_results(layout, discard_changes=True)
     assert victim.exists()

@@ -1,9 +1,10 @@
 """Every face of given clips, found in their workspaces and removed, whatever its name is by now.
 
-A face is known by its name, by what its metadata says (engine.workspace.same_face), or, without metadata, by its bytes.
-It may lie in any folder below the workspace, under any name, or in a faceset.pak, which is then written again without
-it: every picture is looked into. Faces that other clips' manifests name are left alone; pictures that nobody can tell
-are named, for a person to look at.
+A face is known by its id (engine.face_id); one that was made before there were ids by what its metadata says, for its
+frame and box give its id where the clip's source is known; one without metadata by its bytes. It may lie in any folder
+below the workspace, under any name, or in a faceset.pak, which is then written again without it: every picture is
+opened. Faces that other clips' manifests name are left alone, whatever they are called; pictures of which nothing says
+whom they show are named, for a person to decide about.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from core.files import open_new, sync_folder, temporary_name
 from core.opening import open_regular
 from dfl.errors import FormatError
 from dfl.faceset import PackedImage, read_faceset, write_header
-from engine.workspace.hand_work import PACK_ENDING, face_files, sha256_of, trace_in
-from engine.workspace.manifest import Manifest, read_manifest
-from engine.workspace.same_face import Box, FaceTrace, trace_of_jpeg
-from engine.workspace.workspace import FRAME_NAME, Layout
+from engine.results.face_files import face_files, is_pack, sha256_of, trace_in
+from engine.results.manifest import Manifest, manifest_path, read_manifest
+from engine.same_face import FaceTrace, id_of, trace_of_jpeg
+from engine.workspace.layout import FRAME_NAME, Layout
 
 LISTED_MAX = 50
 """Pictures of one folder that nobody can tell are named one by one up to this many; more are counted."""
@@ -33,11 +34,13 @@ METADATA_COPY = "meta.dat"
 
 @dataclass(frozen=True)
 class ClipFaces:
-    """The faces of one clip, as far as they are known."""
+    """The faces of one clip, as far as they are known beside its manifest."""
 
     layout: Layout
-    frames_and_boxes: frozenset[tuple[str, Box]] = frozenset()
-    """Of clips of an older dfld, whose manifest names nobody: name of the frame without ending, detection."""
+    source_sha256: str = ""
+    """Hash of the clip's source in hex, of which ids are made; "" where it is unknown."""
+    face_ids: frozenset[str] = frozenset()
+    """Of the faces that the ledger names."""
 
 
 @dataclass
@@ -46,29 +49,33 @@ class Removal:
 
     removed: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
-    """Pictures that may be of the person, each with the reason why that cannot be told."""
+    """Pictures that may be of the person, each with the reason why that cannot be said."""
     remains: list[str] = field(default_factory=list)
-    """Faces of the person that a second look still found."""
+    """Faces of the person that a second search still found."""
 
 
 def remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], Iterable[Path]]) -> Removal:
-    """Remove every file and face of these clips, then look again for remains.
+    """Remove every file and face of these clips, then search once more for remains.
 
-    `named_files`: yields the files of a clip that its names tell. Raise OSError when a file cannot be removed, and
-    OutputError where a manifest cannot be read.
+    `named_files`: yields the files that carry the names of a clip's files; a picture among them that says of itself
+    that it is no face of the clip is left. Raise OSError when a file cannot be removed, and OutputError where a
+    manifest cannot be read.
     """
     search = _Search(clips)  # before the manifests go
     made = Removal()
     for clip in clips:
         for path in named_files(clip.layout):
-            _remove(path, made)
+            if not search.is_of_somebody_else(path):
+                _remove(path, made)
     for path in search.files():
-        if _is_pack(path):
+        if is_pack(path):
             _take_out_of_pack(path, search, made)
         elif search.is_of_person(path):
             _remove(path, made)
-    _look_again(search, made)
-    made.remains += [str(path) for clip in clips for path in named_files(clip.layout)]
+    _search_again(search, made)
+    made.remains += [
+        str(path) for clip in clips for path in named_files(clip.layout) if not search.is_of_somebody_else(path)
+    ]
     return made
 
 
@@ -81,10 +88,10 @@ class _Search:
         self._no_faces = {folder for layout in self._layouts for folder in (layout.masks, layout.debug)}
         self._frames = {layout.frames for layout in self._layouts}
         self._own, self._others = _Known(), _Known()
-        own = {clip.layout.debug / f"{clip.layout.prefix}manifest.jsonl" for clip in clips}
+        own = {manifest_path(clip.layout) for clip in clips}
         for clip in clips:
             self._own.add(read_manifest(clip.layout))
-            self._own.frames_and_boxes |= clip.frames_and_boxes
+            self._own.add_ids(clip.face_ids, clip.source_sha256)
         self._names_of_others: dict[Path, set[str]] = {}
         for debug in {clip.layout.debug for clip in clips}:
             for path in sorted(debug.glob("*manifest.jsonl")) if debug.is_dir() else ():
@@ -104,30 +111,40 @@ class _Search:
         for root in sorted({layout.root for layout in self._layouts}):
             yield from face_files(root, lambda _: False)
 
+    def is_of_somebody_else(self, path: Path) -> bool:
+        """Say whether a picture says of itself that it is no face of the person, whatever it is called.
+
+        An id does, and so does what another clip's manifest says; a picture that says nothing is what it is called.
+        """
+        trace = trace_in(path)
+        if trace is None or self._is_own(trace):
+            return False
+        return bool(trace.face_id) or self._is_others(trace)
+
     def is_of_person(self, path: Path) -> bool:
         """Say whether a picture is the person's. One that another clip has under its own name is, where it shows a
         face of the person and none of that clip."""
         trace = trace_in(path)
         if self._is_anothers(path):
-            return trace is not None and self._own.has(trace, None) and not self._others.has(trace, None)
-        return self._own.has(trace, path)
+            return trace is not None and self._is_own(trace) and not self._is_others(trace)
+        return self._is_own(trace, path)
 
     def knows(self, jpeg: bytes) -> bool | None:
         """Say whether an image of a pack is the person's; None where nobody can tell."""
         trace = trace_of_jpeg(jpeg)
-        if self._own.has(trace, None):
+        if self._is_own(trace):
             return True
-        return False if self._others.has(trace, None) else None
+        return False if self._is_others(trace) else None
 
-    def is_untold(self, path: Path) -> bool:
+    def is_unknown(self, path: Path) -> bool:
         """Say whether a picture that is not known as the person's lies among the person's faces and may be one."""
         if self._is_anothers(path) or not any(path.is_relative_to(folder) for folder in self._data):
             return False
         if path.parent in self._no_faces or (path.parent in self._frames and FRAME_NAME.fullmatch(path.name)):
             return False
-        return not self._others.has(trace_in(path), path)
+        return not self._is_others(trace_in(path), path)
 
-    def untold(self, paths: Iterable[Path]) -> Iterator[str]:
+    def left_texts(self, paths: Iterable[Path]) -> Iterator[str]:
         """Yield a sentence for each of these pictures, or for a folder of many."""
         unknown: dict[Path, list[Path]] = {}
         for path in paths:
@@ -141,6 +158,17 @@ class _Search:
             for path in sorted(folder.rglob(METADATA_COPY)) if folder.is_dir() else ():
                 yield f"{path}: DeepFaceLab's copy of landmarks, by file name"
 
+    def _is_own(self, trace: FaceTrace | None, path: Path | None = None) -> bool:
+        """Say whether a face is known as the person's; an id that others alone have says that it is not."""
+        if trace is not None and self._others.has_id(trace) and not self._own.has_id(trace):
+            return False
+        return self._own.has(trace, path)
+
+    def _is_others(self, trace: FaceTrace | None, path: Path | None = None) -> bool:
+        if trace is not None and self._own.has_id(trace) and not self._others.has_id(trace):
+            return False
+        return self._others.has(trace, path)
+
     def _is_anothers(self, path: Path) -> bool:
         return path.name in self._names_of_others.get(path.parent, ())
 
@@ -149,49 +177,56 @@ class _Known:
     """Faces by what identifies them."""
 
     def __init__(self) -> None:
-        self._marks: set[str] = set()
+        self._ids: set[str] = set()
+        self._sources: set[str] = set()
+        self._landmarks: set[str] = set()
         self._bytes: dict[int, set[str]] = {}
-        self.frames_and_boxes: frozenset[tuple[str, Box]] = frozenset()
 
     def add(self, manifest: Manifest) -> None:
-        traces = [face.trace for face in manifest.faces.values()] + [one.trace for one in manifest.decisions]
-        self._marks |= {trace.mark for trace in traces if trace.mark}
+        traces = [face.trace for face in manifest.faces.values()] + [one.trace for one in manifest.changes]
+        self._ids |= {trace.face_id for trace in traces if trace.face_id}
+        self._landmarks |= {trace.landmarks_hash for trace in traces if trace.landmarks_hash}
         for face in manifest.faces.values():
             self._bytes.setdefault(face.file.size, set()).add(face.file.sha256)
-        for one in manifest.decisions:
+        for one in manifest.changes:
             if one.sha256:
                 self._bytes.setdefault(-1, set()).add(one.sha256)
 
+    def add_ids(self, face_ids: Iterable[str], source_sha256: str) -> None:
+        self._ids |= set(face_ids)
+        if source_sha256:
+            self._sources.add(source_sha256)
+
     def has(self, trace: FaceTrace | None, path: Path | None) -> bool:
         if trace is not None:
-            return trace.mark in self._marks or (trace.frame, trace.box) in self.frames_and_boxes
+            return self.has_id(trace) or trace.landmarks_hash in self._landmarks
         if path is None or not self._bytes:
             return False
         hashes = self._bytes.get(path.lstat().st_size, set()) | self._bytes.get(-1, set())
         return bool(hashes) and sha256_of(path) in hashes
 
+    def has_id(self, trace: FaceTrace) -> bool:
+        """Say whether a face has a known id: its own, or the one that frame and box give it in a known source."""
+        return any(id_of(trace, source) in self._ids for source in (self._sources or {""}))
 
-def _look_again(search: _Search, made: Removal) -> None:
-    """Go through everything once more: what is still the person's remains, what nobody can tell is left."""
-    untold = []
+
+def _search_again(search: _Search, made: Removal) -> None:
+    """Go through everything once more: what is still the person's remains, what nobody knows is left."""
+    unknown = []
     for path in search.files():
-        if _is_pack(path):
-            with suppress(FormatError, OSError):  # named by the first look
-                count = sum(own is True for own in _told_of_pack(path, search))
+        if is_pack(path):
+            with suppress(FormatError, OSError):  # named by the first search
+                count = sum(own is True for own in _known_in_pack(path, search))
                 if count:
                     made.remains.append(f"{path}: {count} faces")
         elif search.is_of_person(path):
             made.remains.append(str(path))
-        elif search.is_untold(path):
-            untold.append(path)
-    made.left += search.untold(untold)
+        elif search.is_unknown(path):
+            unknown.append(path)
+    made.left += search.left_texts(unknown)
 
 
-def _is_pack(path: Path) -> bool:
-    return path.suffix.lower() == PACK_ENDING
-
-
-def _told_of_pack(path: Path, search: _Search) -> list[bool | None]:
+def _known_in_pack(path: Path, search: _Search) -> list[bool | None]:
     with open_regular(path, within=None) as file:
         if not os.fstat(file.fileno()).st_size:
             return []
@@ -213,8 +248,8 @@ def _take_out_of_pack(path: Path, search: _Search, made: Removal) -> None:
                 return
             with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data, memoryview(data) as view:
                 images = read_faceset(view)
-                told = [search.knows(bytes(view[one.start : one.end])) for one in images]
-                kept = [image for image, own in zip(images, told, strict=True) if own is not True]
+                known = [search.knows(bytes(view[one.start : one.end])) for one in images]
+                kept = [image for image, own in zip(images, known, strict=True) if own is not True]
                 if len(kept) < len(images) and kept:
                     _write_pack(path, kept, view)
     except (FormatError, OSError) as problem:
@@ -223,7 +258,7 @@ def _take_out_of_pack(path: Path, search: _Search, made: Removal) -> None:
         return
     if not kept and images:
         path.unlink()
-    counts = Counter(told)
+    counts = Counter(known)
     if counts[True]:
         made.removed.append(f"{path}: {counts[True]} faces of {len(images)}")
     if counts[None]:

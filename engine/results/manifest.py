@@ -1,4 +1,4 @@
-"""debug/<prefix>manifest.jsonl: what dfld wrote for one clip, and what a hand decided about it. One JSON object a line.
+"""debug/<prefix>manifest.jsonl: what dfld wrote for one clip, and what a person changed of it. One JSON object a line.
 
     {"run": …}        a run begins: its source, content and basis
     {"face": …}       a face, before its file gets its name; {"mask": …} and {"frame": …} likewise
@@ -6,10 +6,10 @@
     {"accepted": …}   a face, before it moves from review/ to aligned/
     {"dropped": …}    a face, before dfld removes it
     {"finished": …}   the run came to its end
-    {"hand": …}       a face or frame that a hand decided about, in this run or an earlier one
+    {"hand": …}       a manual change of a face or frame, in this run or an earlier one
     {"clearing": …}   the results go: what is missing from now on, dfld took away
-    {"discarding": …} and what a hand changed goes with them
-    {"discarded": …}  which order to discard what a hand did was carried out when the run began
+    {"discarding": …} and what a person changed goes with them
+    {"discarded": …}  which order to discard manual changes was carried out when the run began
 
 A line is written before what it says is done, so a kill between the two leaves nothing on the disk that dfld does not
 know as its own. Lines are only added; a file is put in place whole where a run begins. Whoever deletes the file takes
@@ -24,24 +24,30 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from types import MappingProxyType, TracebackType
+from typing import Literal, Self, TypeVar
 
 from core.files import FILE_MODE, replace_file, sync_folder
 from core.opening import read_regular
-from engine.workspace.same_face import Box, FaceTrace
-from engine.workspace.workspace import Layout, told_as_output_error
+from engine.face_id import Box
+from engine.same_face import NO_BOX, FaceTrace
+from engine.workspace.layout import Layout
+from engine.workspace.output_files import as_output_error
 
 MANIFEST_BYTES_MAX = 4 << 30
-"""A line has about 300 bytes: ten million files."""
+"""A line has about 400 bytes: ten million files."""
 
 Folder = Literal["aligned", "review"]
-HandWorkKind = Literal["deleted", "moved", "renamed", "edited", "packed", "mask_deleted", "added"]
-NO_BOX: Box = (0, 0, 0, 0)
-"""Of a decision about a whole frame."""
-HAND_WORK_KINDS: tuple[HandWorkKind, ...] = (
+ChangeKind = Literal["deleted", "moved", "renamed", "edited", "packed", "mask_deleted", "added"]
+CHANGE_KINDS: tuple[ChangeKind, ...] = (
     "deleted", "moved", "renamed", "edited", "packed", "mask_deleted", "added",
 )  # fmt: skip
+Value = TypeVar("Value")
+Line = Mapping[str, object]
+
+
+def _empty() -> Mapping[str, Value]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class WrittenFile:
 
     name: str
     sha256: str
+    """"" and size -1: an older dfld wrote it, which kept a log alone."""
     size: int
     mtime_ns: int
 
@@ -71,19 +78,26 @@ class WrittenFace:
 
 
 @dataclass(frozen=True)
-class HandDecision:
-    """A face (or, where `trace` has no box, a whole frame) that a hand decided about."""
+class ManualChange:
+    """What a person did to a face (or, where `trace` has no box, to a whole frame)."""
 
-    kind: HandWorkKind
+    kind: ChangeKind
     trace: FaceTrace
     content: str
-    """Hash of the footage in which that was decided."""
+    """Hash of the footage in whose results it was found; "" where that is unknown."""
     file: str = ""
     """Where the file lies that stays, below the workspace; "" where none does."""
     sha256: str = ""
     """Of that file when it was seen last; "" where its metadata says who it is."""
     mask: str = ""
     """Name of the mask that stays with it."""
+    is_unlisted: bool = False
+    """An "added" picture of which nothing says who wrote it: the manifest was lost, or an older dfld kept none."""
+
+    @property
+    def is_of_frame(self) -> bool:
+        """Whether it is about a whole frame, not a face."""
+        return self.trace.box == NO_BOX
 
 
 @dataclass(frozen=True)
@@ -102,15 +116,15 @@ class Manifest:
     """What all lines together say."""
 
     run: RunNote | None = None
-    faces: Mapping[str, WrittenFace] = field(default_factory=dict)
+    faces: Mapping[str, WrittenFace] = field(default_factory=_empty)
     """By name; faces of this run alone."""
-    masks: Mapping[str, WrittenFile] = field(default_factory=dict)
+    masks: Mapping[str, WrittenFile] = field(default_factory=_empty)
     """By name."""
-    frames: Mapping[str, WrittenFile] = field(default_factory=dict)
+    frames: Mapping[str, WrittenFile] = field(default_factory=_empty)
     """Whole frames, by name."""
     committed: int = 0
     finished: bool = False
-    decisions: tuple[HandDecision, ...] = ()
+    changes: tuple[ManualChange, ...] = ()
     clearing: bool = False
     discarding: bool = False
     discarded: str = ""
@@ -127,14 +141,14 @@ def manifest_path(layout: Layout) -> Path:
 def read_manifest(layout: Layout) -> Manifest:
     """Read the manifest of a clip; an empty one where there is none. A line that makes no sense says nothing.
 
-    Raise OutputError where it lies there and cannot be read: to know nothing would be to take all for a hand's.
+    Raise OutputError where it lies there and cannot be read: to know nothing would be to take all for a person's.
     """
     return manifest_in(manifest_path(layout))
 
 
 def manifest_in(path: Path) -> Manifest:
     """Read one manifest, as `read_manifest` does."""
-    with told_as_output_error("read", path):
+    with as_output_error("read", path):
         try:
             data = read_regular(path, within=None, max_bytes=MANIFEST_BYTES_MAX)
         except FileNotFoundError:
@@ -142,52 +156,65 @@ def manifest_in(path: Path) -> Manifest:
     return manifest_of(_lines(data))
 
 
-def manifest_of(lines: Iterable[Mapping[str, Any]]) -> Manifest:
+def manifest_of(lines: Iterable[Line]) -> Manifest:
     """Put lines together, in their order."""
     run: RunNote | None = None
     faces: dict[str, WrittenFace] = {}
     masks: dict[str, WrittenFile] = {}
     frames: dict[str, WrittenFile] = {}
-    decisions: list[HandDecision] = []
+    changes: list[ManualChange] = []
     committed, finished, clearing, discarding, discarded = 0, False, False, False, ""
     for line in lines:
         try:
             kind, value = next(iter(line.items()))
             if kind == "run":
-                run, finished = RunNote(**value), False
+                run, finished = _run_of(value), False
             elif kind == "face":
                 face = _face_of(value)
                 faces[face.file.name] = face
             elif kind == "mask":
-                masks[_plain(value["name"])] = WrittenFile(**value)
+                mask = _file_of(value)
+                masks[mask.name] = mask
             elif kind == "frame":
-                frames[_plain(value["name"])] = WrittenFile(**value)
+                frame = _file_of(value)
+                frames[frame.name] = frame
             elif kind == "committed":
-                committed = max(committed, int(value))
+                committed = max(committed, _whole(value))
             elif kind == "accepted":
-                faces[value] = replace(faces[value], folder="aligned", was_in_review=True)
+                faces[str(value)] = replace(faces[str(value)], folder="aligned", was_in_review=True)
             elif kind == "dropped":
-                faces[value] = replace(faces[value], dropped=True)
+                faces[str(value)] = replace(faces[str(value)], dropped=True)
             elif kind == "finished":
                 finished = True
             elif kind == "hand":
-                decisions.append(_decision_of(value))
+                changes.append(_change_of(value))
             elif kind == "clearing":
                 clearing = True
             elif kind == "discarding":
                 discarding = True
             elif kind == "discarded":
                 discarded = str(value)
-        except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
+        except (KeyError, TypeError, ValueError, OverflowError, StopIteration):
             continue  # cut short by a full disk, or edited: what it said is then not known
     known = {name: replace(face, mask=masks.get(mask_name(name))) for name, face in faces.items()}
-    return Manifest(run, known, masks, frames, committed, finished, tuple(decisions), clearing, discarding, discarded)
+    return Manifest(
+        run,
+        MappingProxyType(known),
+        MappingProxyType(masks),
+        MappingProxyType(frames),
+        committed,
+        finished,
+        tuple(changes),
+        clearing,
+        discarding,
+        discarded,
+    )
 
 
-def lines_of(manifest: Manifest) -> Iterator[dict[str, Any]]:
+def lines_of(manifest: Manifest) -> Iterator[Line]:
     """Yield lines that say what `manifest` says."""
-    for decision in manifest.decisions:
-        yield hand_line(decision)
+    for change in manifest.changes:
+        yield change_line(change)
     if manifest.run is not None:
         yield {"run": asdict(manifest.run)}
     for mask in manifest.masks.values():
@@ -209,7 +236,7 @@ def lines_of(manifest: Manifest) -> Iterator[dict[str, Any]]:
 def write_manifest(layout: Layout, manifest: Manifest) -> None:
     """Put a manifest in place whole, on the disk when this returns. Raise OutputError."""
     path = manifest_path(layout)
-    with told_as_output_error("write", path):
+    with as_output_error("write", path):
         replace_file(path, b"".join(map(_line_bytes, lines_of(manifest))))
         sync_folder(path.parent)
 
@@ -219,14 +246,15 @@ def mask_name(face: str) -> str:
     return f"{Path(face).stem}_mask.png"
 
 
-def face_line(face: WrittenFace) -> dict[str, Any]:
-    value = {"folder": face.folder, "number": face.number, **asdict(face.file)}
-    return {"face": value | {"frame": face.trace.frame, "box": list(face.trace.box), "mark": face.trace.mark}}
+def face_line(face: WrittenFace) -> Line:
+    values = {"folder": face.folder, "number": face.number, **asdict(face.file)}
+    return {"face": values | _trace_values(face.trace)}
 
 
-def hand_line(decision: HandDecision) -> dict[str, Any]:
-    value = asdict(decision)
-    return {"hand": {**value, "trace": {**value["trace"], "box": list(decision.trace.box)}}}
+def change_line(change: ManualChange) -> Line:
+    values: dict[str, object] = {"kind": change.kind, "trace": _trace_values(change.trace)}
+    values |= {name: getattr(change, name) for name in ("content", "file", "sha256", "mask")}
+    return {"hand": values | ({"unlisted": True} if change.is_unlisted else {})}
 
 
 class ManifestWriter:
@@ -235,17 +263,17 @@ class ManifestWriter:
     def __init__(self, layout: Layout) -> None:
         """Raise OutputError when the manifest cannot be written."""
         self._path = manifest_path(layout)
-        with told_as_output_error("write", self._path):
+        with as_output_error("write", self._path):
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             self._descriptor = os.open(self._path, flags, FILE_MODE)
             size = os.fstat(self._descriptor).st_size
             if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
                 os.write(self._descriptor, b"\n")  # a full disk cut the last line short
 
-    def add(self, line: Mapping[str, Any], *, sync: bool = False) -> None:
+    def add(self, line: Line, *, sync: bool = False) -> None:
         """Add a line; `sync`: it survives a power loss. Raise OutputError."""
         data = _line_bytes(line)
-        with told_as_output_error("write", self._path):
+        with as_output_error("write", self._path):
             if os.write(self._descriptor, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if sync:
@@ -260,7 +288,7 @@ class ManifestWriter:
         os.close(self._descriptor)
 
 
-def _lines(data: bytes) -> Iterator[Mapping[str, Any]]:
+def _lines(data: bytes) -> Iterator[Line]:
     for line in data.split(b"\n"):
         try:
             value = json.loads(line)
@@ -270,31 +298,76 @@ def _lines(data: bytes) -> Iterator[Mapping[str, Any]]:
             yield value
 
 
-def _line_bytes(line: Mapping[str, Any]) -> bytes:
+def _line_bytes(line: Line) -> bytes:
     return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def _face_of(value: Mapping[str, Any]) -> WrittenFace:
-    if value["folder"] not in ("aligned", "review"):
-        raise ValueError(value["folder"])
-    file = WrittenFile(_plain(value["name"]), str(value["sha256"]), int(value["size"]), int(value["mtime_ns"]))
-    return WrittenFace(file, value["folder"], int(value["number"]), _trace_of(value))
+def _trace_values(trace: FaceTrace) -> dict[str, object]:
+    """Return a trace's part of a line. What is unknown is left out; frame, box and mark stand in every version."""
+    values: dict[str, object] = {"frame": trace.frame, "box": list(trace.box), "mark": trace.landmarks_hash}
+    if trace.face_id:
+        values["id"] = trace.face_id
+    if trace.landmarks_box != NO_BOX:
+        values["landmarks_box"] = list(trace.landmarks_box)
+    return values
 
 
-def _decision_of(value: Mapping[str, Any]) -> HandDecision:
-    if value["kind"] not in HAND_WORK_KINDS:
-        raise ValueError(value["kind"])
-    texts = {name: str(value[name]) for name in ("content", "file", "sha256", "mask")}
-    if texts["mask"]:
-        _plain(texts["mask"])
-    if Path(texts["file"]).is_absolute() or ".." in Path(texts["file"]).parts or "\0" in texts["file"]:
-        raise ValueError(f"{texts['file']!r} is no path below the workspace")
-    return HandDecision(kind=value["kind"], trace=_trace_of(value["trace"]), **texts)
+def _object(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is no object")
+    return value
 
 
-def _trace_of(value: Mapping[str, Any]) -> FaceTrace:
-    left, top, right, bottom = (int(edge) for edge in value["box"])
-    return FaceTrace(str(value["frame"]), (left, top, right, bottom), str(value["mark"]))
+def _whole(value: object) -> int:
+    if not isinstance(value, (int, float, str)):
+        raise TypeError(f"{value!r} is no number")
+    return int(value)
+
+
+def _run_of(value: object) -> RunNote:
+    values = _object(value)
+    return RunNote(str(values["source"]), str(values["content"]), str(values["basis"]))
+
+
+def _file_of(value: object) -> WrittenFile:
+    values = _object(value)
+    name, sha256 = _plain(values["name"]), str(values["sha256"])
+    return WrittenFile(name, sha256, _whole(values["size"]), _whole(values["mtime_ns"]))
+
+
+def _face_of(value: object) -> WrittenFace:
+    values = _object(value)
+    folder = values["folder"]
+    if folder != "aligned" and folder != "review":
+        raise ValueError(folder)
+    return WrittenFace(_file_of(value), folder, _whole(values["number"]), _trace_of(value))
+
+
+def _change_of(value: object) -> ManualChange:
+    values = _object(value)
+    kind = next(one for one in CHANGE_KINDS if one == values["kind"])
+    content, file, sha256, mask = (str(values[name]) for name in ("content", "file", "sha256", "mask"))
+    if mask:
+        _plain(mask)
+    if Path(file).is_absolute() or ".." in Path(file).parts or "\0" in file:
+        raise ValueError(f"{file!r} is no path below the workspace")
+    trace = _trace_of(values["trace"])
+    return ManualChange(kind, trace, content, file, sha256, mask, is_unlisted=values.get("unlisted") is True)
+
+
+def _trace_of(value: object) -> FaceTrace:
+    values = _object(value)
+    known = _box_of(values["landmarks_box"]) if "landmarks_box" in values else NO_BOX
+    return FaceTrace(
+        str(values["frame"]), _box_of(values["box"]), str(values["mark"]), str(values.get("id", "")), known
+    )
+
+
+def _box_of(value: object) -> Box:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no box")
+    left, top, right, bottom = (_whole(edge) for edge in value)
+    return left, top, right, bottom
 
 
 def _plain(name: object) -> str:

@@ -1,7 +1,7 @@
-"""The results of one run as they are written: nothing that a hand decided is undone, everything is in the manifest.
+"""The results of one run as they are written: no manual change is undone, everything is in the manifest.
 
 Whoever writes a face, a mask or a whole frame of a clip does it through here. The manifest is written ahead of each
-file, so that after a kill at any moment a survey knows what is dfld's own (engine.workspace.hand_work).
+file, so that after a kill at any moment a survey knows what is dfld's own (engine.results.manual_changes).
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from engine.errors import OutputError
-from engine.workspace.hand_work import clear_results, decisions_kept, is_as_written, survey
-from engine.workspace.manifest import (
-    NO_BOX,
+from engine.results.clearing import changes_kept, clear_results
+from engine.results.face_files import is_as_written, trace_in
+from engine.results.manifest import (
     Folder,
-    HandDecision,
+    Line,
     Manifest,
     ManifestWriter,
+    ManualChange,
     RunNote,
     WrittenFace,
     WrittenFile,
@@ -31,11 +33,13 @@ from engine.workspace.manifest import (
     read_manifest,
     write_manifest,
 )
-from engine.workspace.same_face import FaceTrace, is_same_face
-from engine.workspace.workspace import FRAME_NAME, Layout, move_file, remove_file, write_file
+from engine.results.manual_changes import survey
+from engine.same_face import FaceTrace, is_at_same_place, is_same_face
+from engine.workspace.layout import FRAME_NAME, Layout
+from engine.workspace.output_files import move_file, remove_file, write_file
 
 INDEX_STEP = 10
-"""A name that a hand's file has taken: the face gets the index ten further on, which no face beside it has."""
+"""A name that a person's file has taken: the face gets the index ten further on, which no face beside it has."""
 
 
 class Results:
@@ -52,12 +56,11 @@ class Results:
     ) -> None:
         """Begin a run, or go on with one (`resumes`); the folders are there.
 
-        A run that begins clears what an earlier one left, except what a hand decided: not before it has something to
-        write or to commit, so that footage which cannot be used costs no face that is there. `on_begin` is called
-        then. `discard`: the name of an order to clear what a hand decided as well; one order is carried out once,
-        however often its run begins. Raise OutputError
-        when it cannot be done, or where whole frames lie that no run of dfld wrote: the merger would take them for
-        this clip's.
+        A run that begins clears what an earlier one left, except what a person changed: not before it has something
+        to write or to commit, so that footage which cannot be used costs no face that is there. `on_begin` is called
+        then. `discard`: the name of an order to clear manual changes as well; one order is carried out once, however
+        often its run begins. Raise OutputError when it cannot be done, or where whole frames lie that no run of dfld
+        wrote: the merger would take them for this clip's.
         """
         self._layout = layout
         self._lock = threading.Lock()
@@ -71,7 +74,7 @@ class Results:
             self._writer = ManifestWriter(layout)
         else:
             _require_no_foreign_frames(layout)
-            self._take_over(Manifest(decisions=decisions_kept(survey(layout), self._discards())))
+            self._take_over(Manifest(changes=changes_kept(survey(layout), self._discards())))
 
     @property
     def has_begun(self) -> bool:
@@ -85,8 +88,8 @@ class Results:
         """Return the manifest of a run that has begun; the first who asks begins it."""
         with self._beginning:
             if self._writer is None:
-                clear_results(self._layout, discard_hand_work=self._discards())
-                begun = Manifest(self._run, decisions=read_manifest(self._layout).decisions, discarded=self._discard)
+                clear_results(self._layout, discard_changes=self._discards())
+                begun = Manifest(self._run, changes=read_manifest(self._layout).changes, discarded=self._discard)
                 write_manifest(self._layout, begun)
                 self._take_over(begun)
                 self._on_begin()
@@ -97,10 +100,13 @@ class Results:
         self._faces: dict[str, WrittenFace] = dict(manifest.faces)
         self._masks: dict[str, WrittenFile] = dict(manifest.masks)
         self._frames: dict[str, WrittenFile] = dict(manifest.frames)
-        self._by_frame: dict[str, list[HandDecision]] = {}
-        self._marks = {one.trace.mark: one for one in manifest.decisions if one.trace.mark}
-        for one in manifest.decisions:
-            self._by_frame.setdefault(one.trace.frame, []).append(one)
+        self._changes_by_frame: dict[str, list[ManualChange]] = {}
+        self._changes_by_id = {one.trace.face_id: one for one in manifest.changes if one.trace.face_id}
+        self._changes_by_landmarks = {
+            one.trace.landmarks_hash: one for one in manifest.changes if one.trace.landmarks_hash
+        }
+        for one in manifest.changes:
+            self._changes_by_frame.setdefault(one.trace.frame, []).append(one)
 
     def __enter__(self) -> Self:
         return self
@@ -112,8 +118,8 @@ class Results:
             self._writer.__exit__(kind, error, trace)
 
     def is_decided(self, trace: FaceTrace) -> bool:
-        """Say whether a hand decided about this face: it is not written, whatever lies in its place."""
-        found = self._decision(trace)
+        """Say whether a person decided about this face: it is not written, whatever lies in its place."""
+        found = self._change_of(trace)
         return found is not None and found.kind != "mask_deleted"
 
     def write_face(
@@ -121,31 +127,27 @@ class Results:
     ) -> str | None:
         """Write the `index`-th face of frame `number` and its mask; return its name under `folder`.
 
-        Return None, with nothing written, where a hand changed the face since this run wrote it. A name that a hand's
-        own file has is left to it.
+        Return None, with nothing written, where a person changed the face since this run wrote it. A name that a
+        person's own file has is left to it.
         """
         self._begin()
-        index = self._free_index(number, index, ending, picture)
-        stem = self._layout.face_stem(number, index)
-        name = f"{stem}.{ending}"
+        name = self._free_name(number, index, ending, picture)
         path = (self._layout.aligned if folder == "aligned" else self._layout.review) / name
         before = self._faces.get(name)
         if before is not None and os.path.lexists(path) and not is_as_written(path, before.file):
             return None
-        decision = self._decision(trace)
-        if mask is not None and (decision is None or decision.kind != "mask_deleted"):
-            place = self._layout.masks / mask_name(name)
-            self._write(place, mask, lambda written: self._note_mask(written))
+        change = self._change_of(trace)
+        if mask is not None and (change is None or change.kind != "mask_deleted"):
+            self._write(self._layout.masks / mask_name(name), mask, self._note_mask)
         self._write(path, picture, lambda written: self._note_face(WrittenFace(written, folder, number, trace)))
         return name
 
     def write_frame(self, name: str, content: bytes) -> None:
-        """Write a whole frame, unless a hand changed or deleted it, or put one of its own there."""
+        """Write a whole frame, unless a person changed or deleted it, or put one of their own there."""
         assert self._layout.frames is not None
         path = self._layout.frames / name
         self._begin()
-        decided = any(one.trace.box == NO_BOX for one in self._by_frame.get(Path(name).stem, ()))
-        if decided:
+        if any(one.is_of_frame for one in self._changes_by_frame.get(Path(name).stem, ())):
             return
         if os.path.lexists(path):
             own = self._frames.get(name)
@@ -160,21 +162,22 @@ class Results:
         self._begin().add({"committed": next_frame}, sync=True)
 
     def accept(self, name: str) -> None:
-        """Move a face from review/ to aligned/; a face that a hand took away, or moved there itself, stays so."""
+        """Move a face that this run wrote from review/ to aligned/; one that a person took away, or moved there
+        themselves, stays so, and so does another face that lies there by now."""
         source, target = self._layout.review / name, self._layout.aligned / name
-        if not os.path.lexists(source) or os.path.lexists(target):
+        if not os.path.lexists(source) or os.path.lexists(target) or self._is_another_face(source):
             return
         self._begin().add({"accepted": name})
         move_file(source, target)
 
     def drop(self, name: str) -> bool:
-        """Remove a face from aligned/ with its mask; say whether: one that a hand changed stays."""
+        """Remove a face from aligned/ with its mask; say whether: one that a person changed stays."""
         path = self._layout.aligned / name
         face = self._faces.get(name)
         if face is not None and os.path.lexists(path) and not is_as_written(path, face.file):
             return False
         if not os.path.lexists(path):
-            return True  # by an earlier try; or by a hand, and so it stays known
+            return True  # by an earlier try; or by a person, and so it stays known
         self._begin().add({"dropped": name})
         remove_file(path)
         mask = mask_name(name)
@@ -186,29 +189,43 @@ class Results:
         """Note that the run came to its end."""
         self._begin().add({"finished": True}, sync=True)
 
-    def _decision(self, trace: FaceTrace) -> HandDecision | None:
-        if trace.mark in self._marks:
-            return self._marks[trace.mark]
-        for one in self._by_frame.get(trace.frame, ()):
-            if one.kind == "added" or one.trace.box == NO_BOX:
-                continue  # whose clip an added face is from, nobody knows: only its mark says that it is this one
-            if is_same_face(one.trace, trace, same_clip=one.content == self._run.content):
+    def _change_of(self, trace: FaceTrace) -> ManualChange | None:
+        """Return the manual change of a face: known by its id, else by its landmarks, else by frame and place."""
+        known = self._changes_by_id.get(trace.face_id) or self._changes_by_landmarks.get(trace.landmarks_hash)
+        if known is not None:
+            return known
+        for one in self._changes_by_frame.get(trace.frame, ()):
+            if not one.is_of_frame and self._means(one, trace):
                 return one
         return None
 
-    def _free_index(self, number: int, index: int, ending: str, picture: bytes) -> int:
-        """Return the index whose name nobody's file has but this run's own."""
+    def _means(self, change: ManualChange, trace: FaceTrace) -> bool:
+        """Say whether a change in the frame of a face concerns that face, though neither id nor landmarks say so."""
+        if change.is_unlisted or (change.kind != "added" and not change.content):
+            return is_at_same_place(change.trace, trace)
+        if change.kind == "added":
+            return False  # whose clip it is from, nobody knows
+        return is_same_face(change.trace, trace, same_clip=change.content == self._run.content)
+
+    def _is_another_face(self, path: Path) -> bool:
+        """Say whether a file says of itself that it is not the face that this run wrote under its name."""
+        written, found = self._faces.get(path.name), trace_in(path)
+        if written is None or found is None or not written.trace.landmarks_hash:
+            return False
+        return not is_same_face(written.trace, found, same_clip=True)
+
+    def _free_name(self, number: int, index: int, ending: str, picture: bytes) -> str:
+        """Return a name that nobody's file has but this run's own."""
         while True:
-            stem = self._layout.face_stem(number, index)
-            name = f"{stem}.{ending}"
+            name = f"{self._layout.face_stem(number, index)}.{ending}"
             if name in self._faces or mask_name(name) in self._masks:
-                return index
+                return name
             folders = (self._layout.aligned, self._layout.review)
             there = [path for path in (folder / name for folder in folders) if os.path.lexists(path)]
             if there and all(_holds(path, picture) for path in there):  # a power loss took its line
-                return index
+                return name
             if not there and not os.path.lexists(self._layout.masks / mask_name(name)):
-                return index
+                return name
             index += INDEX_STEP
 
     def _write(self, path: Path, content: bytes, note: Callable[[WrittenFile], None]) -> None:
@@ -222,7 +239,7 @@ class Results:
         write_file(path, content, before_rename=before_rename)
 
     def _note_mask(self, written: WrittenFile) -> None:
-        self._note({"mask": _values(written)})
+        self._note({"mask": asdict(written)})
         self._masks[written.name] = written
 
     def _note_face(self, face: WrittenFace) -> None:
@@ -230,16 +247,12 @@ class Results:
         self._faces[face.file.name] = face
 
     def _note_frame(self, written: WrittenFile) -> None:
-        self._note({"frame": _values(written)})
+        self._note({"frame": asdict(written)})
         self._frames[written.name] = written
 
-    def _note(self, line: dict[str, Any]) -> None:
+    def _note(self, line: Line) -> None:
         with self._lock:
             self._begin().add(line)
-
-
-def _values(written: WrittenFile) -> dict[str, Any]:
-    return {"name": written.name, "sha256": written.sha256, "size": written.size, "mtime_ns": written.mtime_ns}
 
 
 def _holds(path: Path, content: bytes) -> bool:

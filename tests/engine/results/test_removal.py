@@ -14,16 +14,18 @@ from hypothesis import strategies as st
 
 from daemon.worker.outputs import clip_files
 from dfl.faceset import pack_faceset
-from engine.workspace.hand_work import trace_in, traces_in_pack
-from engine.workspace.manifest import RunNote
-from engine.workspace.removal import ClipFaces, remove_faces
-from engine.workspace.results import Results
-from engine.workspace.same_face import FaceTrace, trace_of_jpeg
-from engine.workspace.workspace import Layout, inbox_layout, prepare_workspace
-from tests.engine.workspace.test_hand_work import DEEDS, JPEGS, MASK, TRACES, Hands, face_jpeg, run
+from engine.face_id import face_id
+from engine.results.face_files import trace_in, traces_in_pack
+from engine.results.manifest import RunNote
+from engine.results.removal import ClipFaces, remove_faces
+from engine.results.run_results import Results
+from engine.same_face import FaceTrace, trace_of_jpeg
+from engine.workspace.layout import Layout, inbox_layout
+from engine.workspace.output_files import prepare_workspace
+from tests.engine.results.test_manual_changes import DEEDS, JPEGS, MASK, TRACES, Hands, face_jpeg, run
 
-EXAMPLES = int(os.environ.get("DFLD_HAND_WORK_EXAMPLES", "25"))
-OWN = {trace.mark for trace in TRACES.values()}
+EXAMPLES = int(os.environ.get("DFLD_MANUAL_CHANGES_EXAMPLES", "25"))
+OWN = {trace.landmarks_hash for trace in TRACES.values()}
 
 
 def others_clip(workspace: Path, slug: str = "bob") -> dict[str, bytes]:
@@ -37,7 +39,7 @@ def others_clip(workspace: Path, slug: str = "bob") -> dict[str, bytes]:
             trace = trace_of_jpeg(jpeg)
             assert trace is not None
             results.write_face("aligned", number, 0, "jpg", jpeg, MASK, trace)
-            faces[trace.mark] = jpeg
+            faces[trace.landmarks_hash] = jpeg
         results.committed(3)
     return faces
 
@@ -45,9 +47,9 @@ def others_clip(workspace: Path, slug: str = "bob") -> dict[str, bytes]:
 def marks_below(root: Path) -> Iterator[str]:
     for path in root.rglob("*"):
         if path.is_file() and path.suffix == ".pak":
-            yield from (trace.mark for trace in traces_in_pack(path) if trace is not None)
+            yield from (trace.landmarks_hash for trace in traces_in_pack(path) if trace is not None)
         elif path.is_file() and (trace := trace_in(path)) is not None:
-            yield trace.mark
+            yield trace.landmarks_hash
 
 
 def forget(layout: Layout) -> dict[str, list[str]]:
@@ -76,7 +78,7 @@ def test_no_hand_hides_a_face_and_nobody_else_loses_one(
     assert not list(base.rglob("alice-*"))
     for path in hands.kept:
         trace = trace_in(path) if path.suffix == ".jpg" else None
-        if trace is not None and trace.mark not in others:  # added by a hand: nobody can tell whom it shows
+        if trace is not None and trace.landmarks_hash not in others:  # added by a hand: nobody can tell whom it shows
             assert any(str(path) in one for one in made["left"])
     shutil.rmtree(base)
 
@@ -122,14 +124,17 @@ def test_renamed_faces_without_metadata_are_known_by_their_bytes(tmp_path: Path)
     assert any("mine.png: nothing in it says of whom" in one for one in made["left"])
 
 
-def test_faces_whose_manifest_was_lost_are_known_by_frame_and_place(tmp_path: Path) -> None:
+def test_faces_without_id_whose_manifest_was_lost_are_known_by_the_id_that_source_frame_and_box_give_them(
+    tmp_path: Path,
+) -> None:
     layout = inbox_layout(tmp_path, "src", "alice")
     run(layout)
     shutil.rmtree(layout.debug)
     path = layout.aligned / "alice-00000001_0.jpg"
     path.rename(layout.aligned / "00017.jpg")
     trace = TRACES[1, 0]
-    remove_faces([ClipFaces(layout, frozenset({(trace.frame, trace.box)}))], clip_files)
+    known = face_id("a" * 64, int(trace.frame), trace.box)
+    remove_faces([ClipFaces(layout, "a" * 64, frozenset({known}))], clip_files)
     assert list(layout.aligned.iterdir()) == []
 
 
@@ -188,5 +193,5 @@ def test_the_second_look_goes_into_facesets(tmp_path: Path, monkeypatch: pytest.
     pack = layout.aligned / name
     pack.write_bytes(pack_faceset([("00000.jpg", JPEGS[0, 0]), ("00001.jpg", face_jpeg(9, 0, clip=77))]))
     with monkeypatch.context() as patch:  # as where a faceset could not be written again
-        patch.setattr("engine.workspace.removal._take_out_of_pack", lambda *_: None)
+        patch.setattr("engine.results.removal._take_out_of_pack", lambda *_: None)
         assert forget(layout)["remains"] == [f"{pack}: 1 faces"]

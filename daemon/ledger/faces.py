@@ -1,0 +1,74 @@
+"""Faces in the ledger: one row each, in the order in which a job found them. Functions of a connection.
+
+A row made by a dfld that gave faces no ids has the id that source, frame and box give it (daemon.ledger.schema). Where
+the source has no SHA-256, the id is "".
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from engine.types import FaceRecord
+
+
+@dataclass(frozen=True)
+class WrittenFace:
+    """A face that has a file."""
+
+    face_id: str
+    file: str
+    """Its name when it was written; by now it may have another."""
+
+
+def written_faces(connection: sqlite3.Connection, job_id: int) -> list[WrittenFace]:
+    """Return the faces of a job that were written, in order."""
+    rows = connection.execute(
+        "SELECT face_id, file FROM faces WHERE job = ? AND file IS NOT NULL ORDER BY place", (job_id,)
+    )
+    return [WrittenFace(*row) for row in rows]
+
+
+def records_of(connection: sqlite3.Connection, job_id: int) -> tuple[FaceRecord, ...]:
+    """Return every face of a job, in order."""
+    rows = connection.execute("SELECT record, face_id FROM faces WHERE job = ? ORDER BY place", (job_id,))
+    return tuple(face_record({**json.loads(record), "face_id": face_id}) for record, face_id in rows)
+
+
+def add_faces(connection: sqlite3.Connection, job_id: int, records: Sequence[FaceRecord]) -> None:
+    """Add the faces of one finished piece behind those that are there."""
+    row = connection.execute("SELECT coalesce(max(place) + 1, 0) FROM faces WHERE job = ?", (job_id,)).fetchone()
+    connection.executemany(
+        "INSERT INTO faces (job, place, frame, kept, reason, file, record, face_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (job_id, place, face.frame, face.kept, face.reason, face.file, json.dumps(asdict(face)), face.face_id)
+            for place, face in enumerate(records, int(row[0]))
+        ],
+    )
+
+
+def revise_faces(connection: sqlite3.Connection, job_id: int, revised: Sequence[tuple[int, FaceRecord]]) -> int:
+    """Give faces, each by its place, their final rows; return how many of them were kept before."""
+    were_kept = 0
+    for place, face in revised:
+        question = "SELECT kept FROM faces WHERE job = ? AND place = ?"
+        were_kept += connection.execute(question, (job_id, place)).fetchone()[0]
+        connection.execute(
+            "UPDATE faces SET kept = ?, reason = ?, file = ?, record = ? WHERE job = ? AND place = ?",
+            (face.kept, face.reason, face.file, json.dumps(asdict(face)), job_id, place),
+        )
+    return were_kept
+
+
+def forget_faces(connection: sqlite3.Connection, job_id: int) -> None:
+    """Remove the rows of a job's faces."""
+    connection.execute("DELETE FROM faces WHERE job = ?", (job_id,))
+
+
+def face_record(values: Mapping[str, Any]) -> FaceRecord:
+    """Make a record of its JSON form, of an older dfld's too: what that did not know has its default."""
+    known = {one.name: values[one.name] for one in fields(FaceRecord) if one.name in values}
+    return FaceRecord(**{**known, "bbox": tuple(values["bbox"])})

@@ -1,0 +1,106 @@
+"""The pictures and facesets of a workspace: finding them, and asking each which face it shows.
+
+Nothing in them is trusted, nothing is changed. What the answers mean is the business of those who ask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from core.opening import open_regular
+from dfl.errors import FormatError
+from dfl.faceset import read_faceset
+from dfl.image import read_metadata
+from dfl.jpeg import FILE_LIMIT_BYTES
+from engine.results.manifest import WrittenFile
+from engine.same_face import FaceTrace, trace_of_jpeg
+
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")
+PACK_ENDING = ".pak"
+METADATA_WITHIN_BYTES = 1 << 20
+"""DeepFaceLab's metadata stands before the picture itself, behind at most a few segments of 64 KiB."""
+METADATA_MARKER = b"\xff\xef"
+
+
+def face_files(root: Path, skip: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
+    """Yield every picture and pack below `root`, in a fixed order, links not followed."""
+    for folder, folders, names in os.walk(root, followlinks=False):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.suffix.lower() in (*PICTURE_ENDINGS, PACK_ENDING) and not skip(path):
+                yield path
+
+
+def is_pack(path: Path) -> bool:
+    """Say whether a file is named as a faceset."""
+    return path.suffix.lower() == PACK_ENDING
+
+
+def trace_in(path: Path) -> FaceTrace | None:
+    """Return which face an aligned JPEG shows; None where it does not say so, or cannot be read."""
+    data = _jpeg_with_metadata(path)
+    return None if data is None else trace_of_jpeg(data)
+
+
+def traces_in_pack(path: Path) -> list[FaceTrace | None]:
+    """Return which face each image of a faceset.pak shows. Raise FormatError or OSError when it cannot be read."""
+    with open_regular(path, within=None) as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise FormatError(f"{path.name} is empty")
+        with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data, memoryview(data) as view:
+            return [trace_of_jpeg(bytes(view[one.start : one.end])) for one in read_faceset(view)]
+
+
+def is_as_written(path: Path, written: WrittenFile) -> bool:
+    """Say whether a file is what dfld wrote: by size and time, else by its bytes. A link is not."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISREG(found.st_mode):
+        return False
+    if not written.sha256:  # known from a log alone: by time, and by what a person adds to a face
+        return found.st_mtime_ns <= written.mtime_ns and not _has_labels(path)
+    if found.st_size != written.size:
+        return False
+    return found.st_mtime_ns == written.mtime_ns or sha256_of(path) == written.sha256
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file; "" for what is no regular file or has gone."""
+    try:
+        with open_regular(path, within=None) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _jpeg_with_metadata(path: Path) -> bytes | None:
+    """Read a JPEG that may have metadata; None where it has none, so that whole folders are gone through quickly."""
+    if path.suffix.lower() not in (".jpg", ".jpeg"):
+        return None
+    try:
+        with open_regular(path, within=None, max_bytes=FILE_LIMIT_BYTES) as file:
+            head = file.read(METADATA_WITHIN_BYTES)
+            return None if METADATA_MARKER not in head else head + file.readall()
+    except OSError:
+        return None
+
+
+def _has_labels(path: Path) -> bool:
+    """Say whether somebody gave a face polygons or a mask: dfld writes neither into it."""
+    data = _jpeg_with_metadata(path)
+    if data is None:
+        return False
+    try:
+        metadata = read_metadata(data)
+    except FormatError:
+        return False
+    return bool(metadata.seg_ie_polys) or metadata.xseg_mask is not None
