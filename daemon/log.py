@@ -122,16 +122,21 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-class LevelCounter(logging.Handler):
-    """Tells `count` the level of every record: the source of dfld_log_messages_total."""
+class LineCounter(logging.Handler):
+    """Counts log lines: the source of dfld_log_messages_total and of dfld_unforeseen_errors_total."""
 
-    def __init__(self, count: Callable[[str], None]) -> None:
+    def __init__(self, on_level: Callable[[str], None], on_boundary: Callable[[str], None]) -> None:
+        """`on_level` gets the level of every line, `on_boundary` the boundary of each that `core.boundary` wrote."""
         super().__init__()
-        self._count = count
+        self._on_level = on_level
+        self._on_boundary = on_boundary
 
     def emit(self, record: logging.LogRecord) -> None:
         name = record.levelname.lower()
-        self._count(name if name in LEVELS else "info")
+        self._on_level(name if name in LEVELS else "info")
+        boundary = getattr(record, "fields", _NO_FIELDS).get("boundary")
+        if boundary is not None:
+            self._on_boundary(str(boundary))
 
 
 def record_fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from daemon.jobs.tidying import Tidier
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Claim
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
-from daemon.log import LevelCounter, set_level
+from daemon.log import LineCounter, set_level
 from daemon.metrics.http import HttpServer, make_application
 from daemon.metrics.readings import disk_reading, gpu_reading, ledger_reading, progress_reading
 from daemon.metrics.registry import Metrics, Names, new_registry
@@ -116,13 +116,16 @@ class Service:
         self._http: HttpServer | None = None
         self._control: ControlServer | None = None
         self._reloading = threading.Lock()
-        self._level_counter = LevelCounter(lambda level: self.metrics.add("dfld_log_messages_total", level=level))
+        self._line_counter = LineCounter(
+            lambda level: self.metrics.add("dfld_log_messages_total", level=level),
+            lambda boundary: self.metrics.add("dfld_unforeseen_errors_total", boundary=boundary),
+        )
 
     # -- the life of a service
 
     def start(self) -> Ready:
         """Take up what was left, arm the inboxes, start the slots. Raise DaemonError when a part cannot start."""
-        logging.getLogger().addHandler(self._level_counter)
+        logging.getLogger().addHandler(self._line_counter)
         self._take_up()
         self._declare()
         address = self.config.http.address
@@ -174,7 +177,7 @@ class Service:
         self.averaging.ask_to_stop()
         with ExitStack() as rest:  # runs from its end
             rest.callback(self.lock.release)
-            rest.callback(logging.getLogger().removeHandler, self._level_counter)
+            rest.callback(logging.getLogger().removeHandler, self._line_counter)
             rest.callback(self.tell, Event("service.stopped", "dfld stopped"))
             rest.callback(self._close_hooks, ends_at_s, at_once)
             rest.callback(self.ledger.close)

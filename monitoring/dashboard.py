@@ -166,6 +166,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
               "reload <result>: " + by("result", grown("dfld_config_reloads_total{S}")),
               "hook <result>: " + by("result", grown("dfld_hook_calls_total{S}")),
               "clock jump: " + grown("dfld_clock_jumps_total{S}")),
+        graph("Errors nobody foresaw", "short",
+              "<boundary>: " + by("boundary", grown("dfld_unforeseen_errors_total{S}"))),
         graph("Readers of metrics", "short", "<collector>: dfld_collector_success{S}"),
         graph("Versions", "short", "<version>, Python <python>, <onnxruntime>: dfld_build_info{S}", kind="table"),
     )),

@@ -10,7 +10,6 @@ gets one line; a client that dawdles gives way to the next one.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import socket
@@ -21,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from core.boundary import boundary
 from core.errors import DfldError
 from daemon.errors import ControlError
 from daemon.state_folder import SOCKET_NAME
@@ -43,8 +43,6 @@ CONNECTIONS_MAX = 8
 """So many are answered at once; the others wait in the socket's queue."""
 
 Answerer = Callable[[Mapping[str, Any]], Any]
-
-log = logging.getLogger(__name__)
 
 
 class ControlServer:
@@ -155,13 +153,12 @@ class ControlServer:
             return _refusal("not a request: brackets nested very deeply")
         except ValueError as problem:
             return _refusal(f"not a request: {problem}")
-        try:
-            return json.dumps({"ok": True, "answer": self._answer(request)}).encode()
-        except DfldError as problem:
-            return _refusal(problem.message, problem.hint)
-        except Exception:  # a request must get an answer, whatever went wrong
-            log.exception("answering a request failed", extra={"fields": {"do": str(request.get("do"))}})
-            return _refusal("it failed; the log of the service says why")
+        with boundary("request", "a request on the control socket", do=str(request.get("do"))):
+            try:
+                return json.dumps({"ok": True, "answer": self._answer(request)}).encode()
+            except DfldError as problem:
+                return _refusal(problem.message, problem.hint)
+        return _refusal("it failed; the log of the service says why")
 
 
 def _refusal(error: str, hint: str = "") -> bytes:

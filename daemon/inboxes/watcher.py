@@ -22,6 +22,8 @@ from watchdog.events import (
 )
 from watchdog.observers.inotify import InotifyObserver
 
+from core.boundary import boundary
+
 OWN_READS = (FileOpenedEvent, FileClosedNoWriteEvent)
 """Reading changes nothing, and dfld's own reading would wake it again."""
 OVERFLOW_LOGGER = "watchdog.observers.inotify_c"
@@ -122,16 +124,18 @@ class _HintHandler(FileSystemEventHandler):
         self.failures = 0
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        try:
+        with boundary("thread", "the watch on an inbox", self._failed, folder=self._prefix):
             if isinstance(event, OWN_READS):
                 return
             for path in (event.src_path, event.dest_path):
                 text = path.decode(errors="surrogateescape") if isinstance(path, bytes) else path
                 if text.startswith(self._prefix):
                     self._hints.add(text.removeprefix(self._prefix))
-        except Exception:  # whatever it is, it must not kill the thread; the scan makes up for the hint
-            self.failures += 1
-            self._hints.ask_full_scan("handler_failed")
+
+    def _failed(self, _error: Exception) -> None:
+        """A scan makes up for the hint that was lost."""
+        self.failures += 1
+        self._hints.ask_full_scan("handler_failed")
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:

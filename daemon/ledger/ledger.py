@@ -17,9 +17,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from core.boundary import hand_over
 from core.files import FILE_MODE
 from daemon.errors import LedgerError
 from daemon.ledger.schema import migrate
@@ -66,13 +68,14 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         """Open or make the ledger at `path`. Raise LedgerError when it is newer, damaged or cannot be opened."""
         self.path = path
-        self._steps: queue.SimpleQueue[tuple[Step[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._steps: queue.SimpleQueue[Callable[[sqlite3.Connection], None] | None] = queue.SimpleQueue()
+        """Each hands its own result over; None ends the writer thread."""
         self._closed = threading.Event()
         self.trouble = ""
         """Why nothing can be written now, as a sentence; set by the writer thread alone."""
         self._identities: dict[Path, tuple[int, int]] = {}
         """The files that are open, by device and inode; the writer thread alone changes it."""
-        opened: Future[None] = Future()
+        opened: Future[sqlite3.Connection] = Future()
         self._writer = threading.Thread(target=self._run, args=(opened,), name="ledger", daemon=True)
         self._writer.start()
         opened.result()
@@ -86,12 +89,16 @@ class Ledger:
         """
         if self._closed.is_set():
             raise LedgerError(f"{self.path}: the ledger is closed")
-        done: Future[T] = Future()
-        self._steps.put((step, done))
+        done = self._hand_in(step)
         try:
             return done.result(timeout_s)
         except TimeoutError as problem:
             raise LedgerError(f"{self.path}: the ledger did not answer within {timeout_s} s") from problem
+
+    def _hand_in(self, step: Step[T]) -> Future[T]:
+        done: Future[T] = Future()
+        self._steps.put(lambda connection: hand_over(partial(self._transact, connection, step), done))
+        return done
 
     def read(self, step: Step[T]) -> T:
         """Run `step` on a read-only connection of the calling thread; it sees the last committed state.
@@ -139,8 +146,7 @@ class Ledger:
         """
         if self._closed.is_set() or not self._writer.is_alive():
             return False
-        done: Future[Any] = Future()
-        self._steps.put((lambda connection: connection.execute("SELECT 1").fetchone(), done))
+        done = self._hand_in(lambda connection: connection.execute("SELECT 1").fetchone() is not None)
         try:
             done.result(timeout_s)
         except LedgerUnavailableError:
@@ -156,23 +162,18 @@ class Ledger:
             self._steps.put(None)
         self._writer.join()
 
-    def _run(self, opened: Future[None]) -> None:
-        try:
-            connection = _open(self.path)
-        except BaseException as problem:  # handed to the thread that waits in __init__
-            opened.set_exception(problem)
-            return
+    def _open(self) -> sqlite3.Connection:
+        connection = _open(self.path)
         self._note_files()
-        opened.set_result(None)
-        with closing(connection):
+        return connection
+
+    def _run(self, opened: Future[sqlite3.Connection]) -> None:
+        hand_over(self._open, opened)  # to the thread that waits in `__init__`
+        if opened.exception() is not None:
+            return
+        with closing(opened.result()) as connection:
             while (work := self._steps.get()) is not None:
-                step, done = work
-                try:
-                    result = self._transact(connection, step)
-                except BaseException as problem:  # handed to the thread that waits in write
-                    done.set_exception(problem)
-                else:
-                    done.set_result(result)
+                work(connection)
 
     def _transact(self, connection: sqlite3.Connection, step: Step[T]) -> T:
         try:

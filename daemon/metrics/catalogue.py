@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from core.boundary import BOUNDARY_KINDS
+
 Kind = Literal["counter", "gauge", "histogram"]
 Reader = Literal["ledger", "disk", "progress", "gpu"]
 
@@ -181,6 +183,11 @@ SYSTEM = (
     _counter("dfld_config_reloads_total", "Reloads by result.", result=("applied", "refused")),
     _counter("dfld_hook_calls_total", "Hooks by result.", result=("ok", "failed", "timeout", "dropped")),
     _counter("dfld_log_messages_total", "Log lines by level.", level=LOG_LEVELS),
+    _counter(
+        "dfld_unforeseen_errors_total",
+        "Errors that nobody foresaw: one job, round, request or turn of a thread failed; the log has the traceback.",
+        boundary=BOUNDARY_KINDS,
+    ),
     _counter("dfld_clock_jumps_total", "Times that the wall clock jumped: suspend, or a step."),
 )
 

@@ -30,6 +30,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from core.boundary import boundary
 from core.text import escaped
 from daemon.errors import ServiceError
 
@@ -107,11 +108,9 @@ def make_application(
     def guarded(
         environ: Environ, start_response: StartResponse, answer: Callable[[], Iterable[bytes]]
     ) -> Iterable[bytes]:
-        try:
+        with boundary("request", "an HTTP request", path=environ.get("PATH_INFO")):
             return answer()
-        except Exception:  # a request must get an answer, whatever a check or collector raised
-            log.exception("answering an HTTP request failed", extra={"fields": {"path": environ.get("PATH_INFO")}})
-            return _answer(environ, start_response, "500 Internal Server Error", "failed; the log says why\n")
+        return _answer(environ, start_response, "500 Internal Server Error", "failed; the log says why\n")
 
     return application
 

@@ -12,7 +12,6 @@ numbers for that scrape and nothing else. Everything here may be called from any
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -23,6 +22,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Plat
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from core.boundary import boundary
 from daemon.metrics.catalogue import BUILD_INFO, CATALOGUE, COLLECTOR_SUCCESS, FROM_CONFIG, OTHER, MetricSpec, Reader
 
 LabelValues = tuple[str, ...]
@@ -33,8 +33,6 @@ READERS: tuple[Reader, ...] = ("ledger", "disk", "progress", "gpu")
 SPECS: Mapping[str, MetricSpec] = {spec.name: spec for spec in CATALOGUE}
 STATE_TARGET = "state"
 """`target` of the filesystem that the state folder lies on."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -163,13 +161,11 @@ class Metrics:
         success = GaugeMetricFamily(COLLECTOR_SUCCESS.name, COLLECTOR_SUCCESS.help, labels=["collector"])
         for reader in READERS:
             reading: Reading = {}
-            ok = True
-            try:
+            ok = False
+            with boundary("request", "reading metrics", collector=reader):  # the other numbers must get out
                 if reader in readers:
                     reading = readers[reader]()
-            except Exception:  # the scrape is an HTTP request: the other numbers must get out
-                log.exception("reading metrics failed", extra={"fields": {"collector": reader}})
-                ok = False
+                ok = True
             success.add_metric([reader], float(ok))
             if ok:
                 yield from (_family(spec, names, reading) for spec in CATALOGUE if spec.filled_by == reader)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
+from core.boundary import hand_over
 from engine.frames.contract import DecodedFrame, FrameReader
 from engine.steps import TELL_EVERY_S, no_step
 from engine.stopwatch import QueueFill
@@ -37,7 +39,8 @@ class Prefetch(Iterator[DecodedFrame]):
         self._held_bytes = 0
         self._ended = False
         self._closed = False
-        self._problem: BaseException | None = None
+        self._read: Future[None] = Future()
+        """How the reading ended; what was raised in the thread is raised once in `__next__`."""
         self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
         self._thread.start()
 
@@ -52,9 +55,9 @@ class Prefetch(Iterator[DecodedFrame]):
                 self._held_bytes -= frame.nbytes
                 self.fill.set(self._held_bytes / self._ahead_bytes)
                 return frame
-            if self._problem is not None:
-                problem, self._problem = self._problem, None
-                raise problem
+        read, self._read = self._read, Future()
+        if read.done():
+            read.result()  # raises what ended it, once
         raise StopIteration
 
     def close(self) -> None:
@@ -82,17 +85,15 @@ class Prefetch(Iterator[DecodedFrame]):
         return self._ended or len(self._frames) >= TOGETHER or self._held_bytes >= self._ahead_bytes
 
     def _run(self) -> None:
-        try:
-            for frame in self._reader:
-                if not self._put(frame):
-                    return
-        except BaseException as problem:
-            with self._changed:
-                self._problem = problem
-        finally:
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
+        hand_over(self._read_all, self._read)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _read_all(self) -> None:
+        for frame in self._reader:
+            if not self._put(frame):
+                return
 
     def _put(self, frame: DecodedFrame) -> bool:
         with self._changed:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from core.boundary import boundary
 from core.text import escaped
-from daemon.log import LevelCounter, fields, log_context, start_logging, stream_is_journal
+from daemon.log import LineCounter, fields, log_context, start_logging, stream_is_journal
 
 log = logging.getLogger("daemon.story")
 
@@ -96,13 +97,17 @@ def test_another_stream_than_the_journals_gets_no_priorities() -> None:
     assert not stream_is_journal(io.StringIO(), {"JOURNAL_STREAM": "1:2"})
 
 
-def test_levels_are_counted() -> None:
-    counted: list[str] = []
-    counter = LevelCounter(counted.append)
+def test_levels_and_boundaries_are_counted() -> None:
+    levels: list[str] = []
+    boundaries: list[str] = []
+    counter = LineCounter(levels.append, boundaries.append)
     logging.getLogger().addHandler(counter)
     log.error("one")
     log.warning("two")
-    assert counted == ["error", "warning"]
+    with boundary("request", "GET /metrics"):
+        raise ValueError
+    assert levels == ["error", "warning", "error"]
+    assert boundaries == ["request"]
 
 
 def test_plain_text_is_left_alone() -> None:
