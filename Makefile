@@ -56,7 +56,7 @@ format: $(VENV)/.installed
 # Example configuration, its JSON Schema, the tables of keys and metrics, completions and man page, and the dashboard;
 # tests compare them with the code.
 docs: $(VENV)/.installed
-	$(BIN)/python -m daemon.config.docs
+	$(BIN)/python -m daemon.generated_files
 	$(BIN)/python -m docs.command_line
 	$(BIN)/python monitoring/dashboard.py
 

@@ -25,7 +25,10 @@ events        what happened, and who hears of it
 doctor        what `dfld doctor` examines
 
 metrics       the numbers, and /metrics, /livez, /readyz
-notify        systemd: READY, STATUS, WATCHDOG
+readings      what is read at each scrape: from the ledger, the disks, the work in hand, the GPUs
+systemd       what the service manager hears: READY, STATUS, WATCHDOG
 log           how log lines look
+
+generated_files  writes the example and the docs pages that are made from the code
 errors        what can go wrong, and the exit codes
 """

@@ -32,8 +32,8 @@ from daemon.crew.gpu import VISIBLE, gpu_for, installed_gpus
 from daemon.crew.link import WORKER_COMMAND, WorkerLink
 from daemon.errors import DaemonError, ExitCode, ServiceError
 from daemon.events.event import Event, Tell
-from daemon.events.hearing import Hearing
 from daemon.events.hooks import CLOSE_LEAST_S, HookRunner
+from daemon.events.notifier import Notifier
 from daemon.health import Health
 from daemon.inboxes.running import Inboxes
 from daemon.jobs.disk import DiskGuard
@@ -45,12 +45,12 @@ from daemon.ledger.claims import Claim
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.log import LineCounter, set_level
 from daemon.metrics.http import HttpServer, make_application
-from daemon.metrics.readings import disk_reading, gpu_reading, ledger_reading, progress_reading
 from daemon.metrics.registry import Metrics, Names, new_registry
-from daemon.notify import Notifier
+from daemon.readings import disk_reading, gpu_reading, ledger_reading, progress_reading
 from daemon.reload import changes, needs_restart
 from daemon.scheduler import Scheduler
 from daemon.state_folder import LEDGER_NAME, StateLock, prepare_state_folder
+from daemon.systemd import ServiceManager
 
 TICK_S = 1.0
 """The main loop looks round this often; nobody waits for it but systemd."""
@@ -85,13 +85,13 @@ class Service:
         *,
         config_path: Path | None = None,
         worker_command: Sequence[str] = WORKER_COMMAND,
-        notifier: Notifier | None = None,
+        service_manager: ServiceManager | None = None,
     ) -> None:
         """Build every part. Raise DaemonError when one cannot be had; those built before are ended."""
         self.config = config
         self.config_path = config_path
         self._worker_command = worker_command
-        self._notifier = notifier or Notifier(None)
+        self._service_manager = service_manager or ServiceManager(None)
         prepare_state_folder(config.service.state_dir)
         self.lock = StateLock(config.service.state_dir, on_wait=log.warning)
         try:
@@ -102,7 +102,7 @@ class Service:
         self.registry = new_registry()
         self.metrics = Metrics(self.registry, names_of(config))
         self.hooks = HookRunner(config.hooks, lambda result: self.metrics.add("dfld_hook_calls_total", result=result))
-        self.tell: Tell = Hearing(self.metrics, self.hooks)
+        self.tell: Tell = Notifier(self.metrics, self.hooks)
         self.guard = DiskGuard(config.disk)
         self.inboxes = Inboxes(self.ledger, self.tell, self._claimed)
         self.tidier = Tidier(self.ledger, self.tell, self.inboxes.forget)
@@ -153,9 +153,9 @@ class Service:
         dead = self.health.dead_threads()
         self._tell_ledger()
         self.health.move_gauges(self.metrics)
-        self._notifier.status(self.health.status_line())
+        self._service_manager.status(self.health.status_line())
         if self.health.turns():
-            self._notifier.watchdog()
+            self._service_manager.watchdog()
         return f"these threads died: {', '.join(dead)}" if dead else ""
 
     def _tell_ledger(self) -> None:
@@ -169,7 +169,7 @@ class Service:
 
     def stop(self, *, at_once: Callable[[], bool] = lambda: False) -> None:
         """Drain and end every part that was started, in the order that loses nothing, whatever one of them raises."""
-        self._notifier.stopping("draining")
+        self._service_manager.stopping("draining")
         self.tell(Event("service.stopping", "draining: the work in hand is committed, nothing new is started"))
         ends_at_s = time.monotonic() + self.config.service.drain_timeout_s  # for everything that drains, side by side
         self.board.stopping.set()
@@ -302,7 +302,7 @@ class Service:
         Return what changed. Raise ConfigError or ServiceError, with nothing changed.
         """
         with self._reloading:
-            self._notifier.reloading()
+            self._service_manager.reloading()
             try:
                 return self._reload()
             except DaemonError as problem:
@@ -310,7 +310,7 @@ class Service:
                 self.tell(Event("config.reloaded", message, "error", facts={"result": "refused"}))
                 raise
             finally:
-                self._notifier.ready(self.health.status_line())
+                self._service_manager.ready(self.health.status_line())
 
     def _reload(self) -> list[str]:
         if self.config_path is None:
@@ -370,13 +370,13 @@ def run_service(
     config_path: what SIGHUP reads anew; None = SIGHUP does nothing. `on_ready` is called once files are taken.
     """
     wishes = _Wishes(stop or threading.Event())
-    notifier = Notifier.from_environment(os.environ)
-    service = Service(config, config_path=config_path, worker_command=worker_command, notifier=notifier)
+    service_manager = ServiceManager.from_environment(os.environ)
+    service = Service(config, config_path=config_path, worker_command=worker_command, service_manager=service_manager)
     trouble = ""
     with _signals(wishes):
         try:
             ready = service.start()
-            notifier.ready(service.health.status_line())
+            service_manager.ready(service.health.status_line())
             if on_ready is not None:
                 on_ready(ready)
             while not trouble and not wishes.stop.wait(TICK_S):

@@ -18,8 +18,8 @@ import pytest
 
 from daemon.cli import build_parser
 from daemon.commands.completion import GENERATED as COMMAND_LINE
-from daemon.config.docs import GENERATED as CONFIGURATION
 from daemon.config.load import read_config, read_sidecar
+from daemon.generated_files import GENERATED as CONFIGURATION
 from docs.command_line import all_parsers, generated_files
 from monitoring import dashboard
 

@@ -10,5 +10,5 @@ inbox_rules    the rules by which files of an inbox are found and judged
 lines          on which line each key stands
 schema_nodes   finding one's way in the JSON Schema
 words          what is wrong, in words
-docs           writes the files that are generated from schema and catalogue
+docs           example, JSON Schema and page, made from the schema
 """

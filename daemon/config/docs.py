@@ -1,16 +1,12 @@
-"""Writes what is generated from the schema, the metric catalogue and the lists of what is never footage.
+"""The example, the JSON Schema and the page of config.toml, made from the schema that checks the file.
 
-    python -m daemon.config.docs [FOLDER]      (`make docs`)
-
-config.example.toml, docs/config.schema.json, docs/configuration.md, docs/metrics.md and docs/never-footage.md are never
-edited by hand; a test compares each with what this module would write.
+`daemon.generated_files` writes them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -19,11 +15,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from daemon.arrivals.never_footage import never_footage_page
 from daemon.config.load import config_adapter, sidecar_adapter
 from daemon.config.schema_nodes import Node, resolved, table_of
 from daemon.config.values import format_duration, format_size
-from daemon.metrics.catalogue import catalogue_table
 
 SCHEMA_FILE = "docs/config.schema.json"
 COMMENT_WIDTH = 118
@@ -42,11 +36,6 @@ This page is generated from the schema that checks the file: `make docs`. Durati
 `"1.5h"` (ms, s, m, h, d), sizes `"20GiB"` or `"500MB"`. Relative paths start at the folder of the file, `~` is the
 home of the user that runs dfld. `dfld check` tells every problem at once, with line and key; editors that know TOML
 schemas complete and check keys by [{Path(SCHEMA_FILE).name}]({Path(SCHEMA_FILE).name}).
-""".strip()
-METRICS_HEAD = """
-What `/metrics` serves (default http://127.0.0.1:9770/metrics). Counters of jobs, frames, faces and rounds come from the
-ledger and go on after a restart. `inbox`, `machine` and `model` are the names in config.toml, `target` is an inbox
-or `state`; there is never a path or a file name in a label. This table is generated: `make docs`.
 """.strip()
 EXAMPLE_TABLES = ("machine", "sync", "hook")
 """Tables that a first configuration does without: shown, but commented out."""
@@ -83,33 +72,6 @@ def configuration_page() -> str:
     sidecar = _schema(sidecar_adapter)
     parts += ["## `<video>.dfld.toml`", _description(sidecar), _markdown_table(sidecar, sidecar)]
     return "\n\n".join(parts) + "\n"
-
-
-def metrics_page() -> str:
-    """Return docs/metrics.md."""
-    return f"# Metrics\n\n{METRICS_HEAD}\n\n{catalogue_table()}"
-
-
-GENERATED: Mapping[str, Callable[[], str]] = {
-    "config.example.toml": example_toml,
-    SCHEMA_FILE: lambda: json.dumps(json_schema(), indent=2) + "\n",
-    "docs/configuration.md": configuration_page,
-    "docs/metrics.md": metrics_page,
-    "docs/never-footage.md": never_footage_page,
-}
-"""File → what it must hold."""
-
-
-def write_generated(folder: Path) -> list[Path]:
-    """Write every generated file that differs below `folder`; return those that were written."""
-    written = []
-    for name, make in GENERATED.items():
-        path, text = folder / name, make()
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            written.append(path)
-    return written
 
 
 @cache
@@ -249,15 +211,3 @@ def _written(value: Any) -> Any:
     if isinstance(node.get("title"), str) and re.search(r"[a-z]", node["title"]):
         del node["title"]  # pydantic's own: the key in capitals
     return node
-
-
-def main() -> int:
-    """Write the generated files below the folder given, or the current one."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    for path in write_generated(folder):
-        sys.stdout.write(f"wrote {path}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

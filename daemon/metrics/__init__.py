@@ -2,6 +2,5 @@
 
 registry   the numbers on a registry
 catalogue  every metric, declared once
-readings   what is read at each scrape
 http       /metrics, /livez, /readyz
 """

@@ -22,7 +22,6 @@ FROM_CONFIG = ("inbox", "machine", "model", "target")
 OTHER = "other"
 """What a value outside a fixed list is counted as."""
 
-EVENTS = ("created", "closed", "moved", "changed")
 JOB_RESULTS = ("done", "failed", "quarantined", "cancelled")
 FILE_OUTCOMES = ("taken", "duplicate")
 FACE_OUTCOMES = ("kept", "rescued", "review", "no_match", OTHER)
@@ -204,12 +203,20 @@ COLLECTOR_SUCCESS = MetricSpec(
 )
 
 
-def catalogue_table() -> str:
-    """Return the metrics as a Markdown table: what docs/metrics.md holds."""
-    return "\n".join(["| metric | kind | labels | meaning |", "|---|---|---|---|", *_table_rows()]) + "\n"
+def metrics_page() -> str:
+    """Return docs/metrics.md: every metric, one a row."""
+    table = "\n".join(["| metric | kind | labels | meaning |", "|---|---|---|---|", *_table_rows()])
+    return f"# Metrics\n\n{_PAGE_HEAD}\n\n{table}\n"
 
 
 def _table_rows() -> Iterator[str]:
     for spec in (*CATALOGUE, BUILD_INFO, COLLECTOR_SUCCESS):
         labels = ", ".join(f"{name} ({', '.join(values)})" if values else name for name, values in spec.labels.items())
         yield f"| `{spec.name}` | {spec.kind} | {labels} | {spec.help} |"
+
+
+_PAGE_HEAD = """
+What `/metrics` serves (default http://127.0.0.1:9770/metrics). Counters of jobs, frames, faces and rounds come from the
+ledger and go on after a restart. `inbox`, `machine` and `model` are the names in config.toml, `target` is an inbox
+or `state`; there is never a path or a file name in a label. This table is generated: `make docs`.
+""".strip()

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from daemon.config.docs import GENERATED, json_schema, write_generated
+from daemon.config.docs import json_schema
 from daemon.config.load import config_adapter, read_config
 from daemon.config.schema import Config
 from daemon.config.schema_nodes import every_key
 from daemon.config.values import format_duration, format_size, parse_duration, parse_size
+from daemon.generated_files import GENERATED, write_generated
 from engine.types import ExtractSettings
 
 ROOT = Path(__file__).parents[2]

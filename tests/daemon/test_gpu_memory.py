@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from daemon.crew.gpu import ASK_MEMORY, gpu_memory_used_bytes
-from daemon.metrics.readings import gpu_reading
 from daemon.metrics.registry import Metrics, Names
+from daemon.readings import gpu_reading
 
 TWO = ("0", "1")
 
@@ -54,5 +54,5 @@ def test_a_driver_that_does_not_answer_spoils_no_other_number(program: Path, bod
 
 
 def test_a_machine_without_a_gpu_has_no_such_series(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daemon.metrics.readings.installed_gpus", tuple)
+    monkeypatch.setattr("daemon.readings.installed_gpus", tuple)
     assert gpu_reading() == {}

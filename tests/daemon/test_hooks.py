@@ -18,8 +18,8 @@ import pytest
 
 from daemon.config.sync_tables import HookConfig
 from daemon.events.event import Event
-from daemon.events.hearing import Hearing
 from daemon.events.hooks import WAITING_MAX, HookResult, HookRunner, call_body
+from daemon.events.notifier import Notifier
 from daemon.metrics.registry import Metrics, Names, new_registry
 from tests.daemon_rig import InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
@@ -301,7 +301,7 @@ def test_what_the_service_tells_reaches_the_hooks_and_is_counted(kind: str, even
     runner = HookRunner(
         [hook(on=event, command=command)], lambda result: metrics.add("dfld_hook_calls_total", result=result)
     )
-    Hearing(metrics, runner)(Event(kind, "told", inbox="alice", job=7, facts={"seconds": 1.0}))
+    Notifier(metrics, runner)(Event(kind, "told", inbox="alice", job=7, facts={"seconds": 1.0}))
     runner.close(DEADLINE_S)
     assert there.read_text() == f"{event}7"
     assert registry.get_sample_value("dfld_hook_calls_total", {"result": "ok"}) == 1.0

@@ -13,7 +13,7 @@ from daemon.commands.status import jobs_text, status_text
 from daemon.control.server import ask
 from daemon.jobs.tidying import why_not_deleted
 from daemon.ledger.ledger import Ledger
-from daemon.metrics.readings import ledger_reading
+from daemon.readings import ledger_reading
 from engine.types import WHOLE, SourceVerdict
 from tests.clips import Image, draw_numbered, make_clip
 from tests.daemon_rig import READING_WORKER, WRITING_WORKER, InProcess, Rig, wait_until

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from daemon.metrics.catalogue import CATALOGUE, catalogue_table
+from daemon.metrics.catalogue import CATALOGUE, metrics_page
 from daemon.metrics.registry import Metrics, Names, Reading, new_registry
 
 SERIES_BUDGET = 400
@@ -159,8 +159,8 @@ def test_names_follow_the_conventions() -> None:
 
 def test_the_table_in_the_docs_is_the_catalogue(registry: CollectorRegistry) -> None:
     Metrics(registry, FIVE)
-    table = catalogue_table()
+    page = metrics_page()
     declared = {family.name for family in registry.collect()}
-    named = {name.removesuffix("_total") for name in re.findall(r"\| `(\w+)`", table)}
+    named = {name.removesuffix("_total") for name in re.findall(r"\| `(\w+)`", page)}
     assert declared <= named
-    assert table in (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8")
+    assert page == (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8")

@@ -24,8 +24,8 @@ from daemon.jobs.ingest import STUCK_S, Runner
 from daemon.jobs.running import Running
 from daemon.jobs.tidying import Tidier
 from daemon.ledger.ledger import Ledger
-from daemon.notify import Notifier
 from daemon.service import Service
+from daemon.systemd import ServiceManager
 from tests.daemon_rig import FAKE_WORKER, Killable, Rig, wait_until
 from tests.fake_worker import fake_video
 
@@ -65,7 +65,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 @pytest.fixture
 def service(rig: Rig, manager: Manager) -> Iterator[Service]:
-    made = Service(rig.config, worker_command=FAKE_WORKER, notifier=Notifier(manager.path))
+    made = Service(rig.config, worker_command=FAKE_WORKER, service_manager=ServiceManager(manager.path))
     made.start()
     yield made
     made.stop()

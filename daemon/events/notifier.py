@@ -43,7 +43,7 @@ STAGE = {"write files": "write", "write frames": "write"}
 """The engine's stages → the label of dfld_stage_seconds_total; those of the same name are not listed."""
 
 
-class Hearing:
+class Notifier:
     """Writes each event to the log, moves the metrics, fires the hooks. Called from any thread."""
 
     def __init__(self, metrics: Metrics, hooks: HookRunner) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.notify import Notifier
+from daemon.systemd import ServiceManager
 
 
 @pytest.fixture
@@ -25,21 +25,19 @@ def received(manager: socket.socket) -> list[str]:
 
 
 def test_each_message_says_what_the_manual_asks(manager: socket.socket) -> None:
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": manager.getsockname()})
-    assert notifier.ready("2 inboxes\narmed")
+    reporter = ServiceManager.from_environment({"NOTIFY_SOCKET": manager.getsockname()})
+    assert reporter.ready("2 inboxes\narmed")
     assert received(manager) == ["READY=1", "STATUS=2 inboxes armed"]
-    notifier.status("alice: clip.mp4 40 %")
+    reporter.status("alice: clip.mp4 40 %")
     assert received(manager) == ["STATUS=alice: clip.mp4 40 %"]
-    notifier.watchdog()
+    reporter.watchdog()
     assert received(manager) == ["WATCHDOG=1"]
-    notifier.stopping("committing")
+    reporter.stopping("committing")
     assert received(manager) == ["STOPPING=1", "STATUS=committing"]
-    notifier.extend_timeout(2.5)
-    assert received(manager) == ["EXTEND_TIMEOUT_USEC=2500000"]
 
 
 def test_reloading_carries_its_time_in_the_same_message(manager: socket.socket) -> None:
-    Notifier(manager.getsockname()).reloading()
+    ServiceManager(manager.getsockname()).reloading()
     first, second = received(manager)
     assert first == "RELOADING=1"
     assert second.startswith("MONOTONIC_USEC=")
@@ -51,19 +49,19 @@ def test_abstract_sockets_are_reached() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind("\0" + name)
         listener.settimeout(5)
-        assert Notifier(f"@{name}").watchdog()
+        assert ServiceManager(f"@{name}").watchdog()
         assert received(listener) == ["WATCHDOG=1"]
 
 
 def test_without_a_manager_nothing_happens(tmp_path: Path) -> None:
-    assert not Notifier.from_environment({}).ready("up")
-    assert not Notifier.from_environment({"NOTIFY_SOCKET": "vsock:1:2"}).ready("up")
-    assert not Notifier(str(tmp_path / "gone")).watchdog()
+    assert not ServiceManager.from_environment({}).ready("up")
+    assert not ServiceManager.from_environment({"NOTIFY_SOCKET": "vsock:1:2"}).ready("up")
+    assert not ServiceManager(str(tmp_path / "gone")).watchdog()
 
 
 def test_the_watchdog_interval_is_ours_only_with_our_pid() -> None:
     usec = {"NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "30000000"}
-    assert Notifier.from_environment(usec).watchdog_interval_s == 30.0
-    assert Notifier.from_environment({**usec, "WATCHDOG_PID": str(os.getpid())}).watchdog_interval_s == 30.0
-    assert Notifier.from_environment({**usec, "WATCHDOG_PID": "1"}).watchdog_interval_s is None
-    assert Notifier.from_environment({"WATCHDOG_USEC": "soon"}).watchdog_interval_s is None
+    assert ServiceManager.from_environment(usec).watchdog_interval_s == 30.0
+    assert ServiceManager.from_environment({**usec, "WATCHDOG_PID": str(os.getpid())}).watchdog_interval_s == 30.0
+    assert ServiceManager.from_environment({**usec, "WATCHDOG_PID": "1"}).watchdog_interval_s is None
+    assert ServiceManager.from_environment({"WATCHDOG_USEC": "soon"}).watchdog_interval_s is None

@@ -16,7 +16,7 @@ SEND_TIMEOUT_S = 1.0
 """A service manager that does not read must not stop the work."""
 
 
-class Notifier:
+class ServiceManager:
     """Sends to the service manager; may be used from any thread."""
 
     def __init__(self, address: str | None, *, watchdog_interval_s: float | None = None) -> None:
@@ -25,7 +25,7 @@ class Notifier:
         """Within so long the manager expects a watchdog message; None = it expects none."""
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> Notifier:
+    def from_environment(cls, environ: Mapping[str, str]) -> ServiceManager:
         """Read $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID as systemd sets them for its service."""
         address = environ.get("NOTIFY_SOCKET", "")
         usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
@@ -52,10 +52,6 @@ class Notifier:
     def stopping(self, status: str) -> bool:
         """The service stops."""
         return self._send("STOPPING=1", _status(status))
-
-    def extend_timeout(self, seconds: float) -> bool:
-        """Starting, reloading or stopping takes so much longer."""
-        return self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
     def _send(self, *lines: str) -> bool:
         """Say whether the message went out."""
