@@ -34,14 +34,22 @@ def _nothing(_error: Exception) -> None:
 
 @contextmanager
 def boundary(
-    kind: BoundaryKind, unit: str, on_error: Callable[[Exception], None] = _nothing, **facts: object
+    kind: BoundaryKind,
+    unit: str,
+    on_error: Callable[[Exception], object] = _nothing,
+    *,
+    passing: tuple[type[Exception], ...] = (),
+    **facts: object,
 ) -> Iterator[None]:
     """Run the block; where it raises, log that and call `on_error`, which makes it the failure of one unit.
 
-    `unit` names for a person what failed; `facts` stand on the log line.
+    `unit` names for a person what failed; errors of the types `passing` are for a caller, and go on to it; `facts`
+    stand on the log line.
     """
     try:
         yield
+    except passing:
+        raise
     except Exception as error:
         if not isinstance(error, DfldError):
             log_unforeseen(kind, unit, error, **facts)

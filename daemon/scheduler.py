@@ -1,7 +1,7 @@
 """APScheduler for what recurs: heartbeat, tidying up, and whatever else the service adds.
 
-Memory store, an explicit time zone, no missed run dropped, one run of a job at a time. A job that raises is told and
-runs again next time: the library itself would only log it. APScheduler plans by the wall clock: after a suspend it
+Memory store, an explicit time zone, no missed run dropped, one run of a job at a time. A job that raises is reported
+and runs again next time. APScheduler plans by the wall clock: after a suspend it
 oversleeps, and a clock set back by a day would stop every recurring job for that day. So the heartbeat has a thread of
 its own that waits on the monotonic clock, tells of the jump, and brings every job back to its period.
 """
@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from core.boundary import boundary
 from daemon.events.event import Event, Tell
 
 HEARTBEAT_S = 30.0
@@ -42,18 +43,27 @@ class Scheduler:
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
-        self._scheduler.add_listener(self._heard, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_listener(self._heard, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         self._ended = threading.Event()
 
     def every(self, seconds: float, name: str, work: Callable[[], None], *, at_once: bool = False) -> None:
         """Run `work` every so many seconds; a job of the same name is replaced."""
         first = {"next_run_time": datetime.now(UTC)} if at_once else {}
-        self._scheduler.add_job(work, "interval", seconds=seconds, id=name, name=name, replace_existing=True, **first)
+        self._scheduler.add_job(
+            self._run, "interval", (name, work), seconds=seconds, id=name, name=name, replace_existing=True, **first
+        )
 
     def forget(self, name: str) -> None:
         """End a recurring job."""
         if self._scheduler.get_job(name) is not None:
             self._scheduler.remove_job(name)
+
+    def _run(self, name: str, work: Callable[[], None]) -> None:
+        def failed(error: Exception) -> None:
+            self._report(name, f"the recurring job {name} failed: {error!r}")
+
+        with boundary("thread", f"the recurring job {name}", failed):
+            work()
 
     def start(self) -> None:
         self._scheduler.start()
@@ -67,7 +77,8 @@ class Scheduler:
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_S):
-            self._heartbeat()
+            with boundary("thread", "the heartbeat"):
+                self._heartbeat()
 
     def _heartbeat(self) -> None:
         wall, monotonic = self._wall(), self._monotonic()
@@ -88,10 +99,11 @@ class Scheduler:
                     job.modify(next_run_time=now)
 
     def _heard(self, event: JobEvent) -> None:
-        if event.code == EVENT_JOB_ERROR:
-            message = f"the recurring job {event.job_id} failed: {event.exception!r}"
-        elif event.code == EVENT_JOB_MISSED:
+        if event.code == EVENT_JOB_MISSED:
             message = f"the recurring job {event.job_id} was missed"
         else:
             message = f"the recurring job {event.job_id} still runs; this turn is left out"
-        self._tell(Event("schedule.trouble", message, "error", facts={"schedule": event.job_id}))
+        self._report(event.job_id, message)
+
+    def _report(self, name: str, message: str) -> None:
+        self._tell(Event("schedule.trouble", message, "error", facts={"schedule": name}))

@@ -78,20 +78,23 @@ class ControlServer:
 
     def _accept(self) -> None:
         while not self._stop.is_set():
-            if not self._wait_for_room():
-                continue
-            try:
-                connection, _ = self._socket.accept()
-            except TimeoutError:
-                continue
-            except OSError:  # out of descriptors for a moment
-                self._stop.wait(ACCEPT_LOOK_S)
-                continue
-            with self._room:
-                if len(self._waits_since_s) >= CONNECTIONS_MAX:
-                    self._cut_off_slowest()
-                self._waits_since_s[connection] = time.monotonic()
-            threading.Thread(target=self._serve, args=(connection,), name="control-answer", daemon=True).start()
+            with boundary("thread", "the control socket", lambda _error: self._stop.wait(ACCEPT_LOOK_S)):
+                if self._wait_for_room():
+                    self._accept_one()
+
+    def _accept_one(self) -> None:
+        try:
+            connection, _ = self._socket.accept()
+        except TimeoutError:
+            return
+        except OSError:  # out of descriptors for a moment
+            self._stop.wait(ACCEPT_LOOK_S)
+            return
+        with self._room:
+            if len(self._waits_since_s) >= CONNECTIONS_MAX:
+                self._cut_off_slowest()
+            self._waits_since_s[connection] = time.monotonic()
+        threading.Thread(target=self._serve, args=(connection,), name="control-answer", daemon=True).start()
 
     def _wait_for_room(self) -> bool:
         """Wait a moment for a place; say whether there is one, perhaps that of a client that dawdles."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
+from core.boundary import boundary
 from daemon.config.sync_tables import HookConfig
 from daemon.events.hook_calls import HookFailedError, HookTimeoutError, run_command, send_ping
 from daemon.log import fields
@@ -149,6 +150,12 @@ class _Caller:
 
     def _call(self, body: dict[str, Value]) -> HookResult:
         hook, event = self.hook, body["event"]
+        with boundary("thread", "a hook", event=event):
+            return self._called(hook, body)
+        return "failed"
+
+    def _called(self, hook: HookConfig, body: dict[str, Value]) -> HookResult:
+        event = body["event"]
         try:
             if hook.url:
                 send_ping(hook.url, body, limit_s=hook.timeout_s)

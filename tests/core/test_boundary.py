@@ -37,6 +37,12 @@ def test_an_interrupt_passes(kind: type[BaseException]) -> None:
         raise kind
 
 
+def test_an_error_that_is_for_a_caller_passes(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(InterruptedError), boundary("thread", "claiming a.mp4", passing=(InterruptedError,)):
+        raise InterruptedError
+    assert caplog.records == []
+
+
 def test_what_the_block_did_before_stays_and_what_follows_goes_on() -> None:
     done = []
     with boundary("thread", "the watcher"):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from daemon.events.event import Event
 from daemon.scheduler import CLOCK_JUMP_S, Scheduler
 from tests.daemon_rig import wait_until
 
 
-def test_work_recurs_and_a_failure_is_told_and_not_the_end() -> None:
+def test_work_recurs_and_a_failure_is_told_and_not_the_end(caplog: pytest.LogCaptureFixture) -> None:
     told: list[Event] = []
     runs: list[int] = []
 
@@ -28,6 +30,28 @@ def test_work_recurs_and_a_failure_is_told_and_not_the_end() -> None:
         scheduler.stop()
     assert [event.kind for event in told] == ["schedule.trouble"]
     assert "KeyError('on purpose')" in told[0].message
+    (record,) = (one for one in caplog.records if one.exc_info)
+    assert record.__dict__["fields"] == {"boundary": "thread"}
+
+
+def test_a_heartbeat_that_fails_is_logged_and_the_next_one_comes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    beats: list[int] = []
+
+    def beat(_self: Scheduler) -> None:
+        beats.append(1)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("daemon.scheduler.HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(Scheduler, "_heartbeat", beat)
+    scheduler = Scheduler(lambda _event: None)
+    scheduler.start()
+    try:
+        wait_until(lambda: len(beats) >= 3, "the heartbeat died", 20)
+    finally:
+        scheduler.stop()
+    assert any(record.exc_info for record in caplog.records)
 
 
 def test_a_turn_that_comes_while_the_last_one_runs_is_left_out_and_told() -> None:
