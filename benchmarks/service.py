@@ -129,7 +129,7 @@ class Daemon:
         return sum(not line.startswith("#") for line in self.scrape().splitlines())
 
     def ask(self, do: str) -> Any:
-        from daemon.control.server import ask
+        from daemon.control.client import ask
 
         return ask(self.base / "state", do)
 

@@ -21,6 +21,7 @@ machines      [[machine]] and [[sync]] as values of sync
 
 config        config.toml -> Config, or every problem at once
 control       what a running service can be asked
+reports       what it answers: typed values, one form as JSON
 events        what happened, and who hears of it
 doctor        what `dfld doctor` examines
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from core.errors import DfldError
 from daemon.config.schema import Config
@@ -22,6 +21,7 @@ from daemon.config.sync_tables import SyncConfig
 from daemon.events.event import Event, Level, Tell
 from daemon.machines import round_settings_of, stage_table_of
 from daemon.metrics.registry import LabelValues, Metrics, Reading
+from daemon.reports.models import MachineReport, ModelReport, RoundReport
 from daemon.scheduler import Scheduler
 from sync.errors import HostKeyError, RoundError
 from sync.rounds.downtime import downtime_s
@@ -75,9 +75,9 @@ class Averaging:
         for model in self._models.values():
             model.stop(ends_at_s, at_once)
 
-    def statuses(self) -> list[dict[str, Any]]:
-        """Return where each model stands, as plain values for `dfld status`; asks no machine."""
-        return [model.status() for model in self._models.values()]
+    def statuses(self) -> tuple[ModelReport, ...]:
+        """Return where each model is, for `dfld status`; asks no machine."""
+        return tuple(model.status() for model in self._models.values())
 
     def reading(self) -> Reading:
         """Return the numbers that outlive restarts, from the journals."""
@@ -107,8 +107,8 @@ class _Past:
     """When the last round that averaged ended."""
     contributors: int = 0
     """Machines in that round."""
-    last: Mapping[str, Any] | None = None
-    """The last round that ended, as `dfld status` gives it."""
+    last: RoundReport | None = None
+    """The last round that ended."""
     owing: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Machine → the round that it still has to finish."""
 
@@ -122,22 +122,20 @@ def _past_of(records: Sequence[RoundRecord]) -> _Past:
         outcomes=MappingProxyType(Counter(record.outcome for record in records if record.outcome)),
         averaged_s=newest.ended_at.timestamp() if newest and newest.ended_at else None,
         contributors=len(newest.contributors) if newest else 0,
-        last=_told_of(ended[-1]) if ended else None,
+        last=_round_report(ended[-1]) if ended else None,
         owing=MappingProxyType({name: record.number for record in records for name in sorted(record.owing)}),
     )
 
 
-def _told_of(record: RoundRecord) -> Mapping[str, Any]:
-    return MappingProxyType(
-        {
-            "round": record.number,
-            "kind": record.kind,
-            "outcome": record.outcome,
-            "reason": record.reason,
-            "ended_s": record.ended_at.timestamp() if record.ended_at else None,
-            "contributors": record.contributors,
-            "downtime_s": downtime_s(record),
-        }
+def _round_report(record: RoundRecord) -> RoundReport:
+    return RoundReport(
+        round=record.number,
+        kind=record.kind,
+        outcome=record.outcome,
+        reason=record.reason,
+        ended_s=record.ended_at.timestamp() if record.ended_at else None,
+        contributors=tuple(record.contributors),
+        downtime_s=downtime_s(record),
     )
 
 
@@ -186,19 +184,19 @@ class _Model:
         finally:
             self._polling.release()
 
-    def status(self) -> dict[str, Any]:
-        """Return where the model stands, see `Averaging.statuses`."""
+    def status(self) -> ModelReport:
+        """Return where the model is, see `Averaging.statuses`."""
         outlook, past = self._outlook, self.past
-        return {
-            "name": self.name,
-            "machines": {name: _machine_status(name, outlook) for name in self.rounds.links},
-            "stage": outlook.stage if outlook else "",
-            "every_iterations": outlook.interval if outlook else None,
-            "next": outlook.reason if outlook else "not looked at yet",
-            "doing": self._doing,
-            "last": None if past.last is None else {**past.last, "contributors": list(past.last["contributors"])},
-            "owing": dict(past.owing),
-        }
+        return ModelReport(
+            name=self.name,
+            machines={name: _machine_report(name, outlook) for name in self.rounds.links},
+            stage=outlook.stage if outlook else "",
+            every_iterations=outlook.interval if outlook else None,
+            next=outlook.reason if outlook else "not looked at yet",
+            doing=self._doing,
+            last=past.last,
+            owing=dict(past.owing),
+        )
 
     def _publish(self) -> None:
         self.past = _past_of(self.rounds.records())
@@ -323,11 +321,11 @@ class _Model:
         self._tell(Event(kind, message, level, facts={"model": self.name, **facts}))
 
 
-def _machine_status(name: str, outlook: Outlook | None) -> dict[str, Any]:
+def _machine_report(name: str, outlook: Outlook | None) -> MachineReport:
     seen = outlook.looks.get(name) if outlook else None
     error = outlook.failed.get(name) if outlook else None
-    return {
-        "iteration": seen.history.iteration if seen else None,
-        "saved_s": seen.saved_s if seen else None,
-        "error": error.message if error else "",
-    }
+    return MachineReport(
+        iteration=seen.history.iteration if seen else None,
+        saved_s=seen.saved_s if seen else None,
+        error=error.message if error else "",
+    )

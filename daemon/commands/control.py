@@ -1,6 +1,6 @@
 """`dfld status`, `jobs`, `quarantine`, `pause`, `resume`, `drain`, `scan`, `reload`, `forget`: talking to the daemon.
 
-Each is one request on the control socket (`daemon.control.server`), found through the configuration's state folder.
+Each is one request on the control socket (`daemon.control.client`), found through the configuration's state folder.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from daemon.commands.options import add_json_option, path_argument
-from daemon.commands.output import shown, steerable
+from daemon.commands.output import print_json, shown, steerable
 from daemon.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+    from daemon.reports.jobs import RetriedJob
 
     Commands = _SubParsersAction[argparse.ArgumentParser]
 
@@ -80,7 +83,7 @@ def add_commands(commands: Commands) -> None:
     forget.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def _add(commands: Commands, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+def _add(commands: Commands, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.add_argument(
         "--config", type=path_argument, metavar="FILE",
@@ -108,36 +111,35 @@ def state_dir_of(config: Path | None) -> Path:
     return (path.absolute().parent / Path(named).expanduser()).absolute()
 
 
-def _ask(options: argparse.Namespace, do: str, **details: Any) -> Any:
-    from daemon.control.server import ask
+def _ask(options: argparse.Namespace, do: str, **details: object) -> object:
+    """Ask the daemon; return its answer as it came, which --json prints: a newer daemon may say more than is read."""
+    from daemon.control.client import ask
 
-    return ask(state_dir_of(options.config), do, **{key: value for key, value in details.items() if value is not None})
+    return ask(state_dir_of(options.config), do, details)
 
 
-def _ask_long(options: argparse.Namespace, do: str, **details: Any) -> Any:
+def _ask_long(options: argparse.Namespace, do: str, **details: object) -> object:
     """Ask for what goes through all pictures of a workspace."""
-    from daemon.control.server import LONG_TIMEOUT_S
+    from daemon.control.client import LONG_TIMEOUT_S, ask
 
-    return _ask(options, do, timeout_s=LONG_TIMEOUT_S, **details)
-
-
-def _print_json(values: Any) -> int:
-    print(json.dumps(values, indent=2, ensure_ascii=True))
-    return ExitCode.OK
+    return ask(state_dir_of(options.config), do, details, timeout_s=LONG_TIMEOUT_S)
 
 
 def run_status(options: argparse.Namespace) -> int:
     """Show the daemon's state once, or once a second; exit 5 when it is not ready."""
     from daemon.commands.status import status_text
+    from daemon.reports.codec import decoded
+    from daemon.reports.service import ServiceReport
 
-    if not options.watch:
-        status = _ask(options, "status")
-        if options.json:
-            _print_json(status)
-        else:
-            print(status_text(status))
-        return ExitCode.OK if all(check["ok"] for check in status["checks"]) else ExitCode.NOT_READY
-    return _watch(options)
+    if options.watch:
+        return _watch(options)
+    answer = _ask(options, "status")
+    status = decoded(ServiceReport, answer)
+    if options.json:
+        print_json(answer)
+    else:
+        print(status_text(status))
+    return ExitCode.OK if status.is_ready else ExitCode.NOT_READY
 
 
 def _watch(options: argparse.Namespace) -> int:
@@ -147,6 +149,8 @@ def _watch(options: argparse.Namespace) -> int:
     from rich.text import Text
 
     from daemon.commands.status import status_text
+    from daemon.reports.codec import decoded
+    from daemon.reports.service import ServiceReport
 
     in_place = sys.stdout.isatty() and not options.json
     try:
@@ -156,11 +160,12 @@ def _watch(options: argparse.Namespace) -> int:
             else nullcontext() as live
         ):
             while True:
-                status = _ask(options, "status")
+                answer = _ask(options, "status")
+                text = json.dumps(answer) if options.json else status_text(decoded(ServiceReport, answer))
                 if live is not None:
-                    live.update(Text(status_text(status)))
+                    live.update(Text(text))
                 else:
-                    print(json.dumps(status) if options.json else status_text(status), flush=True)
+                    print(text, flush=True)
                 time.sleep(WATCH_EVERY_S)
     except KeyboardInterrupt:
         return ExitCode.OK
@@ -169,54 +174,56 @@ def _watch(options: argparse.Namespace) -> int:
 def run_jobs(options: argparse.Namespace) -> int:
     """List jobs, or do something with one."""
     from daemon.commands.status import job_text, jobs_text
+    from daemon.reports.codec import decoded, decoded_list
+    from daemon.reports.jobs import JobDetails, JobReport, RetriedJob
 
     if options.what == "list":
-        found = _ask(options, "jobs", states=options.state)
-        if options.json:
-            return _print_json(found)
-        print(jobs_text(found))
-        return ExitCode.OK
-    number = _number(options)
-    ways = {name: True for name in ("replace", "discard_hand_work") if getattr(options, name)}
-    job = _ask_long(options, {"show": "job"}.get(options.what, options.what), id=number, **ways)
-    if options.json:
-        return _print_json(job)
-    if options.what == "retry":
-        print(_again_text(job))
+        answer = _ask(options, "jobs", states=options.state)
     else:
-        print(job_text(job) if options.what == "show" else jobs_text([job]))
+        number = _number(options)
+        ways = {name: True for name in ("replace", "discard_hand_work") if getattr(options, name)}
+        answer = _ask_long(options, {"show": "job"}.get(options.what, options.what), id=number, **ways)
+    if options.json:
+        return print_json(answer)
+    if options.what == "list":
+        print(jobs_text(decoded_list(JobReport, answer)))
+    elif options.what == "retry":
+        print(_again_text(decoded(RetriedJob, answer)))
+    elif options.what == "show":
+        print(job_text(decoded(JobDetails, answer)))
+    else:
+        print(jobs_text([decoded(JobReport, answer)]))
     return ExitCode.OK
 
 
-def _again_text(job: dict[str, Any]) -> str:
+def _again_text(job: RetriedJob) -> str:
     """Return what became of a job that is to be tried again, in a sentence."""
     from daemon.ledger.transitions import State
 
-    name = f"job {job['id']}: {shown(job['path'])}"
-    if job["state"] == State.GONE:
-        return f"{name} is back in inbox {job['inbox']} and goes through the gate again"
-    at = f"; it goes on at frame {job['next_frame']}" if job["next_frame"] else "; it begins at the first frame"
-    replaced = f"\n{shown(job['replaced'])}" if job.get("replaced") else ""
+    name = f"job {job.id}: {shown(job.path)}"
+    if job.state == State.GONE:
+        return f"{name} is back in inbox {job.inbox} and goes through the gate again"
+    at = f"; it goes on at frame {job.next_frame}" if job.next_frame else "; it begins at the first frame"
+    replaced = f"\n{shown(job.replaced)}" if job.replaced else ""
     return f"{name} is queued again{at}{replaced}"
 
 
 def run_quarantine(options: argparse.Namespace) -> int:
     """List quarantined files with their reasons, or put one back into its inbox."""
     from daemon.commands.status import jobs_text
+    from daemon.reports.codec import decoded, decoded_list
+    from daemon.reports.jobs import JobReport
 
-    if options.what == "list":
-        found = _ask(options, "quarantine")
-        if options.json:
-            return _print_json(found)
-        print(jobs_text(found) if found else "nothing is quarantined")
-        return ExitCode.OK
-    released = _ask(options, "release", id=_number(options))
+    is_list = options.what == "list"
+    answer = _ask(options, "quarantine") if is_list else _ask(options, "release", id=_number(options))
     if options.json:
-        return _print_json(released)
-    print(
-        f"job {released['id']}: {shown(released['path'])} is back in inbox {released['inbox']} "
-        "and will be looked at again"
-    )
+        return print_json(answer)
+    if is_list:
+        found = decoded_list(JobReport, answer)
+        print(jobs_text(found) if found else "nothing is quarantined")
+    else:
+        job = decoded(JobReport, answer)
+        print(f"job {job.id}: {shown(job.path)} is back in inbox {job.inbox} and goes through the gate again")
     return ExitCode.OK
 
 
@@ -228,9 +235,12 @@ def _number(options: argparse.Namespace) -> int:
 
 def run_pause(options: argparse.Namespace) -> int:
     """Pause, drain or resume; print what is paused now."""
-    pauses = _ask(options, options.command, inbox=options.inbox)
+    from daemon.reports.codec import decoded_texts
+
+    answer = _ask(options, options.command, inbox=options.inbox)
     if options.json:
-        return _print_json(pauses)
+        return print_json(answer)
+    pauses = decoded_texts(answer)
     for inbox, mode in pauses.items():
         print(f"{'all inboxes' if inbox == '*' else f'inbox {inbox}'}: {'paused' if mode == 'pause' else 'draining'}")
     if not pauses:
@@ -240,14 +250,18 @@ def run_pause(options: argparse.Namespace) -> int:
 
 def run_scan(options: argparse.Namespace) -> int:
     """Look now, or say what a look would find."""
-    found = _ask(options, "scan", inbox=options.inbox, dry_run=options.dry_run)
+    from daemon.reports.codec import decoded, decoded_list
+    from daemon.reports.orders import PlannedFile, ScanStarted
+
+    answer = _ask(options, "scan", inbox=options.inbox, dry_run=options.dry_run)
     if options.json:
-        return _print_json(found)
+        return print_json(answer)
     if not options.dry_run:
-        print(f"looking through {', '.join(found['inboxes'])}")
+        print(f"looking through {', '.join(decoded(ScanStarted, answer).inboxes)}")
         return ExitCode.OK
+    found = decoded_list(PlannedFile, answer)
     for one in found:
-        print(f"{one['inbox']}  {one['outcome']:<12}  {shown(one['path'])}: {shown(one['detail'])}")
+        print(f"{one.inbox}  {one.outcome:<12}  {shown(one.path)}: {shown(one.detail)}")
     if not found:
         print("there is nothing in the inboxes")
     return ExitCode.OK
@@ -255,9 +269,12 @@ def run_scan(options: argparse.Namespace) -> int:
 
 def run_reload(options: argparse.Namespace) -> int:
     """Have the configuration read again; an error in it leaves the old one in force."""
-    changes = _ask(options, "reload")["changes"]
+    from daemon.reports.codec import decoded
+    from daemon.reports.orders import Reloaded
+
+    changes = decoded(Reloaded, _ask(options, "reload")).changes
     if options.json:
-        return _print_json(changes)
+        return print_json(changes)
     print("\n".join(map(shown, changes)) if changes else "nothing has changed")
     return ExitCode.OK
 
@@ -266,21 +283,25 @@ def run_forget(options: argparse.Namespace) -> int:
     """Remove what was made of a person, after asking; say what was removed and what is left to the operator."""
     if not options.yes and not _confirmed(options.name):
         raise UsageError("nothing was removed", hint="answer with the name, or give --yes")
-    gone = _ask_long(options, "forget", name=options.name)
-    outcome = ExitCode.TEMPORARY if gone["remains"] else ExitCode.OK
+    from daemon.reports.codec import decoded
+    from daemon.reports.orders import ForgetReport
+
+    answer = _ask_long(options, "forget", name=options.name)
+    gone = decoded(ForgetReport, answer)
+    outcome = ExitCode.TEMPORARY if gone.remains else ExitCode.OK
     if options.json:
-        _print_json(gone)
+        print_json(answer)
         return outcome
-    for path in gone["removed"]:
+    for path in gone.removed:
         print(f"removed  {shown(path)}")
-    print(f"removed  {gone['ledger_rows']} rows of the ledger, embeddings among them")
-    for path in gone["left"]:
+    print(f"removed  {gone.ledger_rows} rows of the ledger, embeddings among them")
+    for path in gone.left:
         print(f"LEFT     {shown(path)} (yours: remove it yourself if it must go)")
-    for path in gone["remains"]:
+    for path in gone.remains:
         print(f"REMAINS  {shown(path)}")
-    if gone["paused"]:
-        print(f"inbox {gone['name']} is paused, or its files would be taken again: take it out of the configuration")
-    if gone["remains"]:
+    if gone.paused:
+        print(f"inbox {gone.name} is paused, or its files would be taken again: take it out of the configuration")
+    if gone.remains:
         print("it is NOT done: the service goes on trying to remove what remains, and logs when that is done")
     return outcome
 

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 from core.errors import DfldError
 from core.text import escaped
@@ -36,7 +36,7 @@ class HarmlessStream:
         for line in lines:
             self.write(line)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.steerable, name)
 
 
@@ -75,7 +75,7 @@ def shown(value: object) -> str:
     return escaped(str(value))
 
 
-def print_json(value: Any) -> int:
+def print_json(value: object) -> int:
     """Print `value` as JSON, in ASCII, so that every locale can carry it; return success."""
     print(json.dumps(value, indent=2))
     return ExitCode.OK

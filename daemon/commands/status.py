@@ -3,109 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any
 
 from core.text import escaped
+from daemon.reports.jobs import JobDetails, JobReport
+from daemon.reports.models import ModelReport, RoundReport
+from daemon.reports.service import InboxReport, RunningReport, ServiceReport
 
 BAR_WIDTH = 24
 NAME_WIDTH_MAX = 48
 COUNTED = ("queued", "running", "waiting", "done", "failed", "quarantined", "cancelled")
 
 
-def status_text(status: Mapping[str, Any]) -> str:
-    """Return the daemon's answer to "status" as text of several lines."""
+def status_text(status: ServiceReport) -> str:
+    """Return the state of the service as text of several lines."""
     lines = [_headline(status)]
-    lines += [f"  NOT READY  {check['name']}: {check['detail']}" for check in status["checks"] if not check["ok"]]
-    lines += [
-        f"  paused     {'all inboxes' if inbox == '*' else inbox} ({mode})" for inbox, mode in status["pauses"].items()
-    ]
-    lines += ["", *_inbox_table(status["inboxes"])]
-    for inbox in status["inboxes"]:
-        if inbox["held"] and inbox["held"]["kind"] not in ("operator", "drain"):
-            lines.append(f"  {inbox['name']} waits: {inbox['held']['message']}")
-        lost = inbox["lost_footage"]
-        if lost["files"]:
-            known = f", {duration(lost['seconds'])} as far as that can be said" if lost["seconds"] >= 0.5 else ""
-            files = "1 source lacks" if lost["files"] == 1 else f"{lost['files']} sources lack"
-            lines.append(f"  {inbox['name']}: {files} footage{known}; originals are kept (dfld jobs)")
-    for model in status.get("models", ()):
-        lines += ["", *_model_lines(model, status["now_s"])]
-    if status["running"]:
-        lines += ["", *(line for job in status["running"] for line in _running_lines(job))]
+    lines += [f"  NOT READY  {check.name}: {check.detail}" for check in status.checks if not check.ok]
+    for scope, mode in status.pauses.items():
+        lines.append(f"  paused     {'all inboxes' if scope == '*' else scope} ({mode})")
+    lines += ["", *_inbox_table(status.inboxes)]
+    for inbox in status.inboxes:
+        lines += _inbox_lines(inbox)
+    for model in status.models:
+        lines += ["", *_model_lines(model, status.now_s)]
+    if status.running:
+        lines += ["", *(line for job in status.running for line in _running_lines(job))]
     return "\n".join(map(escaped, lines))
 
 
-def _headline(status: Mapping[str, Any]) -> str:
-    jobs = status["jobs"]
-    work = f"{len(status['running'])} running, {jobs.get('queued', 0)} queued" if jobs else "no jobs"
-    age = duration(status["now_s"] - status["started_s"])
-    return f"daemon {status['state']}, process {status['pid']}, up {age}: {work}"
+def _headline(status: ServiceReport) -> str:
+    work = f"{len(status.running)} running, {status.jobs.get('queued', 0)} queued" if status.jobs else "no jobs"
+    age = duration(status.now_s - status.started_s)
+    return f"daemon {status.state}, process {status.pid}, up {age}: {work}"
 
 
-def _inbox_table(inboxes: Sequence[Mapping[str, Any]]) -> list[str]:
-    counted = [state for state in COUNTED if state in (inboxes[0]["jobs"] if inboxes else {})]
+def _inbox_table(inboxes: Sequence[InboxReport]) -> list[str]:
+    counted = [state for state in COUNTED if state in (inboxes[0].jobs if inboxes else {})]
     rows = [["inbox", "settling", *counted]]
-    rows += [
-        [inbox["name"], str(inbox["settling"]), *(str(inbox["jobs"][state]) for state in counted)] for inbox in inboxes
-    ]
+    rows += [[inbox.name, str(inbox.settling), *(str(inbox.jobs[state]) for state in counted)] for inbox in inboxes]
     return table(rows)
 
 
-def _model_lines(model: Mapping[str, Any], now_s: float) -> list[str]:
-    last, every = model["last"], model["every_iterations"]
-    stage = f": stage {model['stage']}, a round every {every} iterations" if every else ""
-    lines = [f"model {model['name']}{stage}"]
-    if last:
-        ago = f", {duration(now_s - last['ended_s'])} ago" if last["ended_s"] else ""
-        who = f" of {', '.join(last['contributors'])}" if last["contributors"] else ""
-        stood = f", training stood still for {duration(last['downtime_s'])}" if last["downtime_s"] else ""
-        lines.append(
-            f"  last round {last['round']} {last['outcome'].replace('_', ' ')}{who}{ago}{stood}: {last['reason']}"
-        )
-    else:
-        lines.append("  no round yet")
-    lines.append(f"  under way: {model['doing']}" if model["doing"] else f"  next: {model['next']}")
-    for name, number in model["owing"].items():
-        lines.append(f"  {name} still has to finish round {number}")
-    for name, one in model["machines"].items():
-        if one["error"]:
-            lines.append(f"  {name}: {one['error']}")
+def _inbox_lines(inbox: InboxReport) -> list[str]:
+    """Return what keeps an inbox from its work, and what its sources lack."""
+    lines = []
+    if inbox.held is not None and inbox.held.kind not in ("operator", "drain"):
+        lines.append(f"  {inbox.name} waits: {inbox.held.message}")
+    lost = inbox.lost_footage
+    if lost.files:
+        known = f", {duration(lost.seconds)} as far as that can be said" if lost.seconds >= 0.5 else ""
+        files = "1 source lacks" if lost.files == 1 else f"{lost.files} sources lack"
+        lines.append(f"  {inbox.name}: {files} footage{known}; originals are kept (dfld jobs)")
+    return lines
+
+
+def _model_lines(model: ModelReport, now_s: float) -> list[str]:
+    every = model.every_iterations
+    stage = f": stage {model.stage}, a round every {every} iterations" if every else ""
+    lines = [f"model {model.name}{stage}"]
+    lines.append("  no round yet" if model.last is None else _round_line(model.last, now_s))
+    lines.append(f"  under way: {model.doing}" if model.doing else f"  next: {model.next}")
+    lines += [f"  {name} still has to finish round {number}" for name, number in model.owing.items()]
+    lines += [f"  {name}: {one.error}" for name, one in model.machines.items() if one.error]
     return [escaped(line) for line in lines]
 
 
-def _running_lines(job: Mapping[str, Any]) -> list[str]:
-    done, total = job["frames_done"], job["frames_total"]
-    lines = [f"job {job['job']}  {job['inbox']}  {_short(job['path'])}  {job['phase']}"]
+def _round_line(last: RoundReport, now_s: float) -> str:
+    ago = f", {duration(now_s - last.ended_s)} ago" if last.ended_s else ""
+    who = f" of {', '.join(last.contributors)}" if last.contributors else ""
+    stood = f", training stood still for {duration(last.downtime_s)}" if last.downtime_s else ""
+    return f"  last round {last.round} {last.outcome.replace('_', ' ')}{who}{ago}{stood}: {last.reason}"
+
+
+def _running_lines(job: RunningReport) -> list[str]:
+    done, total = job.frames_done, job.frames_total
+    lines = [f"job {job.job}  {job.inbox}  {_short(job.path)}  {job.phase}"]
     if total:
         part = min(1.0, done / total)
         bar = "█" * round(part * BAR_WIDTH)
         progress = f"{bar:·<{BAR_WIDTH}} {part:4.0%}  {done}/{total} frames"
     else:
         progress = f"{done} frames"
-    speed = f"  {job['frames_per_s']:.1f} frames/s" if job["frames_per_s"] else ""
-    faces = f"  {job['faces_per_s']:.1f} faces/s" if job["faces_per_s"] else ""
-    left = f"  {duration(job['eta_s'])} left" if job["eta_s"] is not None else ""
+    speed = f"  {job.frames_per_s:.1f} frames/s" if job.frames_per_s else ""
+    faces = f"  {job.faces_per_s:.1f} faces/s" if job.faces_per_s else ""
+    left = f"  {duration(job.eta_s)} left" if job.eta_s is not None else ""
     lines.append(f"  {progress}{speed}{faces}{left}")
-    undecided = f", {job['faces_undecided']} seen and not decided yet" if job["faces_undecided"] else ""
-    lines.append(f"  {job['faces_kept']} faces kept, {job['faces_rejected']} rejected{undecided}")
-    if job["held"]:
-        lines.append(f"  waits: {job['held']}")
+    undecided = f", {job.faces_undecided} seen and not decided yet" if job.faces_undecided else ""
+    lines.append(f"  {job.faces_kept} faces kept, {job.faces_rejected} rejected{undecided}")
+    if job.held:
+        lines.append(f"  waits: {job.held}")
     return lines
 
 
-def jobs_text(jobs: Sequence[Mapping[str, Any]]) -> str:
+def jobs_text(jobs: Sequence[JobReport]) -> str:
     """Return jobs as a table, one a line, newest last."""
     if not jobs:
         return "there are no jobs"
     rows = [["id", "inbox", "state", "arrived", "frames", "file", "reason"]]
     for job in jobs:
-        total = f"/{job['frames_total']}" if job["frames_total"] else ""
-        reason = _with_reason(job["reason"], escaped(job["message"]))
-        rows.append(
-            [str(job["id"]), job["inbox"], job["state"], moment(job["arrived_s"]), f"{job['next_frame']}{total}",
-             _short(job["path"]), reason]
-        )  # fmt: skip
+        frames = f"{job.next_frame}/{job.frames_total}" if job.frames_total else str(job.next_frame)
+        reason = _with_reason(job.reason, escaped(job.message))
+        rows.append([str(job.id), job.inbox, job.state, moment(job.arrived_s), frames, _short(job.path), reason])
     return "\n".join(table(rows))
 
 
@@ -116,20 +115,21 @@ def _with_reason(reason: str, message: str) -> str:
     return f"{reason}: {message}" if message else reason
 
 
-def job_text(job: Mapping[str, Any]) -> str:
+def job_text(job: JobDetails) -> str:
     """Return all that is known of one job."""
     times = {"arrived_s", "started_s", "finished_s"}
     lines = []
-    for key, value in job.items():
-        if value in (None, "", {}, 0.0) or key in ("rank", "basis"):
+    for field in fields(job):
+        name, value = field.name, getattr(job, field.name)
+        if value in (None, "", {}, 0.0) or name in ("rank", "basis"):
             continue
-        name = key.removesuffix("_s") if key in times else key
-        shown = moment(value) if key in times else value
-        lines += _lines_of(name, shown, "")
+        if name in times:
+            name, value = name.removesuffix("_s"), moment(value)
+        lines += _lines_of(name, value, "")
     return "\n".join(lines)
 
 
-def _lines_of(name: str, value: Any, indent: str) -> list[str]:
+def _lines_of(name: str, value: object, indent: str) -> list[str]:
     """Return a value as lines below its name: tables and lists as further lines, numbers with six digits."""
     if isinstance(value, Mapping):
         said = {escaped(str(key)): part for key, part in value.items() if part not in (None, "")}
@@ -142,9 +142,11 @@ def _lines_of(name: str, value: Any, indent: str) -> list[str]:
     return [f"{indent}{name}: {_plain(value)}"]
 
 
-def _plain(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "unknown", True: "yes", False: "no"}[value]
+def _plain(value: object) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.6g}" if isinstance(value, float) else escaped(str(value))
 
 

@@ -1,6 +1,9 @@
 """What a running service can be asked, and the socket for it.
 
 server   the control socket: one JSON line each way
-answers  what it can be asked
+client   asking a running service
+wire     what both sides share
+request  one request, its details taken by type
+answers  what can be asked
 forget   dfld forget: what was made of a person, removed
 """

@@ -1,4 +1,4 @@
-"""What the control socket can be asked, and the answers as plain values.
+"""What the control socket can be asked, and the report that answers it.
 
     status · jobs [states, limit] · job id · retry id [replace, discard_hand_work] · cancel id · quarantine · release id
     pause [inbox] · drain [inbox] · resume [inbox] · scan [inbox, dry_run] · reload · forget name
@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 from uuid import uuid4
 
 from core.moves import OtherFileError
@@ -24,9 +24,11 @@ from daemon.arrivals.hashing import HashingStoppedError
 from daemon.averaging import Averaging
 from daemon.config.schema import Config, InboxConfig
 from daemon.control.forget import forget, wipe_until_gone
+from daemon.control.request import Request
 from daemon.errors import ControlError
 from daemon.events.event import Event, Tell
 from daemon.health import Health
+from daemon.inboxes.intake import IntakeStatus
 from daemon.inboxes.plan import plan_inbox
 from daemon.inboxes.running import Inboxes
 from daemon.jobs import originals
@@ -37,15 +39,15 @@ from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import STATES, JobEvent, State, can
+from daemon.reports.jobs import JobDetails, JobReport, RetriedJob
+from daemon.reports.orders import ForgetReport, PlannedFile, Reloaded, ScanStarted
+from daemon.reports.service import CheckReport, HoldReport, InboxReport, LostFootage, RunningReport, ServiceReport
 from daemon.worker.workspaces import survey_results
 
 JOBS_MAX = 1000
-NUMBER_END = 1 << 63
-"""SQLite's integers end there."""
-SHOWN_LENGTH = 80
 CANCEL_WAIT_S = 15.0
-RELEASE_HINT = "put the file back into the inbox yourself: its content is recognised, and its job tried again"
 """A running job of a person to forget gets so long to stop."""
+RELEASE_HINT = "put the file back into the inbox yourself: its content is recognised, and its job tried again"
 
 
 class RunningService(Protocol):
@@ -72,10 +74,10 @@ class Answers:
 
     def __init__(self, service: RunningService) -> None:
         self._service = service
-        self._asked: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+        self._asked: dict[str, Callable[[Request], object]] = {
             "status": self._status,
             "jobs": self._jobs,
-            "job": lambda request: job_values(self._job(request), full=True),
+            "job": lambda request: job_details(self._job(request)),
             "retry": self._retry,
             "cancel": self._cancel,
             "quarantine": self._quarantine,
@@ -84,84 +86,93 @@ class Answers:
             "drain": lambda request: self._pause(request, "drain"),
             "resume": lambda request: self._pause(request, None),
             "scan": self._scan,
-            "reload": lambda _request: {"changes": list(self._service.reload())},
+            "reload": lambda _request: Reloaded(tuple(self._service.reload())),
             "forget": self._forget,
         }
 
-    def __call__(self, request: Mapping[str, Any]) -> Any:
-        """Answer one request. Raise DfldError for what is refused."""
-        do = request.get("do")
+    def __call__(self, details: Mapping[str, object]) -> object:
+        """Answer one request with a report. Raise DfldError for what is refused."""
+        request = Request(details)
+        do = request.do
         if not isinstance(do, str) or do not in self._asked:
             raise ControlError(f"asked for {do!r}, expected one of {', '.join(self._asked)}")
         return self._asked[do](request)
 
     # -- looking
 
-    def _status(self, _request: Mapping[str, Any]) -> dict[str, Any]:
+    def _status(self, _request: Request) -> ServiceReport:
         service, now_s = self._service, time.time()
-        holds, settling = service.board.holds(), service.inboxes.settling()
         counts = service.ledger.read(table.state_counts)
-        statuses, lost = service.inboxes.statuses(), service.ledger.read(table.lost_footage)
-        inboxes = []
-        for inbox in service.config.inboxes:
-            status, hold = statuses.get(inbox.name), holds.get(inbox.name)
-            inboxes.append(
-                {
-                    "name": inbox.name,
-                    "path": str(inbox.path),
-                    "workspace": str(inbox.workspace),
-                    **({} if status is None else asdict(status)),
-                    "settling": settling.get(inbox.name, 0),
-                    "held": None if hold is None else asdict(hold),
-                    "lost_footage": dict(zip(("files", "seconds"), lost.get(inbox.name, (0, 0.0)), strict=True)),
-                    "jobs": {state: counts.get((inbox.name, state), 0) for state in STATES},
-                }
-            )
         states: Counter[State] = Counter()
         for (_, state), count in counts.items():
             states[state] += count
-        return {
-            "pid": os.getpid(),
-            "started_s": service.started_s,
-            "now_s": now_s,
-            "state": "draining" if service.board.stopping.is_set() else "running",
-            "pauses": dict(service.board.pauses()),
-            "running": [running_values(one, now_s) for one in service.health.running()],
-            "inboxes": inboxes,
-            "models": service.averaging.statuses(),
-            "jobs": {state: states[state] for state in STATES},
-            "checks": [asdict(check) for check in service.health.ready()],
-        }
+        return ServiceReport(
+            pid=os.getpid(),
+            started_s=service.started_s,
+            now_s=now_s,
+            state="draining" if service.board.stopping.is_set() else "running",
+            pauses=dict(service.board.pauses()),
+            running=tuple(running_report(one, now_s) for one in service.health.running()),
+            inboxes=tuple(self._inbox_reports(counts)),
+            models=service.averaging.statuses(),
+            jobs={state: states[state] for state in STATES},
+            checks=tuple(CheckReport(one.name, one.ok, one.detail) for one in service.health.ready()),
+        )
 
-    def _jobs(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        asked = _texts(request, "states")
-        if wrong := [one for one in asked or () if one not in list(map(str, STATES))]:
+    def _inbox_reports(self, counts: Mapping[tuple[str, State], int]) -> Iterator[InboxReport]:
+        """Yield the state of each inbox. `counts`: (inbox, state) → jobs in it."""
+        service = self._service
+        holds, settling, statuses = service.board.holds(), service.inboxes.settling(), service.inboxes.statuses()
+        lost = service.ledger.read(table.lost_footage)
+        for inbox in service.config.inboxes:
+            status, hold = statuses.get(inbox.name, IntakeStatus()), holds.get(inbox.name)
+            yield InboxReport(
+                name=inbox.name,
+                path=str(inbox.path),
+                workspace=str(inbox.workspace),
+                up=status.up,
+                trouble=status.trouble,
+                read_only=status.read_only,
+                mode=status.mode,
+                pending=status.pending,
+                waiting_for=status.waiting_for,
+                last_scan_s=status.last_scan_s,
+                scan_seconds=status.scan_seconds,
+                settling=settling.get(inbox.name, 0),
+                held=None if hold is None else HoldReport(hold.kind, hold.message),
+                lost_footage=LostFootage(*lost.get(inbox.name, (0, 0.0))),
+                jobs={state: counts.get((inbox.name, state), 0) for state in STATES},
+            )
+
+    def _jobs(self, request: Request) -> list[JobReport]:
+        asked = request.texts("states")
+        if wrong := [one for one in asked if one not in list(map(str, STATES))]:
             raise ControlError(f"no job is ever {wrong[0]!r}, expected one of {', '.join(STATES)}")
-        states = STATES if asked is None or not asked else tuple(map(State, asked))
-        limit = min(_number(request, "limit") or JOBS_MAX, JOBS_MAX)
+        states = tuple(map(State, asked)) or STATES
+        limit = min(request.number("limit") or JOBS_MAX, JOBS_MAX)
         found = self._service.ledger.read(lambda reader: list(table.jobs(reader, states, limit)))
-        return [job_values(job) for job in found]
+        return [job_report(job) for job in found]
 
-    def _quarantine(self, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return self._jobs({"states": ["quarantined"]})
+    def _quarantine(self, _request: Request) -> list[JobReport]:
+        return self._jobs(Request({"states": ["quarantined"]}))
 
-    def _scan(self, request: Mapping[str, Any]) -> Any:
-        names = [inbox.name for inbox in self._inboxes(request)]
-        if not request.get("dry_run"):
-            for name in names:
-                self._service.inboxes.scan_now(name)
-            return {"inboxes": names}
+    def _scan(self, request: Request) -> ScanStarted | list[PlannedFile]:
+        inboxes = self._inboxes(request)
+        if not request.flag("dry_run"):
+            for inbox in inboxes:
+                self._service.inboxes.scan_now(inbox.name)
+            return ScanStarted(tuple(inbox.name for inbox in inboxes))
         config, ledger = self._service.config, self._service.ledger
-        return [asdict(one) for inbox in self._inboxes(request) for one in plan_inbox(inbox, config, ledger)]
+        return [one for inbox in inboxes for one in plan_inbox(inbox, config, ledger)]
 
     # -- changing
 
-    def _retry(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _retry(self, request: Request) -> RetriedJob:
         job = self._job(request)
         if job.state is State.RUNNING:
             raise ControlError(f"job {job.id} runs already")
         if can(job.state, JobEvent.RELEASE):
-            return self._release(request)
+            return RetriedJob(**vars(self._release(request)))
         source = self._inbox(job.inbox).path / os.fsdecode(job.path)
         if not source.exists():
             raise ControlError(
@@ -169,9 +180,9 @@ class Answers:
                 hint=_where_it_is(job, source),
             )
         replaced = self._require_leave_to_replace(job, request)
-        discard = str(uuid4()) if request.get("discard_hand_work") else ""
+        discard = str(uuid4()) if request.flag("discard_hand_work") else ""
 
-        def again(writer: Any) -> None:
+        def again(writer: sqlite3.Connection) -> None:
             # A done job on purpose once more: from the beginning, whatever it was made with.
             event = JobEvent.REDO if discard or not can(job.state, JobEvent.RETRY) else JobEvent.RETRY
             table.apply(writer, job.id, event, discard=discard)
@@ -181,15 +192,15 @@ class Answers:
         if replaced:
             message = f"job {job.id}: {os.fsdecode(job.path)} is done once more, as asked for: {replaced}"
             self._service.tell(Event("job.redone", message, "info", job.inbox, job.id))
-        return job_values(self._job(request)) | {"replaced": replaced}
+        return RetriedJob(**vars(job_report(self._job(request))), replaced=replaced)
 
-    def _require_leave_to_replace(self, job: Job, request: Mapping[str, Any]) -> str:
+    def _require_leave_to_replace(self, job: Job, request: Request) -> str:
         """Return what goes when a job is done once more. Refuse a done one, saying that, unless it was asked for."""
-        discard = bool(request.get("discard_hand_work"))
-        if discard and not request.get("replace"):
+        discard = request.flag("discard_hand_work")
+        if discard and not request.flag("replace"):
             raise ControlError("--discard-hand-work says what --replace removes; it does nothing alone")
         found = survey_results(job) if job.state is State.DONE else None
-        if found is not None and not request.get("replace"):
+        if found is not None and not request.flag("replace"):
             raise ControlError(
                 f"job {job.id} is done, and {found['holds']}; nothing was changed",
                 hint=f"`dfld jobs retry {job.id} --replace` does it once more: {found['goes']}",
@@ -198,7 +209,7 @@ class Answers:
             return ""
         return str(found["went_with_changes" if discard else "went"])
 
-    def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _cancel(self, request: Request) -> JobReport:
         job = self._job(request)
         if not can(job.state, JobEvent.CANCEL):
             raise ControlError(f"job {job.id} is {job.state}: there is nothing to cancel")
@@ -206,9 +217,9 @@ class Answers:
             self._service.board.cancel(job.id)
         else:
             self._service.ledger.write(lambda writer: table.cancel(writer, job.id, now_s=time.time()))
-        return job_values(self._job(request))
+        return job_report(self._job(request))
 
-    def _release(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _release(self, request: Request) -> JobReport:
         """Put a quarantined file back into its inbox, where it goes through the gate again."""
         job = self._job(request)
         if not can(job.state, JobEvent.RELEASE):
@@ -239,23 +250,23 @@ class Answers:
             why = f"there is nothing to put back: {wanted} was gone before it could be moved"
             raise ControlError(f"job {job.id}: {why}; nothing was changed", hint=RELEASE_HINT)
 
-        def back(writer: Any) -> None:
+        def back(writer: sqlite3.Connection) -> None:
             table.apply(writer, job.id, JobEvent.RELEASE)
             claims.forget_files(writer, job.inbox, [job.path])
 
         self._service.ledger.write(back)
         self._service.inboxes.forget(job.inbox, [job.path])
-        return job_values(self._job(request))
+        return job_report(self._job(request))
 
-    def _pause(self, request: Mapping[str, Any], mode: Literal["pause", "drain"] | None) -> dict[str, str]:
-        name = _text(request, "inbox")
+    def _pause(self, request: Request, mode: Literal["pause", "drain"] | None) -> dict[str, str]:
+        name = request.text("inbox")
         if name is not None:
             self._inbox(name)
         self._service.board.set_pause(EVERYTHING if name is None else name, mode)
         return dict(self._service.board.pauses())
 
-    def _forget(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        name = _text(request, "name")
+    def _forget(self, request: Request) -> ForgetReport:
+        name = request.text("name")
         if name is None:
             raise ControlError("forget needs the name of an inbox")
         inbox = next((one for one in self._service.config.inboxes if one.name == name), None)
@@ -268,12 +279,19 @@ class Answers:
         self._service.recycle_workers()
         if forgotten.remains:
             wipe_until_gone(self._service.ledger, name, needles, self._service.board.stopping, self._service.tell)
-        return {**forgotten.as_dict(), "paused": inbox is not None}
+        return ForgetReport(
+            name=name,
+            removed=forgotten.removed,
+            ledger_rows=forgotten.ledger_rows,
+            left=forgotten.left,
+            remains=forgotten.remains,
+            paused=inbox is not None,
+        )
 
     # -- finding
 
-    def _job(self, request: Mapping[str, Any]) -> Job:
-        number = _number(request, "id")
+    def _job(self, request: Request) -> Job:
+        number = request.number("id")
         job = None
         if number is not None:
             job = self._service.ledger.read(lambda reader: table.job_by_id(reader, number))
@@ -288,8 +306,8 @@ class Answers:
                 return inbox
         raise ControlError(f"there is no inbox {name!r}, expected one of {', '.join(names)}")
 
-    def _inboxes(self, request: Mapping[str, Any]) -> list[InboxConfig]:
-        name = _text(request, "inbox")
+    def _inboxes(self, request: Request) -> list[InboxConfig]:
+        name = request.text("inbox")
         return list(self._service.config.inboxes) if name is None else [self._inbox(name)]
 
 
@@ -303,57 +321,78 @@ def _where_it_is(job: Job, source: Path) -> str:
     return "put the file back into the inbox: its content is recognised under any name"
 
 
-def _text(request: Mapping[str, Any], key: str) -> str | None:
-    """Return a text of the request; None where there is none. Raise ControlError for anything else."""
-    value = request.get(key)
-    if value is not None and not isinstance(value, str):
-        raise ControlError(f"{key} is {_shown(value)}, expected a text")
-    return value
-
-
-def _texts(request: Mapping[str, Any], key: str) -> list[str] | None:
-    value = request.get(key)
-    if value is not None and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
-        raise ControlError(f"{key} is {_shown(value)}, expected a list of texts")
-    return value
-
-
-def _number(request: Mapping[str, Any], key: str) -> int | None:
-    value = request.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < NUMBER_END:
-        raise ControlError(f"{key} is {_shown(value)}, expected a number from 0")
-    return value
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"
-
-
-def running_values(one: Running, now_s: float) -> dict[str, Any]:
-    """Return the job in hand with its speed and the time that is left; None where that cannot be said yet."""
+def running_report(one: Running, now_s: float) -> RunningReport:
+    """Return the job in hand with its speed and the time that is left. Pure."""
     spent_s = now_s - one.working_since_s if one.working_since_s else 0.0
     frames = one.frames_done - one.frames_at_start
     rate = frames / spent_s if spent_s > 0 and frames > 0 else None
     left = None if one.frames_total is None else max(0, one.frames_total - one.frames_done)
-    return {
-        **asdict(one),
-        "frames_per_s": rate,
-        "faces_per_s": one.faces_kept / one.frames_done * rate if rate and one.frames_done else None,
-        "eta_s": left / rate if rate and left is not None else None,
-    }
+    return RunningReport(
+        job=one.job,
+        inbox=one.inbox,
+        path=one.path,
+        phase=one.phase,
+        since_s=one.since_s,
+        frames_done=one.frames_done,
+        frames_total=one.frames_total,
+        faces_kept=one.faces_kept,
+        faces_rejected=one.faces_rejected,
+        faces_undecided=one.faces_undecided,
+        frames_at_start=one.frames_at_start,
+        working_since_s=one.working_since_s,
+        moved_s=one.moved_s,
+        held=one.held,
+        frames_per_s=rate,
+        faces_per_s=one.faces_kept / one.frames_done * rate if rate and one.frames_done else None,
+        eta_s=left / rate if rate and left is not None else None,
+    )
 
 
-def job_values(job: Job, *, full: bool = False) -> dict[str, Any]:
-    """Return a job as plain values; `full` adds the report and all that was set for it."""
-    values = asdict(job)
-    values["path"] = os.fsdecode(job.path)
-    values["original_path"] = None if job.original_path is None else os.fsdecode(job.original_path)
-    values["counts"] = json.loads(job.counts)
-    del values["carry"], values["report"], values["sidecar"]  # large, or not for a list
-    if full:
-        values["report"] = json.loads(job.report) if job.report else None
-        values["sidecar"] = json.loads(job.sidecar) if job.sidecar else {}
-    return values
+def job_report(job: Job) -> JobReport:
+    """Return what a list says of a job: without its report and sidecar, which are long. Pure."""
+    return JobReport(
+        id=job.id,
+        inbox=job.inbox,
+        path=os.fsdecode(job.path),
+        kind=job.kind,
+        sha256=job.sha256,
+        size_bytes=job.size_bytes,
+        identity=job.identity,
+        workspace=job.workspace,
+        role=job.role,
+        slug=job.slug,
+        priority=job.priority,
+        rank=job.rank,
+        state=job.state,
+        reason=job.reason,
+        message=job.message,
+        hint=job.hint,
+        attempts=job.attempts,
+        deaths=job.deaths,
+        death_frame=job.death_frame,
+        not_before_s=job.not_before_s,
+        arrived_s=job.arrived_s,
+        started_s=job.started_s,
+        finished_s=job.finished_s,
+        basis=job.basis,
+        next_frame=job.next_frame,
+        last_pts=job.last_pts,
+        counts=json.loads(job.counts),
+        frames_total=job.frames_total,
+        original=job.original,
+        original_path=None if job.original_path is None else os.fsdecode(job.original_path),
+        verdict=job.verdict,
+        missing_s=job.missing_s,
+        missing_share=job.missing_share,
+        mark=job.mark,
+        discard=job.discard,
+    )
+
+
+def job_details(job: Job) -> JobDetails:
+    """Return everything that is known of a job. Pure."""
+    return JobDetails(
+        **vars(job_report(job)),
+        report=json.loads(job.report) if job.report else None,
+        sidecar=json.loads(job.sidecar) if job.sidecar else {},
+    )

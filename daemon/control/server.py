@@ -1,37 +1,32 @@
-"""The control socket: a Unix socket in the state folder, one JSON line each way. Server and client.
+"""The control socket: a Unix socket in the state folder, one JSON line each way. Its server.
 
     {"do": "status"}  →  {"ok": true, "answer": {…}}   or   {"ok": false, "error": "…", "hint": "…"}
 
-What can be asked is `daemon.control.answers`. The socket is for owner and group (0660) in a folder closed to others;
-never TCP. Requests are short and come from people: one thread accepts, one answers each. Whatever a client sends, it
-gets one line; a client that dawdles gives way to the next one.
+What can be asked is `daemon.control.answers`, how to ask `daemon.control.client`. The socket is for owner and group
+(0660) in a folder closed to others; never TCP. Requests are short and come from people: one thread accepts, one answers
+each. Whatever a client sends, it gets one line; a client that dawdles gives way to the next one.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from core.boundary import boundary
 from core.errors import DfldError
+from daemon.control.wire import TIMEOUT_S, read_line, short_path
 from daemon.errors import ControlError
+from daemon.reports.codec import encoded
 from daemon.state_folder import SOCKET_NAME
 
 SOCKET_MODE = 0o660
 REQUEST_BYTES_MAX = 64 << 10
-ANSWER_BYTES_MAX = 64 << 20
-LONG_TIMEOUT_S = 4 * 3600.0
-"""What goes through all pictures of a workspace takes as long as its disk needs."""
-TIMEOUT_S = 30.0
-"""For a whole answer; those that take longer are not given by this socket."""
 REQUEST_S = 10.0
 """For a whole request: a program sends it at once."""
 PATIENCE_S = 0.5
@@ -42,7 +37,8 @@ ACCEPT_LOOK_S = 0.5
 CONNECTIONS_MAX = 8
 """So many are answered at once; the others wait in the socket's queue."""
 
-Answerer = Callable[[Mapping[str, Any]], Any]
+Answerer = Callable[[Mapping[str, object]], object]
+"""Request → a report, or plain values with reports among them. Raises DfldError for what is refused."""
 
 
 class ControlServer:
@@ -60,7 +56,7 @@ class ControlServer:
         self._socket.settimeout(ACCEPT_LOOK_S)
         try:
             self._path.unlink(missing_ok=True)  # of a service that was killed: the lock says that it is gone
-            with _short_path(state_dir) as short:
+            with short_path(state_dir) as short:
                 self._socket.bind(short)
             self._path.chmod(SOCKET_MODE)
             self._socket.listen(QUEUE_MAX)
@@ -120,7 +116,7 @@ class ControlServer:
         try:
             with connection, suppress(OSError):  # a client that went away has no use for an answer
                 try:
-                    line = _read_line(connection, REQUEST_BYTES_MAX, time.monotonic() + REQUEST_S)
+                    line = read_line(connection, REQUEST_BYTES_MAX, time.monotonic() + REQUEST_S)
                 except ValueError as problem:
                     reply = _refusal(f"not a request: {problem}")
                 else:
@@ -158,7 +154,7 @@ class ControlServer:
             return _refusal(f"not a request: {problem}")
         with boundary("request", "a request on the control socket", do=str(request.get("do"))):
             try:
-                return json.dumps({"ok": True, "answer": self._answer(request)}).encode()
+                return json.dumps({"ok": True, "answer": encoded(self._answer(request))}).encode()
             except DfldError as problem:
                 return _refusal(problem.message, problem.hint)
         return _refusal("it failed; the log of the service says why")
@@ -166,57 +162,3 @@ class ControlServer:
 
 def _refusal(error: str, hint: str = "") -> bytes:
     return json.dumps({"ok": False, "error": error, "hint": hint}).encode()
-
-
-def ask(state_dir: Path, do: str, *, timeout_s: float = TIMEOUT_S, **details: Any) -> Any:
-    """Ask the daemon of this state folder; return its answer. Raise ControlError when none answers or it refuses."""
-    path = state_dir / SOCKET_NAME
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
-            connection.settimeout(TIMEOUT_S)
-            with _short_path(state_dir) as short:
-                connection.connect(short)
-            connection.sendall(json.dumps({"do": do, **details}).encode() + b"\n")
-            reply = json.loads(_read_line(connection, ANSWER_BYTES_MAX, time.monotonic() + timeout_s))
-    except (OSError, ValueError) as problem:
-        raise ControlError(
-            f"no daemon answers on {path}: {problem.strerror if isinstance(problem, OSError) else problem}",
-            hint="is it running, with this configuration, and may you use its socket? (group of the dfld user)",
-        ) from problem
-    if not reply.get("ok"):
-        raise ControlError(str(reply.get("error")), hint=str(reply.get("hint", "")))
-    return reply["answer"]
-
-
-class _short_path:
-    """The socket's path in a form that fits into the 108 bytes of a socket address, however deep the folder is."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._descriptor = -1
-
-    def __enter__(self) -> str:
-        self._descriptor = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        return f"/proc/self/fd/{self._descriptor}/{SOCKET_NAME}"
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-
-
-def _read_line(connection: socket.socket, limit: int, ends_at_s: float) -> bytes:
-    """Read up to the first line's end, until that moment at most.
-
-    Raise ValueError when it is longer than `limit` or cut off, TimeoutError.
-    """
-    parts, size = [], 0
-    while True:
-        connection.settimeout(max(ends_at_s - time.monotonic(), 0.001))
-        part, end, _ = connection.recv(65536).partition(b"\n")
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise ValueError(f"longer than {limit} bytes")
-        if end:
-            return b"".join(parts)
-        if not part:
-            raise ValueError("the connection ended early")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from daemon.arrivals.roots import Root, look_at_root
 from daemon.arrivals.scan import PassedOver, ScanRules
@@ -15,22 +14,8 @@ from daemon.config.schema import Config, InboxConfig, WatchConfig
 from daemon.inboxes.references import references_of_config, references_of_jobs, scan_beside_references
 from daemon.inboxes.sentences import why_passed_over, why_waiting
 from daemon.ledger.ledger import Ledger
+from daemon.reports.orders import PlannedFile
 from engine.pictures.sequence import sequence_names
-
-
-@dataclass(frozen=True)
-class PlannedFile:
-    """One file or folder, and what becomes of it."""
-
-    inbox: str
-    path: str
-    outcome: str
-    """known, would_settle, waits, passed_over"""
-    detail: str
-    """A sentence, with the remedy where one is needed."""
-    job: int | None = None
-    reason: str = ""
-    """Of what waits or is passed over: its word, for programs."""
 
 
 def plan_inbox(inbox: InboxConfig, config: Config, ledger: Ledger) -> list[PlannedFile]:

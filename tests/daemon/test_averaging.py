@@ -17,6 +17,9 @@ from daemon.config.schema import Config
 from daemon.events.event import Event
 from daemon.machines import round_settings_of
 from daemon.metrics.registry import Metrics, new_registry
+from daemon.reports.codec import decoded, encoded
+from daemon.reports.models import ModelReport
+from daemon.reports.service import ServiceReport
 from daemon.scheduler import Scheduler
 from daemon.service import Service, names_of
 from sync.rounds.journal import Entry
@@ -121,8 +124,9 @@ def test_status_and_numbers_are_read_without_touching_the_rounds_that_another_th
     made.stop(time.monotonic() + 30)
     monkeypatch.setattr(model.rounds, "records", forbidden)
     (status,) = made.statuses()
-    assert (status["last"]["outcome"], status["last"]["contributors"]) == ("averaged", ["gpu1", "gpu2"])
-    assert json.loads(json.dumps(status)) == status, "plain values"
+    assert status.last is not None
+    assert (status.last.outcome, status.last.contributors) == ("averaged", ("gpu1", "gpu2"))
+    assert decoded(ModelReport, json.loads(json.dumps(encoded(status)))) == status, "plain values"
     assert made.reading()["dfld_round_contributors"] == {(MODEL.name,): 2.0}
     with pytest.raises(TypeError):
         model.past.owing["gpu1"] = 2  # type: ignore[index]
@@ -143,12 +147,12 @@ def test_a_round_that_an_earlier_dfld_left_is_told_with_what_became_of_it(
     journal.append(left, Entry("settling", "gpu2", {"stops": False}))
     again = Averaging(told, Metrics(new_registry(), names_of(config)), Scheduler(told))
     again.configure(config)
-    assert again.statuses()[0]["owing"] == {"gpu2": left}
+    assert again.statuses()[0].owing == {"gpu2": left}
     again.stop(time.monotonic() + 30)
 
     poll()
     until(lambda: not model._unfinished, "the recovery")
-    assert made.statuses()[0]["owing"] == {}
+    assert made.statuses()[0].owing == {}
 
     (event,) = told.of("round.recovered")
     assert f"round {left} was left before its decision by a dfld that ended; it is given up" in event.message
@@ -161,25 +165,23 @@ def test_the_status_of_a_model_says_its_last_round_and_what_comes_next(
 ) -> None:
     made, _, _, poll = averaging
     (model,) = made._models.values()
-    assert made.statuses()[0]["last"] is None
+    assert made.statuses()[0].last is None
     model.rounds.start_from("gpu1")
     fleet.train_by_hand(iterations=10)
     (fleet["gpu2"].folder / MODEL.file_name("data.dat")).unlink()
 
     def looked() -> bool:
         poll()
-        return made.statuses()[0]["every_iterations"] is not None
+        return made.statuses()[0].every_iterations is not None
 
     until(looked, "a look")
     (status,) = made.statuses()
-    assert (status["last"]["round"], status["last"]["outcome"]) == (1, "initialised")
-    assert status["stage"] == "early"
-    assert "gpu1 10 of 50 iterations" in status["next"]
-    assert status["machines"]["gpu1"]["iteration"] == 20_010
-    text = status_text(
-        {"state": "running", "pid": 1, "started_s": 0, "now_s": time.time(), "checks": [], "pauses": {}, "inboxes": [],
-         "running": [], "jobs": {}, "models": [status]}
-    )  # fmt: skip
+    assert status.last is not None
+    assert (status.last.round, status.last.outcome) == (1, "initialised")
+    assert status.stage == "early"
+    assert "gpu1 10 of 50 iterations" in status.next
+    assert status.machines["gpu1"].iteration == 20_010
+    text = status_text(ServiceReport(pid=1, started_s=0, now_s=time.time(), state="running", models=(status,)))
     assert f"model {MODEL.name}: stage early, a round every 50 iterations" in text
     assert "last round 1 initialised" in text
     assert "next: gpu1 10 of 50 iterations since the last round" in text

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.control.server import CONNECTIONS_MAX, ControlServer, ask
+from daemon.control.client import ask
+from daemon.control.server import CONNECTIONS_MAX, ControlServer
 from daemon.errors import ControlError
 from tests.daemon_rig import InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
@@ -49,8 +50,8 @@ def test_status_tells_the_work_in_hand_and_what_waits(rig: Rig, state: Path) -> 
         assert [inbox["up"] for inbox in status["inboxes"]] == [True, True]
         assert status["jobs"]["running"] == 1
         assert (state / "control.sock").stat().st_mode & 0o777 == 0o660
-        assert ask(state, "jobs", states=["running"])[0]["path"] == "a.mp4"
-        assert ask(state, "job", id=1)["sidecar"] == {}
+        assert ask(state, "jobs", {"states": ["running"]})[0]["path"] == "a.mp4"
+        assert ask(state, "job", {"id": 1})["sidecar"] == {}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_a_pause_stops_at_the_cursor_lasts_over_a_restart_and_leaves_others_alon
     (rig.inbox / "a.mp4").write_bytes(fake_video(frames=100, pause_s=0.02))
     with InProcess(rig):
         wait_until(lambda: rig.jobs() and rig.jobs()[0]["next_frame"] >= 10, "no progress")
-        ask(state, "pause", inbox="alice")
+        ask(state, "pause", {"inbox": "alice"})
         wait_until(lambda: rig.states() == ["queued"], "not paused")
         (rig.base / "bob" / "b.mp4").write_bytes(fake_video(frames=5))
         rig.wait_for_states("queued", "done")
@@ -98,7 +99,7 @@ def test_a_pause_stops_at_the_cursor_lasts_over_a_restart_and_leaves_others_alon
         held = ask(state, "status")["inboxes"][0]["held"]
         assert held["kind"] == "operator"
         assert rig.states() == ["queued", "done"]
-        assert ask(state, "resume", inbox="alice") == {}
+        assert ask(state, "resume", {"inbox": "alice"}) == {}
         rig.wait_for_states("done", "done")
 
 
@@ -117,11 +118,11 @@ def test_a_running_job_can_be_cancelled_and_tried_again(rig: Rig, state: Path) -
     (rig.inbox / "a.mp4").write_bytes(fake_video(frames=100, pause_s=0.02))
     with InProcess(rig):
         wait_until(lambda: rig.states() == ["running"], "does not run")
-        ask(state, "cancel", id=1)
+        ask(state, "cancel", {"id": 1})
         rig.wait_for_states("cancelled")
         with pytest.raises(ControlError, match="nothing to cancel"):
-            ask(state, "cancel", id=1)
-        ask(state, "retry", id=1)
+            ask(state, "cancel", {"id": 1})
+        ask(state, "retry", {"id": 1})
         rig.wait_for_states("done")
     assert len(rig.faces()) == 100
 
@@ -140,15 +141,15 @@ def test_a_done_job_is_done_again_only_when_asked_and_what_a_hand_did_stays(rig:
         with pytest.raises(
             ControlError, match=r"17 faces of .*a.mp4, and 3 changed by hand \(1 deleted, 1 edited, 1 ren"
         ):
-            ask(state, "retry", id=1)
+            ask(state, "retry", {"id": 1})
         with pytest.raises(ControlError, match="does nothing alone"):
-            ask(state, "retry", id=1, discard_hand_work=True)
+            ask(state, "retry", {"id": 1, "discard_hand_work": True})
         assert rig.states() == ["done"]
         for times in (2, 3):
-            ask(state, "retry", id=1, replace=True)
+            ask(state, "retry", {"id": 1, "replace": True})
             wait_until(lambda n=times: trace.read_text().count(":19") == n and rig.states() == ["done"], "not done")
             assert rig.faces() == by_hand
-        ask(state, "retry", id=1, replace=True, discard_hand_work=True)
+        ask(state, "retry", {"id": 1, "replace": True, "discard_hand_work": True})
         wait_until(lambda: trace.read_text().count(":19") == 4 and rig.states() == ["done"], "not done")
         assert rig.faces() == before
 
@@ -159,14 +160,14 @@ def test_giving_up_hand_work_holds_for_one_redo_and_never_for_a_later_one(rig: R
     with InProcess(rig):
         rig.wait_for_states("done")
         ask(state, "pause")
-        ask(state, "retry", id=1, replace=True, discard_hand_work=True)
-        ask(state, "cancel", id=1)
+        ask(state, "retry", {"id": 1, "replace": True, "discard_hand_work": True})
+        ask(state, "cancel", {"id": 1})
         edited.write_bytes(b"edited later")
-        ask(state, "retry", id=1, replace=True)
+        ask(state, "retry", {"id": 1, "replace": True})
         ask(state, "resume")
         rig.wait_for_states("done")
         assert edited.read_bytes() == b"edited later"
-        ask(state, "retry", id=1, replace=True, discard_hand_work=True)
+        ask(state, "retry", {"id": 1, "replace": True, "discard_hand_work": True})
         rig.wait_for_states("done")
         assert edited.read_bytes() != b"edited later"
 
@@ -177,7 +178,7 @@ def test_faces_taken_away_as_a_whole_come_back_when_hand_work_is_given_up(rig: R
         rig.wait_for_states("done")
         before = rig.faces()
         shutil.rmtree(rig.workspace / "data_src" / "aligned")
-        ask(state, "retry", id=1, replace=True, discard_hand_work=True)
+        ask(state, "retry", {"id": 1, "replace": True, "discard_hand_work": True})
         wait_until(lambda: rig.faces() == before and rig.states() == ["done"], "not done again")
 
 
@@ -225,13 +226,13 @@ def test_a_moved_original_is_named_and_is_done_once_more_when_it_is_back(
         wait_until(lambda: [job["original"] for job in rig.jobs()] == ["moved"], "not moved")
         place = Path(os.fsdecode(rig.jobs()[0]["original_path"]))
         with pytest.raises(ControlError) as refused:
-            ask(state, "retry", id=1, replace=True)
+            ask(state, "retry", {"id": 1, "replace": True})
         assert refused.value.hint == f"it lies in {place}: move it back to {original}, then try again"
         place.rename(original)
         ask(state, "scan")
         wait_until(lambda: "is back in the inbox, and done already" in caplog.text, "not recognised")
         assert "duplicate:" not in caplog.text
-        assert ask(state, "retry", id=1, replace=True)["replaced"].startswith("20 faces of ")
+        assert ask(state, "retry", {"id": 1, "replace": True})["replaced"].startswith("20 faces of ")
         wait_until(lambda: trace.read_text().count(":19") == 2, "not done again")
         wait_until(lambda: [job["original"] for job in rig.jobs()] == ["moved"], "not moved again")
     assert not original.exists()
@@ -248,7 +249,7 @@ def test_a_quarantined_file_can_be_put_back(rig: Rig, state: Path) -> None:
         wait_until(lambda: [job["original"] for job in rig.jobs()] == ["quarantined"], "not quarantined")
         assert [job["path"] for job in ask(state, "quarantine")] == ["a.mp4"]
         flag.touch()
-        ask(state, "release", id=1)
+        ask(state, "release", {"id": 1})
         rig.wait_for_states("done")
     assert (rig.inbox / "a.mp4").read_bytes() == clip
     assert list((rig.inbox / ".quarantine").iterdir()) == []
@@ -261,7 +262,7 @@ def test_a_dry_scan_says_what_becomes_of_each_file_and_changes_nothing(rig: Rig,
         ask(state, "pause")
         (rig.inbox / "b.mp4").write_bytes(b"")
         (rig.inbox / "c.mp4.part").write_bytes(b"half")
-        found = ask(state, "scan", inbox="alice", dry_run=True)
+        found = ask(state, "scan", {"inbox": "alice", "dry_run": True})
         plan = {one["path"]: (one["outcome"], one["reason"], one["detail"]) for one in found}
     assert plan == {
         "a.mp4": ("known", "", "job 1 is done"),
@@ -300,14 +301,14 @@ def test_forgetting_a_person_removes_faces_logs_and_rows_and_names_what_is_left(
     (rig.base / "bob" / "b.mp4").write_bytes(fake_video(frames=5))
     with InProcess(rig):
         wait_until(lambda: rig.states() == ["done", "done"], "not done")
-        answer = ask(state, "forget", name="alice")
+        answer = ask(state, "forget", {"name": "alice"})
         assert {Path(path).suffix for path in answer["removed"]} == {".jpg", ".json", ".jsonl"}
         assert len(answer["removed"]) == 14
         assert str(rig.inbox / "a.mp4") in answer["left"]
         assert answer["paused"]
         assert [job["inbox"] for job in rig.jobs()] == ["bob"]
         with pytest.raises(ControlError, match="neither the ledger nor the configuration"):
-            ask(state, "forget", name="nobody")
+            ask(state, "forget", {"name": "nobody"})
         assert answer["remains"] == []
     assert all("bob" in name for name in rig.faces())
     assert b"a-0000" not in b"".join(path.read_bytes() for path in state.iterdir() if "ledger" in path.name)
@@ -330,7 +331,7 @@ def test_forgetting_a_person_goes_through_the_quarantine(rig: Rig, state: Path) 
         )
         wait_until(lambda: [job["original"] for job in rig.jobs()].count("quarantined") == 2, "not settled")
         (quarantine / "broken.mp4").unlink()  # by hand
-        answer = ask(state, "forget", name="alice")
+        answer = ask(state, "forget", {"name": "alice"})
     assert answer["remains"] == []
     assert sorted(path.name for path in quarantine.iterdir()) == [
         "bobs.mp4", "bobs.mp4.reason.json", "the same once more.mp4",
@@ -452,7 +453,7 @@ def test_forgetting_goes_on_until_no_reader_keeps_deleted_pages_alive(rig: Rig, 
         with closing(sqlite3.connect(f"file:{state / 'ledger.db'}?mode=ro", uri=True)) as reader:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM jobs").fetchone()
-            answer = ask(state, "forget", name="alice")
+            answer = ask(state, "forget", {"name": "alice"})
             assert answer["remains"], "the reader keeps the old pages"
             assert all("another program reads the ledger" in one for one in answer["remains"])
             assert holding()

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from daemon.commands.status import jobs_text, status_text
-from daemon.control.server import ask
+from daemon.control.client import ask
 from daemon.jobs.tidying import why_not_deleted
 from daemon.ledger.ledger import Ledger
 from daemon.readings import ledger_reading
+from daemon.reports.codec import decoded, decoded_list
+from daemon.reports.jobs import JobReport
+from daemon.reports.service import ServiceReport
 from engine.types import WHOLE, SourceVerdict
 from tests.clips import Image, draw_numbered, make_clip
 from tests.daemon_rig import READING_WORKER, WRITING_WORKER, InProcess, Rig, wait_until
@@ -53,9 +56,9 @@ def test_a_part_is_kept_and_reported_and_its_whole_copy_takes_its_place(
         assert (job["verdict"], job["reason"]) == ("lost footage", "lost_footage")
         assert job["missing_s"] == pytest.approx(0.96, abs=0.3)
         assert job["missing_share"] == pytest.approx(0.4, abs=0.12)
-        status = ask(tmp_path / "state", "status")
+        status = decoded(ServiceReport, ask(tmp_path / "state", "status"))
         assert "alice: 1 source lacks footage, 1 s as far as that can be said" in status_text(status)
-        jobs = jobs_text(ask(tmp_path / "state", "jobs"))
+        jobs = jobs_text(decoded_list(JobReport, ask(tmp_path / "state", "jobs")))
         assert "  lost footage: it is truncated" in jobs
         assert "% of it is missing" in jobs
         assert metrics(tmp_path) == {"files": 1, "seconds": True}
@@ -69,7 +72,7 @@ def test_a_part_is_kept_and_reported_and_its_whole_copy_takes_its_place(
         assert job["arrived_s"] <= job["started_s"], "a job done anew begins anew"
         assert metrics(tmp_path) == {"files": 0, "seconds": False}
         assert (rig.inbox / "take.mkv").read_bytes() == part, "only what was read whole goes"
-        plan = {one["path"]: one["detail"] for one in ask(tmp_path / "state", "scan", dry_run=True)}
+        plan = {one["path"]: one["detail"] for one in ask(tmp_path / "state", "scan", {"dry_run": True})}
         assert plan["take.mkv"] == "job 1 is done, and is made of a longer copy of this file, which may be deleted"
         assert (rig.inbox / "take again.mkv").exists() == (on_done == "keep")
 
@@ -120,7 +123,7 @@ def test_what_proves_nothing_of_its_end_is_kept_without_an_alarm(tmp_path: Path,
         rig.wait_for_states("done")
         wait_until(lambda: rig.jobs()[0]["original"] == original, lambda: str(rig.jobs()))
         (job,) = rig.jobs()
-        jobs = jobs_text(ask(tmp_path / "state", "jobs"))
+        jobs = jobs_text(decoded_list(JobReport, ask(tmp_path / "state", "jobs")))
     assert (job["verdict"], job["reason"]) == ("whole", "")
     assert (rig.inbox / "take.y4m").exists() == (on_done == "delete")
     assert ("kept, not deleted: nothing in a .y4m like this proves that all of it is there" in jobs) == (

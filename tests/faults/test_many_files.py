@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from daemon.control.server import ask
+from daemon.control.client import ask
 from tests.daemon_rig import InProcess, Killable, Rig, wait_until
 from tests.fake_worker import fake_video
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from daemon.control.server import ask
+from daemon.control.client import ask
 from tests.daemon_rig import InProcess, Killable, Rig, wait_until
 from tests.fake_worker import fake_video
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.control.server import ask
+from daemon.control.client import ask
 from daemon.errors import ControlError
 from tests.daemon_rig import Killable, Rig, wait_until
 from tests.fake_worker import fake_video
