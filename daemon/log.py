@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 from core.text import escaped
 
@@ -32,18 +32,18 @@ LogFormat = Literal["auto", "text", "json"]
 SYSLOG_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 """Level → priority of sd-daemon(3); anything below INFO is 7, debug."""
 LEVELS = ("debug", "info", "warning", "error", "critical")
-_NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
-_context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=_NO_FIELDS)
+_NO_FIELDS: Mapping[str, object] = MappingProxyType({})
+_context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default=_NO_FIELDS)
 _NEEDS_QUOTES = re.compile(r'[\s="]')
 
 
-def fields(**facts: Any) -> dict[str, Any]:
+def fields(**facts: object) -> dict[str, object]:
     """Return `extra=` for a logging call: these facts stand on its line behind those of the context."""
     return {"fields": facts}
 
 
 @contextmanager
-def log_context(**facts: Any) -> Iterator[None]:
+def log_context(**facts: object) -> Iterator[None]:
     """Put these facts on every line that this thread logs inside the block."""
     token = _context.set({**_context.get(), **facts})
     try:
@@ -108,7 +108,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, message, logger, the fields, and exception where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
+        line: dict[str, object] = {
             "time": _time_text(record),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
@@ -139,7 +139,7 @@ class LineCounter(logging.Handler):
             self._on_boundary(str(boundary))
 
 
-def record_fields(record: logging.LogRecord) -> dict[str, Any]:
+def record_fields(record: logging.LogRecord) -> dict[str, object]:
     """Return the facts on a record: those of the thread's context, then its own; None is left out."""
     own = getattr(record, "fields", _NO_FIELDS)
     return {key: value for key, value in {**_context.get(), **own}.items() if value is not None}
@@ -156,7 +156,7 @@ def _time_text(record: logging.LogRecord) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(record.msecs):03d}Z"
 
 
-def _flat(value: Any) -> str:
+def _flat(value: object) -> str:
     """Return a value as text: a table as `decode:1.5,scout:0.2`, numbers with six digits."""
     if isinstance(value, float):
         return f"{value:.6g}"
@@ -167,7 +167,7 @@ def _flat(value: Any) -> str:
     return str(value)
 
 
-def _value_text(value: Any) -> str:
+def _value_text(value: object) -> str:
     text = escaped(_flat(value))
     if text and not _NEEDS_QUOTES.search(text):
         return text

@@ -11,17 +11,20 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
 from daemon.config.load import config_adapter, sidecar_adapter
+from daemon.config.schema import Config, SidecarConfig
 from daemon.config.schema_nodes import Node, resolved, table_of
 from daemon.config.values import format_duration, format_size
 
 SCHEMA_FILE = "docs/config.schema.json"
 COMMENT_WIDTH = 118
-UNITS: Mapping[str, Callable[[Any], str]] = {"duration": format_duration, "size": format_size}
+UNITS: Mapping[str, Callable[[float], str]] = {
+    "duration": format_duration,
+    "size": lambda count_bytes: format_size(int(count_bytes)),
+}
 PATTERNS = {
     "duration": r"^\s*\d{1,9}(\.\d{1,6})?\s*(ms|s|m|h|d)\s*$",
     "size": r"^\s*\d{1,9}(\.\d{1,6})?\s*([KMGT]iB|[kMGT]?B)\s*$",
@@ -41,7 +44,7 @@ EXAMPLE_TABLES = ("machine", "sync", "hook")
 """Tables that a first configuration does without: shown, but commented out."""
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> Node:
     """Return the JSON Schema of config.toml, for editors: Taplo, VS Code's Even Better TOML."""
     schema = _written(_schema(config_adapter))
     assert isinstance(schema, dict)
@@ -75,7 +78,7 @@ def configuration_page() -> str:
 
 
 @cache
-def _schema(adapter: Callable[[], TypeAdapter[Any]]) -> Node:
+def _schema(adapter: Callable[[], TypeAdapter[Config] | TypeAdapter[SidecarConfig]]) -> Node:
     return adapter().json_schema()
 
 
@@ -128,7 +131,7 @@ def _shown_value(node: Node) -> str:
     return _toml(node["examples"][0])
 
 
-def _default_text(node: Node) -> Any:
+def _default_text(node: Node) -> object:
     default = node.get("default")
     if default is None and _auto(node):
         return "auto"
@@ -140,7 +143,7 @@ def _auto(node: Node) -> bool:
     return any(option.get("const") == "auto" for option in node.get("anyOf", ()))
 
 
-def _toml(value: Any) -> str:
+def _toml(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_toml(one) for one in value)}]"
     return json.dumps(value, ensure_ascii=False)
@@ -191,13 +194,13 @@ def _kind_text(node: Node) -> str:
     return text + (f" to {high:g}" if high is not None else "")
 
 
-def _written(value: Any) -> Any:
+def _written(value: object) -> object:
     """Return a JSON Schema as the file is written: units in defaults, no defaults for whole tables."""
     if isinstance(value, list):
         return [_written(one) for one in value]
     if not isinstance(value, dict):
         return value
-    node = {key: _written(one) for key, one in value.items() if key not in ("ge", "gt", "le", "lt")}
+    node: Node = {key: _written(one) for key, one in value.items() if key not in ("ge", "gt", "le", "lt")}
     if isinstance(node.get("default"), dict) or "$ref" in node.get("items", ()):
         node.pop("default", None)
     unit = value.get("format")

@@ -11,7 +11,7 @@ import ast
 import dataclasses
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import (
@@ -49,11 +49,16 @@ def field_docstrings(owner: type) -> dict[str, str]:
     return texts
 
 
-def _in_range(name: str) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
+def _settings(values: Mapping[str, Any]) -> ExtractSettings:
+    """Put values of the file into the engine's settings, which check them. Raise SettingsError."""
+    return ExtractSettings(**values)
+
+
+def _in_range(name: str) -> Callable[[object], object]:
+    def check(value: object) -> object:
         try:
             # A plain crop allows every margin; whether this table asks for one is seen when it is put together.
-            ExtractSettings(**{"plain_crop": True, name: value})
+            _settings({"plain_crop": True, name: value})
         except SettingsError as error:
             raise ValueError(error.message.partition("expected ")[2] or error.message) from error
         return value
@@ -61,7 +66,7 @@ def _in_range(name: str) -> Callable[[Any], Any]:
     return check
 
 
-def _auto_or_number(value: Any) -> Any:
+def _auto_or_number(value: object) -> object:
     if value == AUTO:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -87,12 +92,12 @@ def _extract_model() -> type[BaseModel]:
 
 def _to_settings(table: BaseModel) -> ExtractSettings:
     try:
-        return ExtractSettings(**{name: getattr(table, name) for name in type(table).model_fields})
+        return _settings({name: getattr(table, name) for name in type(table).model_fields})
     except SettingsError as error:  # values that contradict each other
         raise ValueError(f"settings that agree: {error.message}{f' ({error.hint})' if error.hint else ''}") from error
 
 
-def _schema(_source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+def _schema(_source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
     return core_schema.no_info_after_validator_function(_to_settings, handler.generate_schema(_extract_model()))
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -33,6 +33,7 @@ from daemon.errors import ConfigError, ConfigProblem
 
 MAX_CONFIG_BYTES = 1 << 20
 """A thousand inboxes fit; anything larger is not a configuration."""
+T = TypeVar("T")
 _TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)|\(at end of document\)")
 
 
@@ -57,7 +58,6 @@ def read_config(path: Path, *, missing_files: str = "error") -> LoadedConfig:
     and says so, for a service whose shares may be mounted later than it starts.
     """
     source = _parsed(path, _content(path, lambda: _read(path)))
-    config: Config | None
     config, findings = _validated(source, config_adapter())
     missing: list[Finding] = []
     if config is not None:
@@ -78,7 +78,6 @@ def read_sidecar(path: Path, *, within: Sequence[Path] | None = None) -> Sidecar
     """
     folders = [path.parent] if within is None else within
     source = _parsed(path, _content(path, lambda: read_regular(path, within=folders, max_bytes=MAX_CONFIG_BYTES)))
-    sidecar: SidecarConfig | None
     sidecar, findings = _validated(source, sidecar_adapter())
     if findings or sidecar is None:
         raise source.error(findings)
@@ -90,7 +89,7 @@ class _Source:
     """A file that is TOML, with the line of each of its keys."""
 
     path: Path
-    document: dict[str, Any]
+    document: dict[str, object]
     lines: Mapping[KeyPath, int]
 
     def problem(self, finding: Finding) -> ConfigProblem:
@@ -155,7 +154,7 @@ def _syntax_problem(path: Path, text: str, message: str) -> ConfigProblem:
     return ConfigProblem(path, number, "", shown(line.strip()) + column, f"TOML ({reason[:200]})")
 
 
-def _validated(source: _Source, adapter: TypeAdapter[Any]) -> tuple[Any, list[Finding]]:
+def _validated(source: _Source, adapter: TypeAdapter[T]) -> tuple[T, list[Finding]] | tuple[None, list[Finding]]:
     """Return what the file says and what is wrong with it.
 
     With wrong keys the value is what the file would say without them, so that what holds between the others can be
@@ -170,10 +169,12 @@ def _validated(source: _Source, adapter: TypeAdapter[Any]) -> tuple[Any, list[Fi
     ]
     if value is None:
         value, _ = _validate(_without(source.document, [one.path for one in findings]), source.path, adapter)
-    return value, findings
+    return (None, findings) if value is None else (value, findings)
 
 
-def _validate(document: dict[str, Any], path: Path, adapter: TypeAdapter[Any]) -> tuple[Any, list[Finding]]:
+def _validate(
+    document: dict[str, object], path: Path, adapter: TypeAdapter[T]
+) -> tuple[T, list[Finding]] | tuple[None, list[Finding]]:
     try:
         # Through JSON, since pydantic's strict mode reads tables, arrays and paths from JSON only.
         content = json.dumps(document, default=str)
@@ -190,9 +191,9 @@ def _validate(document: dict[str, Any], path: Path, adapter: TypeAdapter[Any]) -
         ]
 
 
-def _without(document: dict[str, Any], paths: Sequence[KeyPath]) -> dict[str, Any]:
+def _without(document: dict[str, object], paths: Sequence[KeyPath]) -> dict[str, object]:
     """Return a copy of `document` without these keys; the key of an array goes when one of its elements would."""
-    rest: dict[str, Any] = copy.deepcopy(document)
+    rest = copy.deepcopy(document)
     for path in paths:
         while path and isinstance(path[-1], int):
             path = path[:-1]
@@ -211,7 +212,7 @@ def _repeats(finding: Finding, known: Set[KeyPath]) -> bool:
     return any(path[: len(finding.path)] == finding.path or finding.path[: len(path)] == path for path in known)
 
 
-def _dates(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+def _dates(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _dates(inner, (*path, key))

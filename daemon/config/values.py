@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
@@ -36,7 +36,7 @@ DEFAULT_CREDENTIALS = Path("/run/credentials/dfld.service")
 """Where systemd puts LoadCredential= files of dfld.service; used when no $CREDENTIALS_DIRECTORY says otherwise."""
 
 
-def parse_duration(text: Any) -> float:
+def parse_duration(text: object) -> float:
     """Return the seconds that a text such as `10s`, `1.5h` or `250ms` names; raise ValueError for anything else."""
     match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
@@ -52,7 +52,7 @@ def format_duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def parse_size(text: Any) -> int:
+def parse_size(text: object) -> int:
     """Return the bytes that a text such as `20GiB` or `500 MB` names; raise ValueError for anything else."""
     match = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
@@ -91,7 +91,7 @@ def parse_listen(text: str) -> tuple[str, int] | None:
     return bare, int(port)
 
 
-def _not_empty(text: Any) -> Any:
+def _not_empty(text: object) -> object:
     """Refuse "", which would name the folder of the configuration file."""
     if isinstance(text, str) and not text.strip():
         raise ValueError("a path that is not empty")

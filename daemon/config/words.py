@@ -104,7 +104,7 @@ def _expected(kind: str, node: Node, path: KeyPath, error: Mapping[str, Any]) ->
     return str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
 
 
-def _array(node: Node, path: KeyPath, found: Any) -> str:
+def _array(node: Node, path: KeyPath, found: object) -> str:
     """Say how the array is written, by what was written in its place."""
     if "items" in node and "$ref" in node["items"]:
         return f"tables that begin with [[{'.'.join(part for part in path if isinstance(part, str))}]]"
@@ -116,18 +116,18 @@ def closest_to(text: str, choices: list[str]) -> str:
     return next(iter(get_close_matches(text[:SHOWN_CHARS], choices, n=1)), "")
 
 
-def _described(node: dict[str, Any]) -> str:
+def _described(node: Node) -> str:
     text = str(node.get("description", "")).partition("\n")[0]
     return f" ({text.rstrip('.')})" if text else ""
 
 
-def _in_unit(limit: Any, node: dict[str, Any]) -> str:
+def _in_unit(limit: float, node: Node) -> str:
     if node.get("format") == "duration":
         return format_duration(limit)
-    return format_size(limit) if node.get("format") == "size" else str(limit)
+    return format_size(int(limit)) if node.get("format") == "size" else str(limit)
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value of the file as it may stand in a message: on one line, shortened, harmless to a terminal."""
     if isinstance(value, str):
         text = json.dumps(value[: SHOWN_CHARS * 2])

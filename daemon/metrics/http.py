@@ -24,19 +24,15 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from core.boundary import boundary
 from core.text import escaped
 from daemon.errors import ServiceError
-
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
-Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 MAX_CONNECTIONS = 16
 """Prometheus and a few probes; more than that is a mistake or an attack."""
@@ -69,16 +65,16 @@ Checks = Callable[[], Sequence[Check]]
 
 def make_application(
     registry: CollectorRegistry, live: Checks, ready: Checks, *, hosts: Collection[str] = ()
-) -> Application:
+) -> WSGIApplication:
     """Given where to ask, return the WSGI application of all three paths. The checks run in a server thread.
 
     `hosts`: names beside those of this machine by which it may be asked.
     """
-    metrics_app: Application = make_wsgi_app(registry)
+    metrics_app: WSGIApplication = make_wsgi_app(registry)
     names = {"localhost", socket.gethostname().lower(), *(host.lower() for host in hosts)}
     answers = threading.BoundedSemaphore(MAX_ANSWERS)
 
-    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD", "")
         if path not in ("/metrics", "/livez", "/readyz"):
             return _answer(environ, start_response, "404 Not Found", "not found: try /metrics, /livez or /readyz\n")
@@ -101,12 +97,12 @@ def make_application(
         finally:
             answers.release()
 
-    def scrape(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def scrape(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         body = b"".join(metrics_app({**environ, "REQUEST_METHOD": "GET"}, start_response))
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def guarded(
-        environ: Environ, start_response: StartResponse, answer: Callable[[], Iterable[bytes]]
+        environ: WSGIEnvironment, start_response: StartResponse, answer: Callable[[], Iterable[bytes]]
     ) -> Iterable[bytes]:
         with boundary("request", "an HTTP request", path=environ.get("PATH_INFO")):
             return answer()
@@ -135,7 +131,7 @@ def is_own_host(host: str, names: Collection[str]) -> bool:
 class HttpServer:
     """Serves an application from threads of its own until `close`."""
 
-    def __init__(self, host: str, port: int, application: Application) -> None:
+    def __init__(self, host: str, port: int, application: WSGIApplication) -> None:
         """Listen on `host`:`port` (0 = any free port). Raise ServiceError when that cannot be had."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         server_class = type("_Server", (_ThreadingServer,), {"address_family": family})
@@ -179,7 +175,8 @@ class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: object, client_address: object) -> None:
+        assert isinstance(request, socket.socket), "TCP"
         with self._open_lock:
             awaited = [one for one, waits in self._open.items() if waits]
             if len(awaited) >= MAX_CONNECTIONS:
@@ -199,12 +196,13 @@ class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
             if request in self._open:
                 self._open[request] = False
 
-    def shutdown_request(self, request: Any) -> None:
+    def shutdown_request(self, request: object) -> None:
+        assert isinstance(request, socket.socket), "TCP"
         with self._open_lock:
             self._open.pop(request, None)
         super().shutdown_request(request)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - socketserver's signature
         log.debug("an HTTP connection broke", exc_info=True)
 
     def cut_off_all(self) -> None:
@@ -236,7 +234,7 @@ class _Handler(WSGIRequestHandler):
         finally:
             deadline.cancel()
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         log.debug("HTTP request", extra={"fields": {"request": format % args}})
 
 
@@ -260,7 +258,7 @@ def cut_off(connection: socket.socket) -> None:
         return  # closed already
 
 
-def _health(environ: Environ, start_response: StartResponse, checks: Checks) -> Iterable[bytes]:
+def _health(environ: WSGIEnvironment, start_response: StartResponse, checks: Checks) -> Iterable[bytes]:
     found = checks()
     ok = all(check.ok for check in found)
     lines = ["ok" if ok else "not ok"]
@@ -275,7 +273,7 @@ def _behind(check: Check) -> str:
 
 
 def _answer(
-    environ: Environ,
+    environ: WSGIEnvironment,
     start_response: StartResponse,
     status: str,
     text: str,
