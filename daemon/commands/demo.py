@@ -13,10 +13,10 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from daemon.commands.options import add_json_option, path_argument
 from daemon.commands.output import print_json, steerable
@@ -91,7 +91,7 @@ def run_demo(options: argparse.Namespace) -> int:
         if not finished:
             shutil.rmtree(home, ignore_errors=True)
     if options.json:
-        return print_json(outcome)
+        return print_json(asdict(outcome))
     return ExitCode.OK
 
 
@@ -106,7 +106,7 @@ def _home(wished: Path | None) -> Path:
     return wished.absolute()
 
 
-def _demonstrate(home: Path, say: Callable[[str], None], interrupted: Stop) -> dict[str, Any]:
+def _demonstrate(home: Path, say: Callable[[str], None], interrupted: Stop) -> _Outcome:
     import subprocess
 
     from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
@@ -190,41 +190,60 @@ def _watch_job(port: int, patience: _Patience, *, show: bool) -> str:
     return page
 
 
-def _outcome(home: Path, metrics: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Outcome:
+    """What the demonstration made, and where it lies."""
+
+    frames: int
+    faces_found: int
+    faces_kept: int
+    reasons: Mapping[str, int]
+    """Reason → faces with it."""
+    threshold: float
+    workspace: str
+    aligned: str
+    preview: str
+    """Empty where no preview was written."""
+    log: str
+    config: str
+    metrics: Sequence[str]
+    """Some of what the daemon told Prometheus."""
+
+
+def _outcome(home: Path, metrics: str) -> _Outcome:
     logs = sorted((home / "workspace").rglob("*extraction_log.json"))
     if not logs:
         raise DemoError(f"the daemon ended the job without a workspace; its log:\n{_log_tail(home)}")
     log = json.loads(logs[0].read_text())
     folder = logs[0].parent.parent
-    shown = [line for line in metrics.splitlines() if line.startswith(METRICS_SHOWN) and not line.endswith(" 0.0")]
-    return {
-        "frames": log["counts"]["frames_decoded"],
-        "faces_found": log["counts"]["faces_found"],
-        "faces_kept": log["counts"]["faces_kept"],
-        "reasons": log["counts"]["reasons"],
-        "threshold": log["settings"]["similarity_threshold"],
-        "workspace": str(home / "workspace"),
-        "aligned": str(folder / "aligned"),
-        "preview": str(next(iter(sorted(logs[0].parent.glob("*preview.jpg"))), "")),
-        "log": str(logs[0]),
-        "config": str(home / "config.toml"),
-        "metrics": shown,
-    }
+    return _Outcome(
+        frames=log["counts"]["frames_decoded"],
+        faces_found=log["counts"]["faces_found"],
+        faces_kept=log["counts"]["faces_kept"],
+        reasons=log["counts"]["reasons"],
+        threshold=log["settings"]["similarity_threshold"],
+        workspace=str(home / "workspace"),
+        aligned=str(folder / "aligned"),
+        preview=str(next(iter(sorted(logs[0].parent.glob("*preview.jpg"))), "")),
+        log=str(logs[0]),
+        config=str(home / "config.toml"),
+        metrics=[line for line in metrics.splitlines() if line.startswith(METRICS_SHOWN) and not line.endswith(" 0.0")],
+    )
 
 
-def _print_outcome(outcome: dict[str, Any], say: Callable[[str], None]) -> None:
-    say(f"{outcome['frames']} frames, {outcome['faces_found']} faces of six people; wanted: one of them")
-    for reason, count in sorted(outcome["reasons"].items(), key=lambda item: -item[1]):
+def _print_outcome(outcome: _Outcome, say: Callable[[str], None]) -> None:
+    say(f"{outcome.frames} frames, {outcome.faces_found} faces of six people; wanted: one of them")
+    for reason, count in sorted(outcome.reasons.items(), key=lambda item: -item[1]):
         say(f"  {count:4d}  {reason}")
-    say(f"\nworkspace  {outcome['workspace']}")
-    say(f"faces      {outcome['aligned']}   ({outcome['faces_kept']} files, ready for DeepFaceLab's trainer)")
-    say(f"preview    {outcome['preview']}")
-    say(f"log        {outcome['log']}")
-    say(f"config     {outcome['config']}")
+    say(f"\nworkspace  {outcome.workspace}")
+    say(f"faces      {outcome.aligned}   ({outcome.faces_kept} files, ready for DeepFaceLab's trainer)")
+    say(f"preview    {outcome.preview}")
+    say(f"log        {outcome.log}")
+    say(f"config     {outcome.config}")
     say("\nsome of what the daemon told Prometheus:")
-    for line in outcome["metrics"]:
+    for line in outcome.metrics:
         say(f"  {line}")
-    say(f"\nDelete it all with: rm -r {Path(outcome['config']).parent}")
+    say(f"\nDelete it all with: rm -r {Path(outcome.config).parent}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from daemon.commands.options import (
@@ -25,6 +25,7 @@ from daemon.errors import ExitCode, UsageError, exit_code_of
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from engine.backends.backend import Backend
     from engine.results.manifest import RunNote
     from engine.types import ExtractReport, ExtractSettings, Identity, Progress
     from engine.workspace.layout import Layout
@@ -225,7 +226,7 @@ def _extract_one(
     source: Path,
     layout: Layout,
     identity: Identity,
-    backend: Any,
+    backend: Backend,
     settings: ExtractSettings,
     options: argparse.Namespace,
     stop: Stop,
@@ -270,7 +271,7 @@ def print_report(report: ExtractReport) -> None:
         print(f"  warning    {shown(warning)}")
 
 
-def _report_values(report: ExtractReport) -> dict[str, Any]:
+def _report_values(report: ExtractReport) -> dict[str, object]:
     return {
         "source": str(report.source),
         "workspace": str(report.workspace),
@@ -311,7 +312,7 @@ def _layouts(inputs: Sequence[Path], out: Path) -> list[Layout]:
     return [replace(layout, prefix=f"{slug}-") for slug in slugs]
 
 
-def identity_from(options: argparse.Namespace, backend: Any) -> Identity:
+def identity_from(options: argparse.Namespace, backend: Backend) -> Identity:
     """Make the identity that the reference options name; tell which photos cannot be used."""
     from engine.identity.identity import build_identity
     from engine.identity.identity_file import load_identity

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from daemon.commands.options import (
     BACKENDS,
@@ -49,22 +51,43 @@ def run_match(options: argparse.Namespace) -> int:
     """Compare two photos; a backend that cannot run is reported, and fails the command only when asked for."""
     from engine.errors import ModelError
 
-    rows: list[dict[str, Any]] = []
+    rows: list[_Match | _NotAvailable] = []
     for name in options.backend or BACKENDS:
         try:
-            rows.append(_match_row(name, options))
+            rows.append(_match(name, options))
         except ModelError as problem:
             if options.backend:
                 raise
-            rows.append({"backend": name, "unavailable": problem.message, "hint": problem.hint})
+            rows.append(_NotAvailable(name, problem.message, problem.hint))
     if options.json:
-        print_json(rows)
+        print_json([asdict(row) for row in rows])
     else:
         _print_match(rows)
-    return ExitCode.OK if any("verdict" in row for row in rows) else ExitCode.UNAVAILABLE
+    return ExitCode.OK if any(isinstance(row, _Match) for row in rows) else ExitCode.UNAVAILABLE
 
 
-def _match_row(name: str, options: argparse.Namespace) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Match:
+    """What one backend says of two photos."""
+
+    backend: str
+    model: str
+    similarity: float
+    threshold: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class _NotAvailable:
+    """A backend that cannot run here."""
+
+    backend: str
+    unavailable: str
+    """Why."""
+    hint: str
+
+
+def _match(name: str, options: argparse.Namespace) -> _Match:
     from engine.identity.identity import build_identity
     from engine.identity.same_person import similarity
 
@@ -73,23 +96,18 @@ def _match_row(name: str, options: argparse.Namespace) -> dict[str, Any]:
     second, _ = build_identity([options.second], backend, name="B", largest_face=options.largest_face)
     value = float(similarity(second.mean[None], first)[0])
     threshold = backend.info.default_threshold
-    return {
-        "backend": backend.info.name,
-        "model": backend.info.recognition_model,
-        "similarity": round(value, 4),
-        "threshold": threshold,
-        "verdict": "same person" if value >= threshold else "different people",
-    }
+    verdict = "same person" if value >= threshold else "different people"
+    return _Match(backend.info.name, backend.info.recognition_model, round(value, 4), threshold, verdict)
 
 
-def _print_match(rows: list[dict[str, Any]]) -> None:
+def _print_match(rows: Sequence[_Match | _NotAvailable]) -> None:
     print(f"{'backend':<16}{'similarity':>10}{'threshold':>11}  verdict")
     for row in rows:
-        if "verdict" in row:
-            print(f"{row['backend']:<16}{row['similarity']:>10.3f}{row['threshold']:>11.2f}  {row['verdict']}")
+        if isinstance(row, _Match):
+            print(f"{row.backend:<16}{row.similarity:>10.3f}{row.threshold:>11.2f}  {row.verdict}")
         else:
-            print(f"{row['backend']:<16}{'-':>10}{'-':>11}  not available: {shown(row['unavailable'])}")
-            print(f"{'':<39}→ {shown(row['hint'])}")
+            print(f"{row.backend:<16}{'-':>10}{'-':>11}  not available: {shown(row.unavailable)}")
+            print(f"{'':<39}→ {shown(row.hint)}")
 
 
 def _add_reference(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -142,7 +160,7 @@ def run_reference(options: argparse.Namespace) -> int:
     return ExitCode.OK if all(photo.used for photo in photos) else ExitCode.PARTLY_FAILED
 
 
-def _photo(photo: PhotoReport) -> dict[str, Any]:
+def _photo(photo: PhotoReport) -> dict[str, object]:
     return {
         "photo": photo.photo,
         "used": photo.used,
@@ -168,8 +186,6 @@ def _add_backends(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run_backends(options: argparse.Namespace) -> int:
     """Describe every backend without failing on those that cannot run."""
-    from dataclasses import asdict
-
     from engine.backends.catalog import describe_backends
 
     rows = describe_backends(model_root=options.model_root, model_pack=options.model_pack, device=options.device)
