@@ -42,7 +42,7 @@ from daemon.jobs.ingest import Runner
 from daemon.jobs.tidying import Tidier
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Claim
-from daemon.ledger.ledger import Ledger, LedgerUnavailableError
+from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
 from daemon.log import LineCounter, set_level
 from daemon.metrics.http import HttpServer, make_application
 from daemon.metrics.registry import Metrics, Names, new_registry
@@ -204,8 +204,8 @@ class Service:
     def _take_up(self) -> None:
         """Put what a killed service left running back into the queue, and give failures of the set-up a chance."""
 
-        def step(writer: object) -> tuple[int, int]:
-            return table.interrupted_to_queue(writer), table.requeue_failed(writer, SETUP_REASONS)  # type: ignore[arg-type]
+        def step(writer: Connection) -> tuple[int, int]:
+            return table.interrupted_to_queue(writer), table.requeue_failed(writer, SETUP_REASONS)
 
         ends_at_s = time.monotonic() + LEDGER_AT_START_S
         while True:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +36,7 @@ from daemon.jobs.running import Running
 from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
-from daemon.ledger.ledger import Ledger
+from daemon.ledger.ledger import Connection, Ledger
 from daemon.ledger.transitions import STATES, JobEvent, State, can
 from daemon.reports.jobs import JobDetails, JobReport, RetriedJob
 from daemon.reports.orders import ForgetReport, PlannedFile, Reloaded, ScanStarted
@@ -182,7 +181,7 @@ class Answers:
         replaced = self._require_leave_to_replace(job, request)
         discard = str(uuid4()) if request.flag("discard_hand_work") else ""
 
-        def again(writer: sqlite3.Connection) -> None:
+        def again(writer: Connection) -> None:
             # A done job on purpose once more: from the beginning, whatever it was made with.
             event = JobEvent.REDO if discard or not can(job.state, JobEvent.RETRY) else JobEvent.RETRY
             table.apply(writer, job.id, event, discard=discard)
@@ -250,7 +249,7 @@ class Answers:
             why = f"there is nothing to put back: {wanted} was gone before it could be moved"
             raise ControlError(f"job {job.id}: {why}; nothing was changed", hint=RELEASE_HINT)
 
-        def back(writer: sqlite3.Connection) -> None:
+        def back(writer: Connection) -> None:
             table.apply(writer, job.id, JobEvent.RELEASE)
             claims.forget_files(writer, job.inbox, [job.path])
 

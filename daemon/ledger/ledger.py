@@ -27,7 +27,9 @@ from daemon.errors import LedgerError
 from daemon.ledger.schema import migrate
 
 T = TypeVar("T")
-Step = Callable[[sqlite3.Connection], T]
+Connection = sqlite3.Connection
+"""What a step gets; nobody above the ledger imports SQLite."""
+Step = Callable[[Connection], T]
 
 BUSY_TIMEOUT_MS = 10_000
 """So long another program's lock is waited for before it counts as trouble."""

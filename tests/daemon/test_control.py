@@ -433,7 +433,7 @@ def test_more_clients_than_are_answered_at_once_wait_their_turn(tmp_path: Path) 
     server = ControlServer(tmp_path, answer)
     try:
         with ThreadPoolExecutor(CONNECTIONS_MAX + 3) as clients:
-            asked = [clients.submit(ask, tmp_path, "x", number=number) for number in range(CONNECTIONS_MAX + 3)]
+            asked = [clients.submit(ask, tmp_path, "x", {"number": number}) for number in range(CONNECTIONS_MAX + 3)]
             for _ in range(CONNECTIONS_MAX):
                 begun.acquire()
             go.set()
