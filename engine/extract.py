@@ -57,9 +57,9 @@ from engine.workspace.layout import Layout
 from engine.workspace.output_files import prepare_workspace, sync_folders
 
 
-def _ignore(told: object) -> None:
+def _ignore(reported: object) -> None:
     """Stand in for a callback nobody gave."""
-    del told
+    del reported
 
 
 def extract(
@@ -82,8 +82,8 @@ def extract(
 ) -> ExtractReport:
     """Find the identity's faces in a video or image folder and write them as a DeepFaceLab workspace.
 
-    Call `on_commit` after each finished piece, and once more where the end of the clip tells more about faces that
-    were committed before; `resume` takes up where such commits ended. When `stop` is set, leave
+    Call `on_commit` after each finished piece, and once more where the end of the clip changes faces that were
+    committed before; `resume` goes on where such commits ended. When `stop` is set, leave
     the piece that is being read to the next run and return with `completed=False`. Frames outside start_s to end_s
     are left out. `within`: folders that the source must really lie in, where strangers may have put it; None = the
     operator named it. `discard`: see Results. Raise InputError for what cannot be read, OutputError for what cannot be
@@ -170,7 +170,7 @@ class _Run:
         self._stop = stop
         self._on_progress = on_progress
         self._on_commit = on_commit
-        self.steps = Steps(self._tell, clock)
+        self.steps = Steps(self._report_progress, clock)
         self._done = resume.cursor.next_frame if resume else 0
         self._kept = sum(record.kept for record in self.records)
         self._queues: Mapping[str, QueueFill] = {}
@@ -182,7 +182,7 @@ class _Run:
         """Take window after window until the footage ends or the run is stopped. `sha256`: of the source, for ids."""
         subject, known = self.subject, known_ids(sha256, self.records)
         with (
-            Prefetch(reader, on_wait=self.steps.tell_if_due) as frames,
+            Prefetch(reader, on_wait=self.steps.report_if_due) as frames,
             FaceWriter(subject.layout, results, subject.settings, self.writing, source_sha256=sha256) as writer,
             ThreadPoolExecutor(1, thread_name_prefix="fill") as filler,
         ):
@@ -226,7 +226,7 @@ class _Run:
             yield decoded
 
     def close(self, results: Results) -> None:
-        """Do what only the whole clip can tell: see engine.clip.closing."""
+        """Do what only the whole clip can show: see engine.clip.closing."""
         carry, layout = carry_from_json(self._carry), self.subject.layout
         committed = tuple(self.records)
         with self.watch.stage("close"):
@@ -240,7 +240,7 @@ class _Run:
             self._on_commit(Commit(self._cursor, (), self.counts, self._carry, revised))
 
     def damaged_by_the_end(self, packets: int) -> None:
-        """Count what is damaged behind the last sound picture too: no window, and so no commit, tells of it."""
+        """Count what is damaged behind the last sound picture too: no window, and so no commit, holds it."""
         self.counts = replace(self.counts, packets_damaged=self._damaged_before + packets)
 
     def report(self, notices: tuple[str, ...], *, completed: bool) -> ExtractReport:
@@ -276,10 +276,10 @@ class _Run:
         self._carry, self._cursor = judged.carry, cursor
         self._on_commit(Commit(cursor, fresh, self.counts, judged.carry))
         self._done, self._filled_in = cursor.next_frame, 0
-        self.steps.tell()
+        self.steps.report()
         return fresh
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         rejected = len(self.records) - self._kept
         self._on_progress(
             Progress(
@@ -318,7 +318,7 @@ def run_note(
     """Return what a run is made from: two with equal notes write the same files. Raise InputError.
 
     What stands for the content is its hash where `notes` has one, else the file's size and time. A folder counts as
-    the same content while it has the same path: its pictures are told by their names.
+    the same content while it has the same path: its pictures are distinguished by their names.
     """
     values = [identity.name, info.name, [model.sha256 for model in info.models], asdict(settings)]
     basis = hashlib.sha256(json.dumps(values, sort_keys=True).encode(errors="backslashreplace"))

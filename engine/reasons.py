@@ -19,8 +19,6 @@ NEGATIVE = "closer_to_negative"
 """A negative reference, or somebody seen beside the person, is as similar."""
 ANOTHER_IN_FRAME = "another_in_frame"
 """The person was more surely somebody else in the same frame."""
-LOW_CONFIDENCE = "low_confidence"
-"""The detector is not sure that it is a face."""
 TOO_MANY_FACES = "too_many_faces"
 """`max_faces_per_frame` more similar faces of the same frame were kept."""
 NOT_VARIED = "near_duplicate"
@@ -28,23 +26,7 @@ NOT_VARIED = "near_duplicate"
 NOT_FIT = "not_fit_to_train"
 """Dropped by only_fit_to_train: small, blurred, or half outside the frame."""
 BY_HAND = "decided_by_hand"
-"""Not written: in an earlier run a hand deleted, moved or changed this face."""
-REASONS = (
-    ACCEPTED,
-    RESCUED,
-    ACCEPTED_IN_VIDEO,
-    REVIEW,
-    REVIEW_UNCLEAR,
-    REVIEW_OTHER_AGE,
-    NO_MATCH,
-    NEGATIVE,
-    ANOTHER_IN_FRAME,
-    LOW_CONFIDENCE,
-    TOO_MANY_FACES,
-    NOT_VARIED,
-    NOT_FIT,
-    BY_HAND,
-)
+"""Not written: a person deleted, moved or changed this face after an earlier run."""
 KEPT_REASONS = (ACCEPTED, RESCUED, ACCEPTED_IN_VIDEO)
 REVIEW_REASONS = (REVIEW, REVIEW_UNCLEAR, REVIEW_OTHER_AGE, ANOTHER_IN_FRAME)
 """Reasons of faces in review/; ANOTHER_IN_FRAME also ends tracks that are rejected."""

@@ -356,7 +356,6 @@ class Progress:
 
 
 Word = Literal["whole", "lost footage", "still growing", "other content"]
-WORDS: tuple[Word, ...] = ("whole", "lost footage", "still growing", "other content")
 
 
 @dataclass(frozen=True)
@@ -374,17 +373,13 @@ class SourceVerdict:
     """Why a whole source may be moved and not deleted, as in `Evidence`."""
 
     @property
-    def is_deletable(self) -> bool:
-        return self.word == "whole" and not self.unread
-
-    @property
     def sentence(self) -> str:
         """Return the verdict as one sentence without its subject: `lost footage: it …; 3.2 s, 40.0% …`."""
         if self.word != "lost footage":
             return f"{self.word}: {self.why}" if self.why else self.word
         amounts = [] if self.missing_s is None else [f"{self.missing_s:.1f} s"]
         amounts += [] if self.missing_share is None else [f"{self.missing_share:.1%}"]
-        amount = f"{', '.join(amounts)} of it is missing" if amounts else "how much is missing cannot be told"
+        amount = f"{', '.join(amounts)} of it is missing" if amounts else "how much is missing is not known"
         return f"lost footage: {self.why}; {amount}"
 
 

@@ -14,6 +14,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.types import SourceVerdict
+
 Image = NDArray[np.uint8]
 
 NUMBER_BITS = 10
@@ -145,3 +147,8 @@ def _write_silence(container: av.container.OutputContainer, stream: av.AudioStre
         frame.pts = number * samples
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
+
+
+def is_deletable(verdict: SourceVerdict) -> bool:
+    """Say whether the original may be deleted, as `daemon.jobs.tidying` decides by the report."""
+    return verdict.word == "whole" and not verdict.unread

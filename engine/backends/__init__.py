@@ -1,4 +1,4 @@
-"""Sets of models that find faces, mark 68 points and tell people apart.
+"""Sets of models that find faces, mark 68 points and distinguish people.
 
 backend          the contract of all of them
 catalog          the backends by name: open one, or describe them all

@@ -2,7 +2,7 @@
 
 Two things go wrong in the field. `onnxruntime` (which insightface depends on) and `onnxruntime-gpu` ship the same
 module, so that installing both leaves whichever was unpacked last. And a CUDA provider that is listed may fail to
-load (driver, cuDNN), upon which ONNX Runtime quietly goes on with the CPU. Both are found and told here.
+load (driver, cuDNN), upon which ONNX Runtime quietly goes on with the CPU. Both are found and reported here.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def session_options(threads: int | None) -> Any:
     """Return ONNX Runtime session options: `threads` for one run (None = its default), no spinning, no chatter.
 
     Spinning threads burn a core while the decoder wants it; severity 4 keeps ONNX Runtime off stderr, since
-    what goes wrong is told by the exceptions and by `check_device`.
+    what goes wrong is reported by the exceptions and by `check_device`.
     """
     import onnxruntime
 
@@ -161,7 +161,7 @@ def provider_options(providers: Sequence[str]) -> list[dict[str, str]]:
 
 
 def runs_on(session: Any, device: str) -> bool:
-    """Tell whether a session runs on `device` (`cuda`, or `cpu`, where all of them can)."""
+    """Say whether a session runs on `device` (`cuda`, or `cpu`, where all of them can)."""
     return {"cuda": CUDA_PROVIDER, "cpu": CPU_PROVIDER}[device] in session.get_providers()
 
 

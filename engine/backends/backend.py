@@ -1,4 +1,4 @@
-"""The contract of a backend: a set of models that finds faces, marks 68 points and tells people apart.
+"""The contract of a backend: a set of models that finds faces, marks 68 points and distinguishes people.
 
 One file per set of models; each is opened by `engine.backends.catalog.open_backend`. Everything above this line
 of the engine talks to this Protocol alone, and tests/engine/backends/test_backends.py holds every backend to it.
@@ -55,7 +55,7 @@ class BackendInfo:
 
 
 class Backend(Protocol):
-    """Detect, mark, and tell apart."""
+    """Detect faces, mark points, and embed."""
 
     @property
     def info(self) -> BackendInfo: ...

@@ -69,7 +69,7 @@ class BoundSession:
         return tuple(self._kept)
 
     def run(self, names: Sequence[str] | None, feed: Mapping[str, Any], *options: Any) -> list[Any]:
-        """Answer as `session.run` does. What is wrong with `feed` is told by the same exceptions."""
+        """Answer as `session.run` does. What is wrong with `feed` is reported by the same exceptions."""
         if not self.problem:
             try:
                 answers = dict(zip(self._names, self._run_bound(feed, *options), strict=True))

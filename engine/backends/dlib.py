@@ -50,7 +50,7 @@ HOG_PART_ROLL_DEG = MappingProxyType({3: -30.0, 4: 30.0})
 
 
 class DlibBackend:
-    """Detect, mark and tell apart with dlib alone; see the module."""
+    """Detect, mark and embed with dlib alone; see the module."""
 
     def __init__(self, *, detector: str = "hog", device: str = "auto", det_size: int | None = None) -> None:
         """Load the models. Raise ModelError when dlib or a file is missing, damaged, or cannot use `device`."""
@@ -183,7 +183,7 @@ def dlib_info(
     device: str,
     detection_side_px: int,
 ) -> BackendInfo:
-    """Describe a backend that tells people apart by dlib's descriptor. Raise ModelError when CUDA cannot be had."""
+    """Describe a backend that distinguishes people by dlib's descriptor. Raise ModelError when CUDA cannot be had."""
     dlib = import_dlib()
     on_gpu = bool(dlib.DLIB_USE_CUDA) and device != "cpu"
     if device == "cuda" and not on_gpu:

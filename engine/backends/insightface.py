@@ -1,6 +1,6 @@
 """The insightface backend: any InsightFace pack on ONNX Runtime, on the GPU or the CPU (the recommended one).
 
-SCRFD finds faces with five points, an ArcFace-style network tells them apart (any embedding size), and the pack's
+SCRFD finds faces with five points, an ArcFace-style network distinguishes them (any embedding size), and the pack's
 1k3d68 marks 68 points; packs without one use dlib's 68-point predictor. The detector looks at the image scaled to
 fit `det_size` (640 px by default), once: the library's own default looks twice. Its scores are 0..1 as they are.
 """
@@ -53,7 +53,7 @@ ROLL_TO_REFINE_DEG = 12.0
 
 
 class InsightFaceBackend:
-    """Detect, mark and tell apart with an InsightFace pack; see the module."""
+    """Detect, mark and embed with an InsightFace pack; see the module."""
 
     def __init__(
         self,

@@ -68,7 +68,7 @@ def _warp_of(face: Face) -> NDArray[np.float64]:
 
 
 def _normalises_itself(path: Path) -> bool:
-    """Tell by its first nodes whether a graph subtracts the mean itself (insightface's rule)."""
+    """Say by its first nodes whether a graph subtracts the mean itself (insightface's rule)."""
     import onnx
 
     nodes = onnx.load_model(str(path), load_external_data=False).graph.node

@@ -1,4 +1,4 @@
-"""The opencv_cascade backend: OpenCV's Haar cascade finds faces, dlib's models mark them and tell them apart.
+"""The opencv_cascade backend: OpenCV's Haar cascade finds faces, dlib's models mark and distinguish them.
 
 The lightest detector, for machines where even HOG is too slow; it sees upright frontal faces only. The image is
 scaled so that its longer side is `det_size` (960 px by default, at most doubled); faces from 40 px of that are found.
@@ -44,7 +44,7 @@ HOG_CENTRE_IN_BOX = (0.5, 0.59)
 
 
 class OpencvCascadeBackend:
-    """Detect by Haar cascade, mark and tell apart by dlib; see the module."""
+    """Detect by Haar cascade, mark and embed by dlib; see the module."""
 
     def __init__(self, *, device: str = "auto", det_size: int | None = None) -> None:
         """Load the models. Raise ModelError when a file is missing or damaged, or when `device` is "cuda"."""

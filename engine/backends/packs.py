@@ -1,7 +1,7 @@
 """InsightFace model packs on disk: where they lie, how they get there, which file does what, what is allowed.
 
 A pack is a folder of ONNX files. It is looked for as ROOT/PACK, as ROOT/models/PACK (insightface's own layout), and
-as ROOT itself when that folder is called PACK. Files are told apart by the shapes of their graphs, as insightface
+as ROOT itself when that folder is called PACK. Files are distinguished by the shapes of their graphs, as insightface
 does, so a pack may name its files as it likes. Running the models is not done here.
 """
 
@@ -126,7 +126,7 @@ def sort_model_files(folder: Path) -> dict[str, Path]:
 
 
 def _task_of(path: Path) -> str:
-    """Tell what a model is for; "" for one that dfld does not run (106 points, age and gender …)."""
+    """Say what a model is for; "" for one that dfld does not run (106 points, age and gender …)."""
     import onnx
     from google.protobuf.message import DecodeError
 

@@ -6,5 +6,5 @@ ask_again       doubtful tracks are asked in more frames who they are
 decide          pure: who is who in a window
 fill_in         wanted faces in the frames between the looks: written and recorded
 carry           what one window hands to the next, as JSON: where a killed run goes on
-closing         what only the whole clip can tell: review tracks explained later, near-duplicates
+closing         what only the whole clip can show: review tracks explained later, near-duplicates
 """

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import InputError
 from engine.faces.quality import FaceQuality
@@ -53,8 +54,8 @@ def carry_to_json(carry: Carry) -> str:
             "last_full_look": scout.last_full_look,
             "last_whole_look": scout.last_whole_look,
             "look_thumbnail": _array(scout.look_thumbnail),
-            "glanced": _array(scout.glanced),
-            "studied": _array(scout.studied),
+            "glanced": _array(scout.seen_small),
+            "studied": _array(scout.seen_full),
             "doubtful_looks": scout.doubtful_looks,
             "live": [_track(track) for track in scout.live],
             "thumbnail": _array(carry.shot.thumbnail) if carry.shot else None,
@@ -87,8 +88,8 @@ def carry_from_json(text: str) -> Carry:
                 last_full_look=data["last_full_look"],
                 last_whole_look=data["last_whole_look"],
                 look_thumbnail=_from_array(data["look_thumbnail"]),
-                glanced=_from_array(data["glanced"]),
-                studied=_from_array(data["studied"]),
+                seen_small=_from_array(data["glanced"]),
+                seen_full=_from_array(data["studied"]),
                 doubtful_looks=int(data["doubtful_looks"]),
             ),
             shot=None if thumbnail is None else ShotState(thumbnail, float(data["usual_change"])),
@@ -106,7 +107,7 @@ def carry_from_json(text: str) -> Carry:
         ) from problem
 
 
-def _track(track: Track) -> dict[str, Any]:
+def _track(track: Track) -> dict[str, object]:
     return {
         "id": track.id,
         "shot": track.shot,
@@ -118,26 +119,31 @@ def _track(track: Track) -> dict[str, Any]:
     }
 
 
-def _from_track(data: dict[str, Any]) -> Track:
+def _from_track(data: Any) -> Track:
     sightings = tuple(
         Sighting(int(frame), Face(_needed(box), float(score), _from_array(points)), pts)
         for frame, pts, score, box, points in data["sightings"]
     )
     samples = tuple(
-        Sample(int(frame), _needed(embedding), float(clarity), FaceQuality(**quality))
+        Sample(int(frame), _needed(embedding), float(clarity), _from_quality(quality))
         for frame, clarity, embedding, quality in data["samples"]
     )
     return Track(int(data["id"]), int(data["shot"]), sightings, samples)
 
 
-def _array(array: np.ndarray[Any, Any] | None) -> list[Any] | None:
+def _from_quality(data: Mapping[str, float]) -> FaceQuality:
+    """Earlier dflds measured more of a face than is used: that is left out."""
+    return FaceQuality(float(data["width_px"]), float(data["yaw_degrees"]), float(data["outside"]))
+
+
+def _array(array: NDArray[np.generic] | None) -> list[object] | None:
     if array is None:
         return None
     little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))
     return [array.dtype.name, list(array.shape), base64.b64encode(little.tobytes()).decode("ascii")]
 
 
-def _from_array(data: Sequence[Any] | None) -> np.ndarray[Any, Any] | None:
+def _from_array(data: Any) -> NDArray[Any] | None:
     if data is None:
         return None
     name, shape, text = data
@@ -147,12 +153,12 @@ def _from_array(data: Sequence[Any] | None) -> np.ndarray[Any, Any] | None:
     return np.frombuffer(base64.b64decode(text, validate=True), dtype).reshape(shape).astype(np.dtype(name))
 
 
-def _needed(data: Sequence[Any] | None) -> np.ndarray[Any, Any]:
+def _needed(data: object) -> NDArray[np.float32]:
     array = _from_array(data)
     if array is None:
         raise ValueError("an array is missing")
     return array
 
 
-def _rows(data: Sequence[Any]) -> tuple[np.ndarray[Any, Any], ...]:
+def _rows(data: Iterable[object]) -> tuple[NDArray[np.float32], ...]:
     return tuple(_needed(row) for row in data)

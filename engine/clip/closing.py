@@ -1,4 +1,4 @@
-"""What only the whole clip can tell: review tracks that later shots explain, and faces that are there twice.
+"""What only the whole clip can show: review tracks that later shots explain, and faces that are there twice.
 
 Runs once, after the last window. It moves and removes files of this clip that its records name, each step of which
 may be repeated: a run that was killed here comes to the same end.

@@ -2,6 +2,6 @@
 
 boxes            where a face's box has its middle, how large it is, how much two overlap
 pose             how a head is turned, from the points on its face
-quality          how good a face is, to tell who it is and to train on
+quality          how good a face is, to say who it is and to train on
 near_duplicates  which faces of a clip show the same
 """

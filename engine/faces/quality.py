@@ -1,4 +1,4 @@
-"""How good a face is, for two separate ends: to tell who it is, and to train on.
+"""How good a face is, for two separate ends: to say who it is, and to train on.
 
 Pure: numbers in, numbers out. A face too poor to identify may still be worth keeping when its track says who it
 is (a blink, a profile); a face that identifies well may be too small to train on. So the two are never mixed.
@@ -19,7 +19,7 @@ SIZE_FULL_PX = 48.0
 YAW_FULL_DEGREES, YAW_NONE_DEGREES = 35.0, 80.0
 """Recognisers lose a face from half profile on and hardly know it in full profile."""
 EDGE_FULL, EDGE_NONE = 0.05, 0.5
-"""Share of the box outside the frame: a chin cut off does no harm, half a face does."""
+"""Fraction of the box outside the frame: a chin cut off does no harm, half a face does."""
 UNRECOGNISABLE_FROM, UNRECOGNISABLE_ALL = 0.33, 0.62
 """Blankness (see `clarity`): clear faces of 30 people stay below 0.28, faces that nobody could name lie above 0.55
 (measured with a 128-d MobileFaceNet)."""
@@ -33,37 +33,19 @@ class FaceQuality:
     """What can be measured of one face without knowing whose it is."""
 
     width_px: float
-    detection_score: float
-    sharpness: float
-    """Variance of the Laplacian over variance of the luma: independent of contrast."""
-    brightness: float
-    """Median luma of the face, 0..255."""
-    contrast: float
-    """Luma range that holds all but the darkest and brightest hundredth, 0..255."""
     yaw_degrees: float
     """Absolute turn to the side; 0 where no points are known."""
-    roll_degrees: float
-    """Clockwise turn in the image plane, -180..180."""
     outside: float
-    """Share of the box that lies outside the frame, 0..1."""
+    """Fraction of the box that lies outside the frame, 0..1."""
 
 
-def measure(face: Face, crop: Image, *, frame_width: int, frame_height: int) -> FaceQuality:
-    """Given a face and its upright crop (h, w, 3) uint8 BGR, measure it; frame sizes in px."""
-    import cv2
-
-    luma = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
-    low, middle, high = np.percentile(luma, [1, 50, 99])
-    yaw, roll = pose_of_five(face.landmarks_5) if face.landmarks_5 is not None else (0.0, 0.0)
+def measure(face: Face, *, frame_width: int, frame_height: int) -> FaceQuality:
+    """Given a face of a frame of this size, px, measure what limits how surely it can be recognised."""
+    yaw, _ = pose_of_five(face.landmarks_5) if face.landmarks_5 is not None else (0.0, 0.0)
     return FaceQuality(
         width_px=face.width_px,
-        detection_score=face.detection_score,
-        sharpness=sharpness_of(crop),
-        brightness=float(middle),
-        contrast=float(high - low),
         yaw_degrees=abs(yaw),
-        roll_degrees=roll,
-        outside=outside_share(face.bbox, frame_width=frame_width, frame_height=frame_height),
+        outside=outside_fraction(face.bbox, frame_width=frame_width, frame_height=frame_height),
     )
 
 
@@ -86,7 +68,7 @@ def clarity(quality: FaceQuality, blankness: float) -> float:
 def fit_to_train(*, width_px: float, aligned_sharpness: float, outside: float) -> bool:
     """Say whether a face is large, sharp and whole enough that a trainer gains by it.
 
-    `width_px` and `outside` (share of the box) are of the detection in the frame, `aligned_sharpness` is that of the
+    `width_px` and `outside` (fraction of the box) are of the detection in the frame, `aligned_sharpness` is that of the
     aligned face at 128 px.
     """
     return width_px >= TRAIN_SIZE_PX and aligned_sharpness >= TRAIN_SHARPNESS and outside < EDGE_NONE
@@ -104,8 +86,8 @@ def sharpness_of(crop: Image) -> float:
     return edges / (float(luma.astype(np.float32).var()) + 25.0) / 16.0
 
 
-def outside_share(bbox: NDArray[np.float32], *, frame_width: int, frame_height: int) -> float:
-    """Return the share of a box (x1, y1, x2, y2 px) that lies outside the frame."""
+def outside_fraction(bbox: NDArray[np.float32], *, frame_width: int, frame_height: int) -> float:
+    """Return the fraction of a box (x1, y1, x2, y2 px) that lies outside the frame."""
     x1, y1, x2, y2 = (float(v) for v in bbox)
     area = max(x2 - x1, 1e-3) * max(y2 - y1, 1e-3)
     inside = max(0.0, min(x2, frame_width) - max(x1, 0.0)) * max(0.0, min(y2, frame_height) - max(y1, 0.0))

@@ -166,7 +166,7 @@ def _lacks_moov(file: io.FileIO) -> bool:
     """Walk the top-level boxes (ISO/IEC 14496-12 §4.2: 32-bit size, type, optional 64-bit size) looking for moov."""
     end = os.fstat(file.fileno()).st_size
     if end < _LEAST_BOX_BYTES:
-        return False  # too short to tell what it was to become
+        return False  # too short to say what it was to become
     position, boxes = 0, 0
     while position + _LEAST_BOX_BYTES <= end and boxes < _MAX_BOXES:
         header = os.pread(file.fileno(), 16, position)

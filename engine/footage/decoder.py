@@ -1,8 +1,8 @@
 """One pass over a video file: packets in, pictures out, each marked sound or not.
 
-Damage. Decoders are told to report errors, not to conceal them: concealed pictures are wrong pixels, and with several
+Damage. Decoders are set to report errors, not to conceal them: concealed pictures are wrong pixels, and with several
 threads not even the same in each run. After an error or a picture called corrupt, every picture up to the next sound
-key frame is built on it and marked unsound. A pass may be told to conceal instead, for streams that break their
+key frame is built on it and marked unsound. A pass may be set to conceal instead, for streams that break their
 codec's rules in every packet; then every picture counts as sound.
 
 Not for indices, cursors and what to do about damage (engine.footage.video).

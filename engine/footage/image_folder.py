@@ -142,8 +142,6 @@ class ImageFolderReader(FrameReader):
             frames_estimate=len(self._files),
             average_rate=None,
             time_base=NO_CLOCK,
-            duration_s=None,
-            rotation_degrees=0,
             codec="images",
             pixel_format="bgr24",
             warnings=self._sequence.notes(),
@@ -155,8 +153,8 @@ class ImageFolderReader(FrameReader):
         warnings = self.info.warnings
         if self._unread:
             more = ", among them" if self.packets_damaged > len(self._unread) else ""
-            told = f"{self.packets_damaged} of {len(self._files)} images could not be read{more}"
-            warnings += (f"{told}: {'; '.join(self._unread)}",)
+            failed = f"{self.packets_damaged} of {len(self._files)} images could not be read{more}"
+            warnings += (f"{failed}: {'; '.join(self._unread)}",)
         if self._damage.count:
             warnings += (f"{self._damage} of {len(self._files)} images are damaged, and taken all the same",)
         if self._more.count:

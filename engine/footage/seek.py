@@ -43,7 +43,7 @@ class Timeline:
 
     pts: NDArray[np.int64]
     dts: NDArray[np.int64]
-    """Guessed by some demuxers, differently after a seek: good for seeking, not for telling packets apart."""
+    """Guessed by some demuxers, differently after a seek: good for seeking, not for distinguishing packets."""
     position: NDArray[np.int64]
     """Byte offset in the file."""
     is_key: NDArray[np.bool_]

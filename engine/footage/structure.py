@@ -7,7 +7,7 @@
     MPEG-PS, -TS  packets with lengths, or of one length
     DV, ASF       frames of one length; the file size in the header
 
-What a container does not tell (a transport stream that was cut exactly between two pictures), no reader of it can.
+What a container does not say (a transport stream that was cut exactly between two pictures), no reader of it can.
 
 Two things are said, with the burden of proof on either side. `missing_bytes` and `trouble` say what is proven to be
 missing or damaged. `unproven` is empty only where the walk came to the end of the file and every byte belongs to an
@@ -79,7 +79,7 @@ class Structure:
     container: str
     """"" where it is none that is known here."""
     missing_bytes: int | None = None
-    """How much is promised beyond the end of the file; None where that cannot be told."""
+    """How much is promised beyond the end of the file; None where that cannot be said."""
     is_sized: bool = False
     """The missing bytes are those of the whole file, and not of one packet, page or fragment of many."""
     is_complete: bool = False

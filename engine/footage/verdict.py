@@ -44,7 +44,9 @@ def _reasons(evidence: Evidence) -> list[str]:
     if evidence.damaged:
         reasons.append(f"{evidence.damaged} of its packets or pictures are damaged")
     if evidence.concealed:
-        reasons.append("its stream breaks its codec's rules, so that damage cannot be told from sound pictures")
+        reasons.append(
+            "its stream breaks its codec's rules, so that damage cannot be distinguished from sound pictures"
+        )
     if evidence.unread_files:
         reasons.append(f"{evidence.unread_files} of its images are not read, because others have their names")
     return reasons

@@ -48,7 +48,7 @@ from engine.frames.contract import (
     refuse_oversize,
 )
 from engine.frames.one_size import OneSizeReader
-from engine.frames.pixels import DecodedVideoFrame, Turns, clockwise_degrees, hdr_in, turn_of
+from engine.frames.pixels import DecodedVideoFrame, Turns, hdr_in, turn_of
 from engine.frames.shape import SQUARE_WITHIN, is_anamorphic, squared_size
 from engine.frames.tone import TRANSFERS
 from engine.steps import Step, no_step
@@ -171,7 +171,9 @@ class VideoReader(FrameReader):
             why = self._trial.why_not or "it is damaged, and what is damaged the GPU may conceal"
             found.append(f"decoded by software: {why}")
         if self._conceal_errors:
-            found.append("the stream breaks its codec's rules: damage in it cannot be told from sound pictures")
+            found.append(
+                "the stream breaks its codec's rules: damage in it cannot be distinguished from sound pictures"
+            )
         return tuple(found)
 
     def evidence(self) -> Evidence:
@@ -358,8 +360,6 @@ def _describe(path: Path, decoder: Decoder, first: av.VideoFrame, form: FrameFor
         frames_estimate=frames if frames and frames > 0 else None,
         average_rate=rate,
         time_base=stream.time_base or MILLISECONDS,
-        duration_s=seconds,
-        rotation_degrees=clockwise_degrees(turn),
         codec=stream.name or "unknown",
         pixel_format=first.format.name,
         first_pts=first.pts if first.pts is not None else first.dts,

@@ -49,9 +49,6 @@ class VideoInfo:
     """Frames a second; None for folders and where the container does not say."""
     time_base: Fraction
     """Unit of every pts, in seconds."""
-    duration_s: float | None
-    rotation_degrees: int
-    """Clockwise turn that shows the first frame upright: 0, 90, 180 or 270. Already applied to every frame."""
     codec: str
     pixel_format: str
     first_pts: int | None = None
@@ -119,7 +116,7 @@ class Evidence:
     broke_off: bool = False
     """Reading ended with errors and not at the end."""
     concealed: bool = False
-    """The stream breaks its codec's rules, so that damage in it cannot be told."""
+    """The stream breaks its codec's rules, so that damage in it cannot be seen."""
     frames_promised: int | None = None
     reached_s: float | None = None
     """End of the last picture on the stream's clock, from its start, s."""

@@ -2,7 +2,7 @@
 
 Broadcasts, screen recordings and video calls do. A frame of another size than the first is fitted into that: scaled
 with its shape kept, centred, black round it. Landmarks then lie in the frames as they are written. Images of a folder
-keep their sizes: each is somebody's picture, and the merger takes them one by one; the change is told.
+keep their sizes: each is somebody's picture, and the merger takes them one by one; the change is reported.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ _GRID_PX = 16
 ROWS_A_BLOCK = 4
 """Rows that are read of the block of rows that becomes one pixel of a luma thumbnail."""
 _WORTH_IT = 0.6
-"""A region larger than this share of the frame is not worth cutting out."""
+"""A region larger than this fraction of the frame is not worth cutting out."""
 _ANY_TIME_BASE = Fraction(1, 1)
 """Filters ask for one; a single frame has no use for it."""
 
@@ -76,14 +76,6 @@ def turn_of(frame: av.VideoFrame) -> Turn:
     if abs(b) + abs(c) > abs(a) + abs(d):
         return True, c < 0, b < 0
     return False, a < 0, d < 0
-
-
-def clockwise_degrees(turn: Turn) -> int:
-    """Return the clockwise part of a turn: 0, 90, 180 or 270; a mirrored picture counts as its unmirrored turn."""
-    transposed, flip_x, flip_y = turn
-    if transposed:
-        return 270 if flip_y and not flip_x else 90
-    return 180 if flip_y else 0
 
 
 def upright(pixels: Image, turn: Turn) -> Image:

@@ -11,7 +11,7 @@ from typing import Self
 
 from core.boundary import hand_over
 from engine.frames.contract import DecodedFrame, FrameReader
-from engine.steps import TELL_EVERY_S, no_step
+from engine.steps import REPORT_EVERY_S, no_step
 from engine.stopwatch import QueueFill
 
 AHEAD_BYTES = 24 << 20
@@ -79,7 +79,7 @@ class Prefetch(Iterator[DecodedFrame]):
     def _come(self) -> bool:
         """Wait a moment for some frames or the end; say whether there is one or the other."""
         with self._changed:
-            return bool(self._frames) or self._changed.wait_for(self._is_enough, TELL_EVERY_S)
+            return bool(self._frames) or self._changed.wait_for(self._is_enough, REPORT_EVERY_S)
 
     def _is_enough(self) -> bool:
         return self._ended or len(self._frames) >= TOGETHER or self._held_bytes >= self._ahead_bytes

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engine.types import Image
 
 THUMBNAIL_WIDTH_PX = 64
-"""Small enough to forget grain and small motion, large enough to tell two pictures of one room apart."""
+"""Small enough to forget grain and small motion, large enough to distinguish two pictures of one room."""
 
 CHANGE_MIN = 2.0
 """Mean absolute luma difference below which nothing is a cut: held, black and grainy frames stay under 1."""

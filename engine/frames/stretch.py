@@ -1,7 +1,7 @@
 """A stretch of a video: only the frames from one time to another, as the sidecar of a file may ask for.
 
 Wraps a reader; indices and pts stay those of the whole file. Times count from the first frame. What comes before the
-stretch is decoded and dropped, since only decoding tells a frame's index.
+stretch is decoded and dropped, since only decoding gives a frame's index.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Recognition crops -> embeddings that footage and reference photos share.
 
-A recogniser knows faces as photographers light them. Footage is often a few stops darker, and then it sees nobody:
+A recogniser knows faces as photographers light them. Footage is often a few stops darker, and then it finds no face:
 so every crop, of photo or frame, is stretched to full contrast first, and its mirror image counts half. On dark
 footage this lifts the similarity of the right person from 0.43 to 0.58 (128-d MobileFaceNet, track level), and of
 strangers not at all.

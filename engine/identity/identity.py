@@ -144,7 +144,7 @@ def _look_at(
         except (
             MemoryError,
             cv2.error,
-        ) as problem:  # OpenCV tells of memory that it does not get by an error of its own
+        ) as problem:  # OpenCV has an error of its own for memory that it does not get
             short = isinstance(problem, MemoryError) or problem.code == cv2.Error.StsNoMem
             reason = "needs more memory than there is" if short else "cannot be searched for faces"
             outcome = PhotoReport(label, False, UNREADABLE, f"reference photo {path} {reason}")
@@ -181,7 +181,7 @@ def _refuse_same(name: str, person: _Photos, others: _Photos, metric: Metric, li
 
 
 def _with_fit(person: _Photos, fits: NDArray[np.float64], threshold: float) -> list[PhotoReport]:
-    """Tell each used photo how well it fits the others; name the ones that hardly do."""
+    """Say of each used photo how well it fits the others; name the ones that hardly do."""
     by_name = dict(zip(person.names, fits.tolist(), strict=True))
     reports = []
     for report in person.reports:

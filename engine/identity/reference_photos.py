@@ -213,12 +213,12 @@ def look_at_photo(
 
     One face is unambiguous; so is a face beside which all others are at most a third as wide. `largest_face` takes
     the largest of several. A face narrower than MIN_FACE_PX is never used. `halved`: that of `Photo`, so that sizes
-    are told in px of the file.
+    are given in px of the file.
     """
     turned, found, seen = _find_faces(image, backend)
     if not found:
-        told = "no face found, upright, turned or with a border"
-        return PhotoReport(name, False, NO_FACE, told + _too_small_to_see(image, backend, halved))
+        nothing = "no face found, upright, turned or with a border"
+        return PhotoReport(name, False, NO_FACE, nothing + _too_small_to_see(image, backend, halved))
     found = sorted(found, key=lambda face: -face.width_px * face.height_px)
     face, others = found[0], found[1:]
     rivals = [other for other in others if other.width_px > PASSER_BY_SHARE * face.width_px]
@@ -247,10 +247,10 @@ def _tiny(face_px: float, image: Image, halved: int) -> str:
             f"the face is {face_px:.0f} px wide in this photo of {width}x{height} px, at least {MIN_FACE_PX} px are "
             "needed: give the photo in a larger size, or another in which the face is larger"
         )
-    share = 1 << halved
+    times = 1 << halved
     return (
-        f"the face is about {face_px * share:.0f} px wide in this photo of {width * share}x{height * share} px, which "
-        f"is read at 1/{share} of its size, where {face_px:.0f} px are left and at least {MIN_FACE_PX} px are needed: "
+        f"the face is about {face_px * times:.0f} px wide in this photo of {width * times}x{height * times} px, which "
+        f"is read at 1/{times} of its size, where {face_px:.0f} px are left and at least {MIN_FACE_PX} px are needed: "
         "cut the face out of it, with some room round it, and give the cut-out"
     )
 
@@ -262,10 +262,10 @@ def _too_small_to_see(image: Image, backend: Backend, halved: int) -> str:
     view = min(height, width) if is_panorama(height, width) else max(height, width)
     if view <= side:
         return ""
-    share = 1 << halved
-    least = round(view / side * DETECTED_FROM_PX) * share
+    times = 1 << halved
+    least = round(view / side * DETECTED_FROM_PX) * times
     return (
-        f"; in this photo of {width * share}x{height * share} px, which is scaled down for the search, a face narrower "
+        f"; in this photo of {width * times}x{height * times} px, which is scaled down for the search, a face narrower "
         f"than about {least} px is hardly seen: if there is one, cut it out, with some room round it, and give the "
         "cut-out"
     )

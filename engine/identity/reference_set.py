@@ -21,7 +21,7 @@ Rows = NDArray[np.float32]
 DUPLICATE_EXTRA = 0.5
 """Photos closer than half-way from the threshold to 1 are takes of one moment: together they count once."""
 CLUSTERS_MAX = 4
-"""Frontal and both sides, at two ages, is about what a set of photos tells apart; each more costs threshold."""
+"""Frontal and both sides, at two ages, is about what a set of photos distinguishes; each more costs threshold."""
 PHOTOS_PER_CLUSTER = 3
 """Fewer photos than this make no centre steadier than themselves."""
 SILHOUETTE_MIN = 0.10

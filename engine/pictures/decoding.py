@@ -7,7 +7,7 @@ first picture of an animation and alpha that is not multiplied in; HEIC is read 
 installed. Each file meets the decoder of its own format and no other. What is known but not read is named.
 
 Values. Gray, palette, 1-bit and CMYK become BGR. 16 bits keep their upper 8. Floating point is taken as 0..1, or as
-0..255 or 0..65535 where its mean says so: nothing in a TIFF tells which, and a mean above 1 is no picture of 0..1.
+0..255 or 0..65535 where its mean says so: nothing in a TIFF says which, and a mean above 1 is no picture of 0..1.
 Orientation is that of EXIF, or of the container (HEIC, AVIF). ICC profiles are not applied. Of several pictures in one
 file (animations, pages, bursts) the first or primary one is read.
 

@@ -1,7 +1,7 @@
 """What an image file's header and name say of it: its size, before anything is decoded or allocated; its format.
 
 A picture of a few kilobytes can ask for gigabytes. Knows PNG, JPEG, BMP, WebP, GIF and TIFF; reads bytes, decodes
-nothing. The sizes of AVIF and HEIC are told by the libraries that read them (engine.pictures.decoding).
+nothing. The sizes of AVIF and HEIC are found by the libraries that read them (engine.pictures.decoding).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ VP8_PX_A_ZERO = 5000
 """So many pixels of a flat WebP may add a zero byte: its arithmetic coder writes nothing else for one symbol that is
 the likelier one every time. Measured: 10,000."""
 EXIF_PADDING = 4096
-"""Zeros that programs leave in metadata so that it can grow, where data of pictures are not told from it."""
+"""Zeros that programs leave in metadata so that it can grow, where data of pictures are not distinguished from it."""
 MOST_PAGES, MOST_TAGS, MOST_STRIPS = 100, 1_000, 200_000
 """Of a TIFF that are looked at; a picture of 16,384 px a side has 65,536 tiles of 64 px."""
 PIECE = 1 << 16
@@ -112,7 +112,7 @@ def account_for(data: bytes, kind: str, size: tuple[int, int]) -> Account:
     except (struct.error, IndexError):
         return Account(damage="its structure breaks off")
     except (ArithmeticError, ValueError, RuntimeError, MemoryError):
-        return Account(unread="whether it is whole cannot be told")
+        return Account(unread="whether it is whole is not known")
 
 
 def _jpeg(data: bytes, size: tuple[int, int]) -> Account:
@@ -129,7 +129,7 @@ def _jpeg(data: bytes, size: tuple[int, int]) -> Account:
         try:
             _decode_eighth(data, strict=False)
         except ValueError:
-            return Account(unread=tail or "it is of a kind of JPEG whose damage cannot be told")
+            return Account(unread=tail or "it is of a kind of JPEG whose damage cannot be seen")
         return Account(damage="its compressed data do not end where the picture does")
     return Account(unread=tail)
 
@@ -277,7 +277,7 @@ def _tiff(data: bytes, size: tuple[int, int]) -> Account:
     first = pages[0]
     starts, lengths = first.get(273) or first.get(324) or (), first.get(279) or first.get(325) or ()
     if not starts or len(starts) != len(lengths):
-        return Account(unread=_frames(1 + len(full)) or "where its pixels end cannot be told")
+        return Account(unread=_frames(1 + len(full)) or "where its pixels end is not known")
     if any(start + length > len(data) for start, length in zip(starts, lengths, strict=True)):
         return Account(damage="it is truncated")
     parts = (data[start : start + length] for start, length in zip(starts, lengths, strict=True))

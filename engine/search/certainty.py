@@ -1,4 +1,4 @@
-"""What a look can be believed about: upright faces, and faces large enough for a glance. Pure."""
+"""What a look can be believed about: upright faces, and faces large enough for a look in small. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from engine.types import Face
 
 UPRIGHT_SURE = 0.7
 """Upright faces score higher; upside-down ones reach 0.65 as if they were upright, with their points all wrong."""
-GLANCE_DIVISOR = 2
-"""A picture that is new all over is glanced at in half the usual size, a quarter of the work: who comes near shows,
+SMALL_DIVISOR = 2
+"""A picture that is new all over is looked at in half the usual size, a quarter of the work: who comes near shows,
 and who stays far is found by the next full look and followed back from there."""
-GLANCE_SEES_PX = 24
-"""Faces of so many px in a glance are found by it."""
+SMALL_SHOWS_PX = 24
+"""Faces of so many px in a small picture are found in it."""
 
 
 def is_unsure(faces: Sequence[Face]) -> bool:
@@ -21,6 +21,6 @@ def is_unsure(faces: Sequence[Face]) -> bool:
     return not any(face.detection_score >= UPRIGHT_SURE for face in faces)
 
 
-def glance_sees(face: Face, width: int, height: int, detection_side_px: int) -> bool:
-    """Say whether a face of a frame of this size, px, is large enough to show at a glance."""
-    return size_of(face.bbox) * detection_side_px / GLANCE_DIVISOR / max(width, height) >= GLANCE_SEES_PX
+def shows_in_small(face: Face, width: int, height: int, detection_side_px: int) -> bool:
+    """Say whether a face of a frame of this size, px, is large enough to be found in small."""
+    return size_of(face.bbox) * detection_side_px / SMALL_DIVISOR / max(width, height) >= SMALL_SHOWS_PX

@@ -27,9 +27,9 @@ GAP_MAX = 36
 TAKEN_OVERLAP = 0.4
 """A search that ends on another track's face has lost its own."""
 STEADY = 0.03
-"""A face found within this share of its size of where it was expected moves as expected: for the next frames …"""
+"""A face found within this fraction of its size of where it was expected moves as expected: for the next frames …"""
 COAST_FRAMES = 2
-"""… so many of them, its place is taken as expected without a search; the next search tells whether that was right.
+"""… so many of them, its place is taken as expected without a search; the next search shows whether that was right.
 The landmark predictor mends what is left: the error on the labelled clips does not change."""
 SEARCH_REACH = 1.7
 """Face sizes round the expected place that a search may look at: half of NEAR_GROWTH, turned by any roll."""
@@ -156,8 +156,8 @@ class Follower:
             target = None
         expected = loose.face.bbox.astype(np.float64)
         if target is not None:
-            share = (index - loose.frame) / (target.frame - loose.frame)
-            expected = expected + (target.face.bbox - expected) * share
+            fraction = (index - loose.frame) / (target.frame - loose.frame)
+            expected = expected + (target.face.bbox - expected) * fraction
         coasting = self.coast and target is not None and loose.steady and loose.coasted < COAST_FRAMES
         if coasting and self._alone(number, expected, index):
             moved = _moved_to(loose.face, expected)
@@ -234,8 +234,8 @@ def _place(track: Track, index: int) -> NDArray[np.float64] | None:
         return before.face.bbox.astype(np.float64)
     if after.frame - before.frame > GAP_MAX:
         return None
-    share = (index - before.frame) / (after.frame - before.frame)
-    return np.asarray(before.face.bbox + (after.face.bbox - before.face.bbox) * share, np.float64)
+    fraction = (index - before.frame) / (after.frame - before.frame)
+    return np.asarray(before.face.bbox + (after.face.bbox - before.face.bbox) * fraction, np.float64)
 
 
 def _apart(found: list[Found]) -> list[Found]:

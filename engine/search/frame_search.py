@@ -15,7 +15,7 @@ from engine.backends.backend import Backend
 from engine.faces.boxes import overlap
 from engine.frames.contract import DecodedFrame
 from engine.search.area import FrameArea
-from engine.search.certainty import GLANCE_DIVISOR, glance_sees, is_unsure
+from engine.search.certainty import SMALL_DIVISOR, is_unsure, shows_in_small
 from engine.search.looks import (
     detection_image,
     look_everywhere,
@@ -75,12 +75,12 @@ def find_in_area(
     return Seen(_with_known(known, [scaled_face(_moved(face, offset), scale) for face in faces]), full=True, wide=True)
 
 
-def glance(backend: Backend, decoded: DecodedFrame, known: Sequence[Face], min_confidence: float) -> Seen:
+def find_in_small(backend: Backend, decoded: DecodedFrame, known: Sequence[Face], min_confidence: float) -> Seen:
     """Look at a small picture of the frame, for faces besides the known ones, and find those again in full size."""
     side = backend.info.detection_side_px
     image, scale = detection_image(decoded, side)
     newcomers = []
-    for face in look_everywhere(backend, image, min_confidence, side_px=_rounded(side / GLANCE_DIVISOR)):
+    for face in look_everywhere(backend, image, min_confidence, side_px=_rounded(side / SMALL_DIVISOR)):
         if not _is_among(scaled_face(face, scale), known):
             near = look_near(backend, image, face, face.bbox, min_confidence)
             newcomers.append(scaled_face(near or face, scale))
@@ -110,7 +110,7 @@ def find_everywhere(
     rolled = any(abs(roll_of(place.face)) >= TURNED_FROM_DEGREES for place in places)
     found = [scaled_face(face, scale) for face in faces]
     if turned_divisor and is_unsure(faces) and not rolled:
-        small = not all(glance_sees(face, decoded.width, decoded.height, side) for face in found)
+        small = not all(shows_in_small(face, decoded.width, decoded.height, side) for face in found)
         turned = look_turned(backend, image, min_confidence, side_px=_rounded(side / (1 if small else turned_divisor)))
         found += [scaled_face(face, scale) for face in turned]
     return Seen(_once_each(found), full=True, wide=True, whole=True)

@@ -30,7 +30,7 @@ NEAR_SIZE_RATIO = 1.7
 NEAR_OVERLAP = 0.15
 """It overlaps the expected place at least so much."""
 NEAR_CONFIDENCE = 0.6
-"""A known face is believed at this share of the confidence that a new one needs: it was surely there just before."""
+"""A known face is believed at this fraction of the confidence that a new one needs: it was surely there just before."""
 ROLLED_FROM_DEGREES = 25.0
 """A face rolled further is searched in a square turned upright; detectors are trained on upright faces."""
 DARK_P90 = 60.0

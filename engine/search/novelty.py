@@ -18,7 +18,7 @@ from engine.search.area import WHOLE, FrameArea
 from engine.types import Image
 
 NOVELTY_WIDTH_PX = 160
-"""Width of the compared pictures. Pasted faces of a fiftieth of the width are told in 92 of 100 cases, from a
+"""Width of the compared pictures. Pasted faces of a fiftieth of the width are found in 92 of 100 cases, from a
 twenty-fifth on always, on still and moving walls; the detector needs larger ones."""
 PATCH_PX = 3
 """Side of the patches whose mean difference counts: smaller ones see grain, larger ones lose small faces."""

@@ -11,18 +11,18 @@ from engine.frames.contract import DecodedFrame, region_round
 from engine.frames.shots import THUMBNAIL_WIDTH_PX
 from engine.identity.embedding import embed_faces
 from engine.identity.same_person import blankness
-from engine.search.frame_search import find_everywhere, find_in_area, find_known, glance
+from engine.search.frame_search import find_everywhere, find_in_area, find_in_small, find_known
 from engine.search.novelty import NOVELTY_WIDTH_PX
 from engine.search.requests import (
     AreaRequest,
     FrameRead,
     FrameView,
-    GlanceRequest,
     KnownFaces,
     NearRequest,
     Observation,
     Request,
     Sampled,
+    SmallLookRequest,
     SmallPicture,
     SmallPictureRequest,
     StretchEnds,
@@ -59,8 +59,8 @@ class Observer:
         pixels = decoded.to_frame(region).pixels
         crops = [self.backend.recognition_crop(pixels, face) for face in faces]
         samples = []
-        for face, crop, embedding in zip(faces, crops, embed_faces(self.backend, crops), strict=True):
-            quality = measure(face, crop, frame_width=decoded.width, frame_height=decoded.height)
+        for face, embedding in zip(faces, embed_faces(self.backend, crops), strict=True):
+            quality = measure(face, frame_width=decoded.width, frame_height=decoded.height)
             clear = clarity(quality, blankness(embedding, self.identity))
             samples.append(Sample(decoded.index, embedding, clear, quality))
         return tuple(samples)
@@ -78,8 +78,8 @@ class Observer:
             return find_in_area(
                 backend, decoded, request.area, request.known, sure, turned_divisor=request.turned_divisor
             )
-        if isinstance(request, GlanceRequest):
-            return glance(backend, decoded, request.known, sure)
+        if isinstance(request, SmallLookRequest):
+            return find_in_small(backend, decoded, request.known, sure)
         return Sampled(self.sample(decoded, request.faces))
 
     def _observe(self, scout: Scout, seen: Observation, decoded: DecodedFrame) -> Scout:

@@ -4,7 +4,7 @@ Every request is about the frame that is being observed, and has one kind of ans
 
     SmallPictureRequest                         SmallPicture
     NearRequest                                 KnownFaces
-    WholeRequest, AreaRequest, GlanceRequest    Seen
+    WholeRequest, AreaRequest, SmallLookRequest    Seen
     EmbedRequest                                Sampled
 """
 
@@ -123,7 +123,7 @@ class AreaRequest:
 
 
 @dataclass(frozen=True, eq=False)
-class GlanceRequest:
+class SmallLookRequest:
     """Look at a small picture of the frame, for faces besides the known ones."""
 
     known: tuple[Face, ...]
@@ -136,4 +136,4 @@ class EmbedRequest:
     faces: tuple[Face, ...]
 
 
-Request = SmallPictureRequest | NearRequest | WholeRequest | AreaRequest | GlanceRequest | EmbedRequest
+Request = SmallPictureRequest | NearRequest | WholeRequest | AreaRequest | SmallLookRequest | EmbedRequest

@@ -19,20 +19,20 @@ import numpy as np
 from engine.faces.boxes import centre, size_of
 from engine.identity.same_person import Rule
 from engine.search.area import WHOLE, FrameArea, area_of_box, area_round, fraction_of
-from engine.search.certainty import glance_sees, is_unsure
+from engine.search.certainty import is_unsure, shows_in_small
 from engine.search.novelty import novel_region
 from engine.search.requests import (
     AreaRequest,
     EmbedRequest,
     FrameRead,
     FrameView,
-    GlanceRequest,
     KnownFaces,
     KnownPlace,
     NearRequest,
     Observation,
     Request,
     Seen,
+    SmallLookRequest,
     SmallPicture,
     SmallPictureRequest,
     StretchEnds,
@@ -56,7 +56,7 @@ from engine.tracks.window_tracks import WindowTracks
 from engine.types import Face, Identity, Image
 
 AREA_MAX = 0.4
-"""A part of the frame is looked at in full size up to this fraction of it; beyond, a glance costs less."""
+"""A part of the frame is looked at in full size up to this fraction of it; beyond, a look in small costs less."""
 KNOWN_GROWTH = 0.12
 """A known face that moves changes so much of the picture round its box, as a fraction of its side."""
 FAST = 0.5
@@ -79,9 +79,9 @@ class ScoutState:
     """Frame up to which everything that was new had been looked at in full size."""
     last_whole_look: int | None = None
     """Frame of the shot's last look at a whole frame in full size."""
-    glanced: Image | None = None
-    """Luma picture of the last frame whose new parts were looked at, if only at a glance."""
-    studied: Image | None = None
+    seen_small: Image | None = None
+    """Luma picture of the last frame whose new parts were looked at, if only in small."""
+    seen_full: Image | None = None
     """Luma picture of the last frame whose new parts were looked at in full size."""
     doubtful_looks: int = 0
     """Looks of this shot that found no sure face: when to try turned pictures."""
@@ -228,8 +228,8 @@ def _compare(scout: Scout) -> tuple[Scout, Request | None]:
     frame, luma = _observed(scout)
     if frame.only_if_new:
         state = scout.state
-        area = _novel(state.studied, frame, luma, ())
-        if area is None or (fraction_of(area) > AREA_MAX and _novel(state.glanced, frame, luma, ()) is None):
+        area = _novel(state.seen_full, frame, luma, ())
+        if area is None or (fraction_of(area) > AREA_MAX and _novel(state.seen_small, frame, luma, ()) is None):
             return _note_nothing(scout, everything=area is None), None
     return _look(scout)
 
@@ -269,17 +269,17 @@ def _look_for_new(scout: Scout, places: Sequence[Face | None]) -> tuple[Scout, R
         if face is None and track.last.frame == scout.state.last_look
     ]
     area = area_round(
-        _novel(scout.state.studied, frame, luma, known), [face.bbox for face in lost], view.width, view.height
+        _novel(scout.state.seen_full, frame, luma, known), [face.bbox for face in lost], view.width, view.height
     )
     if area is None:
         return step(scout, Seen(known, full=True))
     if fraction_of(area) <= AREA_MAX:
         return scout, AreaRequest(area, known, turned_divisor(scout.state.doubtful_looks))
-    if not all(glance_sees(face, view.width, view.height, scout.settings.detection_side_px) for face in lost):
+    if not all(shows_in_small(face, view.width, view.height, scout.settings.detection_side_px) for face in lost):
         return scout, _look_at_whole(scout, live)
-    if not lost and _novel(scout.state.glanced, frame, luma, known) is None:
+    if not lost and _novel(scout.state.seen_small, frame, luma, known) is None:
         return step(scout, Seen(known, full=False))
-    return scout, GlanceRequest(known)
+    return scout, SmallLookRequest(known)
 
 
 def _look_at_whole(scout: Scout, live: Sequence[Track]) -> WholeRequest:
@@ -325,7 +325,7 @@ def _put_on_tracks(scout: Scout, samples: dict[int, Sample]) -> tuple[Scout, Req
     state = replace(
         scout.state,
         doubtful_looks=doubtful,
-        glanced=luma if seen.wide else scout.state.glanced,
+        seen_small=luma if seen.wide else scout.state.seen_small,
         last_whole_look=index if seen.whole else scout.state.last_whole_look,
     )
     scout = replace(
@@ -414,10 +414,10 @@ def _whole_due(scout: Scout, frame: int) -> bool:
 
 def _note_full(scout: Scout, frame: int, luma: Image | None) -> Scout:
     """Take note that everything new up to this frame was looked at in full size; `luma`: what it showed, if new."""
-    studied = scout.state.studied if luma is None else luma
+    seen_full = scout.state.seen_full if luma is None else luma
     return replace(
         scout,
-        state=replace(scout.state, last_full_look=frame, studied=studied),
+        state=replace(scout.state, last_full_look=frame, seen_full=seen_full),
         full_looks=scout.full_looks if scout.full_up_to == frame else (*scout.full_looks, frame),
     )
 

@@ -21,7 +21,7 @@ NESTED = 0.1
 
 
 def crowded(face: Face, faces: Sequence[Face]) -> bool:
-    """Say whether a face is within reach of another: only embeddings tell whether they were swapped."""
+    """Say whether a face is within reach of another: only embeddings show whether they were swapped."""
     return any(
         other is not face
         and float(np.linalg.norm(centre(face.bbox) - centre(other.bbox)))

@@ -11,7 +11,7 @@ with its reason:
 - two faces in one frame are two people: beside an accepted track the less similar one cannot be the person;
 - what a video has taught: a track a little short of the threshold that closely resembles sure tracks of the same
   video (same light, clothes, camera) is accepted with it, and one that resembles their neighbours is not;
-- no clear sample (profile, blur, dark): nobody can tell, so review at most.
+- no clear sample (profile, blur, dark): nobody can say, so review at most.
 
 Inside an accepted track weak faces are kept, and marked as rescued. Similarity itself is engine.identity.same_person.
 """

@@ -60,7 +60,7 @@ class CurvePoint:
     """Would pass by similarity, but stood beside a more similar one: certainly not the person."""
     false_faces: int
     false_accept_rate: float | None
-    """Share of same-frame strangers that would pass; None without strangers."""
+    """Fraction of same-frame strangers that would pass; None without strangers."""
     rate_at_most: float | None
     """Its 95 % upper bound (Wilson score), as few strangers say little."""
 
@@ -70,8 +70,6 @@ class Choice:
     """The threshold that fits the footage, and why."""
 
     threshold: float
-    enough_evidence: bool
-    """False: `threshold` is the default, for want of anything better."""
     reason: str
 
 
@@ -144,7 +142,6 @@ def choose(tracks: Sequence[SeenTrack], default: float) -> Choice:
     if len(strangers) < STRANGERS_NEEDED or len(person) < KEPT_NEEDED:
         return Choice(
             default,
-            False,
             f"not enough evidence, keep auto ({default:.2f}): {len(strangers)} same-frame strangers and {len(person)} "
             f"accepted tracks were seen, at least {STRANGERS_NEEDED} and {KEPT_NEEDED} are needed",
         )
@@ -154,7 +151,6 @@ def choose(tracks: Sequence[SeenTrack], default: float) -> Choice:
         lost = sum(one < value for one in person)
         return Choice(
             value,
-            True,
             f"a stranger in the person's own frame reaches {top:.2f}, above the lowest accepted track ({bottom:.2f}): "
             f"{value:.2f} is the least that keeps every such stranger out, and costs {lost} of {len(person)} tracks",
         )
@@ -169,11 +165,10 @@ def choose(tracks: Sequence[SeenTrack], default: float) -> Choice:
     if value < default and len(strangers) < STRANGERS_TO_LOWER:
         return Choice(
             default,
-            True,
             f"keep auto ({default:.2f}): {said}, but {len(strangers)} strangers are too few to go below it "
             f"({STRANGERS_TO_LOWER} are needed)",
         )
-    return Choice(value, True, said)
+    return Choice(value, said)
 
 
 def _similarities(tracks: Sequence[SeenTrack], kinds: Mapping[int, Kind]) -> dict[Kind, list[float]]:
@@ -195,9 +190,9 @@ def _clamped(value: float) -> float:
 
 
 def _rate(passed: int, count: int) -> tuple[float | None, float | None]:
-    """Return a share and its 95 % upper bound (Wilson 1927)."""
+    """Return a fraction and its 95 % upper bound (Wilson 1927)."""
     if not count:
         return None, None
-    share, z2 = passed / count, NORMAL_95**2
-    spread = NORMAL_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
-    return share, min(1.0, (share + z2 / (2 * count) + spread) / (1 + z2 / count))
+    fraction, z2 = passed / count, NORMAL_95**2
+    spread = NORMAL_95 * math.sqrt(fraction * (1 - fraction) / count + z2 / (4 * count * count))
+    return fraction, min(1.0, (fraction + z2 / (2 * count) + spread) / (1 + z2 / count))

@@ -90,8 +90,8 @@ def _legend(picture: Image, title: str, totals: dict[Kind, int]) -> None:
 
 
 def _x(similarity: float) -> int:
-    share = (similarity - LOWEST) / (HIGHEST - LOWEST)
-    return round(LEFT_PX + share * (WIDTH_PX - LEFT_PX - RIGHT_PX))
+    fraction = (similarity - LOWEST) / (HIGHEST - LOWEST)
+    return round(LEFT_PX + fraction * (WIDTH_PX - LEFT_PX - RIGHT_PX))
 
 
 def _y(count: int, tallest: int) -> int:

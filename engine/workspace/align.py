@@ -15,7 +15,8 @@ from engine.frames.contract import Region
 from engine.types import AlignedFace, ExtractSettings, Face, Frame
 
 WARP_REACH_PX = 4
-"""Pixels beyond its own place that the warp's Lanczos kernel reads, on either side of the matrix."""
+"""Room round what the crop reads, px, on either side of the matrix: bilinear interpolation (`dfl.geometry.warp_face`)
+reads one px beyond a place, and the rest covers rounding. Pixels outside of it would be black."""
 
 
 def align_face(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engine.face_id import box_of, face_id
 from engine.faces.pose import pose_of_68
-from engine.faces.quality import fit_to_train, outside_share, sharpness_of
+from engine.faces.quality import fit_to_train, outside_fraction, sharpness_of
 from engine.same_face import FaceTrace, trace_of
 from engine.stopwatch import QueueFill, Stopwatch
 from engine.types import AlignedFace, ExtractSettings, Face, Frame
@@ -200,6 +200,6 @@ def _measured(aligned: AlignedFace, frame: Frame, face: Face) -> Measured:
     side = (SHARPNESS_SIDE_PX, SHARPNESS_SIDE_PX)
     sharpness = sharpness_of(np.asarray(cv2.resize(aligned.pixels, side, interpolation=cv2.INTER_AREA)))
     height, width = frame.pixels.shape[:2]
-    outside = outside_share(face.bbox, frame_width=width, frame_height=height)
+    outside = outside_fraction(face.bbox, frame_width=width, frame_height=height)
     fit = fit_to_train(width_px=face.width_px, aligned_sharpness=sharpness, outside=outside)
     return Measured(pose_of_68(aligned.landmarks_aligned_px)[0], sharpness, fit)

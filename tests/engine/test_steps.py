@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engine.extract import extract
 from engine.footage.video import open_frames
 from engine.frames.stretch import StretchReader
-from engine.steps import TELL_EVERY_S, Steps
+from engine.steps import REPORT_EVERY_S, Steps
 from engine.types import Commit, Cursor, ExtractReport, ExtractSettings, Face, Image, Progress, Resume
 from engine.workspace.layout import inbox_layout
 from tests.clips import make_clip
@@ -32,7 +32,7 @@ class Clock:
         self.now = 0.0
 
     def __call__(self) -> float:
-        self.now += 2 * TELL_EVERY_S
+        self.now += 2 * REPORT_EVERY_S
         return self.now
 
 
@@ -186,13 +186,13 @@ def test_waiting_for_work_tells_of_it_only_when_it_moves(moves: bool) -> None:
         assert done.wait(DEADLINE_S)
         return 5
 
-    tell_if_due: Callable[[], None] = steps.tell_if_due
+    report_if_due: Callable[[], None] = steps.report_if_due
 
     def look() -> None:
-        tell_if_due()
+        report_if_due()
         (done if looked.is_set() else looked).set()  # the second look ends the work
 
-    steps.tell_if_due = look  # type: ignore[method-assign]
+    steps.report_if_due = look  # type: ignore[method-assign]
     with ThreadPoolExecutor(1) as pool:
         assert steps.result_of(pool.submit(work)) == 5
     assert len(told) == (1 if moves else 0)

@@ -18,7 +18,7 @@ from engine.types import Face
 
 def full_carry() -> Carry:
     rng = np.random.default_rng(1)
-    quality = FaceQuality(101.25, 0.871, 0.0312, 90.0, 180.5, 12.5, -3.25, 0.0)
+    quality = FaceQuality(101.25, 12.5, 1 / 3)
     sightings = (
         Sighting(7, Face(rng.normal(size=4), 0.7, rng.normal(size=(5, 2))), 700),
         Sighting(9, Face(rng.normal(size=4), 0.1 + 0.2), None),
@@ -66,3 +66,16 @@ def test_an_array_of_objects_is_refused() -> None:
     data["thumbnail"][0] = "object"
     with pytest.raises(InputError, match="object"):
         carry_from_json(json.dumps(data))
+
+
+def test_what_an_earlier_dfld_measured_besides_is_left_out() -> None:
+    data = json.loads(carry_to_json(full_carry()))
+    quality = data["live"][0]["samples"][0][3]
+    quality |= {
+        "detection_score": 0.87,
+        "sharpness": 0.03,
+        "brightness": 90.0,
+        "contrast": 180.5,
+        "roll_degrees": -3.25,
+    }
+    assert carry_to_json(carry_from_json(json.dumps(data))) == carry_to_json(full_carry())

@@ -166,7 +166,7 @@ def test_the_commits_of_a_run_together_hold_every_face_as_the_log_has_it(tmp_pat
 
 
 def test_only_the_likeliest_review_tracks_wait() -> None:
-    sample = Sample(0, ALICE, 1.0, FaceQuality(100, 0.9, 0.05, 120, 200, 0, 0, 0))
+    sample = Sample(0, ALICE, 1.0, FaceQuality(100, 0, 0))
     sightings = (Sighting(0, Face(np.array([0, 0, 9, 9]), 0.9)),)
     tracks = [Track(n, 0, sightings, (sample,)) for n in range(WAITING_MAX + 9)]
     verdicts = {n: TrackVerdict("review", REVIEW, 0.3 + n / 1000, 1, 0.4) for n in range(len(tracks))}

@@ -16,9 +16,10 @@ from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
 from engine.frames.stretch import StretchReader
 from engine.types import SourceVerdict
-from tests.clips import Image, draw_numbered, make_clip
+from tests.clips import Image, draw_numbered, is_deletable, make_clip
 
 FRAMES = 20
+
 SIZE = (96, 64)
 PLACES = int(os.environ.get("DFLD_PROOF_PLACES", "12"))
 """Where each file is cut, ended by zeros and holed; the last four places are the ends that are easily missed."""
@@ -97,7 +98,7 @@ def test_nothing_is_deletable_unless_every_picture_of_the_whole_file_was_read(tm
     whole, changed = path.read_bytes(), tmp_path / f"changed{path.suffix}"
     verdict, pictures = judged(path)
     assert verdict.word == "whole", verdict.sentence
-    assert verdict.is_deletable == (kind in PROVABLE), verdict.unread
+    assert is_deletable(verdict) == (kind in PROVABLE), verdict.unread
     chance = random.Random(kind)
     places = [chance.randrange(len(whole) // 8, len(whole)) for _ in range(PLACES - 4)]
     places += [len(whole) - 1, len(whole) - 8, len(whole) * 15 // 16, len(whole) // 2048 * 2048 - 2048]
@@ -109,11 +110,11 @@ def test_nothing_is_deletable_unless_every_picture_of_the_whole_file_was_read(tm
         }.items():
             changed.write_bytes(content)
             verdict, found = judged(changed)
-            assert not verdict.is_deletable or found == pictures, f"{what} at {at} of {len(whole)}: {len(found)}"
+            assert not is_deletable(verdict) or found == pictures, f"{what} at {at} of {len(whole)}: {len(found)}"
     for between in (b"", b"JUNK" * 5, bytes(600)):
         changed.write_bytes(whole + between + whole)
         verdict, found = judged(changed)
-        assert not verdict.is_deletable or len(found) == 2 * len(pictures), f"behind {between[:4]!r}: {len(found)}"
+        assert not is_deletable(verdict) or len(found) == 2 * len(pictures), f"behind {between[:4]!r}: {len(found)}"
 
 
 @pytest.mark.parametrize("kind", ["front.mp4", "fragments.mp4", "a.wmv"])
@@ -140,7 +141,7 @@ def test_padding_raises_no_alarm_in_any_container(tmp_path: Path, kind: str) -> 
     content = path.read_bytes()
     path.write_bytes(content + bytes(len(content) // 100))
     verdict, _ = judged(path)
-    assert (verdict.word, verdict.is_deletable) == ("whole", kind in ("a.mp4", "a.mkv", "a.avi", "a.flv"))
+    assert (verdict.word, is_deletable(verdict)) == ("whole", kind in ("a.mp4", "a.mkv", "a.avi", "a.flv"))
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "ts", "mp4"])
@@ -166,10 +167,10 @@ def test_a_stretch_is_no_proof_of_the_rest(tmp_path: Path) -> None:
     path = clip(tmp_path, "a.mp4")
     with StretchReader(open_frames(path), start_s=None, end_s=0.2) as reader:
         assert sum(1 for _ in reader) == 5
-        assert not verdict_on(reader.evidence()).is_deletable
+        assert not is_deletable(verdict_on(reader.evidence()))
     with StretchReader(open_frames(path), start_s=None, end_s=None) as reader:
         assert sum(1 for _ in reader) == FRAMES
-        assert verdict_on(reader.evidence()).is_deletable
+        assert is_deletable(verdict_on(reader.evidence()))
 
 
 def test_pictures_that_an_edit_list_hides_keep_the_original(tmp_path: Path, remux: Callable[..., Path]) -> None:
@@ -208,4 +209,4 @@ def test_a_picture_that_a_transport_stream_lost_without_a_trace_in_the_others_ke
     assert len(begins) == FRAMES
     path.write_bytes(b"".join(packets[: begins[11]] + packets[begins[12] :]))
     verdict, found = judged(path)
-    assert (len(found), verdict.is_deletable) == (FRAMES - 1, False)
+    assert (len(found), is_deletable(verdict)) == (FRAMES - 1, False)

@@ -74,11 +74,11 @@ def test_a_single_frame_is_a_video(make_clip: Maker, frame_number: Reader, tmp_p
         assert reader.warnings == ()
 
 
-def test_the_description_tells_size_rate_and_length(make_clip: Maker, tmp_path: Path) -> None:
+def test_the_description_says_size_rate_and_length(make_clip: Maker, tmp_path: Path) -> None:
     info = probe(make_clip(tmp_path / "clip.mp4", frames=50))
     assert (info.kind, info.width, info.height) == ("video", 96, 64)
-    assert (info.frames_estimate, info.average_rate, info.duration_s) == (50, Fraction(25), 2.0)
-    assert (info.codec, info.pixel_format, info.rotation_degrees) == ("h264", "yuv420p", 0)
+    assert (info.frames_estimate, info.average_rate) == (50, Fraction(25))
+    assert (info.codec, info.pixel_format) == ("h264", "yuv420p")
 
 
 def test_the_times_of_a_variable_rate_are_exact(make_clip: Maker, tmp_path: Path) -> None:
@@ -96,7 +96,6 @@ def test_rotation_stored_in_the_container_is_applied(make_clip: Maker, tmp_path:
     upright = np.rot90(draw_numbered(0), counterclockwise // 90)
     with open_frames(clip) as reader:
         frame = next(reader)
-        assert reader.info.rotation_degrees == -counterclockwise % 360
         assert (reader.info.height, reader.info.width) == upright.shape[:2]
     pixels = frame.to_frame().pixels
     assert np.abs(pixels.astype(int) - upright).mean() < COLOUR_TOLERANCE

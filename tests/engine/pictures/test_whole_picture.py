@@ -24,6 +24,7 @@ from engine.pictures.decoding import decode_picture, picture_format
 from engine.pictures.image_header import image_size
 from engine.pictures.whole_picture import Account, account_for
 from engine.types import Cursor
+from tests.clips import is_deletable
 
 FORMS: list[tuple[str, dict[str, Any]]] = [
     ("JPEG", {}), ("JPEG", {"optimize": True}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {}),
@@ -123,13 +124,13 @@ def test_a_folder_with_a_motion_photo_is_whole_and_is_not_deleted(tmp_path: Path
     (tmp_path / "1.jpg").write_bytes(saved(detailed(), "JPEG"))
     with open_frames(tmp_path) as reader:
         list(reader)
-        assert verdict_on(reader.evidence()).is_deletable
+        assert is_deletable(verdict_on(reader.evidence()))
     (tmp_path / "2.jpg").write_bytes(saved(detailed(), "JPEG") + FILM)
     with open_frames(tmp_path) as reader:
         assert len(list(reader)) == 2
         verdict = verdict_on(reader.evidence())
     assert verdict.word == "whole"
-    assert not verdict.is_deletable
+    assert not is_deletable(verdict)
     assert "1 (2.jpg: behind its end it has a film, " in verdict.unread[0]
 
 

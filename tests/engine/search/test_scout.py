@@ -15,13 +15,13 @@ from engine.search.requests import (
     EmbedRequest,
     FrameRead,
     FrameView,
-    GlanceRequest,
     KnownFaces,
     NearRequest,
     Observation,
     Request,
     Sampled,
     Seen,
+    SmallLookRequest,
     SmallPicture,
     SmallPictureRequest,
     StretchEnds,
@@ -34,7 +34,7 @@ from engine.types import Face, Identity, Image
 
 WIDTH, HEIGHT = 640, 360
 PERSON, STRANGER = np.array([1, 0, 0], np.float32), np.array([0, 1, 0], np.float32)
-QUALITY = FaceQuality(60.0, 0.9, 0.1, 100.0, 100.0, 0.0, 0.0, 0.0)
+QUALITY = FaceQuality(60.0, 0.0, 0.0)
 WALL = np.random.default_rng(1).integers(60, 200, (90, 160), dtype=np.uint8)
 OTHER_WALL = np.random.default_rng(2).integers(60, 200, (90, 160), dtype=np.uint8)
 
@@ -130,11 +130,11 @@ def test_where_nothing_is_new_the_detector_looks_near_the_known_face_alone() -> 
     for index in range(5):
         scout = scene.show(scout, index)
     assert scene.kinds(4)[:1] == [NearRequest]
-    assert not {AreaRequest, WholeRequest, GlanceRequest} & set(scene.kinds(4))
+    assert not {AreaRequest, WholeRequest, SmallLookRequest} & set(scene.kinds(4))
     assert scout.full_looks == (0, 4), "nothing new was left out"
 
 
-def test_what_is_new_is_looked_at_in_full_when_small_and_at_a_glance_when_large() -> None:
+def test_what_is_new_is_looked_at_in_full_where_it_is_small_and_in_small_where_it_is_large() -> None:
     spot = WALL.copy()
     spot[40:60, 100:120] = 255
     scene, scout = Scene(still(9), {4: spot, 8: OTHER_WALL}), new_scout()
@@ -145,17 +145,17 @@ def test_what_is_new_is_looked_at_in_full_when_small_and_at_a_glance_when_large(
     assert x1 < 100 / 160 < 120 / 160 < x2 < 0.9
     assert y1 < 40 / 90 < 60 / 90 < y2 < 0.9
     scout = scene.show(replace(scout, state=replace(scout.state, interval=INTERVAL_BORN)), 8)
-    assert GlanceRequest in scene.kinds(8)
-    assert scout.full_up_to == 4, "a glance is no full look"
+    assert SmallLookRequest in scene.kinds(8)
+    assert scout.full_up_to == 4, "a look in small is no full look"
 
 
-def test_the_end_of_a_stretch_asks_for_a_whole_look_after_a_glance() -> None:
+def test_the_end_of_a_stretch_asks_for_a_whole_look_after_one_in_small() -> None:
     scene, scout = Scene(still(9), {8: OTHER_WALL}), new_scout()
     for index in (0, 4):
         scout = scene.show(scout, index)
     scout = scene.show(scout, 8, ends=True)
     kinds = [kind for kind in scene.kinds(8) if kind is not EmbedRequest]
-    assert kinds == [NearRequest, GlanceRequest, WholeRequest]
+    assert kinds == [NearRequest, SmallLookRequest, WholeRequest]
     assert (scout.full_up_to, scout.frame) == (8, None)
     assert scene.show(scout, 8, ends=True) is scout, "it was looked at in full already"
 
@@ -170,7 +170,7 @@ def test_a_lost_face_is_searched_where_it_was() -> None:
     assert request.area[0] <= 100 / WIDTH < 160 / WIDTH <= request.area[2]
 
 
-def test_an_empty_frame_without_news_is_compared_and_not_looked_at() -> None:
+def test_an_empty_frame_without_anything_new_is_compared_and_not_looked_at() -> None:
     scene, scout = Scene({}), new_scout()
     for index in range(EMPTY_EVERY + 30):
         scout = scene.show(scout, index)

@@ -11,7 +11,7 @@ from engine.tracks.splitting import disagreement, split, split_frame
 from engine.tracks.track import SAMPLES_MAX, Sample, Sighting, Track, add_sample, centre_of, predict
 from engine.types import Embedding, Face
 
-QUALITY = FaceQuality(100, 0.9, 0.05, 120, 200, 0, 0, 0)
+QUALITY = FaceQuality(100, 0, 0)
 ALICE = np.array([1, 0, 0, 0], np.float32)
 BOB = np.array([0, 1, 0, 0], np.float32)
 

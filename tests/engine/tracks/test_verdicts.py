@@ -56,7 +56,7 @@ def test_embeddings_of_another_size_are_refused_by_name() -> None:
         similarity(np.zeros((4, 512)), person)
 
 
-QUALITY = FaceQuality(100, 0.9, 0.05, 120, 200, 0, 0, 0)
+QUALITY = FaceQuality(100, 0, 0)
 RULE = Rule(threshold=0.40, same_person=0.40)
 DIMENSIONS = 64
 ALICE, BOB, CAROL = np.eye(3, DIMENSIONS, dtype=np.float32)
