@@ -106,10 +106,7 @@ def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
     }
 
 
-FOLDERS_NOT_YET_APART = {
-    "engine.footage", "engine.types", "engine.identity", "engine.tracks", "engine.workspace",
-    "daemon.config", "daemon.events", "daemon.inboxes", "daemon.jobs", "daemon.metrics", "daemon.worker",
-}  # fmt: skip
+FOLDERS_NOT_YET_APART = {"daemon.config", "daemon.events", "daemon.jobs", "daemon.metrics"}
 
 
 def test_no_two_folders_import_each_other() -> None:
