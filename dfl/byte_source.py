@@ -8,6 +8,7 @@ windows. Not for writing.
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -16,6 +17,7 @@ from dfl.errors import FormatError
 
 FIRST_WINDOW = 4096
 """Bytes read after a jump: the header of the next array is about 200 bytes."""
+_FLOAT = struct.Struct(">d")
 LARGEST_WINDOW = 65536
 """Reading straight on doubles the window up to here; small, so that little of a picture is ever fetched."""
 
@@ -123,16 +125,33 @@ class ByteCursor:
 
     def take(self, length: int) -> bytes:
         """Return the next bytes and move past them; raise FormatError where the source ends before."""
-        if len(self.buffer) - self.at < length:
+        end = self.at + length
+        if end > len(self.buffer):
             self._fill(length, keep=0)
             if len(self.buffer) < length:
-                raise self.fault(f"the file is cut off: {length} bytes expected, {len(self.buffer)} are left")
-        self.at += length
-        return self.buffer[self.at - length : self.at]
+                raise self.fault(f"the file is cut off: {length} bytes are announced, {len(self.buffer)} are left")
+            end = length
+        content = self.buffer[self.at : end]
+        self.at = end
+        return content
 
-    def take_number(self, length: int) -> int:
-        """Return the next bytes as an unsigned little-endian number."""
-        return int.from_bytes(self.take(length), "little")
+    def take_byte(self) -> int:
+        """Return the next byte as a number; as `take`."""
+        at = self.at
+        if at < len(self.buffer):
+            self.at = at + 1
+            return self.buffer[at]
+        return self.take(1)[0]
+
+    def take_float(self) -> float:
+        """Return the next 8 bytes, a big-endian number; as `take`."""
+        at, buffer = self.at, self.buffer
+        if at + 8 > len(buffer):
+            at, buffer = 0, self.take(8)
+        else:
+            self.at = at + 8
+        value: float = _FLOAT.unpack_from(buffer, at)[0]
+        return value
 
     def take_line(self, limit: int) -> str:
         """Return the bytes up to the next newline as text, without it; raise FormatError past `limit` bytes."""
@@ -140,14 +159,14 @@ class ByteCursor:
         while (byte := self.take(1)) != b"\n":
             line += byte
             if len(line) > limit:
-                raise self.fault(f"a line is longer than {limit} bytes")
+                raise self.fault(f"a name is longer than {limit} bytes")
         return line.decode("ascii", "replace")
 
     def jump(self, length: int) -> int:
         """Pass over `length` bytes without reading them; return where they begin."""
         offset = self.position
         if length > self.left:
-            raise self.fault(f"the file is cut off: {length} bytes expected, {self.left} are left")
+            raise self.fault(f"the file is cut off: {length} bytes are announced, {self.left} are left")
         if length <= len(self.buffer) - self.at:
             self.at += length
         else:

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from struct import Struct
 from types import MappingProxyType
-from typing import Any
 
 from dfl.errors import FormatError, shown
 from dfl.face_tables import FACE_TYPES
@@ -33,8 +32,8 @@ from dfl.image import (
 )
 from dfl.jpeg import read_size
 from dfl.pickles.dumping import dump_for_dfl
-from dfl.pickles.loading import load_closed
-from dfl.pickles.machine import Construct, PickleLimits
+from dfl.pickles.loading import PickleLimits, load_closed
+from dfl.pickles.machine import Construct
 from dfl.pickles.numpy_values import NUMPY_NAMES
 
 VERSION = 1
@@ -143,7 +142,7 @@ def _read_places(data: bytes | memoryview, table: int, count: int) -> list[int]:
     return places
 
 
-def _entry_of_image(image: PackedImage) -> dict[str, Any]:
+def _entry_of_image(image: PackedImage) -> dict[str, object]:
     metadata = image.metadata
     return {
         # DeepFaceLab pickles its own enums; it compares and looks them up, so that their numbers do.
@@ -162,13 +161,11 @@ def _entry_of_image(image: PackedImage) -> dict[str, Any]:
     }
 
 
-def _image_of_entry(entry: Mapping[str, Any], start: int, end: int) -> PackedImage:
+def _image_of_entry(entry: Mapping[str, object], start: int, end: int) -> PackedImage:
     filename, person, shape = entry.get("filename"), entry.get("person_name"), entry.get("shape")
     if type(filename) is not str:
         raise FormatError(f"faceset.pak has an image whose name is {shown(filename)}")
     _check_filename(filename)
-    if person is not None:
-        _check_name(person, "person")
     if type(shape) is not tuple or len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape):
         raise FormatError(f"faceset.pak: {filename} has a shape that is not (height, width, channels)")
     face_type = entry.get("face_type")
@@ -185,22 +182,24 @@ def _image_of_entry(entry: Mapping[str, Any], start: int, end: int) -> PackedIma
         }
     )
     height, width, channels = shape
-    return PackedImage(filename, metadata, (height, width, channels), end - start, start, person)
+    person_name = None if person is None else _checked_name(person, "person")
+    return PackedImage(filename, metadata, (height, width, channels), end - start, start, person_name)
 
 
 def _check_filename(filename: str) -> None:
-    _check_name(filename, "image")
+    _checked_name(filename, "image")
     if not filename.endswith(".jpg"):
         raise FormatError(f"faceset.pak: image name {shown(filename)} does not end in .jpg, so DeepFaceLab skips it")
 
 
-def _check_name(name: object, what: str) -> None:
-    """Refuse a name that, joined to a folder, would lead out of it."""
+def _checked_name(name: object, what: str) -> str:
+    """Return a name. Raise FormatError for one that, joined to a folder, would lead out of it."""
     if type(name) is not str or not name or name in (".", "..") or any(mark in name for mark in "/\\\0:"):
         raise FormatError(f"faceset.pak: {what} name {shown(name)} is not a plain file name")
+    return name
 
 
-def _enum_number(arguments: tuple[Any, ...]) -> object:
+def _enum_number(arguments: tuple[object, ...]) -> object:
     if len(arguments) != 1 or type(arguments[0]) is not int:
         raise FormatError("faceset.pak's index makes an enum of something that is no number")
     return arguments[0]

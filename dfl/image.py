@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -26,8 +26,7 @@ from dfl.face_tables import FACE_TYPES
 from dfl.geometry import LANDMARK_COUNT
 from dfl.jpeg import PAYLOAD_LIMIT_BYTES, read_app15, with_app15
 from dfl.pickles.dumping import dump_for_dfl
-from dfl.pickles.loading import load_closed
-from dfl.pickles.machine import PickleLimits
+from dfl.pickles.loading import PickleLimits, load_closed
 from dfl.pickles.numpy_values import NUMPY_NAMES
 
 DEFAULT_FACE_TYPE = "full_face"
@@ -40,6 +39,7 @@ _COORDINATE_LIMIT_PX = 1e7
 """Larger coordinates are no face; they would only overflow later."""
 _UNCROPPED = "mark_only"
 _FACE_ID = re.compile("[0-9a-f]{32}")
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class AlignedMetadata:
     """An encoded image file; see dfl.xseg_mask."""
     dfld_face_id: str | None = None
     """Which face this is, 32 hexadecimal digits; what else stands under the key is kept among the unknown."""
-    unknown: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    unknown: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     """Keys this version of dfld does not know, kept as they were."""
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class AlignedMetadata:
 
 KEYS = frozenset(AlignedMetadata.__dataclass_fields__) - {"unknown"}
 """What DeepFaceLab's metadata dict may hold."""
-_ARRAY_FIELDS: tuple[tuple[str, type, tuple[int, ...]], ...] = (
+_ARRAY_FIELDS: tuple[tuple[str, type[np.generic], tuple[int, ...]], ...] = (
     ("landmarks", np.float64, (LANDMARK_COUNT, 2)),
     ("source_landmarks", np.float64, (LANDMARK_COUNT, 2)),
     ("source_rect", np.int64, (4,)),
@@ -105,7 +105,7 @@ def read_metadata(data: bytes) -> AlignedMetadata:
     return metadata_of_fields(read_fields(data))
 
 
-def read_fields(data: bytes) -> dict[str, Any]:
+def read_fields(data: bytes) -> dict[str, object]:
     """Given an aligned JPEG, return its metadata dict exactly as it is stored. Raise FormatError as `read_metadata`."""
     payload = read_app15(data)
     if payload is None:
@@ -144,11 +144,11 @@ def encode_aligned_jpeg(pixels: NDArray[np.uint8], metadata: AlignedMetadata, qu
     return with_metadata(buffer.tobytes(), metadata)
 
 
-def fields_of_metadata(metadata: AlignedMetadata) -> dict[str, Any]:
+def fields_of_metadata(metadata: AlignedMetadata) -> dict[str, object]:
     """Given metadata, return the dict DeepFaceLab stores, in its types and order."""
     rect, mat, source_landmarks = metadata.source_rect, metadata.image_to_face_mat, metadata.source_landmarks
     expand = metadata.eyebrows_expand_mod
-    fields = {
+    fields: dict[str, object] = {
         "face_type": metadata.face_type,
         "landmarks": metadata.landmarks.tolist(),
         "source_filename": metadata.source_filename,
@@ -165,10 +165,11 @@ def fields_of_metadata(metadata: AlignedMetadata) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def metadata_of_fields(fields: Mapping[str, Any]) -> AlignedMetadata:
+def metadata_of_fields(fields: Mapping[str, object]) -> AlignedMetadata:
     """Given DeepFaceLab's dict, return the metadata; every field is checked. Raise FormatError naming the bad one."""
     known = {key: value for key, value in fields.items() if key in KEYS}
-    if not _is_face_id(known.get("dfld_face_id")):
+    face_id = _face_id(known.get("dfld_face_id"))
+    if face_id is None:
         known.pop("dfld_face_id", None)
     if known.get("landmarks") is None:
         raise FormatError("DeepFaceLab metadata has no landmarks, which its trainer needs")
@@ -177,25 +178,26 @@ def metadata_of_fields(fields: Mapping[str, Any]) -> AlignedMetadata:
         raise FormatError(f"metadata eyebrows_expand_mod is {shown(expand)}, expected a number")
     return AlignedMetadata(
         face_type=_text(known, "face_type", DEFAULT_FACE_TYPE).lower(),
-        landmarks=known["landmarks"],
+        # AlignedMetadata checks its arrays itself.
+        landmarks=cast(NDArray[np.float64], known["landmarks"]),
         source_filename=_text(known, "source_filename", "") or None,
-        source_rect=known.get("source_rect"),
-        source_landmarks=known.get("source_landmarks"),
-        image_to_face_mat=known.get("image_to_face_mat"),
+        source_rect=cast(NDArray[np.int64] | None, known.get("source_rect")),
+        source_landmarks=cast(NDArray[np.float64] | None, known.get("source_landmarks")),
+        image_to_face_mat=cast(NDArray[np.float64] | None, known.get("image_to_face_mat")),
         eyebrows_expand_mod=float(expand),
         seg_ie_polys=polygons_of_fields(known.get("seg_ie_polys")),
         xseg_mask=None if known.get("xseg_mask") is None else bytes_of_array(known["xseg_mask"]),
-        dfld_face_id=known.get("dfld_face_id"),
+        dfld_face_id=face_id,
         unknown=MappingProxyType({key: value for key, value in fields.items() if key not in known}),
     )
 
 
-def fields_of_polygons(polygons: tuple[MaskPolygon, ...]) -> dict[str, Any]:
+def fields_of_polygons(polygons: tuple[MaskPolygon, ...]) -> dict[str, object]:
     """Given polygons, return the dict DeepFaceLab stores them as."""
     return {"polys": [{"type": int(polygon.include), "pts": polygon.points} for polygon in polygons]}
 
 
-def polygons_of_fields(stored: Any) -> tuple[MaskPolygon, ...]:
+def polygons_of_fields(stored: object) -> tuple[MaskPolygon, ...]:
     """Given what DeepFaceLab stores under seg_ie_polys, the older list of (type, points) too, return the polygons."""
     entries = stored.get("polys") if type(stored) is dict else stored
     if entries is None:
@@ -205,12 +207,12 @@ def polygons_of_fields(stored: Any) -> tuple[MaskPolygon, ...]:
     return tuple(_polygon(entry) for entry in entries)
 
 
-def _polygon(entry: Any) -> MaskPolygon:
+def _polygon(entry: object) -> MaskPolygon:
     if type(entry) is dict:
         entry = (entry.get("type"), entry.get("pts"))
-    if type(entry) not in (tuple, list) or len(entry) != 2 or type(entry[0]) is not int or entry[0] not in (0, 1):
+    kind, points = entry if isinstance(entry, tuple | list) and len(entry) == 2 else (None, None)
+    if type(kind) is not int or kind not in (0, 1):
         raise FormatError(f"metadata seg_ie_polys holds {shown(entry)}, expected type 0 or 1 and points")
-    kind, points = entry
     count = len(points) if type(points) is list or (isinstance(points, np.ndarray) and points.ndim) else 0
     if not count:
         return MaskPolygon(bool(kind), np.zeros((0, 2), np.float32))
@@ -222,18 +224,18 @@ def array_of_bytes(encoded: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(encoded, np.uint8).reshape(-1, 1)
 
 
-def bytes_of_array(stored: Any) -> bytes:
+def bytes_of_array(stored: object) -> bytes:
     """Given the (N,) or (N, 1) uint8 array DeepFaceLab stores an encoded image file as, return the file's bytes."""
     if not isinstance(stored, np.ndarray) or stored.dtype != np.uint8 or stored.size != max(stored.shape, default=0):
         raise FormatError(f"metadata xseg_mask is {shown(stored)}, expected a row of uint8")
     return stored.tobytes()
 
 
-def _is_face_id(value: object) -> bool:
-    return type(value) is str and _FACE_ID.fullmatch(value) is not None
+def _face_id(value: object) -> str | None:
+    return value if isinstance(value, str) and _FACE_ID.fullmatch(value) else None
 
 
-def _text(fields: Mapping[str, Any], key: str, default: str) -> str:
+def _text(fields: Mapping[str, object], key: str, default: str) -> str:
     value = fields.get(key)
     if value is None:
         return default
@@ -242,7 +244,7 @@ def _text(fields: Mapping[str, Any], key: str, default: str) -> str:
     return value
 
 
-def _numbers(value: Any, dtype: type, shape: tuple[int, ...], name: str) -> NDArray[Any]:
+def _numbers(value: object, dtype: type[_Number], shape: tuple[int, ...], name: str) -> NDArray[_Number]:
     """Return `value` as a read-only array of its own; raise FormatError unless it has this shape and is finite."""
     try:
         array = np.array(value, dtype=np.float64)
@@ -250,6 +252,6 @@ def _numbers(value: Any, dtype: type, shape: tuple[int, ...], name: str) -> NDAr
         raise FormatError(f"metadata {name} is {shown(value)}, expected numbers of shape {shape}") from failure
     if array.shape != shape or not (np.abs(array) <= _COORDINATE_LIMIT_PX).all():
         raise FormatError(f"metadata {name} is {shown(value)}, expected finite numbers of shape {shape}")
-    array = (np.rint(array) if issubclass(dtype, np.integer) else array).astype(dtype)
-    array.flags.writeable = False
-    return array
+    numbers = (np.rint(array) if issubclass(dtype, np.integer) else array).astype(dtype)
+    numbers.flags.writeable = False
+    return numbers

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +42,7 @@ MOST_OBJECTS_BYTES = 128 * 2**20
 1 MB whatever their size; a fork whose loss history holds numpy numbers (a dozen opcodes and 800 bytes a number,
 and no fast path) is read up to about 20 000 iterations."""
 
-OptionValue = None | bool | int | float | str | tuple[Any, ...]
+OptionValue = None | bool | int | float | str | tuple["OptionValue", ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +94,14 @@ def limits_of(size_bytes: int) -> ScanLimits:
     )
 
 
-def _iteration(value: Any) -> int:
+def _iteration(value: object) -> int:
     plain = value.value if isinstance(value, ScalarValue) else value
     if type(plain) is not int or plain < 0:
         raise FormatError(f"iter is {shown(plain)}, expected a number of iterations")
     return plain
 
 
-def _options(value: Any) -> dict[str, OptionValue]:
+def _options(value: object) -> dict[str, OptionValue]:
     if not isinstance(value, dict) or len(value) > MAX_OPTIONS:
         raise FormatError(f"options is a {type(value).__name__}, expected a dict of at most {MAX_OPTIONS} answers")
     if not all(isinstance(key, str) for key in value):
@@ -110,7 +109,7 @@ def _options(value: Any) -> dict[str, OptionValue]:
     return {str(key): _plain(item) for key, item in value.items()}
 
 
-def _plain(value: Any) -> OptionValue:
+def _plain(value: object) -> OptionValue:
     if isinstance(value, ScalarValue):
         return value.value
     if isinstance(value, Text):
@@ -126,7 +125,7 @@ def _plain(value: Any) -> OptionValue:
     return f"<{type(value).__name__}>"
 
 
-def _losses(history: Any) -> tuple[NDArray[np.float32], int]:
+def _losses(history: object) -> tuple[NDArray[np.float32], int]:
     """The last rows of equal width, and how many rows there are in all."""
     if not isinstance(history, list):
         raise FormatError(f"loss_history is a {type(history).__name__}, expected a list")
@@ -146,7 +145,7 @@ def _losses(history: Any) -> tuple[NDArray[np.float32], int]:
     return losses, recorded
 
 
-def _single_row(item: Any) -> NDArray[np.float32]:
+def _single_row(item: object) -> NDArray[np.float32]:
     values = item if isinstance(item, list | tuple) else [item]
     if len(values) > MAX_ROW_COLUMNS:
         raise FormatError(f"a row of loss_history has more than {MAX_ROW_COLUMNS} numbers")

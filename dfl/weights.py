@@ -21,9 +21,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfl.byte_source import ByteSource, FileSource, read_exactly
 from dfl.errors import FormatError
@@ -158,11 +159,11 @@ def checked_layout(layout: TensorLayout) -> TensorLayout:
     return layout
 
 
-def _spans(tensors: dict[Any, Any]) -> Iterator[TensorSpan]:
+def _spans(tensors: dict[object, object]) -> Iterator[TensorSpan]:
     for name, value in tensors.items():
         if not isinstance(name, str):
             raise FormatError(f"a tensor is named {name!r}, expected a text")
-        if isinstance(value, ArrayValue) and value.payload is not None and value.dtype is not None:
+        if isinstance(value, ArrayValue):
             shape, dtype, payload, fortran = value.shape, value.dtype, value.payload, value.fortran
         elif isinstance(value, ScalarValue):
             shape, dtype, payload, fortran = (), value.dtype, value.payload, False
@@ -209,7 +210,7 @@ def layout_digest(source: ByteSource, layout: TensorLayout) -> str:
     return digest.hexdigest()
 
 
-def read_tensor(source: ByteSource, tensor: TensorSpan) -> np.ndarray[Any, Any]:
+def read_tensor(source: ByteSource, tensor: TensorSpan) -> NDArray[np.generic]:
     """Read one whole tensor into memory, as numpy would give it; for tests, small tensors and old momentum."""
     content = read_exactly(source, tensor.offset, tensor.stored_bytes)
     if tensor.encoding == "latin1":

@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 
 from dfl.errors import FormatError
-from dfl.pickles.machine import NEWEST_PROTOCOL
 from dfl.pickles.numpy_values import NUMBER_TYPES
 
 WRITTEN_PROTOCOLS = (3, 4)
 """DeepFaceLab cannot read 5, and 2 spells bytes in a roundabout way."""
 
 
-def dump_for_dfl(value: object, *, protocol: int = NEWEST_PROTOCOL) -> bytes:
+def dump_for_dfl(value: object, *, protocol: int = WRITTEN_PROTOCOLS[-1]) -> bytes:
     """Given data of plain types and numpy numbers, return a pickle that DeepFaceLab (Python 3.6, numpy 1.19) reads.
 
     Plain types are None, bool, int, float, str, bytes, list, tuple and dict. `protocol` is 3 or 4. Raise FormatError

@@ -31,12 +31,11 @@ _PUT_BYTES = {0x71: 2, 0x72: 5, 0x94: 1}
 
 @dataclass(frozen=True)
 class RowRun:
-    """Rows that were taken off the stream, their memo numbers, and how many MEMOIZE opcodes were among them."""
+    """Rows that were taken off the stream, and their memo numbers."""
 
     value: FloatRows
     first_key: int
     """Memo number of the first row; the others follow one by one."""
-    memoized: int
 
 
 class RowMemo:
@@ -61,10 +60,10 @@ class RowMemo:
         return FloatRows(self._runs[place].rows[index : index + 1])
 
 
-def take_rows(cursor: ByteCursor, memoized: int) -> RowRun | None:
+def take_rows(cursor: ByteCursor, next_key: int) -> RowRun | None:
     """Take the run of at least two rows whose EMPTY_LIST opcode was just taken; None, and nothing taken, if none.
 
-    `memoized`: how many MEMOIZE opcodes came before, which is the number that the next one gives.
+    `next_key`: the number that the next MEMOIZE gives.
     """
     put = _PUT_BYTES.get(cursor.peek(1)[0] if cursor.peek(1) else 0)
     if put is None or cursor.peek(put + 2)[put:] != b"(G":
@@ -82,7 +81,7 @@ def take_rows(cursor: ByteCursor, memoized: int) -> RowRun | None:
     table = np.frombuffer(cursor.buffer, np.uint8, count * stride, opening).reshape(count, stride)
     fits = (table[:, 0] == 0x5D) & (table[:, 1] == cursor.buffer[cursor.at]) & (table[:, floats_at] == 0x28)
     fits &= (table[:, 1 + floats_at : -1 : FLOAT_BYTES] == 0x47).all(axis=1) & (table[:, -1] == 0x65)
-    keys = _memo_keys(table, put, memoized)
+    keys = _memo_keys(table, put, next_key)
     fits &= keys == keys[:1] + np.arange(count)
     run = count if fits.all() else int(fits.argmin())
     if run < 2:
@@ -91,12 +90,12 @@ def take_rows(cursor: ByteCursor, memoized: int) -> RowRun | None:
     with np.errstate(over="ignore", invalid="ignore"):
         rows = np.stack(cells, axis=1).view(">f8")[:, :, 0].astype(np.float32)
     cursor.take(run * stride - 1)
-    return RowRun(FloatRows(rows), int(keys[0]), run if put == 1 else 0)
+    return RowRun(FloatRows(rows), int(keys[0]))
 
 
-def _memo_keys(table: NDArray[np.uint8], put: int, memoized: int) -> NDArray[np.int64]:
+def _memo_keys(table: NDArray[np.uint8], put: int, next_key: int) -> NDArray[np.int64]:
     """(rows,) the memo number that each row is given; `put`: bytes of the opcode that gives it."""
     if put == 1:
-        return memoized + np.arange(len(table))
+        return next_key + np.arange(len(table))
     arguments = np.ascontiguousarray(table[:, 2 : 1 + put])
     return arguments.view(f"<u{put - 1}")[:, 0].astype(np.int64)

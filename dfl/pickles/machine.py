@@ -1,55 +1,69 @@
-"""A pickle interpreter that can run nothing: it knows the opcodes of DeepFaceLab's files, and inert names.
+"""The one interpreter of pickles: a stack machine that knows DeepFaceLab's opcodes and can run nothing.
 
-A name in the pickle becomes a `Named` whose constructor is ours, from the closed list handed in; calling it calls
-that constructor. Any other opcode or name is refused by name. The one failure is FormatError. Nothing is allocated
-that the bytes do not hold: no memo index, frame length or count is believed. Dictionary keys are strings, since
-hashing a nested tuple may take for ever.
+It reads a `ByteSource` opcode by opcode, under limits. What a text, a byte string, a list or a name becomes is decided
+by who drives it: `load_closed` (dfl.pickles.loading) makes real values, `scan_pickle` (dfl.pickles.scanning) notes
+where the bytes of arrays lie and passes over them.
 
-Not the public reader: dfl.pickles.loading adds the limits on the result.
+A name in the pickle becomes a `Named` whose constructor is ours, from a closed list; calling it calls that
+constructor. Any other opcode or name is refused by name. The one failure is FormatError. Nothing is allocated that
+the bytes do not hold: no memo index, frame length or count is believed.
 """
 
 from __future__ import annotations
 
 import pickletools
+import struct
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from struct import Struct
-from typing import Any
+from math import inf
 
+from dfl.byte_source import ByteCursor, ByteSource, PlacedError
 from dfl.errors import FormatError
 
-Construct = Callable[[tuple[Any, ...]], object]
+Construct = Callable[[tuple[object, ...]], object]
 """Makes a value of the arguments a pickle calls a name with; raises FormatError for arguments of any other form."""
 
-OLDEST_PROTOCOL, NEWEST_PROTOCOL = 2, 4
-"""DeepFaceLab writes 3 and 4, and cannot read 5; 2 is what older third-party tools write."""
+OPCODES_BETWEEN_LOOKS = 128
+"""At the clock and at what is spent: a stream comes no further than so many opcodes beyond a limit."""
 _LONGEST_INTEGER_BYTES = 16
 _LONGEST_NAME_BYTES = 200
-_SHOWN_NAME_CHARACTERS = 100
+"""Of a module or of what stands in it: numpy's longest has 22."""
+_SHOWN_NAME_CHARACTERS = 120
+
+# Estimates of CPython's memory, none below what it needs on 64 bits (measured by tests).
+SLOT_BYTES = 24
+"""A place in a list that grows."""
+KEY_BYTES = 160
+MEMO_BYTES = 144
+"""An entry of the memo: a number, and a place in a dict that is copied as it grows."""
 
 
 @dataclass(frozen=True)
-class PickleLimits:
-    """How much one pickle may ask for; each larger than any of DeepFaceLab's own files of the kind needs."""
+class MachineLimits:
+    """How much work a pickle may ask for before it is refused."""
 
-    size_bytes: int = 1 << 20
-    """Length of the pickle. Metadata fits in a JPEG segment of 64 KiB."""
-    opcodes: int = 200_000
-    depth: int = 16
-    """Containers inside containers. DeepFaceLab's nest up to 6."""
-    expanded_bytes: int = 16 << 20
-    """Size of the result with every shared object counted wherever it is used."""
+    opcodes: int
+    stack: float = inf
+    """Values and marks that are open at once."""
+    memo: float = inf
+    """Values that are remembered."""
+    objects_bytes: float = inf
+    """Memory for all values, by the estimates of `_OPCODES`, given back or not."""
+    cpu_s: float = inf
+    """Of this thread: a file on a slow link waits, but computes no more."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Named:
-    """A name of the closed list, as the pickle sees it: it can be passed on, or called if it has a constructor."""
+    """A name of the closed list, as the pickle sees it: it can be passed on, or called."""
 
     name: str
     construct: Construct = field(repr=False)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Shell:
     """A value whose state comes later (pickle's BUILD): what a constructor may return instead of the value."""
 
@@ -59,272 +73,328 @@ class Shell:
     finished: bool = False
 
 
-def interpret(data: bytes, *, allowed: Mapping[str, Construct], limits: PickleLimits) -> object:
-    """Given the bytes of one pickle, return what it holds, unmeasured. Raise FormatError (see `load_closed`)."""
-    if len(data) > limits.size_bytes:
-        raise FormatError(f"pickle of {len(data)} bytes, at most {limits.size_bytes} are read")
-    if len(data) < 2 or data[0] != 0x80:
-        raise FormatError("not a pickle of protocol 2 to 4: it does not begin with byte 0x80")
-    if not OLDEST_PROTOCOL <= data[1] <= NEWEST_PROTOCOL:
-        raise FormatError(
-            f"pickle protocol {data[1]}, DeepFaceLab's files have {OLDEST_PROTOCOL} to {NEWEST_PROTOCOL}",
-            hint="protocol 5 cannot be read by DeepFaceLab's Python; write the file again with protocol 4",
-        )
-    return _Machine(data, allowed, limits).run()
+class PickleMachine(ABC):
+    """The stack, the marks and the memo of one pickle being read. One use, one pickle."""
 
-
-class _Machine:
-    """The stack, the marks and the memo of one pickle being read."""
-
-    def __init__(self, data: bytes, allowed: Mapping[str, Construct], limits: PickleLimits) -> None:
-        self.data = data
-        self.at = 2  # behind the protocol
-        self.allowed = allowed
+    def __init__(self, source: ByteSource, start: int, protocols: range, limits: MachineLimits) -> None:
+        self.cursor = ByteCursor(source, start)
+        self.protocols = protocols
+        self.protocol = 0
         self.limits = limits
-        self.stack: list[Any] = []
-        self.below_marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
+        self.stack: list[object] = []
+        self.marks: list[int] = []
+        self.floor = 0
+        """Where the values above the topmost mark begin."""
+        self.memo: dict[int, object] = {}
+        self.remembered_elsewhere = 0
+        """Values that have a number and are not in the memo; see `missing`."""
+        self.most_remembered = limits.memo
+        self.objects_left = limits.objects_bytes
+        self.frame_end = 0
+
+    # What the values are.
+
+    @abstractmethod
+    def text(self, length: int) -> object:
+        """Take a text of so many bytes of UTF-8."""
+
+    @abstractmethod
+    def payload(self, length: int) -> object:
+        """Take a byte string."""
+
+    @abstractmethod
+    def named(self, module: str, name: str) -> Named | None:
+        """Return a name of the closed list; None for any other."""
+
+    @abstractmethod
+    def check_key(self, key: object, target: dict[object, object]) -> None:
+        """Raise FormatError for a key that the dict may not get."""
+
+    def new_list(self) -> object:
+        """Return what EMPTY_LIST makes."""
+        return []
+
+    def missing(self, key: int) -> object:
+        """Return the value with a number that is not in the memo. Raise KeyError where there is none."""
+        raise KeyError(key)
+
+    # Running.
 
     def run(self) -> object:
-        data, end = self.data, len(self.data)
-        for _ in range(self.limits.opcodes):
-            if self.at >= end:
-                raise FormatError(f"pickle ends after {end} bytes without its STOP")
-            code = data[self.at]
-            self.at += 1
-            if code == _STOP:
-                return self._stop()
-            step = _STEPS.get(code)
-            if step is None:
-                raise self.refusal(f"opcode {_opcode_name(code)} is not used by DeepFaceLab")
-            step(self)
-        raise FormatError(f"pickle has more than {self.limits.opcodes} opcodes")
+        """Follow the opcodes up to STOP; return the one value that is left. Raise PlacedError for anything else."""
+        self._begin()
+        ends_at = time.thread_time() + self.limits.cpu_s
+        left = self.limits.opcodes
+        while left > 0:
+            if time.thread_time() > ends_at:
+                raise self.cursor.fault(f"it takes more than {self.limits.cpu_s:.0f} s to follow")
+            if self._follow(min(left, OPCODES_BETWEEN_LOOKS)):
+                return self._finish()
+            left -= OPCODES_BETWEEN_LOOKS
+            if len(self.stack) + len(self.marks) > self.limits.stack:
+                raise self.cursor.fault(f"more than {self.limits.stack} values are open at once")
+        raise self.cursor.fault(f"more than {self.limits.opcodes} opcodes")
 
-    def refusal(self, why: str) -> FormatError:
-        return FormatError(f"pickle refused at byte {self.at}: {why}; nothing of it was run")
+    def _follow(self, count: int) -> bool:
+        """Follow so many opcodes; return whether STOP was among them."""
+        cursor, steps, costs = self.cursor, _STEPS, _COSTS
+        code, spent = 0, 0
+        try:
+            for _ in range(count):
+                at = cursor.at
+                if at < len(cursor.buffer):
+                    code = cursor.buffer[at]
+                    cursor.at = at + 1
+                elif cursor.left:
+                    code = cursor.take(1)[0]
+                else:
+                    raise cursor.fault("the file is cut off: it ends without its STOP")
+                step = steps[code]
+                if step is None:
+                    break
+                spent += costs[code]
+                step(self)
+            else:
+                self.spend(spent)
+                return False
+        except PlacedError:
+            raise
+        except FormatError as error:
+            raise cursor.fault(error.message) from error
+        except (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error) as error:
+            raise cursor.fault(f"opcode {_name_of(code)} does not fit what comes before it") from error
+        if code != _STOP:
+            raise cursor.fault(f"opcode {_name_of(code)} is not used by any known writer")
+        return True
 
-    def _stop(self) -> object:
+    def _begin(self) -> None:
+        oldest, newest = self.protocols[0], self.protocols[-1]
+        if self.cursor.peek(1) != b"\x80":
+            cut_off = "" if self.cursor.left else ", the file is cut off"
+            raise self.cursor.fault(
+                f"not a pickle of protocol {oldest} to {newest}: it does not begin with byte 0x80{cut_off}"
+            )
+        self.protocol = self.cursor.take(2)[1]
+        if self.protocol not in self.protocols:
+            raise self.cursor.fault(f"pickle protocol {self.protocol}, expected {oldest} to {newest}")
+
+    def _finish(self) -> object:
         value = self.pop()
-        if self.stack or self.below_marks:
-            raise self.refusal("values are left over at its end")
-        if self.at != len(self.data):
-            raise self.refusal(f"{len(self.data) - self.at} bytes follow its end")
+        if self.stack or self.marks:
+            raise self.cursor.fault(f"{len(self.stack) + len(self.marks)} values are left over at its end")
+        if self.frame_end > self.cursor.position:
+            raise self.cursor.fault("the last frame is longer than the pickle")
         return value
 
-    def take(self, length: int) -> bytes:
-        start, end = self.at, self.at + length
-        if end > len(self.data):
-            raise self.refusal(f"{length} bytes are announced, {len(self.data) - start} are left")
-        self.at = end
-        return self.data[start:end]
+    def spend(self, size_bytes: int) -> None:
+        """Take what a value needs from the memory that is left; never given back, so that nothing can be hidden."""
+        self.objects_left -= size_bytes
+        if self.objects_left < 0:
+            raise self.cursor.fault(
+                f"its values need more than {self.limits.objects_bytes / 2**20:.0f} MiB of memory; "
+                "DeepFaceLab's need little"
+            )
 
-    def take_counted(self, count_bytes: int) -> bytes:
-        return self.take(int.from_bytes(self.take(count_bytes), "little"))
+    def take_number(self, length: int) -> int:
+        return int.from_bytes(self.cursor.take(length), "little")
 
-    def take_line(self) -> str:
-        end = self.data.find(b"\n", self.at, self.at + _LONGEST_NAME_BYTES)
-        if end < 0:
-            raise self.refusal(f"a name is longer than {_LONGEST_NAME_BYTES} bytes")
-        line = self.text(self.take(end - self.at))
-        self.at += 1
-        return line
-
-    def text(self, raw: bytes) -> str:
-        try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError as failure:
-            raise self.refusal("a text is not UTF-8") from failure
+    # The stack.
 
     def push(self, value: object) -> None:
         self.stack.append(value)
 
-    def pop(self) -> Any:
-        if not self.stack:
-            raise self.refusal("a value is used that was never made")
+    def pop(self) -> object:
+        if len(self.stack) <= self.floor:
+            raise self.cursor.fault("a value is used that was never made")
         return self.stack.pop()
 
-    def top(self, kind: type) -> Any:
-        if not self.stack or type(self.stack[-1]) is not kind:
-            raise self.refusal(f"a {kind.__name__} is filled that was never made")
-        return self.stack[-1]
+    def pop_to_mark(self) -> list[object]:
+        if not self.marks:
+            raise self.cursor.fault("a mark is used that was never set")
+        stack, floor = self.stack, self.marks.pop()
+        values = stack[floor:]
+        del stack[floor:]
+        self.floor = self.marks[-1] if self.marks else 0
+        self.objects_left -= SLOT_BYTES * len(values)
+        if self.objects_left < 0:
+            self.spend(0)
+        return values
 
-    def pop_to_mark(self) -> list[Any]:
-        if not self.below_marks:
-            raise self.refusal("a mark is used that was never set")
-        above, self.stack = self.stack, self.below_marks.pop()
-        return above
+    def top(self) -> object:
+        """Return the value that is filled next; None where there is none above the mark."""
+        return self.stack[-1] if len(self.stack) > self.floor else None
 
     # One method an opcode, or one for a group of them.
 
     def set_mark(self) -> None:
-        self.below_marks.append(self.stack)
-        self.stack = []
+        self.floor = len(self.stack)
+        self.marks.append(self.floor)
 
-    def skip_frame(self) -> None:
-        length = int.from_bytes(self.take(8), "little")
-        if length > len(self.data) - self.at:
-            raise self.refusal(f"a frame of {length} bytes is announced, {len(self.data) - self.at} are left")
+    def start_frame(self) -> None:
+        length = self.take_number(8)
+        if length > self.cursor.left:
+            raise self.cursor.fault(f"a frame of {length} bytes is announced, {self.cursor.left} are left: cut off")
+        self.frame_end = self.cursor.position + length
 
-    def push_integer_counted(self) -> None:
-        length = self.take(1)[0]
+    def push_counted_integer(self) -> None:
+        length = self.take_number(1)
         if length > _LONGEST_INTEGER_BYTES:
-            raise self.refusal(f"an integer of {length} bytes, at most {_LONGEST_INTEGER_BYTES} are read")
-        self.push(int.from_bytes(self.take(length), "little", signed=True))
+            raise self.cursor.fault(f"an integer of {length} bytes, at most {_LONGEST_INTEGER_BYTES} are read")
+        self.push(int.from_bytes(self.cursor.take(length), "little", signed=True))
+
+    def push_bytearray(self) -> None:
+        if self.protocol < 5:
+            raise self.cursor.fault("opcode BYTEARRAY8 is not used before protocol 5")
+        self.push(self.payload(self.take_number(8)))
 
     def push_tuple(self, length: int) -> None:
-        if len(self.stack) < length:
-            raise self.refusal(f"a tuple of {length} is made of {len(self.stack)} values")
+        there = len(self.stack) - self.floor
+        if there < length:
+            raise self.cursor.fault(f"a tuple of {length} is made of {there} values")
         values = tuple(self.stack[-length:])
         del self.stack[-length:]
         self.stack.append(values)
 
-    def push_marked_tuple(self) -> None:
-        values = self.pop_to_mark()
-        self.push(tuple(values))
+    def append(self, values: list[object]) -> None:
+        target = self.stack[-1] if len(self.stack) > self.floor else None
+        if type(target) is not list:
+            raise self.cursor.fault("a list is filled that was never made")
+        target.extend(values)
 
-    def append(self) -> None:
-        value = self.pop()
-        self.top(list).append(value)
+    def append_one(self) -> None:
+        self.append([self.pop()])
 
-    def append_marked(self) -> None:
-        values = self.pop_to_mark()
-        self.top(list).extend(values)
-
-    def set_item(self) -> None:
-        value, key = self.pop(), self.pop()
-        self._fill([key, value])
-
-    def set_marked_items(self) -> None:
-        self._fill(self.pop_to_mark())
-
-    def _fill(self, keys_and_values: list[Any]) -> None:
+    def set_items(self, keys_and_values: list[object]) -> None:
+        target = self.top()
+        if type(target) is not dict:
+            raise self.cursor.fault("a dict is filled that was never made")
         if len(keys_and_values) % 2:
-            raise self.refusal("a dict is filled with a key that has no value")
-        target = self.top(dict)
+            raise self.cursor.fault("a dict is filled with a key that has no value")
+        self.spend(KEY_BYTES * len(keys_and_values) // 2)
         for key, value in zip(keys_and_values[::2], keys_and_values[1::2], strict=True):
-            if type(key) is not str:
-                raise self.refusal(f"a dict has a key of type {type(key).__name__}, DeepFaceLab's are text")
+            self.check_key(key, target)
             target[key] = value
 
-    def name_in_line(self) -> None:
-        module, name = self.take_line(), self.take_line()
-        self._push_named(f"{module}.{name}")
+    def set_one_item(self) -> None:
+        value, key = self.pop(), self.pop()
+        self.set_items([key, value])
 
-    def name_on_stack(self) -> None:
+    def push_name_in_lines(self) -> None:
+        module = self.cursor.take_line(_LONGEST_NAME_BYTES)
+        self._push_name(module, self.cursor.take_line(_LONGEST_NAME_BYTES))
+
+    def push_name_on_stack(self) -> None:
         name, module = self.pop(), self.pop()
-        if type(name) is not str or type(module) is not str:
-            raise self.refusal("a name is no text")
-        self._push_named(f"{module}.{name}")
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise self.cursor.fault("a name is no text")
+        self._push_name(str(module), str(name))
 
-    def _push_named(self, name: str) -> None:
-        construct = self.allowed.get(name)
-        if construct is None:
-            raise self.refusal(f"it asks for {name[:_SHOWN_NAME_CHARACTERS]!r}, which is not on the closed list")
-        self.push(Named(name, construct))
+    def _push_name(self, module: str, name: str) -> None:
+        known = self.named(module, name)
+        if known is None:
+            raise self.cursor.fault(
+                f"asks for {f'{module}.{name}'[:_SHOWN_NAME_CHARACTERS]!r}, which is not on the closed list"
+            )
+        self.push(known)
 
     def call(self) -> None:
         arguments, named = self.pop(), self.pop()
         if type(named) is not Named or type(arguments) is not tuple:
-            raise self.refusal("something is called that is no name of the closed list")
+            raise self.cursor.fault("something is called that is no name of the closed list")
         self.push(named.construct(arguments))
 
     def build(self) -> None:
-        state = self.pop()
-        shell: Shell = self.top(Shell)
-        if not shell.finished:
-            shell.result, shell.finished = shell.finish(state), True
-            self.stack[-1] = shell.result
-            return
-        raise self.refusal("a value is given its state twice")
+        state, shell = self.pop(), self.top()
+        if type(shell) is not Shell:
+            raise self.cursor.fault("a Shell is filled that was never made")
+        if shell.finished:
+            raise self.cursor.fault("a value is given its state twice")
+        shell.result, shell.finished = shell.finish(state), True
+        self.stack[-1] = shell.result
 
-    def remember(self, index: int) -> None:
-        if not self.stack:
-            raise self.refusal("a value is remembered that was never made")
-        self.memo[index] = self.stack[-1]
+    def remember(self, key: int) -> None:
+        if len(self.stack) <= self.floor:
+            raise self.cursor.fault("a value is remembered that was never made")
+        if len(self.memo) >= self.most_remembered:
+            raise self.cursor.fault(f"more than {self.most_remembered} values are remembered")
+        self.memo[key] = self.stack[-1]
 
-    def recall(self, index: int) -> None:
-        if index not in self.memo:
-            raise self.refusal(f"value {index} is recalled that was never remembered")
-        value = self.memo[index]
+    def recall(self, key: int) -> None:
+        if key not in self.memo:
+            try:
+                value = self.missing(key)
+            except KeyError as error:
+                raise self.cursor.fault(f"value {key} is recalled that was never remembered") from error
+            if len(self.memo) >= self.most_remembered:
+                raise self.cursor.fault(f"more than {self.most_remembered} values are remembered")
+            self.memo[key] = value  # as if it had been remembered: a million recalls share one value
+        value = self.memo[key]
         if type(value) is Shell:
             if not value.finished:
-                raise self.refusal("a value is used inside itself")
+                raise self.cursor.fault("a value is used inside itself")
             value = value.result
         self.push(value)
 
 
-_Step = Callable[[_Machine], None]
+_Step = Callable[[PickleMachine], None]
 _STOP = 0x2E
-_FLOAT = Struct(">d")
+_NOTHING, _NUMBER, _PLACE, _OBJECT = SLOT_BYTES, 96, 128, 160
+"""Bytes: only a place on the stack; a number, an empty list, a tuple; the place of bytes, what a call makes; an array's
+place with its shape, a text without its characters."""
 
 
-def _push_integer(length: int, *, signed: bool = False) -> _Step:
-    return lambda m: m.push(int.from_bytes(m.take(length), "little", signed=signed))
+def _text(count_bytes: int) -> _Step:
+    return lambda m: m.stack.append(m.text(m.take_number(count_bytes)))
 
 
-def _push_text(count_bytes: int) -> _Step:
-    return lambda m: m.push(m.text(m.take_counted(count_bytes)))
+def _payload(count_bytes: int) -> _Step:
+    return lambda m: m.stack.append(m.payload(m.take_number(count_bytes)))
 
 
-def _push_bytes(count_bytes: int) -> _Step:
-    return lambda m: m.push(m.take_counted(count_bytes))
-
-
-def _push_tuple(length: int) -> _Step:
-    return lambda m: m.push_tuple(length)
-
-
-def _remember(index_bytes: int) -> _Step:
-    return lambda m: m.remember(int.from_bytes(m.take(index_bytes), "little"))
-
-
-def _recall(index_bytes: int) -> _Step:
-    return lambda m: m.recall(int.from_bytes(m.take(index_bytes), "little"))
-
-
-_STEPS_BY_NAME: Mapping[str, _Step] = {
-    "FRAME": _Machine.skip_frame,
-    "MARK": _Machine.set_mark,
-    "NONE": lambda m: m.push(None),
-    "NEWTRUE": lambda m: m.push(True),
-    "NEWFALSE": lambda m: m.push(False),
-    "BININT": _push_integer(4, signed=True),
-    "BININT1": _push_integer(1),
-    "BININT2": _push_integer(2),
-    "LONG1": _Machine.push_integer_counted,
-    "BINFLOAT": lambda m: m.push(_FLOAT.unpack(m.take(8))[0]),
-    "SHORT_BINUNICODE": _push_text(1),
-    "BINUNICODE": _push_text(4),
-    "BINUNICODE8": _push_text(8),
-    "SHORT_BINBYTES": _push_bytes(1),
-    "BINBYTES": _push_bytes(4),
-    "BINBYTES8": _push_bytes(8),
-    "EMPTY_LIST": lambda m: m.push([]),
-    "APPEND": _Machine.append,
-    "APPENDS": _Machine.append_marked,
-    "EMPTY_DICT": lambda m: m.push({}),
-    "SETITEM": _Machine.set_item,
-    "SETITEMS": _Machine.set_marked_items,
-    "EMPTY_TUPLE": lambda m: m.push(()),
-    "TUPLE1": _push_tuple(1),
-    "TUPLE2": _push_tuple(2),
-    "TUPLE3": _push_tuple(3),
-    "TUPLE": _Machine.push_marked_tuple,
-    "GLOBAL": _Machine.name_in_line,
-    "STACK_GLOBAL": _Machine.name_on_stack,
-    "REDUCE": _Machine.call,
-    "BUILD": _Machine.build,
-    "MEMOIZE": lambda m: m.remember(len(m.memo)),
-    "BINPUT": _remember(1),
-    "LONG_BINPUT": _remember(4),
-    "BINGET": _recall(1),
-    "LONG_BINGET": _recall(4),
+_OPCODES: Mapping[str, tuple[int, _Step]] = {
+    "FRAME": (_NOTHING, PickleMachine.start_frame),
+    "MARK": (_NOTHING, PickleMachine.set_mark),
+    "NONE": (_NOTHING, lambda m: m.stack.append(None)),
+    "NEWTRUE": (_NOTHING, lambda m: m.stack.append(True)),
+    "NEWFALSE": (_NOTHING, lambda m: m.stack.append(False)),
+    "BININT": (_NUMBER, lambda m: m.stack.append(int.from_bytes(m.cursor.take(4), "little", signed=True))),
+    "BININT1": (_NOTHING, lambda m: m.stack.append(m.cursor.take_byte())),
+    "BININT2": (_NUMBER, lambda m: m.stack.append(m.take_number(2))),
+    "LONG1": (_NUMBER, PickleMachine.push_counted_integer),
+    "BINFLOAT": (_NUMBER, lambda m: m.stack.append(m.cursor.take_float())),
+    "SHORT_BINUNICODE": (_OBJECT, lambda m: m.stack.append(m.text(m.cursor.take_byte()))),
+    "BINUNICODE": (_OBJECT, _text(4)),
+    "BINUNICODE8": (_OBJECT, _text(8)),
+    "SHORT_BINBYTES": (_PLACE, lambda m: m.stack.append(m.payload(m.cursor.take_byte()))),
+    "BINBYTES": (_PLACE, _payload(4)),
+    "BINBYTES8": (_PLACE, _payload(8)),
+    "BYTEARRAY8": (_PLACE, PickleMachine.push_bytearray),
+    "EMPTY_LIST": (_NUMBER, lambda m: m.stack.append(m.new_list())),
+    "APPEND": (_NOTHING, PickleMachine.append_one),
+    "APPENDS": (_NOTHING, lambda m: m.append(m.pop_to_mark())),
+    "EMPTY_DICT": (_OBJECT, lambda m: m.stack.append({})),
+    "SETITEM": (_NOTHING, PickleMachine.set_one_item),
+    "SETITEMS": (_NOTHING, lambda m: m.set_items(m.pop_to_mark())),
+    "EMPTY_TUPLE": (_NUMBER, lambda m: m.stack.append(())),
+    "TUPLE1": (_NUMBER, lambda m: m.push_tuple(1)),
+    "TUPLE2": (_NUMBER, lambda m: m.push_tuple(2)),
+    "TUPLE3": (_NUMBER, lambda m: m.push_tuple(3)),
+    "TUPLE": (_OBJECT, lambda m: m.stack.append(tuple(m.pop_to_mark()))),
+    "GLOBAL": (_OBJECT, PickleMachine.push_name_in_lines),
+    "STACK_GLOBAL": (_OBJECT, PickleMachine.push_name_on_stack),
+    "REDUCE": (_PLACE, PickleMachine.call),
+    "BUILD": (_NOTHING, PickleMachine.build),
+    "MEMOIZE": (MEMO_BYTES, lambda m: m.remember(len(m.memo) + m.remembered_elsewhere)),
+    "BINPUT": (MEMO_BYTES, lambda m: m.remember(m.cursor.take_byte())),
+    "LONG_BINPUT": (MEMO_BYTES, lambda m: m.remember(m.take_number(4))),
+    "BINGET": (_NOTHING, lambda m: m.recall(m.cursor.take_byte())),
+    "LONG_BINGET": (_NOTHING, lambda m: m.recall(m.take_number(4))),
 }
-_OPCODE_NAMES: Mapping[int, str] = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
-_STEPS: Mapping[int, _Step] = {
-    code: _STEPS_BY_NAME[name] for code, name in _OPCODE_NAMES.items() if name in _STEPS_BY_NAME
-}
+"""Name -> what it costs in memory, by the estimates above, and what it does; STOP alone is missing."""
+_NAMES: Mapping[int, str] = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
+_COSTS = [_OPCODES.get(_NAMES.get(code, ""), (0,))[0] for code in range(256)]
+_STEPS = [_OPCODES.get(_NAMES.get(code, ""), (0, None))[1] for code in range(256)]
 
 
-def _opcode_name(code: int) -> str:
-    return _OPCODE_NAMES.get(code, f"0x{code:02x}")
+def _name_of(code: int) -> str:
+    return _NAMES.get(code, f"0x{code:02x}")

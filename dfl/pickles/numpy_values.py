@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfl.errors import FormatError, shown
 from dfl.pickles.machine import Construct, Named, Shell
@@ -29,7 +29,7 @@ _DTYPE_STATE_TAIL = (None, None, None, -1, -1, 0)
 
 def _refuse(what: str, found: object) -> FormatError:
     forms = ", ".join(map(shown, found[:_SHOWN_PARTS])) if type(found) is tuple else shown(found)
-    return FormatError(f"pickle refused: {what} is made of ({forms}); nothing of it was run")
+    return FormatError(f"{what} is made of ({forms})")
 
 
 def _is(value: object, wanted: object) -> bool:
@@ -41,7 +41,7 @@ def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
-def _make_dtype(arguments: tuple[Any, ...]) -> object:
+def _make_dtype(arguments: tuple[object, ...]) -> object:
     if len(arguments) != 3 or type(arguments[0]) is not str or arguments[0] not in NUMBER_TYPES:
         raise _refuse("a number type", arguments)
     kind = arguments[0]
@@ -59,7 +59,7 @@ def _make_dtype(arguments: tuple[Any, ...]) -> object:
     return Shell(finish)
 
 
-def _make_array(arguments: tuple[Any, ...]) -> object:
+def _make_array(arguments: tuple[object, ...]) -> object:
     if len(arguments) != 3 or type(arguments[0]) is not Named or arguments[0].name != "numpy.ndarray":
         raise _refuse("an array", arguments)
     shape = arguments[1]
@@ -77,29 +77,29 @@ def _finish_array(state: object) -> object:
     if not isinstance(dtype, np.dtype) or type(raw) is not bytes or type(column_order) is not bool:
         raise _refuse("an array's content", (dtype, type(raw).__name__))
     if prod(shape) * dtype.itemsize != len(raw) or (not raw and prod(filter(None, shape)) > _MOST_EMPTY_ELEMENTS):
-        raise FormatError(f"pickle refused: an array of shape {shape} and type {dtype} comes with {len(raw)} bytes")
-    array: np.ndarray[Any, Any] = np.ndarray(
+        raise FormatError(f"an array of shape {shape} and type {dtype} comes with {len(raw)} bytes")
+    array: NDArray[np.generic] = np.ndarray(
         shape, dtype, _clean(raw, dtype), order="F" if column_order is True else "C"
     )
     array.flags.writeable = False
     return array
 
 
-def _make_scalar(arguments: tuple[Any, ...]) -> object:
-    if len(arguments) != 2 or not isinstance(arguments[0], np.dtype) or type(arguments[1]) is not bytes:
+def _make_scalar(arguments: tuple[object, ...]) -> object:
+    dtype, raw = arguments if len(arguments) == 2 else (None, None)
+    if not isinstance(dtype, np.dtype) or type(raw) is not bytes:
         raise _refuse("a number", arguments)
-    dtype, raw = arguments
     if len(raw) != dtype.itemsize:
         raise _refuse("a number", arguments)
     return np.frombuffer(_clean(raw, dtype), dtype)[0]
 
 
-def _clean(raw: bytes, dtype: np.dtype[Any]) -> bytes:
+def _clean(raw: bytes, dtype: np.dtype[np.generic]) -> bytes:
     """Return the bytes with every true bool as 1: numpy's own code misbehaves on others."""
     return (np.frombuffer(raw, np.uint8) != 0).tobytes() if dtype.kind == "b" else raw
 
 
-def _make_bytes(arguments: tuple[Any, ...]) -> object:
+def _make_bytes(arguments: tuple[object, ...]) -> object:
     """Bytes as Python 3 writes them at protocol 2: a text of the first 256 characters."""
     if len(arguments) != 2 or type(arguments[0]) is not str or not _is(arguments[1], "latin1"):
         raise _refuse("a byte string", arguments)
@@ -109,7 +109,7 @@ def _make_bytes(arguments: tuple[Any, ...]) -> object:
         raise _refuse("a byte string", arguments[0]) from failure
 
 
-def _not_callable(arguments: tuple[Any, ...]) -> object:
+def _not_callable(arguments: tuple[object, ...]) -> object:
     raise _refuse("an array", arguments)
 
 

@@ -1,22 +1,25 @@
 """What the pickle scanner makes of a stream: plain Python values, and places of bytes it did not read.
 
 Arrays stay where they are in the file: an `ArrayValue` says its shape, dtype and the range its bytes lie in. No
-class or function that a pickle names is ever looked up; the names numpy uses are compared as text with the closed
-list below. Not for following opcodes (dfl.pickles.scanning) or for what a weight file may hold (weights).
+class or function that a pickle names is ever looked up. Not for following opcodes (dfl.pickles.machine) or for what
+a weight file may hold (dfl.weights).
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfl.errors import FormatError
+from dfl.pickles.machine import Named, Shell
 
 Encoding = Literal["raw", "latin1"]
+NumberType = np.dtype[np.generic]
 
 ITEM_TYPES = {
     code: np.dtype(f"<{code}") for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
@@ -27,26 +30,19 @@ MAX_DIMENSIONS = 32
 """numpy 1 refuses more."""
 SHOWN_CHARACTERS = 80
 
-# The closed list: (module, name) -> what it stands for. numpy 1 wrote numpy.core, numpy 2 writes numpy._core.
-KNOWN_GLOBALS: dict[tuple[str, str], str] = {
-    ("numpy.core.multiarray", "_reconstruct"): "reconstruct",
-    ("numpy._core.multiarray", "_reconstruct"): "reconstruct",
-    ("numpy.core.multiarray", "scalar"): "scalar",
-    ("numpy._core.multiarray", "scalar"): "scalar",
-    ("numpy.core.numeric", "_frombuffer"): "frombuffer",
-    ("numpy._core.numeric", "_frombuffer"): "frombuffer",
-    ("numpy", "ndarray"): "ndarray",
-    ("numpy", "dtype"): "dtype",
-    ("_codecs", "encode"): "encode",
-    ("__builtin__", "bytes"): "bytes",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class GlobalName:
-    """One of KNOWN_GLOBALS, by what it stands for."""
-
-    role: str
+KNOWN_NAMES: tuple[tuple[str, str], ...] = (
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+    ("__builtin__", "bytes"),
+)
+"""The closed list: module and name. numpy 1 wrote numpy.core, numpy 2 writes numpy._core."""
 
 
 class Text(str):
@@ -75,35 +71,21 @@ class LongText:
     length: int
 
 
-@dataclass(slots=True)
-class DtypeDraft:
-    """An element type while its state has not come yet; `complete` once the byte order is known."""
-
-    code: str
-    complete: bool = False
-
-    def resolve(self) -> np.dtype[Any]:
-        """The little-endian dtype; raise FormatError for a draft without byte order."""
-        if not self.complete:
-            raise FormatError(f"element type {self.code!r} has no byte order")
-        return ITEM_TYPES[self.code]
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ArrayValue:
-    """A numpy array that was not read: filled in by BUILD, complete once `payload` is set."""
+    """A numpy array that was not read."""
 
-    dtype: np.dtype[Any] | None = None
-    shape: tuple[int, ...] = ()
-    fortran: bool = False
-    payload: ByteRange | None = None
+    dtype: NumberType
+    shape: tuple[int, ...]
+    fortran: bool
+    payload: ByteRange
 
 
 @dataclass(frozen=True, slots=True)
 class ScalarValue:
     """A numpy number, for example `iters:0`: its value and where its bytes lie."""
 
-    dtype: np.dtype[Any]
+    dtype: NumberType
     payload: ByteRange
     value: int | float | bool
 
@@ -116,7 +98,7 @@ class FloatRows:
     """(count, columns) float32."""
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value of a pickle for a message: what is short as it stands, all else as its type alone.
 
     A list that holds itself, or one list a million times over, would take for ever to print.
@@ -126,48 +108,85 @@ def shown(value: Any) -> str:
     return repr(value) if value is None or isinstance(value, bool | int | float) else f"of type {type(value).__name__}"
 
 
-def make_dtype(arguments: tuple[Any, ...]) -> DtypeDraft:
-    """`numpy.dtype(code, align, copy)` as pickled; raise FormatError for an element type outside the list."""
+# Constructors of the closed list: arguments and states of any other form raise FormatError.
+
+
+def make_dtype(arguments: tuple[object, ...]) -> Shell:
+    """`numpy.dtype(code, align, copy)` as pickled; its state brings the byte order."""
     code = arguments[0] if arguments else None
     if not isinstance(code, str) or str(code) not in ITEM_TYPES:
         raise FormatError(f"element type {shown(code)} is none of {', '.join(ITEM_TYPES)}")
-    return DtypeDraft(str(code))
+    return Shell(_FINISH_DTYPE[str(code)])
 
 
-def build_dtype(draft: DtypeDraft, state: Any) -> None:
+def _finish_dtype(code: str, state: object) -> NumberType:
     """Apply the pickled state of a dtype: version 3 or 4, byte order, and nothing else."""
-    plain = isinstance(state, tuple) and len(state) in (8, 9) and state[0] in (3, 4)
-    if not plain or any(part is not None for part in state[2:5]):
-        raise FormatError(f"element type {draft.code!r} has fields or a state that is not plain")
-    if state[1] not in ("<", "|") or (state[1] == "|" and ITEM_TYPES[draft.code].itemsize > 1):
-        raise FormatError(f"element type {draft.code!r} has byte order {shown(state[1])}, only little-endian is read")
-    draft.complete = True
+    plain = isinstance(state, tuple) and len(state) in (8, 9) and type(state[0]) is int and state[0] in (3, 4)
+    if not isinstance(state, tuple) or not plain or any(part is not None for part in state[2:5]):
+        raise FormatError(f"element type {code!r} has fields or a state that is not plain")
+    order = state[1]
+    if not isinstance(order, str) or order not in ("<", "|") or (order == "|" and ITEM_TYPES[code].itemsize > 1):
+        raise FormatError(f"element type {code!r} has byte order {shown(order)}, only little-endian is read")
+    return ITEM_TYPES[code]
 
 
-def build_array(array: ArrayValue, state: Any) -> None:
-    """Apply the pickled state (1, shape, dtype, fortran, bytes) of an array."""
-    if array.payload is not None or not isinstance(state, tuple) or len(state) != 5 or state[0] != 1:
+_FINISH_DTYPE = {code: partial(_finish_dtype, code) for code in ITEM_TYPES}
+
+
+def make_array(arguments: tuple[object, ...]) -> Shell:
+    """`_reconstruct(numpy.ndarray, (0,), b"b")`; its state brings shape, type and bytes."""
+    if len(arguments) != 3 or not isinstance(arguments[0], Named) or arguments[0].name != "numpy.ndarray":
+        raise FormatError("an array of another kind than numpy.ndarray")
+    if type(arguments[1]) is not tuple or arguments[1] != (0,):
+        raise FormatError("an array that begins with a shape of its own")
+    return Shell(_finish_array)
+
+
+def _finish_array(state: object) -> ArrayValue:
+    if not isinstance(state, tuple) or len(state) != 5 or type(state[0]) is not int or state[0] != 1:
         raise FormatError("an array's state is not (1, shape, dtype, order, bytes)")
     _, shape, dtype, fortran, payload = state
-    fill_array(array, shape, dtype, fortran, payload)
+    return checked_array(shape, dtype, fortran, payload)
 
 
-def fill_array(array: ArrayValue, shape: Any, dtype: Any, fortran: Any, payload: Any) -> None:
-    """Complete an array after checking that shape, element type and number of bytes agree."""
-    if not isinstance(dtype, DtypeDraft) or not isinstance(fortran, bool) or not isinstance(payload, ByteRange):
+def make_array_of_buffer(arguments: tuple[object, ...]) -> ArrayValue:
+    """`_frombuffer(bytes, dtype, shape, order)`, which protocol 5 has."""
+    if len(arguments) != 4:
+        raise FormatError("an array of a buffer is made of bytes, element type, shape and order")
+    payload, dtype, shape, order = arguments
+    if not isinstance(order, str) or order not in ("C", "F"):
+        raise FormatError(f"array order {shown(order)}, expected 'C' or 'F'")
+    return checked_array(shape, dtype, order == "F", payload)
+
+
+def refuse_call(arguments: tuple[object, ...]) -> object:
+    """`numpy.ndarray`, which is only ever passed on."""
+    raise FormatError(f"a call of numpy.ndarray with {len(arguments)} arguments, which no known writer makes")
+
+
+def number_parts(arguments: tuple[object, ...]) -> tuple[NumberType, ByteRange]:
+    """Return type and place of `scalar(dtype, bytes)`."""
+    if len(arguments) != 2 or not isinstance(arguments[0], np.dtype):
+        raise FormatError("a number without element type")
+    if not isinstance(arguments[1], ByteRange):
+        raise FormatError("a number's bytes are of another kind")
+    return arguments[0], arguments[1]
+
+
+def checked_array(shape: object, dtype: object, fortran: object, payload: object) -> ArrayValue:
+    """Return an array after checking that shape, element type and number of bytes agree."""
+    if not isinstance(dtype, np.dtype) or not isinstance(fortran, bool) or not isinstance(payload, ByteRange):
         raise FormatError("an array's element type, order or bytes are of another kind")
-    array.dtype = dtype.resolve()
-    array.shape = checked_shape(shape)
-    array.fortran = fortran
+    array = ArrayValue(dtype, checked_shape(shape), fortran, payload)
     expected = count_items(array.shape) * array.dtype.itemsize
     if payload.encoding == "raw" and payload.length != expected:
         raise FormatError(f"an array of shape {array.shape} has {payload.length} bytes, expected {expected}")
     if payload.encoding == "latin1" and not expected <= payload.length <= 2 * expected:
         raise FormatError(f"an array of shape {array.shape} has {payload.length} bytes of text for {expected} bytes")
-    array.payload = payload
+    return array
 
 
-def checked_shape(shape: Any) -> tuple[int, ...]:
+def checked_shape(shape: object) -> tuple[int, ...]:
     """Return `shape` as a tuple of sizes; raise FormatError for anything else."""
     if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS:
         raise FormatError(f"shape {shown(shape)} is not a tuple of at most {MAX_DIMENSIONS} sizes")
@@ -184,7 +203,7 @@ def count_items(shape: tuple[int, ...]) -> int:
     return count
 
 
-def decode_number(dtype: np.dtype[Any], content: bytes) -> int | float | bool:
+def decode_number(dtype: NumberType, content: bytes) -> int | float | bool:
     """The Python number in the little-endian bytes of a numpy scalar."""
     if len(content) != dtype.itemsize:
         raise FormatError(f"a {dtype.name} number has {len(content)} bytes, expected {dtype.itemsize}")

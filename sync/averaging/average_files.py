@@ -29,8 +29,6 @@ from sync.averaging.tensor_formats import TensorFormat, detect_format, index_ten
 from sync.averaging.torch_files import average_torch
 from sync.errors import AverageError, DisagreementError
 
-"""`<name>_<Class>_<part>`; XSeg models have no name."""
-
 
 @dataclass(frozen=True)
 class AverageReport:

@@ -75,7 +75,7 @@ def test_a_row_named_by_a_number_that_was_never_given_is_refused() -> None:
     whole = pickle.dumps(data_dat(loss_history=[[1.0, 2.0], [3.0, 4.0], *[[5.0, 6.0]] * 2]), 4)
     assert whole.count(b"h\x08e") == 1
     for number in (9, 255):
-        with pytest.raises(FormatError, match="BINGET does not fit"):
+        with pytest.raises(FormatError, match="recalled that was never remembered"):
             read_training_state_source(BufferSource(whole.replace(b"h\x08e", bytes([0x68, number, 0x65]))))
 
 

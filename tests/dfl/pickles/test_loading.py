@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from dfl.errors import FormatError
 from dfl.jpeg import read_app15
-from dfl.pickles.loading import load_closed
-from dfl.pickles.machine import PickleLimits
+from dfl.pickles.loading import PickleLimits, load_closed
 from dfl.pickles.numpy_values import NUMBER_TYPES, NUMPY_NAMES
 
 METADATA = {
