@@ -11,6 +11,7 @@ SyncError
 │   ├── LoginError             the machine refused the user or the key, or wants more than a key
 │   ├── RemoteFileError        a file on the machine cannot be read, written or renamed
 │   │   ├── RemoteFileMissingError  it is not there (retryable: a trainer replaces files by unlink and rename)
+│   │   ├── RemoteFileChangedError  it became another file while it was read (retryable)
 │   │   └── RemoteDiskFullError     no space left on the machine (retryable)
 │   └── CommandError           a configured command failed or did not end in time
 ├── SnapshotError              no consistent set of model files could be taken (retryable)
@@ -41,6 +42,8 @@ class TransportError(SyncError):
     def __init__(self, message: str, *, machine: str, hint: str = "") -> None:
         super().__init__(f"machine {machine}: {message}", hint=hint)
         self.machine = machine
+        self.reason = message
+        """The message without the machine's name."""
 
 
 class UnreachableError(TransportError):
@@ -81,6 +84,12 @@ class RemoteFileError(TransportError):
 
 class RemoteFileMissingError(RemoteFileError):
     """A file is not there; a trainer in the middle of a save unlinks each file before it renames the new one."""
+
+    retryable = True
+
+
+class RemoteFileChangedError(RemoteFileError):
+    """A file changed, or was replaced, while it was read: what arrived is no file that ever lay there."""
 
     retryable = True
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from dfl.model_files import DATA, SUMMARY, optimizer_parts, weight_parts
 from dfl.training_state import TrainingState
 from dfl.weights import MAX_WEIGHT_FILE_BYTES
-from sync.errors import RemoteFileError, RemoteFileMissingError, SnapshotError
+from sync.errors import RemoteFileChangedError, RemoteFileMissingError, SnapshotError
 from sync.places import RemotePlaces
 from sync.trainers.proof import rows
 from sync.trainers.trainer_contract import RefusedStates, read_state
@@ -84,11 +84,7 @@ def take_snapshot(
         try:
             attempt = _Attempt(transport, places, settings, stop, trainer_runs, refused)
             return attempt.run(folder, number, with_optimizer, on_bytes)
-        except (SnapshotError, RemoteFileMissingError) as error:
-            reason = error.message
-        except RemoteFileError as error:
-            if "changed" not in error.message and "replaced" not in error.message:
-                raise
+        except (SnapshotError, RemoteFileMissingError, RemoteFileChangedError) as error:
             reason = error.message
         if not trainer_runs or stop.wait(settings.wait_s):
             break

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from sync.errors import ConnectionLostError, RemoteFileError
+from sync.errors import ConnectionLostError, RemoteFileChangedError, RemoteFileError
 from sync.transports.sftp import DATA, END_OF_FILE, READ, STATUS, WRITE, Fields, SftpClient, string
 
 REQUESTS_UNDER_WAY = 32
@@ -65,7 +65,7 @@ def read_in_order(
     where to put it, and must hold at least the client's `request_bytes`.
 
     Replies may come in any order and may be short (servers other than OpenSSH): what is missing is asked for again.
-    Raise RemoteFileError when the file ends before `end`.
+    Raise RemoteFileChangedError when the file ends before `end`.
     """
     waiting: deque[tuple[int, int, int]] = deque()  # request, offset, length; in file order
     early: dict[int, bytes] = {}  # replies that overtook the one whose turn it is
@@ -120,7 +120,9 @@ def _receive_piece(pipeline: _Pipeline, buffer: memoryview, path: str) -> tuple[
         return request, piece
     body = client.receive_body(length)
     if kind == STATUS and Fields(body, client.machine).uint32() == END_OF_FILE:
-        raise RemoteFileError(f"{path} ended before its size: it was replaced while being read", machine=client.machine)
+        raise RemoteFileChangedError(
+            f"{path} ended before its size: it was replaced while being read", machine=client.machine
+        )
     if kind == STATUS:
         client.raise_status(body, f"read {path}")
     raise RemoteFileError(f"its SFTP server answered a read of {path} with packet type {kind}", machine=client.machine)

@@ -316,7 +316,7 @@ def _handshake(
                 late = time.monotonic() + wait_s > ends_at
                 if tries >= CONNECT_TRIES or late or stop.wait(wait_s):
                     raise UnreachableError(
-                        f"{error.message.removeprefix(f'machine {machine.name}: ')} (tried {tries} times)",
+                        f"{error.reason} (tried {tries} times)",
                         machine=machine.name,
                         hint="is another program than sshd on that port, or does sshd refuse this computer "
                         "(MaxStartups, PerSourcePenalties)?",
@@ -344,6 +344,7 @@ def _session(machine: Machine, ends_at: float, deadline_s: float) -> Iterator[pa
         cut_off = threading.Timer(left_s, plain.close)
         cut_off.daemon = True
         cut_off.start()
+        transport = None
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -351,24 +352,41 @@ def _session(machine: Machine, ends_at: float, deadline_s: float) -> Iterator[pa
             transport.banner_timeout = left_s
             transport.auth_timeout = deadline_s
             _prefer(transport, machine)
-            transport.start_client(timeout=left_s)
-            transport.get_remote_server_key()  # start_client also returns when the time is over; this then raises
+            _exchange_keys(transport, left_s)
         except DfldError:
             raise
         except Exception as error:  # of any type, as in `foreign`
-            kind = _TurnedAwayError if _is_closed_early(error) else UnreachableError
+            said_version = bool(transport and transport.remote_version)
+            kind = _TurnedAwayError if _is_closed_early(error, said_version=said_version) else UnreachableError
             raise kind(f"{failed}: {_words(error)}", machine=machine.name) from error
         finally:
             cut_off.cancel()
         yield transport
 
 
-def _is_closed_early(error: Exception) -> bool:
-    """Say whether the other side closed the connection, in the middle of its banner or of the key exchange."""
-    words = str(error)
-    return isinstance(error, EOFError | ConnectionError) or words.startswith(
-        ("Error reading SSH protocol banner", "Negotiation failed")
-    )
+class _NegotiationEndedError(EOFError):
+    """The other side ended the key exchange by a message, which paramiko keeps to itself."""
+
+
+def _exchange_keys(transport: paramiko.Transport, limit_s: float) -> None:
+    """Do what `start_client(timeout=limit_s)` does, but tell a session that the other side ended by its type."""
+    done = threading.Event()
+    transport.start_client(event=done)
+    ends_at = time.monotonic() + limit_s
+    while not done.wait(OUTPUT_POLL_S) and transport.is_active() and time.monotonic() < ends_at:
+        pass
+    if not transport.is_active():
+        raise transport.get_exception() or _NegotiationEndedError("Negotiation failed.")
+    transport.get_remote_server_key()  # raises where the time is over
+
+
+def _is_closed_early(error: Exception, *, said_version: bool) -> bool:
+    """Say whether the other side closed the connection, in the middle of its banner or of the key exchange.
+
+    `said_version`: whether it had said which SSH it speaks. What keeps paramiko from reading that line, it raises as
+    an error of its own, in the context of which the first one stands.
+    """
+    return isinstance(error, EOFError | ConnectionError) or (not said_version and error.__context__ is not None)
 
 
 def _prefer(transport: paramiko.Transport, machine: Machine) -> None:

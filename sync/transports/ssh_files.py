@@ -23,6 +23,7 @@ from dfl.byte_source import ByteSource
 from sync.errors import (
     ConnectionLostError,
     RemoteDiskFullError,
+    RemoteFileChangedError,
     RemoteFileError,
     RemoteFileMissingError,
     SyncError,
@@ -189,11 +190,11 @@ class SshTransport:
             if arriving.version is None:
                 arriving.version = now
             elif arriving.version != now:
-                raise RemoteFileError(f"{path} changed while it was pulled", machine=self.machine.name)
+                raise RemoteFileChangedError(f"{path} changed while it was pulled", machine=self.machine.name)
             room = arriving.sha256.room
             read_in_order(sftp, handle, path, arriving.count, now.size_bytes, arriving.take, room=room)
             if sftp.handle_stat(handle, path) != now:
-                raise RemoteFileError(f"{path} changed while it was pulled", machine=self.machine.name)
+                raise RemoteFileChangedError(f"{path} changed while it was pulled", machine=self.machine.name)
 
     def push(self, source: Path, path: str, *, on_bytes: OnBytes = ignore_bytes) -> str:
         with source.open("rb", buffering=0) as file, HashBeside() as sha256:

@@ -26,6 +26,7 @@ from sync.errors import (
     CommandError,
     ConnectionLostError,
     RemoteDiskFullError,
+    RemoteFileChangedError,
     RemoteFileError,
     RemoteFileMissingError,
 )
@@ -93,8 +94,8 @@ class Transport(Protocol):
         """Copy a file from the machine to `destination` and return the sha256 of the bytes that arrived.
 
         The bytes go to `destination` + `.part`, to disk, then get their name. A cut connection is taken up again
-        where it broke, as long as the file still has the size and time it began with. Raise RemoteFileError when
-        it changed meanwhile.
+        where it broke, as long as the file still has the size and time it began with. Raise RemoteFileChangedError
+        when it changed meanwhile.
         """
 
     def push(self, source: Path, path: str, *, on_bytes: OnBytes = ignore_bytes) -> str:
@@ -213,7 +214,7 @@ class LocalTransport:
                     raise ConnectionLostError("the deadline passed during a copy", machine=self.machine.name)
             os.fsync(outgoing.fileno())
             if os.fstat(outgoing.fileno()).st_size != before.st_size:
-                raise RemoteFileError(f"{source} changed while it was copied", machine=self.machine.name)
+                raise RemoteFileChangedError(f"{source} changed while it was copied", machine=self.machine.name)
         part.replace(destination)
         return sha256.hexdigest()
 
