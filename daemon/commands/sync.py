@@ -303,11 +303,12 @@ def _print_hooks(config: Config, settings: SyncConfig) -> int:
     """Put the hook on every cooperating machine and print the line for its trainer."""
     from daemon.machines import machine_of, model_of
     from sync.places import places_of
+    from sync.trainers.control import CONTROL_MODES
     from sync.trainers.trainer_hook import hook_line, install_hook
     from sync.transports.ssh_files import connect
 
     chosen = [machine for machine in config.machines if machine.name in settings.machines]
-    cooperating = [machine for machine in chosen if machine.control == "cooperative"]
+    cooperating = [machine for machine in chosen if CONTROL_MODES[machine.control].loads_in_place]
     if not cooperating:
         raise UsageError(f'no machine of {settings.name} has control = "cooperative"', hint="set it in its [[machine]]")
     for machine in cooperating:

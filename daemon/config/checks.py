@@ -15,6 +15,7 @@ from daemon.arrivals.mounts import network_filesystem
 from daemon.config.schema import Config, InboxConfig
 from daemon.config.sync_tables import MachineConfig, SyncConfig
 from daemon.config.words import Finding, shown
+from sync.trainers.control import CONTROL_MODES
 
 MACHINES_FOR_TRIMMED = 5
 """A trimmed mean leaves out the highest and the lowest; with fewer than five too little is left."""
@@ -70,7 +71,7 @@ def warnings(config: Config) -> Iterator[str]:
                     place = f"inbox[{other_index + 1}] {other.path}"
                     yield f"inbox[{index + 1}].{key} {path} lies in {place}: {what} taken as footage"
     for machine in config.machines:
-        if machine.control == "none" and not machine.status:
+        if not CONTROL_MODES[machine.control].is_steered and not machine.status:
             yield (
                 f'machine {machine.name} has control = "none" and no `status`: weights are pushed to it only where its '
                 "process list proves that no trainer runs, or with --trainers-are-stopped; set `status`"
@@ -150,11 +151,8 @@ def _machine(index: int, machine: MachineConfig) -> Iterator[Finding]:
             yield Finding(("machine", index, "user"), "", "whom to log in as over SSH")
         if machine.key is None:
             yield Finding(("machine", index, "key"), "", "a private key file, or credential:NAME")
-    if machine.control == "command":
-        needed = ("start", "status") if machine.pid.strip() else ("stop", "start", "status")
-        for key in needed:
-            if not getattr(machine, key).strip():
-                yield Finding(("machine", index, key), "", 'a command, because control = "command"')
+    for key in CONTROL_MODES[machine.control].missing(lambda name: str(getattr(machine, name))):
+        yield Finding(("machine", index, key), "", f'a command, because control = "{machine.control}"')
 
 
 def _sync(index: int, sync: SyncConfig, machines: set[str]) -> Iterator[Finding]:

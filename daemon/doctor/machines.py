@@ -22,9 +22,9 @@ from dfl.model_files import DATA, ModelName, is_optimizer, is_weights
 from sync.errors import CommandError, RemoteFileMissingError, SyncError
 from sync.machines import as_failure
 from sync.places import RemotePlaces, places_of
-from sync.trainers.trainer import see_processes
+from sync.trainers.control import CONTROL_MODES
+from sync.trainers.trainer import see_processes, trainer_of
 from sync.trainers.trainer_contract import RefusedStates, TrainerSettings
-from sync.trainers.trainer_hook import CooperativeTrainer
 from sync.transports.remote_command import RunsLines, has_drive, run_command
 from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, SftpClient
 from sync.transports.ssh import SshConnection, known_keys
@@ -128,7 +128,7 @@ def judge_extensions(subject: str, offered: Collection[str]) -> Diagnosis:
 
 def judge_late_stop(subject: str, machine: Machine) -> Diagnosis | None:
     """Say what a stop command that takes too long leaves behind where dfld cannot end it: on Windows. Pure."""
-    if machine.control != "command" or not machine.stop or not has_drive(machine.model_dir):
+    if not CONTROL_MODES[machine.control].stops_for_round or not machine.stop or not has_drive(machine.model_dir):
         return None
     return warning(
         subject,
@@ -198,12 +198,13 @@ def _files_and_trainer(
 def _trainer(subject: str, machine: Machine, models: Sequence[SyncConfig], there: _Asked) -> Iterator[Diagnosis]:
     if late := judge_late_stop(subject, machine):
         yield late
-    if machine.control == "cooperative":
+    mode = CONTROL_MODES[machine.control]
+    if mode.loads_in_place:
         for sync in models:
             yield _cooperation(subject, machine, sync, there)
-    if machine.control == "none" and machine.status:
+    if not mode.is_steered and machine.status:
         yield ok(subject, 'control = "none": averages are pushed only while no trainer runs')
-    elif machine.control == "none":
+    elif not mode.is_steered:
         for sync in models:
             yield _proof_without_status(subject, machine, sync, there)
     if not machine.status:
@@ -265,9 +266,7 @@ def _cooperation(subject: str, machine: Machine, sync: SyncConfig, there: _Asked
 def _why_gone(machine: Machine, places: RemotePlaces) -> str:
     with closing(connect(machine)) as transport:
         try:
-            return CooperativeTrainer(
-                transport, places, TrainerSettings(), threading.Event(), RefusedStates()
-            ).why_gone()
+            return trainer_of(transport, places, TrainerSettings(), threading.Event(), RefusedStates()).why_gone()
         except SyncError:
             return ""  # what cannot be reached is told by another examination
 

@@ -18,18 +18,6 @@ from datetime import datetime
 from sync.rounds.standing import RoundRecord
 from sync.types import Forecast
 
-LEAST_BETWEEN_SAVES_S = 20
-"""Times on machines are whole seconds: two saves nearer than this give no pace within 5 %."""
-
-
-@dataclass(frozen=True)
-class SavePoint:
-    """One save of a trainer."""
-
-    saved_s: int
-    """By the machine's own clock, seconds since 1970."""
-    iteration: int
-
 
 @dataclass(frozen=True)
 class Standstill:
@@ -43,31 +31,6 @@ class Standstill:
     @property
     def seconds(self) -> float:
         return max(0.0, (self.over - self.begun).total_seconds())
-
-
-def pace_between(earlier: SavePoint | None, later: SavePoint) -> float | None:
-    """Return seconds per iteration between two saves; None where they say nothing."""
-    if earlier is None or later.iteration <= earlier.iteration:
-        return None
-    between_s = later.saved_s - earlier.saved_s
-    return between_s / (later.iteration - earlier.iteration) if between_s >= LEAST_BETWEEN_SAVES_S else None
-
-
-def iterating_for_s(
-    *, started_ago_s: float, saved_ago_s: float, iterations: int, pace_s: float | None, save_period_s: float
-) -> float:
-    """Return for how long a trainer has been iterating, from the first save that shows it.
-
-    `started_ago_s`: since its start command returned; `saved_ago_s`: since that save; `iterations`: trained by then.
-    Where the pace says more than there was time for (the machine was off between the saves that it was taken from), or
-    there is none, a save came by the clock of DeepFaceLab, `save_period_s` after the first iteration, or, before that
-    time, by a hand: then nothing is known but that it iterates now.
-    """
-    saved_ago_s = max(0.0, min(saved_ago_s, started_ago_s))
-    until_save_s = started_ago_s - saved_ago_s
-    if pace_s is not None and iterations * pace_s <= until_save_s:
-        return saved_ago_s + iterations * pace_s
-    return saved_ago_s + (save_period_s if until_save_s >= save_period_s else 0.0)
 
 
 def standstills(record: RoundRecord) -> dict[str, Standstill]:
@@ -114,13 +77,17 @@ def _over(record: RoundRecord, name: str, *, stopped: bool) -> datetime | None:
 
 
 def foresee(
-    dry: RoundRecord, *, cooperates: Mapping[str, bool], save_s: Mapping[str, float | None], last: RoundRecord | None
+    dry: RoundRecord,
+    *,
+    loads_in_place: Mapping[str, bool],
+    save_s: Mapping[str, float | None],
+    last: RoundRecord | None,
 ) -> dict[str, Forecast]:
     """Say for every machine of a dry run how long a round would keep its trainer from training.
 
     All wait for the slowest pull, the average and the slowest push; then a trainer under commands has to load. The dry
     run has measured pull and average. `save_s`: machine → its last save; `last`: the last round that was pushed, which
-    measured pushes and loading.
+    measured pushes and loading. `loads_in_place`: machine → whether its trainer takes new weights without a start.
     """
     accepted, pulled = dry.times.get(("accepted", "")), [dry.times.get(("pulled", name)) for name in dry.iterations]
     ends = [at for at in pulled if at is not None]
@@ -134,7 +101,7 @@ def foresee(
     for name, running in dry.running.items():
         if name not in dry.iterations or not running:
             continue
-        load_s = 0.0 if cooperates[name] else measured_load_s(last, name)
+        load_s = 0.0 if loads_in_place[name] else measured_load_s(last, name)
         parts = {"save": save_s.get(name), "transfer and average": moved_s, "load": load_s}
         known = {part: value for part, value in parts.items() if value is not None}
         seconds = sum(known.values())

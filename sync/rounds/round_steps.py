@@ -22,13 +22,13 @@ from sync.averaging.average_model import AveragedFile
 from sync.errors import ComputerError, RemoteFileMissingError, RoundError, SyncError, TrainerError
 from sync.machines import MachineLink, on_each
 from sync.rounds.accept import Prospect
-from sync.rounds.downtime import SavePoint, iterating_for_s, pace_between
 from sync.rounds.journal import Entry, Journal, Step
 from sync.rounds.push import StagedFile, note_given, put_in_place, round_given, stage, state_of_exchange, unstage
 from sync.rounds.round_settings import SyncSettings
 from sync.rounds.snapshot import list_model, save_duration_s, take_snapshot
 from sync.rounds.standing import RoundRecord, apply_entry
 from sync.rounds.store import Store, set_digest
+from sync.trainers.pace import SavePoint, pace_between
 from sync.trainers.proof import LossLevel, is_enough, level_of, why_doubted
 from sync.trainers.trainer_contract import Exchange, OnWait, SeenIterating, pause, read_state
 from sync.types import Snapshot
@@ -206,7 +206,7 @@ class RoundWork:
         """Have every trainer save and free its files; a machine where that fails stays out."""
 
         def settle_one(link: MachineLink) -> None:
-            stops = self.record.running[link.name] and link.machine.control == "command"
+            stops = self.record.running[link.name] and link.trainer.mode.stops_for_round
             self.note("settling", link.name, stops=stops)
             link.trainer.settle(on_wait=self._waits(link), seen=self._iterating.get(link.name))
             self.note("settled", link.name)
@@ -215,10 +215,10 @@ class RoundWork:
         self.exclude(failed)
 
     def _to_settle(self) -> list[str]:
-        """Machines whose trainers must rest: all but one without control that only gives its weights away."""
+        """Machines whose trainers must rest: all but one that nobody steers and that only gives its weights away."""
         links = self.tools.links
         gives = self.record.source if self.record.kind == "init" else ""
-        return [name for name in self._taking_part() if name != gives or links[name].machine.control != "none"]
+        return [name for name in self._taking_part() if name != gives or links[name].trainer.mode.is_steered]
 
     def check_enough(self, least: int) -> None:
         """Raise RoundError, with every reason, when fewer than `least` machines take part."""
@@ -237,7 +237,7 @@ class RoundWork:
         """Take a snapshot of every machine that takes part."""
 
         def pull_one(link: MachineLink) -> Snapshot:
-            keeps_training = self.record.running[link.name] and (not settled or link.machine.control != "command")
+            keeps_training = self.record.running[link.name] and not (settled and link.trainer.mode.stops_for_round)
             begun_s = time.monotonic()
             snapshot = take_snapshot(
                 link.transport,
@@ -383,7 +383,7 @@ class RoundWork:
         if late:
             if round_given(link.transport, link.places) == self.number:
                 return None
-            if link.machine.control == "command":
+            if link.trainer.mode.stops_for_round:
                 link.trainer.settle(on_wait=self._waits(link))
         model = self.tools.settings.model
         sources = {part: Path(path) for part, path in self.record.sources[link.name].items()}
@@ -487,27 +487,19 @@ class RoundWork:
             gone = link.trainer.why_gone()
             return bool(gone)
 
-        waits = "its trainer's first losses since the new weights"
-        if link.machine.control == "command":
-            save_min = self.tools.settings.trainer.save_period_s / 60
-            waits = f"its trainer to load and to save: DeepFaceLab saves every {save_min:.0f} min"
-        self._waits(link)(waits, limit_s)
+        self._waits(link)(link.trainer.what_proves(), limit_s)
         return gone or None if link.trainer.wait_until(is_seen, limit_s) else None
 
     def _iterating_for_s(self, link: MachineLink, iterations: int) -> float:
         """For how long a trainer that is seen iterating now has been iterating since it was stopped or asked."""
-        taken = self.record.times.get(("swapped", link.name))
-        now = datetime.now(UTC)
-        if link.machine.control == "cooperative":
-            return max(0.0, (now - taken).total_seconds()) if taken else 0.0  # it answered, and went on
-        started = self.record.times.get(("resumed", link.name)) or self.record.times.get(("released", link.name))
-        saved_ago_s = link.transport.clock_s(link.places.own) - link.transport.stat(link.places.live(DATA)).modified_s
-        return iterating_for_s(
+        times, now = self.record.times, datetime.now(UTC)
+        taken = times.get(("swapped", link.name))
+        started = times.get(("resumed", link.name)) or times.get(("released", link.name))
+        return link.trainer.iterating_for_s(
+            iterations,
+            taken_ago_s=max(0.0, (now - (taken or now)).total_seconds()),
             started_ago_s=max(0.0, (now - (started or now)).total_seconds()),
-            saved_ago_s=saved_ago_s,
-            iterations=iterations,
             pace_s=self.record.paces.get(link.name),
-            save_period_s=self.tools.settings.trainer.save_period_s,
         )
 
     def close(self, outcome: str, reason: str) -> None:

@@ -339,7 +339,7 @@ class Rounds:
         pushed = [one for one in standing.records if one.decided and one.kind == "average"]
         return foresee(
             work.record,
-            cooperates={name: link.machine.control == "cooperative" for name, link in self.links.items()},
+            loads_in_place={name: link.trainer.mode.loads_in_place for name, link in self.links.items()},
             save_s={name: one.save_took_s for name, one in work.prospects.items()},
             last=pushed[-1] if pushed else None,
         )

@@ -2,22 +2,21 @@
 
 Not for moving files (push, snapshot) nor for when to do what (rounds). DeepFaceLab reads its files only at start and
 writes from memory, so files pushed under a running trainer are silently overwritten: every way of control here ends
-in "the trainer is down while files change, or changes them itself between two iterations".
-
-    command      dfld stops the trainer (its last act is a save), files change, dfld starts it
-    cooperative  a line inside the trainer saves on request, and puts staged files in place and loads them
-    none         a person starts and stops it; dfld pushes only while it is proved not to run
+in "the trainer is down while files change, or changes them itself between two iterations". The ways: `control`.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from sync.errors import CommandError, RemoteFileMissingError, TrainerError
 from sync.places import RemotePlaces
+from sync.trainers.control import UNCONTROLLED
 from sync.trainers.processes import list_processes, trainers_among, why_no_proof
 from sync.trainers.proof import Progress
 from sync.trainers.trainer_command import CommandTrainer
@@ -34,6 +33,7 @@ from sync.trainers.trainer_contract import (
 from sync.trainers.trainer_hook import CooperativeTrainer
 from sync.transports.remote_command import RunsLines, run_command
 from sync.transports.transport import Transport
+from sync.types import Control
 
 
 def trainer_of(
@@ -44,13 +44,7 @@ def trainer_of(
     refused: RefusedStates,
 ) -> Trainer:
     """Return the control that the machine's settings name. `refused`: what is known of its data.dat."""
-    match transport.machine.control:
-        case "command":
-            return CommandTrainer(transport, places, settings, stop, refused)
-        case "cooperative":
-            return CooperativeTrainer(transport, places, settings, stop, refused)
-        case "none":
-            return UncontrolledTrainer(transport, places, settings, stop, refused)
+    return TRAINERS[transport.machine.control](transport, places, settings, stop, refused)
 
 
 @dataclass(frozen=True)
@@ -104,6 +98,8 @@ def see_processes(there: RunsLines, places: RemotePlaces, *, timeout_s: float) -
 class UncontrolledTrainer(ControlledTrainer):
     """Started and stopped by a person."""
 
+    mode = UNCONTROLLED
+
     def is_running(self) -> bool:
         return self._see().state != "rests"
 
@@ -147,3 +143,9 @@ class UncontrolledTrainer(ControlledTrainer):
                 hint="set `status` of its [[machine]] to a command that exits 0 while the trainer runs; or stop the "
                 "trainer and say so with --trainers-are-stopped",
             )
+
+
+TRAINERS: Mapping[Control, type[CommandTrainer | CooperativeTrainer | UncontrolledTrainer]] = MappingProxyType(
+    {kind.mode.name: kind for kind in (CommandTrainer, CooperativeTrainer, UncontrolledTrainer)}
+)
+"""The trainer of each way of control. A new way: its mode in `sync.trainers.control`, its class here."""

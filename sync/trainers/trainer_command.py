@@ -18,6 +18,7 @@ from typing import Literal
 from dfl.model_files import DATA, SUMMARY
 from dfl.training_state import TrainingState
 from sync.errors import CommandError, RemoteFileMissingError, TrainerError
+from sync.trainers.control import COMMAND
 from sync.trainers.processes import Process, ProcessList, list_processes, trainers_among, youngest
 from sync.trainers.proof import Progress
 from sync.trainers.trainer_contract import (
@@ -47,6 +48,8 @@ SAVES_OF_ONE_THAT_TRAINS = 2
 @dataclass(frozen=True)
 class CommandTrainer(ControlledTrainer):
     """Stopped and started by commands."""
+
+    mode = COMMAND
 
     def is_running(self) -> bool:
         machine = self.transport.machine
@@ -167,6 +170,9 @@ class CommandTrainer(ControlledTrainer):
 
     def progress(self, since_iteration: int) -> Progress | None:
         return self.state_beyond(since_iteration)
+
+    def what_proves(self) -> str:
+        return f"its trainer to load and to save: DeepFaceLab saves every {self.settings.save_period_s / 60:.0f} min"
 
     def _finish_stop(self, on_wait: OnWait) -> None:
         """Wait for the end of a stop that somebody asked for and nobody saw the end of: a dfld that was killed.

@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from dfl.errors import FormatError
 from dfl.model_files import DATA
 from dfl.training_state import TrainingState, read_training_state_source
 from sync.errors import RemoteFileMissingError
 from sync.places import RemotePlaces
+from sync.trainers.control import ControlMode
+from sync.trainers.pace import iterating_for_s
 from sync.trainers.processes import Process, is_same_process
 from sync.trainers.proof import Progress, rows
 from sync.transports.transport import Transport
@@ -94,6 +96,10 @@ class SeenIterating:
 class Trainer(Protocol):
     """One machine's trainer of one model."""
 
+    @property
+    def mode(self) -> ControlMode:
+        """What this way of steering means for a round."""
+
     def is_running(self) -> bool:
         """Whether the trainer runs now; also True where it may run and nobody can tell."""
 
@@ -130,6 +136,18 @@ class Trainer(Protocol):
 
     def progress(self, since_iteration: int) -> Progress | None:
         """Return how far it is, once it has trained beyond `since_iteration` on what it was given; None before."""
+
+    def what_proves(self) -> str:
+        """Return what is waited for until it is proved that the trainer trains on from what it was given."""
+
+    def iterating_for_s(
+        self, iterations: int, *, taken_ago_s: float, started_ago_s: float, pace_s: float | None
+    ) -> float:
+        """Return for how long a trainer that is seen iterating has been iterating, having trained `iterations` since.
+
+        `taken_ago_s`: since it was given weights; `started_ago_s`: since it was started; both 0 where it was not.
+        `pace_s`: seconds per iteration as measured before; None where not known.
+        """
 
     def why_gone(self) -> str:
         """Return how it is known for certain that the trainer will not come; nothing when it may."""
@@ -186,6 +204,8 @@ def read_state(transport: Transport, places: RemotePlaces, refused: RefusedState
 class ControlledTrainer:
     """What all ways of control have."""
 
+    mode: ClassVar[ControlMode]
+
     transport: Transport
     places: RemotePlaces
     settings: TrainerSettings
@@ -199,6 +219,26 @@ class ControlledTrainer:
 
     def why_gone(self) -> str:
         return ""
+
+    def what_proves(self) -> str:
+        return "its trainer's first losses since the new weights"
+
+    def iterating_for_s(
+        self,
+        iterations: int,
+        *,
+        taken_ago_s: float,  # noqa: ARG002  a save tells nothing before the trainer has loaded
+        started_ago_s: float,
+        pace_s: float | None,
+    ) -> float:
+        saved_s = self.transport.stat(self.places.live(DATA)).modified_s
+        return iterating_for_s(
+            started_ago_s=started_ago_s,
+            saved_ago_s=self.transport.clock_s(self.places.own) - saved_s,
+            iterations=iterations,
+            pace_s=pace_s,
+            save_period_s=self.settings.save_period_s,
+        )
 
     def wait_until(
         self, happened: Callable[[], bool], limit_s: float, *, heed_stop: bool = True, every: int = 1

@@ -15,6 +15,7 @@ from typing import Any
 
 from sync.errors import CommandError, RemoteFileMissingError, SyncError, TrainerError
 from sync.places import RemotePlaces
+from sync.trainers.control import COOPERATIVE
 from sync.trainers.process import Life, judge, mark_of, question
 from sync.trainers.proof import Progress, rows
 from sync.trainers.trainer_contract import ControlledTrainer, Exchange, OnWait, SeenIterating, wait_in_silence
@@ -31,6 +32,8 @@ class TrainerGoneError(TrainerError):
 
 class CooperativeTrainer(ControlledTrainer):
     """Talks to the hook inside the trainer (`sync.trainers.hook_program`) through notes in the model folder."""
+
+    mode = COOPERATIVE
 
     def is_running(self) -> bool:
         """Whether the process of the last sign of life lives; by the sign's age where the machine cannot say."""
@@ -81,6 +84,16 @@ class CooperativeTrainer(ControlledTrainer):
 
     def resume(self, on_wait: OnWait = wait_in_silence) -> None:
         """It never stopped."""
+
+    def iterating_for_s(
+        self,
+        iterations: int,  # noqa: ARG002  it needs no reckoning: it answered, and went on
+        *,
+        taken_ago_s: float,
+        started_ago_s: float,  # noqa: ARG002
+        pace_s: float | None,  # noqa: ARG002
+    ) -> float:
+        return taken_ago_s
 
     def progress(self, since_iteration: int) -> Progress | None:
         note = self.note(self.places.alive)

@@ -13,18 +13,16 @@ from typing import Any
 import pytest
 
 from sync.rounds.downtime import (
-    SavePoint,
     downtime_s,
     foresee,
-    iterating_for_s,
     lost_iterations,
     measured_load_s,
-    pace_between,
     standstills,
 )
 from sync.rounds.journal import Entry, Step
 from sync.rounds.rounds import Rounds
 from sync.rounds.standing import RoundRecord, replay
+from sync.trainers.pace import SavePoint, iterating_for_s, pace_between
 from sync.trainers.trainer_hook import hook_line, install_hook
 from sync.transports.transport import LocalTransport
 from tests.sync.fleet import Fleet, make_fleet
@@ -125,7 +123,7 @@ def test_a_forecast_names_what_was_never_measured() -> None:
         (10, "pulled", "a", {"iteration": 500, **PULLED}), (12, "pulled", "b", {"iteration": 500, **PULLED}),
         (15, "accepted", "", {"contributors": ["a", "b"]}), running={"a": True, "b": True, "c": False},
     )  # fmt: skip
-    first = foresee(dry, cooperates={"a": False, "b": True, "c": False}, save_s={"a": 12.0, "b": None}, last=None)
+    first = foresee(dry, loads_in_place={"a": False, "b": True, "c": False}, save_s={"a": 12.0, "b": None}, last=None)
     assert (first["a"].seconds, first["a"].unknown) == (12 + 8 + 3 + 8, ("load",))
     assert (first["b"].seconds, first["b"].unknown) == (8 + 3 + 8, ("save",))
     assert "c" not in first
@@ -134,7 +132,7 @@ def test_a_forecast_names_what_was_never_measured() -> None:
         (12, "staged", "a", STAGED), (20, "swapped", "a", {"iteration": None}), (21, "resumed", "a", {}),
         (90, "iterating", "a", {"iteration": 401, "for_s": 0.0}),
     )  # fmt: skip
-    found = foresee(dry, cooperates={"a": False, "b": True, "c": False}, save_s={"a": 12.0, "b": None}, last=last)
+    found = foresee(dry, loads_in_place={"a": False, "b": True, "c": False}, save_s={"a": 12.0, "b": None}, last=last)
     assert found["a"].parts == {"save": 12, "transfer and average": 8 + 3 + 9, "load": 70}
     assert found["a"].iterations == (12 + 20 + 70) * 2
     assert found["a"].unknown == ()

@@ -20,15 +20,14 @@ import pytest
 from dfl.model_files import ModelName
 from sync.errors import CommandError, SyncError, TrainerError
 from sync.places import places_of
-from sync.rounds.push import put_in_place, stage
 from sync.trainers import trainer_command
 from sync.trainers.processes import list_processes, youngest
 from sync.trainers.trainer import trainer_of
-from sync.trainers.trainer_contract import Exchange, RefusedStates, SeenIterating, Trainer, TrainerSettings, read_state
-from sync.trainers.trainer_hook import hook_line, hook_source, install_hook
+from sync.trainers.trainer_contract import RefusedStates, SeenIterating, Trainer, read_state
+from sync.trainers.trainer_hook import hook_line, hook_source
 from sync.transports.transport import CommandResult, LocalTransport
 from sync.types import Machine
-from tests.sync.training import MODEL, QUICK, TrainingMachine, until
+from tests.sync.training import MODEL, QUICK, TrainingMachine, cooperating, exchange_for, new_weights, trainer_on, until
 
 
 @pytest.fixture
@@ -41,34 +40,12 @@ def gpu1(tmp_path: Path) -> Iterator[TrainingMachine]:
     made.kill()
 
 
-def control(gpu1: TrainingMachine, settings: TrainerSettings = QUICK) -> Trainer:
-    return trainer_of(LocalTransport(gpu1.machine), gpu1.places, settings, threading.Event(), RefusedStates())
-
-
-def new_weights(gpu1: TrainingMachine, folder: Path) -> dict[str, Path]:
-    """Whole other weights, in files of their own."""
-    folder.mkdir()
-    other = TrainingMachine(replace(gpu1.machine, model_dir=str(folder)))
-    other.write_model(seed=7)
-    return {part: folder / MODEL.file_name(part) for part in gpu1.weights()}
-
-
-def exchange_for(gpu1: TrainingMachine, files: dict[str, Path], number: int = 5) -> Exchange:
-    transport = LocalTransport(gpu1.machine)
-    staged = stage(transport, gpu1.places, number, files)
-    return Exchange(
-        number,
-        tuple(MODEL.file_name(part) for part in files),
-        lambda: put_in_place(transport, gpu1.places, number, staged, files),
-    )
-
-
 # Commands.
 
 
 def test_a_commanded_trainer_is_stopped_with_all_it_learned_on_disk(gpu1: TrainingMachine) -> None:
     gpu1.commanded().start()
-    trainer = control(gpu1)
+    trainer = trainer_on(gpu1)
     before = gpu1.state()["iter"]
     until(lambda: gpu1.state()["iter"] > before, "a save")
     assert trainer.is_running()
@@ -81,7 +58,7 @@ def test_a_commanded_trainer_is_stopped_with_all_it_learned_on_disk(gpu1: Traini
 
 def test_a_commanded_trainer_starts_again_and_its_progress_is_seen(gpu1: TrainingMachine) -> None:
     gpu1.commanded()
-    trainer = control(gpu1)
+    trainer = trainer_on(gpu1)
     iteration = gpu1.state()["iter"]
     assert trainer.progress(iteration) is None
 
@@ -95,7 +72,7 @@ def test_a_commanded_trainer_starts_again_and_its_progress_is_seen(gpu1: Trainin
 
 def test_new_weights_are_trained_on_after_the_restart(gpu1: TrainingMachine, tmp_path: Path) -> None:
     gpu1.commanded().start()
-    trainer = control(gpu1)
+    trainer = trainer_on(gpu1)
     trainer.settle()
 
     trainer.take(exchange_for(gpu1, new_weights(gpu1, tmp_path / "new")))
@@ -118,7 +95,7 @@ def test_a_trainer_that_ignores_sigint_is_found_out_at_once(gpu1: TrainingMachin
     until(lambda: gpu1.pid(), "the trainer's pid")
 
     with pytest.raises(TrainerError, match="ignores SIGINT") as error:
-        control(gpu1).settle()
+        trainer_on(gpu1).settle()
 
     assert "systemd" in error.value.hint
     assert gpu1.runs(), "it was left alone"
@@ -127,7 +104,7 @@ def test_a_trainer_that_ignores_sigint_is_found_out_at_once(gpu1: TrainingMachin
 def test_dfld_sends_sigint_itself_where_only_the_pid_is_known(gpu1: TrainingMachine) -> None:
     gpu1.commanded().start()
     gpu1.machine = replace(gpu1.machine, stop="")
-    control(gpu1).settle()
+    trainer_on(gpu1).settle()
     assert not gpu1.runs()
     assert gpu1.state()["iter"] >= 20_000
 
@@ -140,7 +117,7 @@ def test_a_trainer_that_was_killed_instead_of_interrupted_is_told_as_unsaved(gpu
     gpu1.start()
 
     with pytest.raises(TrainerError, match="ended without saving"):
-        control(gpu1).settle()
+        trainer_on(gpu1).settle()
 
 
 def test_a_trainer_at_its_goal_needs_no_last_save(gpu1: TrainingMachine) -> None:
@@ -156,7 +133,7 @@ def test_a_trainer_at_its_goal_needs_no_last_save(gpu1: TrainingMachine) -> None
     def stops_now_that_it_saved() -> bool:
         os.utime(path)  # the save at its goal, which came after its start
         try:
-            control(gpu1).settle()
+            trainer_on(gpu1).settle()
         except TrainerError as error:
             return "was started at its target_iter" not in error.message
         return True
@@ -171,7 +148,7 @@ def test_a_trainer_that_was_started_at_its_goal_is_never_stopped(gpu1: TrainingM
     gpu1.options = ["--save-every", "1000"]
     gpu1.commanded().start()
     with pytest.raises(TrainerError, match="started at its target_iter"):
-        control(gpu1).settle()
+        trainer_on(gpu1).settle()
     assert gpu1.runs()
 
 
@@ -179,7 +156,7 @@ def test_a_trainer_that_does_not_stop_is_given_up_with_a_hint(gpu1: TrainingMach
     gpu1.commanded().start()
     gpu1.machine = replace(gpu1.machine, stop="true")
     with pytest.raises(TrainerError, match="still runs 1 s after `true`"):
-        control(gpu1, replace(QUICK, stop_s=1)).settle()
+        trainer_on(gpu1, replace(QUICK, stop_s=1)).settle()
 
 
 def test_a_stop_command_that_times_out_leaves_nothing_running(gpu1: TrainingMachine, tmp_path: Path) -> None:
@@ -188,7 +165,7 @@ def test_a_stop_command_that_times_out_leaves_nothing_running(gpu1: TrainingMach
     waiting = f"echo $$ >> {pids}; (echo $(sh -c 'echo $PPID') >> {pids}; sleep 1000) & sleep 1000"
     gpu1.machine = replace(gpu1.machine, stop=waiting)
     with pytest.raises(SyncError, match="did not end within 1 s"):
-        control(gpu1, replace(QUICK, stop_s=1)).settle()
+        trainer_on(gpu1, replace(QUICK, stop_s=1)).settle()
     started = [int(word) for word in (tmp_path / "pids").read_text().split()]
     assert len(started) == 2
     until(lambda: not any(map(is_process, started)), "the end of what the stop command started")
@@ -206,31 +183,22 @@ def test_a_stop_command_that_fails_is_told_with_its_words(gpu1: TrainingMachine)
     gpu1.commanded().start()
     gpu1.machine = replace(gpu1.machine, stop="echo no such unit; exit 4")
     with pytest.raises(TrainerError, match="status 4: no such unit"):
-        control(gpu1).settle()
+        trainer_on(gpu1).settle()
 
 
 def test_weights_are_not_put_under_a_trainer_that_somebody_restarted(gpu1: TrainingMachine, tmp_path: Path) -> None:
     exchange = exchange_for(gpu1, new_weights(gpu1, tmp_path / "new"))
     gpu1.commanded().start()
     with pytest.raises(TrainerError, match="runs although dfld stopped it"):
-        control(gpu1).take(exchange)
+        trainer_on(gpu1).take(exchange)
 
 
 # The hook.
 
 
-def cooperating(gpu1: TrainingMachine) -> TrainingMachine:
-    gpu1.machine = replace(gpu1.machine, control="cooperative")
-    install_hook(LocalTransport(gpu1.machine), gpu1.places)
-    flag, seconds, code = shlex.split(hook_line(gpu1.places))
-    assert (flag, seconds) == ("--execute-program", "-1")
-    gpu1.options = [flag, "-0.02", code, "--save-every", "1000"]
-    return gpu1
-
-
 def test_a_cooperating_trainer_saves_when_asked(gpu1: TrainingMachine) -> None:
     cooperating(gpu1).start()
-    trainer = control(gpu1)
+    trainer = trainer_on(gpu1)
     until(trainer.is_running, "the first sign of life")
     until(lambda: (p := trainer.progress(20_000)) and p.iteration > 20_010, "some training")
 
@@ -242,7 +210,7 @@ def test_a_cooperating_trainer_saves_when_asked(gpu1: TrainingMachine) -> None:
 
 def test_a_cooperating_trainer_loads_what_was_pushed_without_a_restart(gpu1: TrainingMachine, tmp_path: Path) -> None:
     cooperating(gpu1).start()
-    trainer = control(gpu1)
+    trainer = trainer_on(gpu1)
     until(trainer.is_running, "the first sign of life")
     pid = gpu1.pid()
     files = new_weights(gpu1, tmp_path / "new")
@@ -259,7 +227,7 @@ def test_a_cooperating_trainer_loads_what_was_pushed_without_a_restart(gpu1: Tra
 
 def test_a_request_is_done_once_however_often_it_is_made(gpu1: TrainingMachine, tmp_path: Path) -> None:
     cooperating(gpu1).start()
-    trainer = control(gpu1)
+    trainer = trainer_on(gpu1)
     until(trainer.is_running, "the first sign of life")
     exchange = exchange_for(gpu1, new_weights(gpu1, tmp_path / "new"))
     trainer.take(exchange)
@@ -270,7 +238,7 @@ def test_a_request_is_done_once_however_often_it_is_made(gpu1: TrainingMachine, 
 
 def test_weights_that_the_trainer_cannot_load_are_told(gpu1: TrainingMachine, tmp_path: Path) -> None:
     cooperating(gpu1).start()
-    trainer = control(gpu1)
+    trainer = trainer_on(gpu1)
     until(trainer.is_running, "the first sign of life")
     files = new_weights(gpu1, tmp_path / "new")
     files["inter.npy"].write_bytes(pickle.dumps({"dense1/weight:0": 1, "dense1/bias:0": 2}, 4))
@@ -281,14 +249,14 @@ def test_weights_that_the_trainer_cannot_load_are_told(gpu1: TrainingMachine, tm
 
 def test_a_trainer_without_the_hook_is_not_waited_for(gpu1: TrainingMachine) -> None:
     gpu1.machine = replace(gpu1.machine, control="cooperative")
-    trainer = control(gpu1)
+    trainer = trainer_on(gpu1)
     assert not trainer.is_running()
     trainer.settle()
 
 
 def test_a_request_that_reaches_outside_the_model_folder_is_refused(gpu1: TrainingMachine) -> None:
     cooperating(gpu1).start()
-    trainer = control(gpu1)
+    trainer = trainer_on(gpu1)
     until(trainer.is_running, "the first sign of life")
     own = gpu1.folder / ".dfld" / MODEL.prefix
     (own / "x").write_bytes(b"x")
@@ -300,7 +268,7 @@ def test_a_request_that_reaches_outside_the_model_folder_is_refused(gpu1: Traini
 
 def given_up_at_once(gpu1: TrainingMachine) -> Trainer:
     """A control that would wait for minutes if it did not see that the process is gone."""
-    return control(gpu1, replace(QUICK, answer_s=600, alive_s=600, proof_s=600))
+    return trainer_on(gpu1, replace(QUICK, answer_s=600, alive_s=600, proof_s=600))
 
 
 def test_a_cooperating_trainer_that_was_killed_is_seen_dead_at_once(gpu1: TrainingMachine) -> None:
@@ -365,7 +333,7 @@ def test_a_trainer_that_dies_while_it_loads_leaves_the_whole_new_set(gpu1: Train
 def test_a_sign_of_life_is_believed_however_old_while_its_process_lives(gpu1: TrainingMachine) -> None:
     """DeepFaceLab gives none during a save, which may take long."""
     cooperating(gpu1).start()
-    trainer = control(gpu1, replace(QUICK, alive_s=1))
+    trainer = trainer_on(gpu1, replace(QUICK, alive_s=1))
     until(trainer.is_running, "the first sign of life")
     os.kill(gpu1.pid(), signal.SIGSTOP)
     alive = gpu1.folder / ".dfld" / MODEL.prefix / "alive.json"
@@ -403,7 +371,7 @@ def test_without_control_files_are_changed_only_while_nothing_trains(gpu1: Train
     exchange = exchange_for(gpu1, new_weights(gpu1, tmp_path / "new"))
     gpu1.machine = replace(gpu1.machine, status=f"test -e {shlex.quote(str(gpu1.pid_file))}")
     gpu1.start()
-    trainer = control(gpu1)
+    trainer = trainer_on(gpu1)
     with pytest.raises(TrainerError, match="dfld may not stop it"):
         trainer.take(exchange)
     gpu1.interrupt()
@@ -416,7 +384,7 @@ def test_without_control_files_are_changed_only_while_nothing_trains(gpu1: Train
 def test_without_control_and_status_nothing_is_refused_when_no_process_names_the_model(
     gpu1: TrainingMachine, tmp_path: Path
 ) -> None:
-    trainer = control(gpu1)  # saved a moment ago, and nothing runs
+    trainer = trainer_on(gpu1)  # saved a moment ago, and nothing runs
     assert not trainer.is_running()
     trainer.take(exchange_for(gpu1, new_weights(gpu1, tmp_path / "new")))
 
@@ -429,8 +397,8 @@ def test_without_control_and_status_a_trainer_that_has_not_saved_yet_is_seen(
         os.utime(path, (time.time() - 90_000,) * 2)
     gpu1.options = ["--save-every", "1000"]
     gpu1.start()
-    stopped = control(gpu1, replace(QUICK, are_stopped=True))  # a word that is wrong does not outweigh a process
-    for trainer in (control(gpu1), stopped):
+    stopped = trainer_on(gpu1, replace(QUICK, are_stopped=True))  # a word that is wrong does not outweigh a process
+    for trainer in (trainer_on(gpu1), stopped):
         with pytest.raises(TrainerError, match=r"process \d+ .* names the model"):
             trainer.take(exchange)
 
@@ -482,7 +450,7 @@ def test_a_trainer_that_loads_gets_no_signal_until_it_iterates(gpu1: TrainingMac
     saved_before_start(gpu1, 60)
     said: list[str] = []
     with pytest.raises(TrainerError, match="not seen iterating within 1 s"):
-        control(gpu1, replace(QUICK, proof_s=1)).settle(on_wait=lambda what, _limit_s: said.append(what))
+        trainer_on(gpu1, replace(QUICK, proof_s=1)).settle(on_wait=lambda what, _limit_s: said.append(what))
     assert gpu1.runs(), "nothing was stopped"
     assert "may be loading" in said[0]
 
@@ -491,13 +459,13 @@ def test_a_save_of_the_trainer_before_the_restart_shows_nothing(gpu1: TrainingMa
     """Only what was saved since the start of its process counts, and only what trained beyond it."""
     saved_before_start(gpu1, 1.2)
     with pytest.raises(TrainerError, match="not seen iterating"):
-        control(gpu1, replace(QUICK, proof_s=1)).wait_until_stoppable()
+        trainer_on(gpu1, replace(QUICK, proof_s=1)).wait_until_stoppable()
 
 
 def test_a_save_within_the_second_of_the_start_counts_as_made_since_then(gpu1: TrainingMachine) -> None:
     """Times of files are whole seconds on a machine; a save after the start must not be taken for one before it."""
     saved_before_start(gpu1, 0)
-    control(gpu1, replace(QUICK, proof_s=1)).wait_until_stoppable()
+    trainer_on(gpu1, replace(QUICK, proof_s=1)).wait_until_stoppable()
 
 
 @pytest.mark.parametrize("lists_processes", [True, False])
@@ -530,7 +498,7 @@ def test_a_trainer_that_was_seen_iterating_is_stopped_without_another_wait(gpu1:
     gpu1.options = ["--save-every", "1000"]
     gpu1.commanded().start()
     save = gpu1.folder / MODEL.file_name("data.dat")
-    trainer = control(gpu1)
+    trainer = trainer_on(gpu1)
     process, _ = trainer._youngest(gpu1.pid())  # type: ignore[attr-defined]
     seen = SeenIterating(gpu1.pid(), process, gpu1.state()["iter"])
     os.utime(save, (time.time() - 60,) * 2)
@@ -549,7 +517,7 @@ def test_the_last_save_of_the_trainer_before_shows_nothing_of_the_one_that_follo
         saved_before_start(gpu1, 60)
 
     with pytest.raises(TrainerError, match="not seen iterating within 2 s"):
-        control(gpu1, replace(QUICK, proof_s=2)).wait_until_stoppable(restart)
+        trainer_on(gpu1, replace(QUICK, proof_s=2)).wait_until_stoppable(restart)
     assert gpu1.runs()
 
 
@@ -567,7 +535,7 @@ def test_a_trainer_whose_stop_was_under_way_is_started_when_it_has_ended(gpu1: T
     before = gpu1.pid()
     asked_to_stop(gpu1)
     os.kill(before, signal.SIGINT)
-    control(gpu1).resume()
+    trainer_on(gpu1).resume()
     assert gpu1.runs()
     assert gpu1.pid() != before, "the next one"
     assert not (gpu1.folder / ".dfld" / MODEL.prefix / "stopping.json").exists()
@@ -581,7 +549,7 @@ def test_a_trainer_whose_stop_never_reached_it_trains_on(gpu1: TrainingMachine, 
     asked_to_stop(gpu1, age_s)
     for path in gpu1.folder.glob("alice*") if age_s else ():
         os.utime(path, (time.time() - 2000,) * 2)
-    control(gpu1).resume()
+    trainer_on(gpu1).resume()
     assert gpu1.pid() == before
     assert gpu1.runs()
 

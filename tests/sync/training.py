@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,11 @@ import numpy as np
 
 from dfl.model_files import ModelName
 from sync.places import RemotePlaces, places_of
-from sync.trainers.trainer_contract import TrainerSettings
+from sync.rounds.push import put_in_place, stage
+from sync.trainers.trainer import trainer_of
+from sync.trainers.trainer_contract import Exchange, RefusedStates, Trainer, TrainerSettings
+from sync.trainers.trainer_hook import hook_line, install_hook
+from sync.transports.transport import LocalTransport
 from sync.types import Machine
 from tests.sync.standin_trainer import SHAPES, write_model
 
@@ -116,3 +121,34 @@ class TrainingMachine:
 
     def write_model(self, **changes: Any) -> None:
         write_model(self.folder, MODEL.name, **changes)
+
+
+def trainer_on(gpu1: TrainingMachine, settings: TrainerSettings = QUICK) -> Trainer:
+    return trainer_of(LocalTransport(gpu1.machine), gpu1.places, settings, threading.Event(), RefusedStates())
+
+
+def new_weights(gpu1: TrainingMachine, folder: Path) -> dict[str, Path]:
+    """Whole other weights, in files of their own."""
+    folder.mkdir()
+    other = TrainingMachine(replace(gpu1.machine, model_dir=str(folder)))
+    other.write_model(seed=7)
+    return {part: folder / MODEL.file_name(part) for part in gpu1.weights()}
+
+
+def exchange_for(gpu1: TrainingMachine, files: dict[str, Path], number: int = 5) -> Exchange:
+    transport = LocalTransport(gpu1.machine)
+    staged = stage(transport, gpu1.places, number, files)
+    return Exchange(
+        number,
+        tuple(MODEL.file_name(part) for part in files),
+        lambda: put_in_place(transport, gpu1.places, number, staged, files),
+    )
+
+
+def cooperating(gpu1: TrainingMachine) -> TrainingMachine:
+    gpu1.machine = replace(gpu1.machine, control="cooperative")
+    install_hook(LocalTransport(gpu1.machine), gpu1.places)
+    flag, seconds, code = shlex.split(hook_line(gpu1.places))
+    assert (flag, seconds) == ("--execute-program", "-1")
+    gpu1.options = [flag, "-0.02", code, "--save-every", "1000"]
+    return gpu1
