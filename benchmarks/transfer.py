@@ -37,11 +37,11 @@ from dfl.model_files import ModelName
 from sync.averaging.average_model import ModelPlan, average_model
 from sync.averaging.gates import GateSettings
 from sync.machines import link_machines, on_each
+from sync.model_files.push import put_in_place, stage
 from sync.places import places_of
-from sync.rounds.push import put_in_place, stage
-from sync.trainers.trainer_contract import TrainerSettings
-from sync.transports.ssh_files import SshTransport
-from sync.transports.ssh_openssh import find_ssh
+from sync.trainers.contract import TrainerSettings
+from sync.transports.ssh.openssh import find_ssh
+from sync.transports.ssh_transport import SshTransport
 from tests.sync.sshd import SshMachine, make_ssh_machine
 
 MODEL = ModelName("alice", "SAEHD")

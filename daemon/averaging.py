@@ -24,11 +24,11 @@ from daemon.metrics.registry import LabelValues, Metrics, Reading
 from daemon.reports.models import MachineReport, ModelReport, RoundReport
 from daemon.scheduler import Scheduler
 from sync.errors import HostKeyError, RoundError
-from sync.rounds.downtime import downtime_s
-from sync.rounds.round_report import what_became
+from sync.journal.downtime import downtime_s
+from sync.journal.record import RoundRecord
+from sync.journal.report import what_became
 from sync.rounds.rounds import Rounds
-from sync.rounds.standing import RoundRecord
-from sync.rounds.watch import Outlook, Watch
+from sync.schedule.watch import Outlook, Watch
 from sync.types import Round
 
 STOP_LOOK_S = 0.1

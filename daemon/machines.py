@@ -7,8 +7,8 @@ from daemon.config.sync_tables import MachineConfig, SyncConfig
 from dfl.model_files import ModelName
 from sync.averaging.average import AverageSettings
 from sync.averaging.gates import GateSettings
-from sync.rounds.round_settings import SyncSettings
-from sync.rounds.stages import StageSettings, StageTable
+from sync.rounds.settings import SyncSettings
+from sync.schedule.stages import StageSettings, StageTable
 from sync.types import Machine
 
 

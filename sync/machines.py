@@ -17,8 +17,8 @@ from core.errors import DfldError
 from dfl.model_files import ModelName
 from sync.errors import ComputerError, SyncError
 from sync.places import RemotePlaces, places_of
+from sync.trainers.contract import RefusedStates, Trainer, TrainerSettings
 from sync.trainers.trainer import trainer_of
-from sync.trainers.trainer_contract import RefusedStates, Trainer, TrainerSettings
 from sync.transports.transport import Connect, Transport
 from sync.types import Machine
 

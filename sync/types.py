@@ -154,3 +154,12 @@ class Round:
     warnings: tuple[str, ...] = ()
     doubted: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Machine → why its trainer did not prove that it trains on from the new weights."""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """How a command ended on a machine."""
+
+    exit_status: int
+    output: str
+    """The end of what it printed, for messages and single-line answers."""

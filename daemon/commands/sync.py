@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from daemon.config.schema import Config
     from daemon.config.sync_tables import MachineConfig, SyncConfig
+    from sync.journal.record import RoundRecord
     from sync.rounds.rounds import Rounds
-    from sync.rounds.standing import RoundRecord
     from sync.types import Forecast, Round
 
 SYNC_USAGE = """dfld sync NAME [--once | --dry-run | --watch] [--trainers-are-stopped] [--config FILE] [--json]
@@ -280,7 +280,7 @@ def _tell_round(done: Round, options: argparse.Namespace) -> int:
 
 def _watch(rounds: Rounds, settings: SyncConfig, options: argparse.Namespace) -> int:
     from daemon.machines import stage_table_of
-    from sync.rounds.watch import Watch
+    from sync.schedule.watch import Watch
 
     watch = Watch(rounds, stage_table_of(settings))
     rounds.recover()
@@ -304,8 +304,8 @@ def _print_hooks(config: Config, settings: SyncConfig) -> int:
     from daemon.machines import machine_of, model_of
     from sync.places import places_of
     from sync.trainers.control import CONTROL_MODES
-    from sync.trainers.trainer_hook import hook_line, install_hook
-    from sync.transports.ssh_files import connect
+    from sync.trainers.cooperating import hook_line, install_hook
+    from sync.transports.ssh_transport import connect
 
     chosen = [machine for machine in config.machines if machine.name in settings.machines]
     cooperating = [machine for machine in chosen if CONTROL_MODES[machine.control].loads_in_place]
@@ -325,8 +325,9 @@ def _print_hooks(config: Config, settings: SyncConfig) -> int:
 
 def _trust(settings: MachineConfig, options: argparse.Namespace) -> int:
     from daemon.machines import machine_of
-    from sync.transports.known_hosts import trust_host_key
-    from sync.transports.ssh import fetch_host_key, known_host_keys
+    from sync.transports.ssh.connection import fetch_host_key
+    from sync.transports.ssh.host_keys import known_host_keys
+    from sync.transports.ssh.known_hosts import trust_host_key
 
     machine = machine_of(settings)
     if machine.transfer == "local" or machine.known_hosts is None:
@@ -386,7 +387,7 @@ def fingerprint_in(text: str) -> str:
 def _list_machines(config: Config, options: argparse.Namespace) -> int:
     """Try every machine of every model, and print how far each is."""
     from daemon.machines import stage_table_of
-    from sync.rounds.watch import Watch
+    from sync.schedule.watch import Watch
     from sync.trainers.proof import ROWS_COMPARED, what_is_odd
 
     found: list[dict[str, Any]] = []

@@ -22,14 +22,16 @@ from dfl.model_files import DATA, ModelName, is_optimizer, is_weights
 from sync.errors import CommandError, RemoteFileMissingError, SyncError
 from sync.machines import as_failure
 from sync.places import RemotePlaces, places_of
+from sync.trainers.contract import RefusedStates, TrainerSettings
 from sync.trainers.control import CONTROL_MODES
-from sync.trainers.trainer import see_processes, trainer_of
-from sync.trainers.trainer_contract import RefusedStates, TrainerSettings
+from sync.trainers.trainer import trainer_of
+from sync.trainers.uncontrolled import see_processes
+from sync.transports.local import LocalTransport
 from sync.transports.remote_command import RunsLines, has_drive, run_command
 from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, SftpClient
-from sync.transports.ssh import SshConnection, known_keys
-from sync.transports.ssh_files import connect
-from sync.transports.transport import LocalTransport
+from sync.transports.ssh.connection import SshConnection
+from sync.transports.ssh.host_keys import known_keys
+from sync.transports.ssh_transport import connect
 from sync.types import FileStat, Machine
 
 STALL_S = 15.0
@@ -81,7 +83,7 @@ def examine_machine(settings: MachineConfig, syncs: Sequence[SyncConfig]) -> Ite
     try:
         with closing(SshConnection(machine, stall_s=STALL_S)) as connection:
             yield ok(subject, f"host key and login of {machine.user}@{machine.address} are good")
-            if lines := known_keys(machine).told():
+            if lines := known_keys(machine).passed_over_text():
                 yield warning(
                     subject, f"in {machine.known_hosts} these do not count: {lines}", "correct the lines or remove them"
                 )

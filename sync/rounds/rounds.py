@@ -6,7 +6,7 @@ Before the `decided` line is on disk, any failure leaves every machine as it was
 after kill -9 of dfld and on a machine that comes back the next day: until then that machine is fenced, not counted,
 and not started by dfld. Whatever ends a round, an exception of any type included, goes through `_until_decided` or
 `RoundWork.finish_machines`, and both start every trainer that was stopped. What each step does on a machine is in
-`sync.rounds.round_steps`, what a journal means in `sync.rounds.standing`.
+`sync.rounds.round_work`, what a journal means in `sync.journal.history`.
 
 Kinds of round: the machines' average; `init`, one machine's weights for all, which gives them the common start that
 averages need; `rollback`, a kept average for all; `undo`, made by a round itself when most trainers got worse.
@@ -22,25 +22,19 @@ from core.errors import DfldError
 from dfl.model_files import is_optimizer
 from sync.averaging.average_model import AveragedFile, ModelAverage, ModelPlan, average_model
 from sync.errors import DisagreementError, RoundError, SyncError
+from sync.journal.downtime import foresee
+from sync.journal.history import Standing, stand
+from sync.journal.journal import FileJournal, Journal
+from sync.journal.record import Kind, RoundRecord, replay
+from sync.journal.report import OUTCOMES, told
 from sync.machines import link_machines, words_of
-from sync.rounds.accept import (
-    HOW_TO_UNDO,
-    Candidates,
-    check_candidates,
-    check_prospects,
-    leave_out,
-    refuse_hopeless,
-    sort_out,
-)
-from sync.rounds.downtime import foresee
-from sync.rounds.joining import join
-from sync.rounds.journal import FileJournal, Journal
-from sync.rounds.round_report import OUTCOMES, told
-from sync.rounds.round_settings import SyncSettings
-from sync.rounds.round_steps import NewWeights, OnProgress, RoundTools, RoundWork
-from sync.rounds.standing import Kind, RoundRecord, Standing, replay, stand
+from sync.rounds.candidates import Candidates, check_candidates, sort_out
+from sync.rounds.deploy import join
+from sync.rounds.feasibility import HOW_TO_UNDO, check_prospects, leave_out, refuse_hopeless
+from sync.rounds.round_work import NewWeights, OnProgress, RoundTools, RoundWork
+from sync.rounds.settings import SyncSettings
 from sync.rounds.store import Store, sha256_of
-from sync.transports.ssh_files import connect as connect_machine
+from sync.transports.ssh_transport import connect as connect_machine
 from sync.transports.transport import Connect
 from sync.types import Forecast, Round
 

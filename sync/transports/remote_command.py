@@ -31,8 +31,7 @@ from typing import Protocol
 
 from core.text import escaped
 from sync.errors import CommandError, TransportError
-from sync.transports.transport import CommandResult
-from sync.types import Machine
+from sync.types import CommandResult, Machine
 
 MARK_BYTES = 16
 """Nobody guesses 128 bits."""

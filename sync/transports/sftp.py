@@ -1,10 +1,10 @@
 """SFTP version 3, spoken over any authenticated stream of bytes: the requests about files, one at a time.
 
 Not for moving whole models (`sync.transports.sftp_bulk` pipelines that over the same client) and not for making
-connections (`sync.transports.ssh`, `sync.transports.ssh_openssh`). One client speaks over a paramiko channel and over
-the pipes of OpenSSH's `ssh -s`, so both roads have the same semantics, the same limits and the same errors. paramiko's
-own SFTPClient is not used because its prefetch may read a file twice or fall back to one request at a time, its channel
-has no time limit, and fsync, limits and statvfs have no public method there.
+connections (`sync.transports.ssh.connection`, `sync.transports.ssh.openssh`). One client speaks over a paramiko channel
+and over the pipes of OpenSSH's `ssh -s`, so both roads have the same semantics, the same limits and the same errors.
+paramiko's own SFTPClient is not used because its prefetch may read a file twice or fall back to one request at a time,
+its channel has no time limit, and fsync, limits and statvfs have no public method there.
 
 The format (draft-ietf-secsh-filexfer-02, and PROTOCOL of OpenSSH for the `@openssh.com` extensions): a packet is
 uint32 length, byte type, and but for INIT and VERSION uint32 request id; strings are uint32 length and bytes. A

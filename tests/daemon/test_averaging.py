@@ -22,7 +22,7 @@ from daemon.reports.models import ModelReport
 from daemon.reports.service import ServiceReport
 from daemon.scheduler import Scheduler
 from daemon.service import Service, names_of
-from sync.rounds.journal import Entry
+from sync.journal.journal import Entry
 from sync.rounds.rounds import Rounds
 from tests.sync.fleet import Fleet, make_fleet
 from tests.sync.training import MODEL, until

@@ -14,7 +14,7 @@ import pytest
 from daemon.cli import main
 from daemon.commands.sync import _say, fingerprint_in
 from daemon.errors import UsageError
-from sync.rounds.journal import Entry, FileJournal
+from sync.journal.journal import Entry, FileJournal
 from tests.sync.fleet import Fleet, make_fleet
 from tests.sync.sshd import SshMachine
 from tests.sync.training import MODEL

@@ -19,14 +19,15 @@ from typing import Any
 
 import paramiko  # noqa: F401  sync.transports.ssh imports it when it connects first; here once for all forks
 
-from sync.rounds.journal import Entry, FileJournal
-from sync.rounds.round_settings import SyncSettings
+from sync.journal.journal import Entry, FileJournal
 from sync.rounds.rounds import Rounds
-from sync.trainers import trainer_command
-from sync.transports.ssh_files import SshTransport
-from sync.transports.ssh_openssh import find_ssh
-from sync.transports.transport import CommandResult, LocalTransport, Transport
-from sync.types import Machine
+from sync.rounds.settings import SyncSettings
+from sync.trainers import commanded as trainer_command
+from sync.transports.local import LocalTransport
+from sync.transports.ssh.openssh import find_ssh
+from sync.transports.ssh_transport import SshTransport
+from sync.transports.transport import Transport
+from sync.types import CommandResult, Machine
 
 
 @dataclass(frozen=True)

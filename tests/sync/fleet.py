@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from sync.averaging.gates import GateSettings
-from sync.rounds.round_settings import SyncSettings
+from sync.model_files.snapshot import SnapshotSettings
 from sync.rounds.rounds import Rounds
-from sync.rounds.snapshot import SnapshotSettings
+from sync.rounds.settings import SyncSettings
 from sync.types import Machine
 from tests.sync.standin_trainer import SHAPES
 from tests.sync.training import MODEL, QUICK, TrainingMachine

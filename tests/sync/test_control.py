@@ -12,7 +12,7 @@ import pytest
 from sync.errors import TrainerError
 from sync.trainers.control import CONTROL_MODES, ControlMode
 from sync.trainers.trainer import TRAINERS
-from sync.transports.transport import LocalTransport
+from sync.transports.local import LocalTransport
 from sync.types import Control, Machine
 from tests.sync.training import MODEL, TrainingMachine, cooperating, exchange_for, new_weights, trainer_on, until
 

@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
-from sync.rounds.downtime import (
+from sync.journal.downtime import (
     downtime_s,
     foresee,
     lost_iterations,
     measured_load_s,
     standstills,
 )
-from sync.rounds.journal import Entry, Step
+from sync.journal.journal import Entry, Step
+from sync.journal.record import RoundRecord, replay
 from sync.rounds.rounds import Rounds
-from sync.rounds.standing import RoundRecord, replay
+from sync.trainers.cooperating import hook_line, install_hook
 from sync.trainers.pace import SavePoint, iterating_for_s, pace_between
-from sync.trainers.trainer_hook import hook_line, install_hook
-from sync.transports.transport import LocalTransport
+from sync.transports.local import LocalTransport
 from tests.sync.fleet import Fleet, make_fleet
 from tests.sync.training import until
 

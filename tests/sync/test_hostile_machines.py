@@ -19,13 +19,13 @@ from dfl.errors import FormatError
 from sync.errors import ConnectionLostError, TransportError
 from sync.machines import as_failure, link_machines
 from sync.rounds.rounds import Rounds
-from sync.rounds.stages import StageTable
-from sync.rounds.watch import Watch
-from sync.trainers.trainer_contract import read_state
-from sync.transports import ssh_files
+from sync.schedule.stages import StageTable
+from sync.schedule.watch import Watch
+from sync.trainers.contract import read_state
+from sync.transports import ssh_transport as ssh_files
+from sync.transports.local import LocalTransport
 from sync.transports.sftp import NAME, SftpClient, is_file_name, string, uint32
-from sync.transports.ssh_files import SshTransport
-from sync.transports.transport import LocalTransport
+from sync.transports.ssh_transport import SshTransport
 from sync.types import Machine
 from tests.sync.fleet import Fleet, begun, make_fleet
 

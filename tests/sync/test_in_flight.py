@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.transports.in_flight import PIECES_WAITING, Arriving, HashBeside, Leaving
-from sync.transports.ssh import cut
+from sync.transports.ssh.channel import cut
 from sync.transports.transport import ignore_bytes
 
 PIECE = 4096

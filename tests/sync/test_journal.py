@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from sync.errors import JournalError
-from sync.rounds.journal import Entry, FileJournal
-from sync.rounds.standing import RoundRecord, replay, stand
+from sync.journal.history import stand
+from sync.journal.journal import Entry, FileJournal
+from sync.journal.record import RoundRecord, replay
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync.transports.known_hosts import (
+from sync.transports.ssh.known_hosts import (
     LARGEST_FILE_BYTES,
     HostKey,
     KnownKey,

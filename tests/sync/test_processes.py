@@ -14,7 +14,7 @@ import pytest
 
 from dfl.model_files import ModelName
 from sync.places import RemotePlaces, places_of
-from sync.trainers.processes import (
+from sync.trainers.processes.process_list import (
     BEGIN,
     END,
     FOLDERS,
@@ -25,11 +25,9 @@ from sync.trainers.processes import (
     ProcessList,
     list_processes,
     parse_answer,
-    trainers_among,
-    why_no_proof,
-    youngest,
 )
-from sync.transports.transport import LocalTransport
+from sync.trainers.processes.running import trainers_among, why_no_proof, youngest
+from sync.transports.local import LocalTransport
 from sync.types import Machine
 
 ALICE = ModelName("alice", "SAEHD")

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync.errors import CommandError
+from sync.transports.local import LocalTransport
 from sync.transports.remote_command import Frame, framed, has_drive, run_command, unframed
-from sync.transports.ssh_files import SshTransport
-from sync.transports.transport import CommandResult, LocalTransport
-from sync.types import Machine
+from sync.transports.ssh_transport import SshTransport
+from sync.types import CommandResult, Machine
 from tests.sync.sshd import make_ssh_machine
 
 SHELLS = ("bash", "dash", "zsh", "fish", "tcsh")

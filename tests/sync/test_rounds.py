@@ -13,7 +13,8 @@ import pytest
 from sync.averaging.average import AverageSettings
 from sync.errors import RoundError, UnreachableError
 from sync.rounds.rounds import Rounds
-from sync.transports.transport import LocalTransport, Transport
+from sync.transports.local import LocalTransport
+from sync.transports.transport import Transport
 from sync.types import Machine
 from tests.sync.fleet import Fleet, as_value, begun, make_fleet, mean_of, weights_value
 from tests.sync.training import MODEL

@@ -15,18 +15,20 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-import sync.rounds.round_steps as steps_module
+import sync.rounds.round_work as steps_module
 import sync.rounds.rounds as rounds_module
 from sync.errors import SyncError, TrainerError
-from sync.rounds.journal import Entry, FileJournal
+from sync.journal.journal import Entry, FileJournal
 from sync.rounds.rounds import Rounds
+from sync.trainers.contract import Exchange, OnWait, SeenIterating, wait_in_silence
+from sync.trainers.control import COMMAND, ControlMode
 from sync.trainers.proof import Progress
-from sync.trainers.trainer_contract import Exchange, OnWait, SeenIterating, wait_in_silence
-from sync.transports.transport import LocalTransport, Transport
+from sync.transports.local import LocalTransport
+from sync.transports.transport import Transport
 from sync.types import Machine
 from tests.sync.fleet import Fleet, make_fleet, move, weights_value
 from tests.sync.training import TrainingMachine
@@ -49,7 +51,7 @@ TRANSPORT = (
     "stat", "list_files", "read", "open_ranges", "write", "pull", "push", "rename_over", "hard_link", "remove",
     "make_folder", "remove_folder", "free_bytes", "clock_s",
 )  # fmt: skip
-TRAINER = ("is_running", "wait_until_stoppable", "settle", "take", "resume", "progress")
+TRAINER = ("is_running", "wait_until_stoppable", "settle", "take", "resume", "progress", "iterating_for_s")
 HERE = (
     "journal.begin", "journal.append", "store.keep_average", "store.outgoing", "store.incoming", "store.averages",
     "average_model", "sort_out", "check_prospects", "leave_out", "join", "on_progress", "store.prune",
@@ -82,6 +84,7 @@ class Fault:
 class FakeTrainer:
     """A trainer that can be stopped and started, and knows which sets are whole."""
 
+    mode: ClassVar[ControlMode] = COMMAND
     one: TrainingMachine
     fault: Fault
     whole: set[bytes]
@@ -129,6 +132,17 @@ class FakeTrainer:
     def progress(self, since_iteration: int) -> Progress | None:
         self.at("progress")
         return Progress(since_iteration + 30, (0.22,) * 30)
+
+    def what_proves(self) -> str:
+        return "its save"
+
+    def iterating_for_s(
+        self, iterations: int, *, taken_ago_s: float, started_ago_s: float, pace_s: float | None
+    ) -> float:
+        self.at("iterating_for_s")
+        assert iterations == 30
+        assert taken_ago_s >= started_ago_s >= 0
+        return 0.0 if pace_s is None else iterations * pace_s
 
     def why_gone(self) -> str:
         return ""

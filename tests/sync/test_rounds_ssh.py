@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sync.rounds.rounds import Rounds
-from sync.trainers.trainer_hook import hook_line, install_hook
-from sync.transports.transport import LocalTransport
+from sync.trainers.cooperating import hook_line, install_hook
+from sync.transports.local import LocalTransport
 from tests.sync.fleet import Fleet, weights_value
 from tests.sync.sshd import SshMachine
 from tests.sync.training import MODEL, TrainingMachine, until

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from sync.errors import RemoteFileMissingError, SnapshotError
-from sync.rounds.snapshot import ModelListing, list_model, take_snapshot, why_unsettled
-from sync.trainers.trainer_contract import RefusedStates
-from sync.transports.transport import LocalTransport, OnBytes, ignore_bytes
+from sync.model_files.snapshot import ModelListing, list_model, take_snapshot, why_unsettled
+from sync.trainers.contract import RefusedStates
+from sync.transports.local import LocalTransport
+from sync.transports.transport import OnBytes, ignore_bytes
 from sync.types import FileStat, Machine
 from tests.sync.fleet import SNAPSHOTS
 from tests.sync.standin_trainer import SHAPES

@@ -29,13 +29,13 @@ from sync.errors import (
     UnknownHostKeyError,
     UnreachableError,
 )
-from sync.transports import ssh
-from sync.transports.known_hosts import trust_host_key
-from sync.transports.ssh import SshConnection, fetch_host_key, known_host_keys
-from sync.transports.ssh_files import SshTransport
-from sync.transports.ssh_openssh import find_ssh, ssh_command
-from sync.transports.transport import CommandResult
-from sync.types import Machine
+from sync.transports.ssh import connection as ssh
+from sync.transports.ssh.connection import SshConnection, fetch_host_key
+from sync.transports.ssh.host_keys import known_host_keys
+from sync.transports.ssh.known_hosts import trust_host_key
+from sync.transports.ssh.openssh import find_ssh, ssh_command
+from sync.transports.ssh_transport import SshTransport
+from sync.types import CommandResult, Machine
 from tests.sync.odd_server import OddServer
 from tests.sync.proxy import FaultyProxy
 from tests.sync.sshd import SshMachine, free_port, make_key, make_ssh_machine

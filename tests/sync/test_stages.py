@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sync.errors import DisagreementError
-from sync.rounds.stages import (
+from sync.schedule.stages import (
     DEFAULT_STAGES,
     LossHistory,
     StageSettings,

@@ -20,13 +20,14 @@ import pytest
 from dfl.model_files import ModelName
 from sync.errors import CommandError, SyncError, TrainerError
 from sync.places import places_of
-from sync.trainers import trainer_command
-from sync.trainers.processes import list_processes, youngest
+from sync.trainers import commanded as trainer_command
+from sync.trainers.contract import RefusedStates, SeenIterating, Trainer, read_state
+from sync.trainers.cooperating import hook_line, hook_source
+from sync.trainers.processes.process_list import list_processes
+from sync.trainers.processes.running import youngest
 from sync.trainers.trainer import trainer_of
-from sync.trainers.trainer_contract import RefusedStates, SeenIterating, Trainer, read_state
-from sync.trainers.trainer_hook import hook_line, hook_source
-from sync.transports.transport import CommandResult, LocalTransport
-from sync.types import Machine
+from sync.transports.local import LocalTransport
+from sync.types import CommandResult, Machine
 from tests.sync.training import MODEL, QUICK, TrainingMachine, cooperating, exchange_for, new_weights, trainer_on, until
 
 

@@ -18,9 +18,10 @@ from sync.errors import (
     RemoteFileError,
     RemoteFileMissingError,
 )
-from sync.transports.ssh_files import SshTransport, connect
-from sync.transports.ssh_openssh import find_ssh
-from sync.transports.transport import LocalTransport, Transport
+from sync.transports.local import LocalTransport
+from sync.transports.ssh.openssh import find_ssh
+from sync.transports.ssh_transport import SshTransport, connect
+from sync.transports.transport import Transport
 from sync.types import Machine, Transfer
 from tests.sync.sshd import SshMachine
 

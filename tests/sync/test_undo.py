@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sync.errors import RoundError
-from sync.rounds.round_report import told
-from sync.rounds.round_steps import RoundWork
+from sync.journal.report import told
+from sync.rounds.round_work import RoundWork
 from sync.rounds.rounds import Rounds
-from sync.rounds.stages import StageTable
-from sync.rounds.watch import RETRY_AFTER_S, Watch
+from sync.schedule.stages import StageTable
+from sync.schedule.watch import RETRY_AFTER_S, Watch
 from sync.trainers.proof import Progress
-from sync.transports.transport import LocalTransport
+from sync.transports.local import LocalTransport
 from tests.sync.fleet import Fleet, begun
 from tests.sync.test_rounds_exceptions import FakeTrainer, Fault, commanded, rig
 from tests.sync.training import MODEL

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from dfl.byte_source import ByteSource
 from sync.rounds.rounds import Rounds
-from sync.rounds.stages import StageSettings, StageTable
-from sync.rounds.watch import Watch
-from sync.transports.transport import LocalTransport
+from sync.schedule.stages import StageSettings, StageTable
+from sync.schedule.watch import Watch
+from sync.transports.local import LocalTransport
 from sync.types import FileStat, Machine
 from tests.sync.fleet import Fleet, begun, make_fleet
 from tests.sync.test_rounds_bad_machines import break_weights

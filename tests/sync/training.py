@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from dfl.model_files import ModelName
+from sync.model_files.push import put_in_place, stage
 from sync.places import RemotePlaces, places_of
-from sync.rounds.push import put_in_place, stage
+from sync.trainers.contract import Exchange, RefusedStates, Trainer, TrainerSettings
+from sync.trainers.cooperating import hook_line, install_hook
 from sync.trainers.trainer import trainer_of
-from sync.trainers.trainer_contract import Exchange, RefusedStates, Trainer, TrainerSettings
-from sync.trainers.trainer_hook import hook_line, install_hook
-from sync.transports.transport import LocalTransport
+from sync.transports.local import LocalTransport
 from sync.types import Machine
 from tests.sync.standin_trainer import SHAPES, write_model
 

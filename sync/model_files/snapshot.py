@@ -22,8 +22,8 @@ from dfl.training_state import TrainingState
 from dfl.weights import MAX_WEIGHT_FILE_BYTES
 from sync.errors import RemoteFileChangedError, RemoteFileMissingError, SnapshotError
 from sync.places import RemotePlaces
+from sync.trainers.contract import RefusedStates, read_state
 from sync.trainers.proof import rows
-from sync.trainers.trainer_contract import RefusedStates, read_state
 from sync.transports.transport import OnBytes, Transport, ignore_bytes
 from sync.types import FileStat, Snapshot, WeightFile
 

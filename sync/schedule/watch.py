@@ -1,4 +1,4 @@
-"""Is a round due? Looks at every machine's data.dat over the kept connections and asks `sync.rounds.stages`.
+"""Is a round due? Looks at every machine's data.dat over the kept connections and asks `sync.schedule.stages`.
 
 A look costs one stat per machine; data.dat is read only when it has changed. Everything is counted in the machines'
 own iterations, so their clocks do not matter. Not for doing rounds.
@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 
 from core.errors import DfldError
 from dfl.model_files import DATA
-from dfl.model_options import training_options_text, trains_gan
+from sync.averaging.compare import training_options_text, trains_gan
+from sync.journal.downtime import downtime_s
+from sync.journal.history import Standing
+from sync.journal.record import RoundRecord
 from sync.machines import MachineLink, on_each
-from sync.rounds.downtime import downtime_s
 from sync.rounds.rounds import Rounds
-from sync.rounds.stages import (
+from sync.schedule.stages import (
     LossHistory,
     StageState,
     StageTable,
@@ -26,8 +28,7 @@ from sync.rounds.stages import (
     machines_due,
     target_reached,
 )
-from sync.rounds.standing import RoundRecord, Standing
-from sync.trainers.trainer_contract import read_state
+from sync.trainers.contract import read_state
 
 PATIENCE = 1.25
 """Once the quorum is due, the others are waited for until one machine has trained so many intervals."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sync.rounds.standing import RoundRecord
+from sync.journal.record import RoundRecord
 from sync.types import Forecast
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sync.averaging.average import AverageSettings
 from sync.averaging.average_model import update_deployed
-from sync.rounds.standing import RoundRecord
+from sync.journal.record import RoundRecord
 from sync.rounds.store import Store
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sync.trainers.process import Life, ProcessMark, judge, mark_of, question
+from sync.trainers.processes.sign_of_life import Life, ProcessMark, judge, mark_of, question
 
 HOOK = "/work space/it's/model/.dfld/alice_SAEHD/hook.py"
 LINUX = ProcessMark(pid=4321, started=500_000, host="gpu1", system="Linux", boot="b-1", pids="pid:[7]")

@@ -1,6 +1,6 @@
 """The contract of steering a machine's trainer, in words, and what every way of doing it shares.
 
-The ways: `sync.trainers.trainer_command` (stop, start), `sync.trainers.trainer_hook` (a line inside the trainer),
+The ways: `sync.trainers.commanded` (stop, start), `sync.trainers.cooperating` (a line inside the trainer),
 `sync.trainers.trainer` (none of both, and the choice between them).
 """
 
@@ -19,7 +19,7 @@ from sync.errors import RemoteFileMissingError
 from sync.places import RemotePlaces
 from sync.trainers.control import ControlMode
 from sync.trainers.pace import iterating_for_s
-from sync.trainers.processes import Process, is_same_process
+from sync.trainers.processes.process_list import Process, is_same_process
 from sync.trainers.proof import Progress, rows
 from sync.transports.transport import Transport
 from sync.types import FileStat

@@ -1,7 +1,8 @@
 """Which keys belong to which machines: OpenSSH's known_hosts, read as OpenSSH reads it, and a line added to it.
 
-Not for asking machines for their keys or for refusing them: `sync.transports.ssh` does, with paramiko, and OpenSSH
-itself. The format (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT), one entry a line, in bytes, not in text:
+Not for asking machines for their keys (`sync.transports.ssh.connection`) or for refusing them
+(`sync.transports.ssh.host_keys`). The format (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT), one entry a line, in bytes, not in
+text:
 
     [@cert-authority|@revoked] PATTERNS KIND BASE64 [comment]
 
@@ -55,6 +56,11 @@ class HostKey:
     """`SHA256:...`, as ssh and ssh-keygen show it."""
 
     @property
+    def blob(self) -> bytes:
+        """As it travels: what the base64 stands for."""
+        return base64.b64decode(self.base64)
+
+    @property
     def known_hosts_name(self) -> str:
         return known_hosts_name(self.address, self.port)
 
@@ -106,7 +112,7 @@ class KnownKeys:
         found = self.keys or self.without_port
         return blob not in self.revoked and any(key.blob == blob for key in found)
 
-    def told(self) -> str:
+    def passed_over_text(self) -> str:
         """Return the lines that were passed over as words; nothing where there are none."""
         return ", ".join(f"line {one.line} ({one.reason})" for one in self.passed_over[:SHOWN_LINES])
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from sync.averaging.gates import GateSettings
+from sync.model_files.snapshot import SnapshotSettings
 from sync.rounds.rounds import Rounds
-from sync.rounds.snapshot import SnapshotSettings
-from sync.rounds.watch import LONGEST_RETRY_AFTER_S, RETRY_AFTER_S, Watch
-from sync.transports.transport import LocalTransport, Transport
+from sync.schedule.watch import LONGEST_RETRY_AFTER_S, RETRY_AFTER_S, Watch
+from sync.transports.local import LocalTransport
+from sync.transports.transport import Transport
 from sync.types import Machine
 from tests.sync.fleet import Fleet, begun
 from tests.sync.test_rounds import Away

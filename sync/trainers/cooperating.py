@@ -1,8 +1,8 @@
 """A trainer that cooperates: it executes `sync/trainers/hook_program.py` every second and is talked to by notes.
 
 `request.json` (by dfld) asks it to save or to load staged weights, `answer.json` (by the hook) says that it is done,
-`alive.json` how far it is and which process it is (`sync.trainers.process`). No restart, so no minutes of loading; the
-trainer is started once with the line of `hook_line`.
+`alive.json` how far it is and which process it is (`sync.trainers.processes.sign_of_life`). No restart, so no minutes
+of loading; the trainer is started once with the line of `hook_line`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 from sync.errors import CommandError, RemoteFileMissingError, SyncError, TrainerError
 from sync.places import RemotePlaces
+from sync.trainers.contract import ControlledTrainer, Exchange, OnWait, SeenIterating, wait_in_silence
 from sync.trainers.control import COOPERATIVE
-from sync.trainers.process import Life, judge, mark_of, question
+from sync.trainers.processes.sign_of_life import Life, judge, mark_of, question
 from sync.trainers.proof import Progress, rows
-from sync.trainers.trainer_contract import ControlledTrainer, Exchange, OnWait, SeenIterating, wait_in_silence
 from sync.transports.remote_command import run_command
 from sync.transports.transport import Transport
 

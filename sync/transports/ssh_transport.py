@@ -2,8 +2,8 @@
 
 One kept paramiko connection carries commands and single requests; whole files go over OpenSSH's `ssh` where it is
 installed, else over the same paramiko connection. This file holds what both roads share: reconnecting, resuming at a
-byte, hashing in flight, and putting files in place. How connections are made is in `sync.transports.ssh` and
-`sync.transports.ssh_openssh`, how SFTP is spoken in `sync.transports.sftp` and `sync.transports.sftp_bulk`.
+byte, hashing in flight, and putting files in place. How connections are made is in `sync.transports.ssh.connection` and
+`sync.transports.ssh.openssh`, how SFTP is spoken in `sync.transports.sftp` and `sync.transports.sftp_bulk`.
 """
 
 from __future__ import annotations
@@ -30,20 +30,13 @@ from sync.errors import (
     UnreachableError,
 )
 from sync.transports.in_flight import Arriving, HashBeside, Leaving
+from sync.transports.local import LocalTransport
 from sync.transports.sftp import OPEN_CREATE, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE, SftpClient
 from sync.transports.sftp_bulk import read_in_order, write_in_order
-from sync.transports.ssh import SshConnection
-from sync.transports.ssh_openssh import OpenSshStream, find_ssh, has_windows_line_ends
-from sync.transports.transport import (
-    PART,
-    CommandResult,
-    LocalTransport,
-    OnBytes,
-    Transport,
-    clock_of,
-    ignore_bytes,
-)
-from sync.types import FileStat, Machine
+from sync.transports.ssh.connection import SshConnection
+from sync.transports.ssh.openssh import OpenSshStream, find_ssh, has_windows_line_ends
+from sync.transports.transport import PART, OnBytes, Transport, clock_of, ignore_bytes
+from sync.types import CommandResult, FileStat, Machine
 
 STALL_S = 30.0
 """A healthy link moves some byte in any half minute, also at 10 kB/s."""

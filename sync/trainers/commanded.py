@@ -18,10 +18,7 @@ from typing import Literal
 from dfl.model_files import DATA, SUMMARY
 from dfl.training_state import TrainingState
 from sync.errors import CommandError, RemoteFileMissingError, TrainerError
-from sync.trainers.control import COMMAND
-from sync.trainers.processes import Process, ProcessList, list_processes, trainers_among, youngest
-from sync.trainers.proof import Progress
-from sync.trainers.trainer_contract import (
+from sync.trainers.contract import (
     ControlledTrainer,
     Exchange,
     OnWait,
@@ -29,6 +26,10 @@ from sync.trainers.trainer_contract import (
     read_state,
     wait_in_silence,
 )
+from sync.trainers.control import COMMAND
+from sync.trainers.processes.process_list import Process, ProcessList, list_processes
+from sync.trainers.processes.running import trainers_among, youngest
+from sync.trainers.proof import Progress
 from sync.transports.remote_command import run_command
 
 SIGINT_BIT = 1 << (2 - 1)

@@ -20,17 +20,17 @@ from core.errors import DfldError
 from dfl.model_files import DATA, optimizer_parts, weight_parts
 from sync.averaging.average_model import AveragedFile
 from sync.errors import ComputerError, RemoteFileMissingError, RoundError, SyncError, TrainerError
+from sync.journal.journal import Entry, Journal, Step
+from sync.journal.record import RoundRecord, apply_entry
 from sync.machines import MachineLink, on_each
-from sync.rounds.accept import Prospect
-from sync.rounds.journal import Entry, Journal, Step
-from sync.rounds.push import StagedFile, note_given, put_in_place, round_given, stage, state_of_exchange, unstage
-from sync.rounds.round_settings import SyncSettings
-from sync.rounds.snapshot import list_model, save_duration_s, take_snapshot
-from sync.rounds.standing import RoundRecord, apply_entry
+from sync.model_files.push import StagedFile, note_given, put_in_place, round_given, stage, state_of_exchange, unstage
+from sync.model_files.snapshot import list_model, save_duration_s, take_snapshot
+from sync.rounds.feasibility import Prospect
+from sync.rounds.settings import SyncSettings
 from sync.rounds.store import Store, set_digest
+from sync.trainers.contract import Exchange, OnWait, SeenIterating, pause, read_state
 from sync.trainers.pace import SavePoint, pace_between
 from sync.trainers.proof import LossLevel, is_enough, level_of, why_doubted
-from sync.trainers.trainer_contract import Exchange, OnWait, SeenIterating, pause, read_state
 from sync.types import Snapshot
 
 T = TypeVar("T")

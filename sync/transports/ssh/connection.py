@@ -11,31 +11,29 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import math
 import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import DfldError
 from sync.errors import (
-    ChangedHostKeyError,
     CommandError,
     ConnectionLostError,
     LoginError,
-    RevokedHostKeyError,
-    TransportError,
-    UnknownHostKeyError,
     UnreachableError,
 )
-from sync.transports.known_hosts import HostKey, KnownKeys, known_hosts_name, read_known_hosts
-from sync.transports.private_key import LARGEST_KEY_BYTES, MAKE_ONE, why_no_private_key
-from sync.transports.ssh_openssh import has_aes_instructions
-from sync.transports.transport import CommandResult
-from sync.types import Machine
+from sync.transports.ssh.channel import RECEIVE_BYTES, ChannelStream
+from sync.transports.ssh.foreign_errors import NegotiationEndedError, foreign, foreign_words, is_closed_early
+from sync.transports.ssh.host_keys import check_host_key, known_keys, refuse_revoked
+from sync.transports.ssh.known_hosts import HostKey
+from sync.transports.ssh.openssh import has_aes_instructions
+from sync.transports.ssh.private_key import LARGEST_KEY_BYTES, MAKE_ONE, why_no_private_key
+from sync.transports.ssh.watchdog import WATCH_INTERVAL_S, Watchdog
+from sync.types import CommandResult, Machine
 
 if TYPE_CHECKING:
     import paramiko
@@ -55,12 +53,6 @@ OUTPUT_POLL_S = 0.1
 """Between looks at whether a command has ended whose output stays open."""
 OUTPUT_GRACE_S = 2.0
 """For output that comes after the exit status; servers that send it in that order need milliseconds."""
-CHANNEL_PIECE_BYTES = 32 * 1024 - 64
-"""What paramiko puts into one packet to OpenSSH: 64 bytes less than the packet may hold. Pieces of the whole 32 KiB
-would each be followed by a packet of 64 bytes, which costs as much of Python's time as a full one."""
-RECEIVE_BYTES = 2 * 1024 * 1024
-"""The whole SSH window."""
-WATCH_INTERVAL_S = 1.0
 RSA_KINDS = ("rsa-sha2-512", "rsa-sha2-256")
 """How an `ssh-rsa` key of known_hosts signs today."""
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
@@ -74,32 +66,9 @@ def fetch_host_key(machine: Machine, *, deadline_s: float = CONNECT_DEADLINE_S) 
     Raise UnreachableError without an answer, RevokedHostKeyError for a key that must not be trusted.
     """
     with _handshake(machine, deadline_s) as transport:
-        key = transport.get_remote_server_key()
-        _refuse_revoked(key, known_keys(machine), machine)
-        return HostKey(machine.address, machine.port, key.get_name(), key.get_base64(), key.fingerprint)
-
-
-def known_host_keys(machine: Machine) -> dict[str, str]:
-    """Return what known_hosts holds for the machine, but for revoked keys: kind of key → key in base64.
-
-    A second key of one kind has its line beside its kind.
-    """
-    found: dict[str, str] = {}
-    for key in known_keys(machine).keys:
-        found[f"{key.kind} (line {key.line})" if key.kind in found else key.kind] = key.base64
-    return found
-
-
-def known_keys(machine: Machine) -> KnownKeys:
-    """Return what known_hosts says about the machine. Raise UnknownHostKeyError where it cannot be read."""
-    if machine.known_hosts is None:
-        return KnownKeys()
-    try:
-        return read_known_hosts(machine.known_hosts, machine.address, machine.port)
-    except OSError as error:
-        raise UnknownHostKeyError(
-            f"cannot read {machine.known_hosts}: {error.strerror or error}", machine=machine.name
-        ) from error
+        shown = _shown_key(transport, machine)
+        refuse_revoked(shown, machine)
+        return shown
 
 
 class SshConnection:
@@ -121,7 +90,7 @@ class SshConnection:
         self.stall_s = stall_s
         with contextlib.ExitStack() as cleanup:
             self._transport = cleanup.enter_context(_handshake(machine, connect_deadline_s, stop))
-            _check_host_key(self._transport, machine)
+            check_host_key(_shown_key(self._transport, machine), machine)
             _log_in(self._transport, machine)
             self._transport.set_keepalive(KEEPALIVE_S)
             self._watchdog = Watchdog(stall_s + WATCH_INTERVAL_S, self._transport.close)
@@ -170,126 +139,6 @@ class SshConnection:
         return foreign(ConnectionLostError, f"cannot {doing}", self.machine.name)
 
 
-@contextlib.contextmanager
-def foreign(kind: type[TransportError], failed: str, machine: str) -> Iterator[None]:
-    """Turn whatever paramiko raises into an error of ours that says what `failed` on which machine.
-
-    Of any type: paramiko's thread takes bytes of the machine apart and hands on what it met there (ValueError,
-    struct.error, IndexError, what cryptography raises), beside errors of its own.
-    """
-    try:
-        yield
-    except DfldError:
-        raise
-    except Exception as error:
-        raise kind(f"{failed}: {_words(error)}", machine=machine) from error
-
-
-class ChannelStream:
-    """A paramiko channel as a plain stream of bytes; see `sync.transports.sftp.ByteStream`."""
-
-    def __init__(self, channel: paramiko.Channel, machine: str, watchdog: Watchdog, *, stall_s: float) -> None:
-        self.channel = channel
-        self.stall_s = stall_s
-        self.machine = machine
-        self.ends_at = math.inf
-        self._watchdog = watchdog
-        self._received = memoryview(b"")
-
-    def send(self, *parts: bytes | memoryview) -> None:
-        with self._bounded():
-            for piece in cut(parts, CHANNEL_PIECE_BYTES):
-                self._limit()
-                self.channel.sendall(piece)
-                self._watchdog.moved()
-
-    def receive_into(self, view: memoryview) -> None:
-        with self._bounded():
-            while view:
-                if not self._received:
-                    self._limit()
-                    # All that is there: paramiko deletes the head of an array at each call.
-                    self._received = memoryview(self.channel.recv(RECEIVE_BYTES))
-                    self._watchdog.moved()
-                    if not self._received:
-                        raise EOFError("it closed the SFTP session")
-                piece = self._received[: len(view)]
-                view[: len(piece)] = piece
-                view, self._received = view[len(piece) :], self._received[len(piece) :]
-
-    def close(self) -> None:
-        with contextlib.suppress(Exception):  # of any type, as in `foreign`; it is given back in any case
-            self.channel.close()
-
-    def _limit(self) -> None:
-        """Let the next wait end at the stall limit or at the deadline, whichever is first."""
-        left = min(self.stall_s, self.ends_at - time.monotonic())
-        if left <= 0:
-            raise ConnectionLostError("the deadline passed during a transfer", machine=self.machine)
-        self.channel.settimeout(left)
-
-    @contextlib.contextmanager
-    def _bounded(self) -> Iterator[None]:
-        with foreign(ConnectionLostError, "the connection ended", self.machine):
-            try:
-                with self._watchdog.watching():
-                    yield
-            except TimeoutError as error:
-                passed = time.monotonic() >= self.ends_at
-                told = "the deadline passed during a transfer" if passed else f"no byte moved for {self.stall_s:.0f} s"
-                raise ConnectionLostError(told, machine=self.machine) from error
-
-
-def cut(parts: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:
-    """Yield the bytes of all parts in order, `size` at a time; the last piece may be shorter."""
-    begun = b""
-    for part in parts:
-        rest = memoryview(part)
-        while len(begun) + len(rest) >= size:
-            taken = size - len(begun)
-            yield b"".join((begun, rest[:taken]))
-            begun, rest = b"", rest[taken:]
-        begun = b"".join((begun, rest))
-    if begun:
-        yield begun
-
-
-class Watchdog:
-    """Cuts a connection on which somebody waits while no byte moves.
-
-    paramiko's channel timeout covers reads; a write can wait inside the shared socket for ever while the other side
-    acknowledges TCP but reads nothing. Fields are written by the working thread and read by the watching one.
-    """
-
-    def __init__(self, limit_s: float, cut: Callable[[], None]) -> None:
-        self._limit_s = limit_s
-        self._cut = cut
-        self._waiting_since: float | None = None
-        self._ended = threading.Event()
-        threading.Thread(target=self._watch, name="ssh-watchdog", daemon=True).start()
-
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        self._waiting_since = time.monotonic()
-        try:
-            yield
-        finally:
-            self._waiting_since = None
-
-    def moved(self) -> None:
-        self._waiting_since = time.monotonic()
-
-    def end(self) -> None:
-        self._ended.set()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(WATCH_INTERVAL_S):
-            since = self._waiting_since
-            if since is not None and time.monotonic() - since > self._limit_s:
-                self._cut()
-                return
-
-
 class _TurnedAwayError(UnreachableError):
     """The connection was closed before the login, as a busy sshd does (MaxStartups); the next may be let in."""
 
@@ -336,7 +185,7 @@ def _session(machine: Machine, ends_at: float, deadline_s: float) -> Iterator[pa
     except OSError as error:
         kind = _TurnedAwayError if isinstance(error, ConnectionResetError) else UnreachableError
         raise kind(
-            f"cannot connect to {machine.address} port {machine.port}: {_words(error)}", machine=machine.name
+            f"cannot connect to {machine.address} port {machine.port}: {foreign_words(error)}", machine=machine.name
         ) from error
     with contextlib.ExitStack() as opened:
         opened.enter_context(contextlib.closing(plain))
@@ -357,15 +206,11 @@ def _session(machine: Machine, ends_at: float, deadline_s: float) -> Iterator[pa
             raise
         except Exception as error:  # of any type, as in `foreign`
             said_version = bool(transport and transport.remote_version)
-            kind = _TurnedAwayError if _is_closed_early(error, said_version=said_version) else UnreachableError
-            raise kind(f"{failed}: {_words(error)}", machine=machine.name) from error
+            kind = _TurnedAwayError if is_closed_early(error, said_version=said_version) else UnreachableError
+            raise kind(f"{failed}: {foreign_words(error)}", machine=machine.name) from error
         finally:
             cut_off.cancel()
         yield transport
-
-
-class _NegotiationEndedError(EOFError):
-    """The other side ended the key exchange by a message, which paramiko keeps to itself."""
 
 
 def _exchange_keys(transport: paramiko.Transport, limit_s: float) -> None:
@@ -376,17 +221,13 @@ def _exchange_keys(transport: paramiko.Transport, limit_s: float) -> None:
     while not done.wait(OUTPUT_POLL_S) and transport.is_active() and time.monotonic() < ends_at:
         pass
     if not transport.is_active():
-        raise transport.get_exception() or _NegotiationEndedError("Negotiation failed.")
+        raise transport.get_exception() or NegotiationEndedError("Negotiation failed.")
     transport.get_remote_server_key()  # raises where the time is over
 
 
-def _is_closed_early(error: Exception, *, said_version: bool) -> bool:
-    """Say whether the other side closed the connection, in the middle of its banner or of the key exchange.
-
-    `said_version`: whether it had said which SSH it speaks. What keeps paramiko from reading that line, it raises as
-    an error of its own, in the context of which the first one stands.
-    """
-    return isinstance(error, EOFError | ConnectionError) or (not said_version and error.__context__ is not None)
+def _shown_key(transport: paramiko.Transport, machine: Machine) -> HostKey:
+    key = transport.get_remote_server_key()
+    return HostKey(machine.address, machine.port, key.get_name(), key.get_base64(), key.fingerprint)
 
 
 def _prefer(transport: paramiko.Transport, machine: Machine) -> None:
@@ -405,40 +246,6 @@ def _first(wanted: tuple[str, ...], offered: Sequence[str]) -> tuple[str, ...]:
     return (*front, *(name for name in offered if name not in front))
 
 
-def _check_host_key(transport: paramiko.Transport, machine: Machine) -> None:
-    shown = transport.get_remote_server_key()
-    known = known_keys(machine)
-    _refuse_revoked(shown, known, machine)
-    if known.holds(shown.asbytes()):
-        return
-    told = f"{machine.address} port {machine.port} shows the {shown.get_name()} key {shown.fingerprint}"
-    passed_over = f"; passed over there: {known.told()}" if known.passed_over else ""
-    if not known.keys:
-        raise UnknownHostKeyError(
-            f"{told}, and {machine.known_hosts} holds no key for it; nothing was sent{passed_over}",
-            machine=machine.name,
-            hint=f"compare the fingerprint with the machine's own, then: dfld machines trust {machine.name}",
-        )
-    have = ", ".join(f"{key.kind} {key.fingerprint}" for key in known.keys)
-    raise ChangedHostKeyError(
-        f"{told}, but {machine.known_hosts} holds {have}; nothing was sent{passed_over}",
-        machine=machine.name,
-        hint="if the machine was reinstalled, remove its line "
-        f"(ssh-keygen -R '{known_hosts_name(machine.address, machine.port)}' -f {machine.known_hosts}) and run: "
-        f"dfld machines trust {machine.name}; if not, somebody stands between",
-    )
-
-
-def _refuse_revoked(shown: paramiko.PKey, known: KnownKeys, machine: Machine) -> None:
-    if shown.asbytes() in known.revoked:
-        raise RevokedHostKeyError(
-            f"{machine.address} port {machine.port} shows the {shown.get_name()} key {shown.fingerprint}, which "
-            f"{machine.known_hosts} marks as revoked; nothing was sent",
-            machine=machine.name,
-            hint="whoever revoked it must make the machine a new host key; then: dfld machines trust " + machine.name,
-        )
-
-
 def _log_in(transport: paramiko.Transport, machine: Machine) -> None:
     import paramiko
 
@@ -452,7 +259,7 @@ def _log_in(transport: paramiko.Transport, machine: Machine) -> None:
         if not transport.is_active():
             raise UnreachableError("the connection ended during the login", machine=machine.name) from error
         raise LoginError(
-            f"it refuses user {machine.user!r} with the key {machine.key}: {_words(error)}",
+            f"it refuses user {machine.user!r} with the key {machine.key}: {foreign_words(error)}",
             machine=machine.name,
             hint=hint,
         ) from error
@@ -486,7 +293,9 @@ def _private_key(path: Path, machine: str) -> paramiko.PKey:
             hint=f"take it off with ssh-keygen -p -N '' -f {path}, or: {MAKE_ONE}",
         ) from error
     except Exception as error:  # of any type, as in `foreign`
-        raise LoginError(f"the key {path} cannot be read: {_words(error)}", machine=machine, hint=MAKE_ONE) from error
+        raise LoginError(
+            f"the key {path} cannot be read: {foreign_words(error)}", machine=machine, hint=MAKE_ONE
+        ) from error
 
 
 def _begin(channel: paramiko.Channel, command: str) -> None:
@@ -525,9 +334,3 @@ def _output_of(channel: paramiko.Channel, ends_at: float) -> bytes | None:
             break
     ended = channel.status_event.wait(max(0.0, ends_at - time.monotonic()))
     return bytes(output + errors) if ended else None
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:  # without `[Errno 111]` in front
-        return str(error.strerror)
-    return str(error) or type(error).__name__

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import cast
 
 from dfl.model_files import ModelName
-from sync.rounds.downtime import downtime_s, lost_iterations, standstills
-from sync.rounds.standing import Kind, RoundRecord
+from sync.journal.downtime import downtime_s, lost_iterations, standstills
+from sync.journal.record import Kind, RoundRecord
 from sync.types import Forecast, Outcome, Round
 
 OUTCOMES: Mapping[Kind, Outcome] = {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sync.averaging.average import AverageSettings
-from sync.rounds.joining import join
+from sync.rounds.deploy import join
 from sync.rounds.rounds import Rounds
 from sync.rounds.store import Store
 from tests.sync.fleet import Fleet, begun

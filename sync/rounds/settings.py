@@ -9,8 +9,8 @@ from dfl.model_files import ModelName
 from sync.averaging.average import AverageSettings
 from sync.averaging.gates import GateSettings
 from sync.errors import RoundError
-from sync.rounds.snapshot import SnapshotSettings
-from sync.trainers.trainer_contract import TrainerSettings
+from sync.model_files.snapshot import SnapshotSettings
+from sync.trainers.contract import TrainerSettings
 from sync.types import Machine
 
 

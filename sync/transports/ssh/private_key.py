@@ -1,7 +1,7 @@
 """What kind of file somebody gave as `key`: a private key, or something that only looks like one. Pure.
 
-Not for reading the key itself: `sync.transports.ssh` does, with paramiko. OpenSSH and paramiko say of every wrong file
-that it cannot be loaded; most wrong files are one of a few.
+Not for reading the key itself: `sync.transports.ssh.connection` does, with paramiko. OpenSSH and paramiko say of every
+wrong file that it cannot be loaded; most wrong files are one of a few.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """OpenSSH's own `ssh` program as the road for bulk data: its ciphers run outside Python and beside it.
 
-Not for commands or single requests: those go over the kept connection of `sync.transports.ssh`. A child `ssh -s HOST
-sftp` gives the bytes of the SFTP subsystem; it needs no shell on the machine, so Windows machines work alike. Same key,
-same known_hosts, strict host keys, nothing read from ~/.ssh/config, so that both roads trust the same machines.
+Not for commands or single requests: those go over the kept connection of `sync.transports.ssh.connection`. A child `ssh
+-s HOST sftp` gives the bytes of the SFTP subsystem; it needs no shell on the machine, so Windows machines work alike.
+Same key, same known_hosts, strict host keys, nothing read from ~/.ssh/config, so that both roads trust the same
+machines.
 
 Measured: bulk transfers over this road run at scp's speed or above, and several machines in parallel add up;
 paramiko threads share one interpreter and get slower together.
