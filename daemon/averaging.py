@@ -25,8 +25,10 @@ from daemon.reports.models import MachineReport, ModelReport, RoundReport
 from daemon.scheduler import Scheduler
 from sync.errors import HostKeyError, RoundError
 from sync.journal.downtime import downtime_s
+from sync.journal.lines import Decided, Doubted, Excluded, Line
 from sync.journal.record import RoundRecord
 from sync.journal.report import what_became
+from sync.rounds.round_work import Waiting
 from sync.rounds.rounds import Rounds
 from sync.schedule.watch import Outlook, Watch
 from sync.types import Round
@@ -307,15 +309,18 @@ class _Model:
             self._say("machine.up", f"model {self.name}: machine {machine} answers again", machine=machine)
         self._down = set(outlook.failed)
 
-    def _progress(self, step: str, machine: str, facts: Mapping[str, object]) -> None:
-        doing = f"{machine}: {step}" if machine else step
-        self._doing = f"{doing}: {facts['reason']}" if step == "waiting" else doing
-        if step in ("excluded", "doubted"):
-            self._say(
-                f"round.{step}", f"model {self.name}: {machine} {step}: {facts['reason']}", "warning", machine=machine
-            )
-        elif step == "decided":
-            self._say("round.decided", f"model {self.name}: new weights are decided")
+    def _progress(self, line: Line | Waiting) -> None:
+        machine = line.machine
+        match line:
+            case Waiting():
+                self._doing = f"{machine}: waiting: {line.reason}"
+                return
+            case Excluded() | Doubted():
+                message = f"model {self.name}: {machine} {line.step}: {line.reason}"
+                self._say(f"round.{line.step}", message, "warning", machine=machine)
+            case Decided():
+                self._say("round.decided", f"model {self.name}: new weights are decided")
+        self._doing = f"{machine}: {line.step}" if machine else line.step
 
     def _say(self, kind: str, message: str, level: Level = "info", **facts: object) -> None:
         self._tell(Event(kind, message, level, facts={"model": self.name, **facts}))

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from daemon.config.schema import Config
     from daemon.config.sync_tables import MachineConfig, SyncConfig
+    from sync.journal.lines import Line
     from sync.journal.record import RoundRecord
+    from sync.rounds.round_work import Waiting
     from sync.rounds.rounds import Rounds
     from sync.types import Forecast, Round
 
@@ -148,13 +150,13 @@ def run_rounds(options: argparse.Namespace) -> int:
     with _rounds(config, _model(config, options.name), quiet=True) as rounds:
         records = rounds.records()
         if options.what == "list":
-            rejected = rounds.standing().rejected
-            _print_list([rounds.told(record.number) for record in records], records, rejected, options)
+            rejected = rounds.history().rejected
+            _print_list([rounds.report(record.number) for record in records], records, rejected, options)
             return ExitCode.OK
         number = options.number or (records[-1].number if records else 0)
         if number not in [record.number for record in records]:
             raise UsageError(f"there is no round {number}", hint="dfld rounds lists them")
-        _print_round(rounds.told(number), options)
+        _print_round(rounds.report(number), options)
         return ExitCode.OK
 
 
@@ -235,7 +237,7 @@ def _rounds(
 
     told = round_settings_of(config, settings)
     told = replace(told, trainer=replace(told.trainer, are_stopped=trainers_are_stopped))
-    made = Rounds(told, stop=stop, on_progress=_say_nothing if quiet else _say)
+    made = Rounds(told, stop=stop, on_progress=_print_nothing if quiet else _print_progress)
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield made
@@ -245,19 +247,27 @@ def _rounds(
         made.close()
 
 
-def _say(step: str, machine: str, facts: Mapping[str, Any]) -> None:
-    told = f"{machine}: {step}" if machine else step
-    if step == "waiting":
-        told = f"{machine}: waiting for at most {duration(facts['limit_s'])}: {facts['reason']}"
-        detail = ""
-    elif step in ("pulled", "iterating"):
-        detail = f"iteration {facts['iteration']}"
-    else:
-        detail = facts.get("reason", "")
-    print(shown(f"  {told}{f' ({detail})' if detail else ''}"), file=sys.stderr, flush=True)
+def _print_progress(line: Line | Waiting) -> None:
+    print(shown(f"  {_progress_text(line)}"), file=sys.stderr, flush=True)
 
 
-def _say_nothing(_step: str, _machine: str, _facts: Mapping[str, Any]) -> None:
+def _progress_text(line: Line | Waiting) -> str:
+    """Return one step of a round as a line for a person."""
+    from sync.journal.lines import Aborted, Closed, Doubted, Excluded, Iterating, Pulled, Unfinished, Verified
+    from sync.rounds.round_work import Waiting
+
+    if isinstance(line, Waiting):
+        return f"{line.machine}: waiting for at most {duration(line.limit_s)}: {line.reason}"
+    step = f"{line.machine}: {line.step}" if line.machine else line.step
+    match line:
+        case Pulled() | Iterating():
+            return f"{step} (iteration {line.iteration})"
+        case Excluded() | Unfinished() | Verified() | Doubted() | Aborted() | Closed():
+            return f"{step} ({line.reason})" if line.reason else step
+    return step
+
+
+def _print_nothing(_line: Line | Waiting) -> None:
     """For --json: nothing but the answer."""
 
 

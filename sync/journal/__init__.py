@@ -1,6 +1,7 @@
 """What rounds have done, on disk before anything builds on it, and what follows from it.
 
 journal   the lines of each round, on disk
+lines     pure: the lines as values, and how each stands in the file
 record    pure: one round as its lines tell it
 history   pure: where the machines are, as all rounds tell it
 downtime  pure: how long a round kept trainers from training, and what the next will cost

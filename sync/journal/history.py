@@ -1,6 +1,6 @@
 """Pure: what the journals of all rounds say about where the machines are.
 
-The standing of a machine is which average it trains on from (its base), and whether it still owes something: a round
+The history of a machine is which average it trains on from (its base), and whether it still owes something: a round
 that was decided while the machine was away must be finished on it before anything else happens to it.
 """
 
@@ -13,7 +13,7 @@ from sync.journal.record import RoundRecord
 
 
 @dataclass(frozen=True)
-class Standing:
+class History:
     """Where the machines of one model stand."""
 
     records: Sequence[RoundRecord]
@@ -68,18 +68,13 @@ class Standing:
     def usual_spreads(self) -> list[float]:
         """spread_rel of the last rounds that went well and were not rejected later, oldest first."""
         return [
-            float(record.facts["spread_rel"])
+            record.spread_rel
             for record in self.records
-            if record.outcome == "averaged" and "spread_rel" in record.facts and record.number not in self.rejected
+            if record.outcome == "averaged" and record.spread_rel is not None and record.number not in self.rejected
         ][-20:]
 
-    @property
-    def unfinished(self) -> list[RoundRecord]:
-        """Rounds that a crash left without an end."""
-        return [record for record in self.records if record.started_at and not record.ended]
 
-
-def stand(records: Sequence[RoundRecord]) -> Standing:
+def history_of(records: Sequence[RoundRecord]) -> History:
     """Return where machines stand after these rounds, oldest first."""
     base: dict[str, int] = {}
     before: dict[int, dict[str, int]] = {}
@@ -111,4 +106,4 @@ def stand(records: Sequence[RoundRecord]) -> Standing:
         for machine in record.swapped:
             base[machine] = record.number
     known = {machine: number for machine, number in base.items() if number}
-    return Standing(records, known, newest, debts, lines.get(newest, ()), rejected)
+    return History(records, known, newest, debts, lines.get(newest, ()), rejected)

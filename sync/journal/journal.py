@@ -3,8 +3,8 @@
 The journal is the law after a crash: a round without a `decided` line has changed nothing that counts and is undone;
 one with it is finished, whatever it takes. Not for metrics or for people (`dfld rounds` reads it, rounds write it).
 
-File form: `<folder>/000123/journal.jsonl`, one JSON object per line, each line written and synced before `append`
-returns. A last line without its end was never acknowledged to anybody and does not count.
+File form: `<folder>/000123/journal.jsonl`, one JSON object per line, each line (`sync.journal.lines`) written and
+synced before `append` returns. A last line without its end was never acknowledged to anybody and does not count.
 """
 
 from __future__ import annotations
@@ -12,48 +12,24 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 from sync.errors import JournalError
+from sync.journal.lines import Line, line_of
 
-Step = Literal[
-    "planned",  # what kind of round, which machines, which trainers run
-    "settling",  # a machine's trainer is about to be stopped or asked to save
-    "settled",  # a machine's trainer has ended, or saved
-    "pulled",  # a machine's snapshot is here
-    "excluded",  # a machine is left out of the average, with the reason
-    "accepted",  # whose weights are averaged
-    "averaged",  # the new weights are here, with hashes
-    "staging",  # a machine is about to be sent files
-    "staged",  # all files lie on a machine, beside the live ones
-    "decided",  # from here on forward only
-    "swapped",  # a machine has the new weights in place
-    "resumed",  # a machine's trainer runs again
-    "released",  # a machine has nothing left of a round that was given up
-    "unfinished",  # a machine could not be brought to the end of the round, with the reason; tried again later
-    "iterating",  # a machine's trainer was seen iterating again, and for how long it had been
-    "verified",  # a machine's trainer proved that it took them, or why that is not known
-    "doubted",  # a machine's trainer did not take them, or got worse
-    "aborted",  # given up before the decision
-    "closed",  # finished
-]
 MAX_JOURNAL_BYTES = 16 * 2**20
 """A round of 20 machines writes about 100 lines."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a journal."""
+    """One line of a journal, and when it was written."""
 
-    step: Step
-    machine: str = ""
-    """Empty for what concerns the whole round."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """Plain JSON values."""
+    line: Line
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -96,8 +72,9 @@ class FileJournal:
             return number
 
     def append(self, number: int, entry: Entry) -> None:
-        line = {"step": entry.step, "machine": entry.machine, "at": self._clock().isoformat(), "facts": entry.facts}
-        content = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        line = entry.line
+        values = {"step": line.step, "machine": line.machine, "at": self._clock().isoformat(), "facts": line.facts()}
+        content = json.dumps(values, ensure_ascii=False).encode() + b"\n"
         path = self._path(number)
         with self._lock:
             try:
@@ -138,7 +115,8 @@ class FileJournal:
 def _entry(line: bytes, path: Path, place: int) -> Entry:
     try:
         found = json.loads(line)
-        return Entry(found["step"], found["machine"], found["facts"], datetime.fromisoformat(found["at"]))
+        step, machine, facts = str(found["step"]), str(found["machine"]), dict(found["facts"])
+        return Entry(line_of(step, machine, facts), datetime.fromisoformat(found["at"]))
     except (ValueError, KeyError, TypeError) as error:
         raise JournalError(
             f"{path} line {place} is damaged",

@@ -2,69 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Literal, TypeVar
 
 from sync.journal.journal import Entry
-from sync.model_files.push import StagedFile
-from sync.trainers.proof import is_bad_for_most
+from sync.journal.lines import (
+    Aborted,
+    Accepted,
+    Averaged,
+    Closed,
+    Decided,
+    Doubted,
+    Excluded,
+    Iterating,
+    Kind,
+    Planned,
+    Pulled,
+    Released,
+    Resumed,
+    Settling,
+    Staged,
+    Staging,
+    Swapped,
+    Unfinished,
+    Verified,
+)
+from sync.trainers.proof import LossLevel, is_bad_for_most
+from sync.types import Outcome
 
-Kind = Literal["average", "init", "rollback", "undo", "dry_run"]
-"""average: the machines' own mean. init: one machine's weights for all. rollback: a kept average for all. undo: to
-every machine what it had before a round that turned out bad."""
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-@dataclass
+@dataclass(frozen=True)
 class RoundRecord:
-    """One round, as its journal tells it. Changed by `apply_entry` alone."""
+    """One round, as its journal tells it so far. `with_entry` makes the record after one more line."""
 
     number: int
     kind: Kind = "average"
     source: str = ""
     """init: the machine; rollback and undo: the number of the round."""
     machines: tuple[str, ...] = ()
-    running: dict[str, bool] = field(default_factory=dict)
+    running: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     """Machine → whether its trainer ran before the round."""
-    stopped: set[str] = field(default_factory=set)
+    stopped: frozenset[str] = frozenset()
     """Machines whose trainer was stopped, not only asked."""
-    paces: dict[str, float] = field(default_factory=dict)
-    """Machine → seconds per iteration, measured between the save before the round and the one for it."""
-    iterating_since: dict[str, datetime] = field(default_factory=dict)
-    """Machine → when its trainer began to iterate again, as far as can be told."""
-    bytes_pulled: dict[str, int] = field(default_factory=dict)
-    bytes_pushed: dict[str, int] = field(default_factory=dict)
-    transfer_s: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Machine → pull, push → seconds."""
-    touched: set[str] = field(default_factory=set)
+    touched: frozenset[str] = frozenset()
     """Machines that something was begun on, so something may have to be put right."""
-    iterations: dict[str, int] = field(default_factory=dict)
-    """Machine → its own iteration at its snapshot."""
-    losses: dict[str, tuple[float, float] | None] = field(default_factory=dict)
-    """Machine → median and deviation of its losses at its snapshot."""
-    excluded: dict[str, str] = field(default_factory=dict)
-    contributors: tuple[str, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
-    """Of `accepted` and `averaged`: measures, hashes, seconds."""
-    staged: dict[str, dict[str, StagedFile]] = field(default_factory=dict)
-    sources: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Machine → part → the file on this computer that was staged."""
+    pulled: Mapping[str, Pulled] = field(default_factory=lambda: MappingProxyType({}))
+    """Machine → what was pulled off it."""
+    excluded: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    accepted: Accepted | None = None
+    averaged: Averaged | None = None
+    staged: Mapping[str, Staged] = field(default_factory=lambda: MappingProxyType({}))
+    """Machine → what lies on it, beside the live files."""
     decided: bool = False
     receivers: tuple[str, ...] = ()
-    swapped: set[str] = field(default_factory=set)
-    taken_at: dict[str, int] = field(default_factory=dict)
+    swapped: frozenset[str] = frozenset()
+    taken_at: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Machine → iteration at which its running trainer loaded the weights."""
-    resumed: set[str] = field(default_factory=set)
-    released: set[str] = field(default_factory=set)
-    unfinished: dict[str, str] = field(default_factory=dict)
+    resumed: frozenset[str] = frozenset()
+    released: frozenset[str] = frozenset()
+    unfinished: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Machine → why it could not be brought to the end of the round when that was tried last."""
-    verified: dict[str, str] = field(default_factory=dict)
-    doubted: dict[str, str] = field(default_factory=dict)
+    iterating_since: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    """Machine → when its trainer began to iterate again, as far as can be told."""
+    verified: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    doubted: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     ended: Literal["", "aborted", "closed"] = ""
-    outcome: str = ""
+    outcome: Outcome | Literal[""] = ""
     reason: str = ""
-    times: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    times: Mapping[tuple[str, str], datetime] = field(default_factory=lambda: MappingProxyType({}))
     """(step, machine) → when the journal's last such line was written."""
 
     @property
@@ -102,70 +113,102 @@ class RoundRecord:
     @property
     def digest(self) -> str:
         """sha256 of the set of weights that the round gave out; empty where it gave none."""
-        return str(self.facts.get("digest", ""))
+        return self.averaged.digest if self.averaged else ""
+
+    @property
+    def iterations(self) -> Mapping[str, int]:
+        """Machine → its own iteration at its snapshot."""
+        return {name: one.iteration for name, one in self.pulled.items()}
+
+    @property
+    def losses(self) -> Mapping[str, LossLevel]:
+        """Machine → where its losses stood at its snapshot."""
+        return {name: one.loss for name, one in self.pulled.items() if one.loss}
+
+    @property
+    def paces(self) -> Mapping[str, float]:
+        """Machine → seconds per iteration, measured between the save before the round and the one for it."""
+        return {name: one.pace_s for name, one in self.pulled.items() if one.pace_s}
+
+    @property
+    def transfer_s(self) -> Mapping[str, Mapping[str, float]]:
+        """Machine → pull, push → seconds."""
+        moved = (("pull", self.pulled), ("push", self.staged))
+        names = [name for _, lines in moved for name in lines]
+        return {
+            name: {way: lines[name].seconds for way, lines in moved if name in lines} for name in dict.fromkeys(names)
+        }
+
+    @property
+    def contributors(self) -> tuple[str, ...]:
+        return self.accepted.contributors if self.accepted else ()
+
+    @property
+    def spread_rel(self) -> float | None:
+        """How far the contributors were apart; None where nothing was measured."""
+        return self.accepted.spread_rel if self.accepted else None
 
 
 def replay(number: int, entries: Iterable[Entry]) -> RoundRecord:
     """Turn the lines of one journal into a record."""
     record = RoundRecord(number)
     for entry in entries:
-        apply_entry(record, entry)
+        record = with_entry(record, entry)
     return record
 
 
-def apply_entry(record: RoundRecord, entry: Entry) -> None:
-    """Let one more line of its journal change a record."""
-    facts, machine = entry.facts, entry.machine
-    record.times[(entry.step, machine)] = entry.at
-    match entry.step:
-        case "planned":
-            record.kind, record.source = facts["kind"], facts.get("source", "")
-            record.machines, record.running = tuple(facts["machines"]), dict(facts["running"])
-        case "settling" | "staging":
-            record.touched.add(machine)
-            if facts.get("stops"):
-                record.stopped.add(machine)
-        case "pulled":
-            record.iterations[machine] = facts["iteration"]
-            if facts.get("pace_s"):
-                record.paces[machine] = facts["pace_s"]
-            record.bytes_pulled[machine] = facts["bytes"]
-            record.transfer_s.setdefault(machine, {})["pull"] = facts["seconds"]
-            record.losses[machine] = tuple(facts["loss"]) if facts["loss"] else None
-        case "excluded":
-            record.excluded[machine] = facts["reason"]
-        case "accepted":
-            record.contributors = tuple(facts["contributors"])
-            record.facts |= facts
-        case "averaged":
-            record.facts |= facts
-        case "staged":
-            record.staged[machine] = {part: StagedFile(*pair) for part, pair in facts["files"].items()}
-            record.sources[machine] = dict(facts["sources"])
-            record.bytes_pushed[machine] = facts["bytes"]
-            record.transfer_s.setdefault(machine, {})["push"] = facts["seconds"]
-        case "decided":
-            record.decided, record.receivers = True, tuple(facts["receivers"])
-        case "swapped":
-            record.swapped.add(machine)
-            if facts["iteration"] is not None:
-                record.taken_at[machine] = facts["iteration"]
-        case "resumed":
-            record.resumed.add(machine)
-            record.unfinished.pop(machine, None)
-        case "released":
-            record.released.add(machine)
-            record.unfinished.pop(machine, None)
-        case "unfinished":
-            record.unfinished[machine] = facts["reason"]
-        case "iterating":
-            record.iterating_since[machine] = entry.at - timedelta(seconds=facts["for_s"])
-        case "verified":
-            record.verified[machine] = facts["reason"]
-        case "doubted":
-            record.doubted[machine] = facts["reason"]
-        case "aborted" | "closed":
-            if entry.step == "aborted":
-                # A decision whose line got to disk although its writing failed: nobody acted on it.
-                record.decided, record.receivers = False, ()
-            record.ended, record.outcome, record.reason = entry.step, facts["outcome"], facts["reason"]
+def _with(table: Mapping[K, V], key: K, value: V) -> Mapping[K, V]:
+    return MappingProxyType({**table, key: value})
+
+
+def _without(table: Mapping[str, V], key: str) -> Mapping[str, V]:
+    return MappingProxyType({name: value for name, value in table.items() if name != key})
+
+
+def with_entry(record: RoundRecord, entry: Entry) -> RoundRecord:
+    """Return the record after one more line of its journal."""
+    record = replace(record, times=_with(record.times, (entry.line.step, entry.line.machine), entry.at))
+    match entry.line:
+        case Planned() as line:
+            record = replace(record, kind=line.kind, source=line.source)
+            return replace(record, machines=line.machines, running=line.running)
+        case Settling() | Staging() as line:
+            stopped = {line.machine} if isinstance(line, Settling) and line.stops else set()
+            return replace(record, touched=record.touched | {line.machine}, stopped=record.stopped | stopped)
+        case Pulled() as line:
+            return replace(record, pulled=_with(record.pulled, line.machine, line))
+        case Excluded() as line:
+            return replace(record, excluded=_with(record.excluded, line.machine, line.reason))
+        case Accepted() as line:
+            return replace(record, accepted=line)
+        case Averaged() as line:
+            return replace(record, averaged=line)
+        case Staged() as line:
+            return replace(record, staged=_with(record.staged, line.machine, line))
+        case Decided() as line:
+            return replace(record, decided=True, receivers=line.receivers)
+        case Swapped() as line:
+            at = line.iteration
+            taken = record.taken_at if at is None else _with(record.taken_at, line.machine, at)
+            return replace(record, swapped=record.swapped | {line.machine}, taken_at=taken)
+        case Resumed() | Released() as line:
+            record = replace(record, unfinished=_without(record.unfinished, line.machine))
+            if isinstance(line, Resumed):
+                return replace(record, resumed=record.resumed | {line.machine})
+            return replace(record, released=record.released | {line.machine})
+        case Unfinished() as line:
+            return replace(record, unfinished=_with(record.unfinished, line.machine, line.reason))
+        case Iterating() as line:
+            since = entry.at - timedelta(seconds=line.for_s)
+            return replace(record, iterating_since=_with(record.iterating_since, line.machine, since))
+        case Verified() as line:
+            return replace(record, verified=_with(record.verified, line.machine, line.reason))
+        case Doubted() as line:
+            return replace(record, doubted=_with(record.doubted, line.machine, line.reason))
+        case Aborted() as line:
+            # A decision whose line got to disk although its writing failed: nobody acted on it.
+            record = replace(record, decided=False, receivers=())
+            return replace(record, ended="aborted", outcome=line.outcome, reason=line.reason)
+        case Closed() as line:
+            return replace(record, ended="closed", outcome=line.outcome, reason=line.reason)
+    return record

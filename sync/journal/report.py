@@ -1,14 +1,14 @@
-"""Pure: what a round's record says, as the value that people and metrics are told."""
+"""Pure: what a round's record says, as the value that people and metrics are given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import cast
 
 from dfl.model_files import ModelName
 from sync.journal.downtime import downtime_s, lost_iterations, standstills
-from sync.journal.record import Kind, RoundRecord
+from sync.journal.lines import Kind
+from sync.journal.record import RoundRecord
 from sync.types import Forecast, Outcome, Round
 
 OUTCOMES: Mapping[Kind, Outcome] = {
@@ -28,18 +28,18 @@ PHASES = {
 """Phase → the steps between whose last lines it lies."""
 
 
-def told(record: RoundRecord, model: ModelName, forecast: Mapping[str, Forecast] | None = None) -> Round:
-    """Return what a round did. A round without an end is told as far as it got."""
-    stood = standstills(record)
+def report_of(record: RoundRecord, model: ModelName, forecast: Mapping[str, Forecast] | None = None) -> Round:
+    """Return what a round did. A round without an end is reported as far as it got."""
+    pauses = standstills(record)
     started = record.started_at or datetime.now(UTC)
-    outcome = record.outcome or (OUTCOMES[record.kind] if record.decided else "aborted")
+    outcome: Outcome = record.outcome or (OUTCOMES[record.kind] if record.decided else "aborted")
     reason = record.reason or ("not verified yet" if record.decided else "not decided yet")
     if record.is_bad and not record.ended:
         outcome, reason = "not_undone", record.why_to_undo
     return Round(
         number=record.number,
         model=model,
-        outcome=cast(Outcome, outcome),
+        outcome=outcome,
         reason=reason,
         started_at=started,
         ended_at=record.ended_at or max(record.times.values(), default=started),
@@ -48,18 +48,18 @@ def told(record: RoundRecord, model: ModelName, forecast: Mapping[str, Forecast]
         excluded=record.excluded,
         fenced={name: _owed(record, name) for name in sorted(record.owing) if record.decided or record.ended},
         iterations=record.iterations,
-        divergences=record.facts.get("measures", {}),
+        divergences=record.accepted.measures if record.accepted else {},
         seconds=_seconds(record),
-        bytes_pulled=record.bytes_pulled,
-        bytes_pushed=record.bytes_pushed,
-        paused_s={name: one.seconds for name, one in stood.items()},
-        not_seen=tuple(name for name, one in stood.items() if not one.seen and name in record.stopped),
+        bytes_pulled={name: one.size_bytes for name, one in record.pulled.items()},
+        bytes_pushed={name: one.size_bytes for name, one in record.staged.items()},
+        paused_s={name: one.seconds for name, one in pauses.items()},
+        not_seen=tuple(name for name, one in pauses.items() if not one.seen and name in record.stopped),
         downtime_s=downtime_s(record),
         lost_iterations=lost_iterations(record),
         forecast=forecast or {},
         transfer_s=record.transfer_s,
-        spread_rel=record.facts.get("spread_rel"),
-        warnings=tuple(record.facts.get("warnings", ())),
+        spread_rel=record.spread_rel,
+        warnings=record.accepted.warnings if record.accepted else (),
         doubted=record.doubted,
     )
 

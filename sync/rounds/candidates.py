@@ -15,7 +15,7 @@ from dfl.weights import TensorLayout, index_weights
 from sync.averaging.compare import agree_on_options, agree_on_start, agree_on_tensors, warn_of_learning_rates
 from sync.averaging.gates import GateSettings, refuse_idle
 from sync.errors import RoundError
-from sync.journal.history import Standing
+from sync.journal.history import History
 from sync.trainers.proof import what_is_odd
 from sync.types import Snapshot
 
@@ -35,7 +35,7 @@ class Candidates:
     warnings: tuple[str, ...]
 
 
-def sort_out(snapshots: Mapping[str, Snapshot], standing: Standing, gates: GateSettings) -> Candidates:
+def sort_out(snapshots: Mapping[str, Snapshot], history: History, gates: GateSettings) -> Candidates:
     """Find the machines with readable files, the same network, the same start, and enough new work."""
     layouts, refused = index_snapshots(snapshots)
     parts = sorted({part for own in layouts.values() for part in own})
@@ -43,12 +43,12 @@ def sort_out(snapshots: Mapping[str, Snapshot], standing: Standing, gates: GateS
     by_tensors = agree_on_tensors({machine: layouts[machine] for machine in by_options.agreed})
     refused |= {**by_options.refused, **by_tensors.refused}
     fitting = by_tensors.agreed
-    by_start = agree_on_start({machine: standing.digest_of(machine) for machine in fitting}, standing.newest_digest)
+    by_start = agree_on_start({machine: history.digest_of(machine) for machine in fitting}, history.newest_digest)
     refused |= by_start.refused
     work = {
-        machine: snapshots[machine].iteration - standing.last_iteration(machine)
+        machine: snapshots[machine].iteration - history.last_iteration(machine)
         for machine in by_start.agreed
-        if standing.newest_digest
+        if history.newest_digest
     }
     refused |= refuse_idle(work, gates)
     candidates = tuple(machine for machine in work if machine not in refused)

@@ -31,7 +31,7 @@ def join(store: Store, record: RoundRecord, settings: AverageSettings) -> str:
 def _go_on(store: Store, record: RoundRecord, settings: AverageSettings) -> str:
     if record.kind == "init":
         store.forget_momentum()  # it says where the weights of another start were heading
-    store.keep_momentum(record.number, record.facts.get("momentum", []))
+    store.keep_momentum(record.number, record.averaged.momentum if record.averaged else ())
     new = store.average(record.number).files
     before = store.deployed()
     goes_on = before is not None and record.kind == "average" and before.files.keys() == new.keys()

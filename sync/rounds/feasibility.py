@@ -12,7 +12,7 @@ from typing import Any
 from sync.averaging.compare import agree_on_options, agree_on_start
 from sync.averaging.gates import GateSettings, refuse_cold_start
 from sync.errors import RoundError
-from sync.journal.history import Standing
+from sync.journal.history import History
 from sync.model_files.push import ROOM_TO_SPARE_BYTES
 
 
@@ -37,18 +37,18 @@ class Prospect:
 HOW_TO_UNDO = "the next call tries again; or give all machines an earlier average: dfld rollback NAME"
 
 
-def refuse_hopeless(kind: str, standing: Standing, gates: GateSettings) -> None:
+def refuse_hopeless(kind: str, history: History, gates: GateSettings) -> None:
     """Raise RoundError for a round of averaging that cannot succeed: no common start, a cold or a bad one."""
     if kind != "average":
         return
-    if standing.to_undo:
-        raise RoundError(standing.to_undo.why_to_undo, hint=HOW_TO_UNDO)
-    if not standing.newest:
+    if history.to_undo:
+        raise RoundError(history.to_undo.why_to_undo, hint=HOW_TO_UNDO)
+    if not history.newest:
         raise RoundError(
             "the machines were never given a common start, without which an average means nothing",
             hint="dfld sync init NAME --from MACHINE gives every machine the weights of one",
         )
-    cold = refuse_cold_start(standing.start_iteration, gates)
+    cold = refuse_cold_start(history.start_iteration, gates)
     if cold:
         raise RoundError(cold)
 
@@ -81,7 +81,7 @@ def leave_out(kind: str, prospects: Mapping[str, Prospect], *, source: str = "")
 def check_prospects(
     kind: str,
     prospects: Mapping[str, Prospect],
-    standing: Standing,
+    history: History,
     *,
     source: str,
     quorum: int,
@@ -109,12 +109,12 @@ def check_prospects(
         if not prospects:
             raise RoundError(f"no machine takes part ({others})")
         return
-    by_start = agree_on_start({name: standing.digest_of(name) for name in prospects}, standing.newest_digest)
+    by_start = agree_on_start({name: history.digest_of(name) for name in prospects}, history.newest_digest)
     # A trainer that runs has trained on since its last save; one that rests has what it has.
     idle = {
         name: "0 iterations since the last round"
         for name in by_start.agreed
-        if not prospects[name].running and prospects[name].iteration <= standing.last_iteration(name)
+        if not prospects[name].running and prospects[name].iteration <= history.last_iteration(name)
     }
     counted = [name for name in by_start.agreed if name not in idle]
     if len(counted) < max(1, quorum):

@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ class Store:
         """Return the outer step's memory by part; None before the first outer step."""
         return _files_of(self.folder / "momentum")
 
-    def keep_momentum(self, number: int, parts: list[str]) -> None:
+    def keep_momentum(self, number: int, parts: Sequence[str]) -> None:
         """Take over the outer step's memory from what a round wrote; nothing where it took no such step."""
         made = {part: self.outgoing(number) / f"momentum_{part}" for part in parts}
         if made and all(path.exists() for path in made.values()):

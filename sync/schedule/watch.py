@@ -15,7 +15,7 @@ from core.errors import DfldError
 from dfl.model_files import DATA
 from sync.averaging.compare import training_options_text, trains_gan
 from sync.journal.downtime import downtime_s
-from sync.journal.history import Standing
+from sync.journal.history import History
 from sync.journal.record import RoundRecord
 from sync.machines import MachineLink, on_each
 from sync.rounds.rounds import Rounds
@@ -94,28 +94,28 @@ class Watch:
         """Look at every machine once. Machines that cannot be reached are told, and do not count."""
         found, failed = on_each(self.rounds.links, self.rounds.links, self._look_at)
         self._looks |= found
-        standing = self.rounds.standing()
-        owing = tuple(name for name in found if name in standing.debts)
-        counted = {name: seen for name, seen in found.items() if standing.base.get(name, 0) == standing.newest}
+        history = self.rounds.history()
+        owing = tuple(name for name in found if name in history.debts)
+        counted = {name: seen for name, seen in found.items() if history.base.get(name, 0) == history.newest}
         stage = self._stage(counted)
         interval = interval_iterations(
             self.table.stages[stage.stage],
             iteration_s=max((seen.iteration_s for seen in counted.values() if seen.iteration_s), default=None),
-            downtime_s=self._downtime_s(standing),
+            downtime_s=self._downtime_s(history),
             gan=any(seen.gan for seen in counted.values()),
         )
-        done = {name: seen.history.iteration - standing.last_iteration(name) for name, seen in counted.items()}
+        done = {name: seen.history.iteration - history.last_iteration(name) for name, seen in counted.items()}
         finished = target_reached(self.table, {name: seen.history for name, seen in counted.items()})
-        due, reason = self._judge(standing, done, interval, finished)
-        pause = self._why_not_again(standing, counted, interval) if due else ""
+        due, reason = self._judge(history, done, interval, finished)
+        pause = self._why_not_again(history, counted, interval) if due else ""
         due, reason = due and not pause, pause or reason
         return Outlook(due, reason, self.table.stages[stage.stage].name, interval, found, failed, owing, finished)
 
-    def _judge(self, standing: Standing, done: Mapping[str, int], interval: int, finished: bool) -> tuple[bool, str]:
+    def _judge(self, history: History, done: Mapping[str, int], interval: int, finished: bool) -> tuple[bool, str]:
         quorum = self.rounds.settings.quorum
-        if standing.to_undo:
-            return True, standing.to_undo.why_to_undo
-        if not standing.newest and not self.rounds.alone:
+        if history.to_undo:
+            return True, history.to_undo.why_to_undo
+        if not history.newest and not self.rounds.alone:
             return False, "the machines have no common start yet (dfld sync init)"
         if finished:
             return False, f"the target loss {self.table.target_loss} is reached"
@@ -128,9 +128,9 @@ class Watch:
             return False, f"{progress}; waiting for the others"
         return True, progress
 
-    def _why_not_again(self, standing: Standing, counted: Mapping[str, MachineLook], interval: int) -> str:
+    def _why_not_again(self, history: History, counted: Mapping[str, MachineLook], interval: int) -> str:
         """A round that came to nothing is not tried at every poll: each try stops the trainers."""
-        last = standing.records[-1] if standing.records else None
+        last = history.records[-1] if history.records else None
         if last is None or last.outcome not in CAME_TO_NOTHING or last.ended_at is None:
             return ""
         told = f"round {last.number} was {last.outcome} ({last.reason}); "
@@ -139,7 +139,7 @@ class Watch:
         ]
         if since and max(since) < RETRY_SHARE * interval:
             return f"{told}the next try is {RETRY_SHARE * interval - max(since):.0f} iterations away"
-        wait_s = retry_after_s(standing.records)
+        wait_s = retry_after_s(history.records)
         if self._first_seen[0] != last.number:
             self._first_seen = (last.number, self._monotonic())
         # The wall clock outlives a restart but may be set back, the monotonic one the other way round.
@@ -177,9 +177,9 @@ class Watch:
             self.rounds.store.write_note("stage", asdict(moved))
         return moved
 
-    def _downtime_s(self, standing: Standing) -> float | None:
+    def _downtime_s(self, history: History) -> float | None:
         """How long trainers stood still in the last round that stopped any; None before there was one."""
-        for record in reversed(standing.records):
+        for record in reversed(history.records):
             found = downtime_s(record) if record.outcome == "averaged" else 0.0
             if found:
                 return found

@@ -22,9 +22,9 @@ from daemon.reports.models import ModelReport
 from daemon.reports.service import ServiceReport
 from daemon.scheduler import Scheduler
 from daemon.service import Service, names_of
-from sync.journal.journal import Entry
 from sync.rounds.rounds import Rounds
 from tests.sync.fleet import Fleet, make_fleet
+from tests.sync.journal_entries import entry
 from tests.sync.training import MODEL, until
 
 
@@ -143,8 +143,8 @@ def test_a_round_that_an_earlier_dfld_left_is_told_with_what_became_of_it(
     left = journal.begin()
     machines = ["gpu1", "gpu2"]
     running = dict.fromkeys(machines, False)
-    journal.append(left, Entry("planned", "", {"kind": "average", "machines": machines, "running": running}))
-    journal.append(left, Entry("settling", "gpu2", {"stops": False}))
+    journal.append(left, entry("planned", "", {"kind": "average", "machines": machines, "running": running}))
+    journal.append(left, entry("settling", "gpu2", {"stops": False}))
     again = Averaging(told, Metrics(new_registry(), names_of(config)), Scheduler(told))
     again.configure(config)
     assert again.statuses()[0].owing == {"gpu2": left}

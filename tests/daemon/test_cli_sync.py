@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import main
-from daemon.commands.sync import _say, fingerprint_in
+from daemon.commands.sync import _print_progress, fingerprint_in
 from daemon.errors import UsageError
-from sync.journal.journal import Entry, FileJournal
+from sync.journal.journal import FileJournal
+from sync.rounds.round_work import Waiting
 from tests.sync.fleet import Fleet, make_fleet
+from tests.sync.journal_entries import entry
 from tests.sync.sshd import SshMachine
 from tests.sync.training import MODEL
 
@@ -83,14 +85,14 @@ def test_what_an_earlier_dfld_left_is_said_before_it_is_finished(
     journal = FileJournal(tmp_path / "state" / "sync" / MODEL.prefix / "rounds")
     left = journal.begin()
     running = {"gpu1": False, "gpu2": False}
-    journal.append(left, Entry("planned", "", {"kind": "average", "machines": list(running), "running": running}))
+    journal.append(left, entry("planned", "", {"kind": "average", "machines": list(running), "running": running}))
     code, _, err = run(capsys, "sync", MODEL.name, "--config", config)
     assert code == 0, err
     assert err.splitlines()[0] == f"round {left} was left unfinished; it is brought to its end first"
 
 
 def test_what_is_waited_for_is_said_with_how_long(capsys: pytest.CaptureFixture[str]) -> None:
-    _say("waiting", "gpu1", {"reason": "its trainer to save", "limit_s": 1500.0})
+    _print_progress(Waiting("gpu1", "its trainer to save", 1500.0))
     assert capsys.readouterr().err == "  gpu1: waiting for at most 25 min: its trainer to save\n"
 
 

@@ -56,7 +56,7 @@ class DyingJournal(FileJournal):
         self.case = case
 
     def append(self, number: int, entry: Entry) -> None:
-        here = entry.step == self.case.step and entry.machine == self.case.machine
+        here = entry.line.step == self.case.step and entry.line.machine == self.case.machine
         if here and self.case.when == "before":
             die()
         super().append(number, entry)

@@ -68,7 +68,7 @@ def test_after_a_rollback_rounds_go_on_as_if_the_rejected_one_had_never_been(fle
     new = rounds.store.average(5)
     other = Store(without)
     other.keep_average(5, new.files, new.iteration)
-    for part in rounds.records()[-1].facts["momentum"]:
+    for part in rounds.records()[-1].averaged.momentum:
         shutil.copy(rounds.store.folder / "momentum" / part, other.outgoing(5) / f"momentum_{part}")
     join(other, rounds.records()[-1], NESTEROV)
     assert left_by_rounds(rounds.store) == left_by_rounds(other)
@@ -77,8 +77,8 @@ def test_after_a_rollback_rounds_go_on_as_if_the_rejected_one_had_never_been(fle
 def test_a_second_rollback_never_goes_to_a_round_that_was_rejected(fleet: Fleet) -> None:
     rounds, left = three_rounds(fleet)
     assert rounds.roll_back(2).outcome == "rolled_back"  # 3 and 4 are rejected
-    assert rounds.standing().rejected == {3: 5, 4: 5}
-    assert rounds.standing().lineage == (1, 2, 5)
+    assert rounds.history().rejected == {3: 5, 4: 5}
+    assert rounds.history().lineage == (1, 2, 5)
 
     done = rounds.roll_back()
 
@@ -91,14 +91,14 @@ def test_a_rejected_round_can_be_taken_after_all_by_its_number(fleet: Fleet) -> 
     rounds.roll_back(2)
     assert rounds.roll_back(4).outcome == "rolled_back"
     assert left_by_rounds(rounds.store) == left[4]
-    assert rounds.standing().rejected == {5: 6}
+    assert rounds.history().rejected == {5: 6}
 
 
 def test_a_rejected_rounds_spread_is_no_measure_for_later_ones(fleet: Fleet) -> None:
     rounds, _ = three_rounds(fleet)
-    spreads = rounds.standing().usual_spreads
+    spreads = rounds.history().usual_spreads
     rounds.roll_back(2)
-    assert rounds.standing().usual_spreads == spreads[:1]
+    assert rounds.history().usual_spreads == spreads[:1]
 
 
 def test_a_new_start_begins_both_anew(fleet: Fleet) -> None:
@@ -174,7 +174,7 @@ def test_killed_at_any_change_of_the_disk_the_next_dfld_comes_to_the_same(
     kept = rounds.store.average(5)
     # What the round had written by then: its average, and the outer step's memory as a file to be taken over.
     Store(before).keep_average(5, kept.files, kept.iteration)
-    for part in record.facts.get("momentum", []):
+    for part in record.averaged.momentum if record.averaged else ():
         shutil.copy(rounds.store.folder / "momentum" / part, Store(before).outgoing(5) / f"momentum_{part}")
     nth = died = 0
     while nth == died:

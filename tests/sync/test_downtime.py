@@ -19,13 +19,15 @@ from sync.journal.downtime import (
     measured_load_s,
     standstills,
 )
-from sync.journal.journal import Entry, Step
+from sync.journal.lines import Line, Resumed
 from sync.journal.record import RoundRecord, replay
+from sync.rounds.round_work import Waiting
 from sync.rounds.rounds import Rounds
 from sync.trainers.cooperating import hook_line, install_hook
 from sync.trainers.pace import SavePoint, iterating_for_s, pace_between
 from sync.transports.local import LocalTransport
 from tests.sync.fleet import Fleet, make_fleet
+from tests.sync.journal_entries import entry
 from tests.sync.training import until
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,12 +35,12 @@ PULLED = {"loss": None, "parts": [], "bytes": 10, "seconds": 8.0}
 STAGED = {"files": {}, "sources": {}, "bytes": 10, "seconds": 9.0}
 
 
-def record(*lines: tuple[float, Step, str, dict[str, Any]], running: dict[str, bool] | None = None) -> RoundRecord:
+def record(*lines: tuple[float, str, str, dict[str, Any]], running: dict[str, bool] | None = None) -> RoundRecord:
     """A round that began at START, its lines so many seconds later."""
     running = {"a": True} if running is None else running
     plan = {"kind": "average", "source": "", "machines": list(running), "running": running}
-    entries = [Entry("planned", "", plan, START)]
-    entries += [Entry(step, name, facts, START + timedelta(seconds=at)) for at, step, name, facts in lines]
+    entries = [entry("planned", "", plan, START)]
+    entries += [entry(step, name, facts, START + timedelta(seconds=at)) for at, step, name, facts in lines]
     return replay(1, entries)
 
 
@@ -65,7 +67,7 @@ def test_the_rounds_downtime_is_from_the_first_request_to_the_last_trainer() -> 
 
 
 @pytest.mark.parametrize("last", ["released", "resumed", "doubted"])
-def test_a_trainer_that_was_not_seen_again_stood_still_at_least_so_long(last: Step) -> None:
+def test_a_trainer_that_was_not_seen_again_stood_still_at_least_so_long(last: str) -> None:
     done = record((10, "settling", "a", {"stops": True}), (60, last, "a", {"reason": "late"}))
     assert standstills(done)["a"].seconds == 50
     assert not standstills(done)["a"].seen
@@ -196,8 +198,8 @@ def test_a_cooperating_trainer_that_dies_after_the_push_is_not_waited_for(traini
     assert rounds.start_from("gpu1").outcome == "initialised"
     killed = training["gpu2"].pid()
 
-    def kill_one(step: str, machine: str, _facts: object) -> None:
-        if (step, machine) == ("resumed", "gpu2"):
+    def kill_one(line: Line | Waiting) -> None:
+        if line == Resumed("gpu2"):
             training["gpu2"].kill()
 
     done = Rounds(settings, on_progress=kill_one).average()

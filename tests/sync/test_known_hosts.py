@@ -108,7 +108,7 @@ def test_a_bad_line_is_passed_over_by_its_number_and_the_others_count(bad: bytes
     found = find_keys(b"# first\n" + bad + b"\n" + line_of("gpu1.lan", 7), "gpu1.lan", 22)
     assert numbers_of(found.keys) == [7]
     assert [one.line for one in found.passed_over] == [2]
-    assert BAD_LINES[bad] in found.told()
+    assert BAD_LINES[bad] in found.passed_over_text()
 
 
 def test_comments_and_empty_lines_are_no_bad_lines() -> None:

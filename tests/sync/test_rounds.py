@@ -12,6 +12,8 @@ import pytest
 
 from sync.averaging.average import AverageSettings
 from sync.errors import RoundError, UnreachableError
+from sync.journal.lines import Line
+from sync.rounds.round_work import Waiting
 from sync.rounds.rounds import Rounds
 from sync.transports.local import LocalTransport
 from sync.transports.transport import Transport
@@ -309,9 +311,11 @@ def test_a_stop_breaks_off_a_transfer_before_the_decision(fleet: Fleet, step: st
     before = fleet.sets()
     stop, steps = threading.Event(), []
 
-    def watch(now: str, _machine: str, _facts: object) -> None:
-        steps.append(now)
-        if now == step:
+    def watch(line: Line | Waiting) -> None:
+        if isinstance(line, Waiting):
+            return
+        steps.append(line.step)
+        if line.step == step:
             stop.set()
 
     done = Rounds(fleet.settings(), stop=stop, on_progress=watch).average()

@@ -88,7 +88,7 @@ def test_trainers_train_on_from_the_average(fleet: Fleet, control: str) -> None:
     assert not done.doubted
     record = rounds.records()[-1]
     for one in fleet.machines:
-        staged = {part: file.sha256 for part, file in record.staged[one.machine.name].items()}
+        staged = {part: file.sha256 for part, file in record.staged[one.machine.name].files.items()}
         assert loaded_sets(one)[-1] == staged, "the last thing that each trainer read is the whole average"
         assert one.runs()
     if control == "cooperative":
@@ -145,7 +145,7 @@ def test_a_round_that_makes_most_trainers_worse_is_undone(fleet: Fleet) -> None:
         # What each gave to the round is what it trains on from again: its last save before it.
         until(lambda one=one: loaded_sets(one)[-1] in saved_sets(one), f"{one.machine.name} with its own weights")
         assert one.runs()
-    assert rounds.standing().newest == before[-1], "the common start is the one before the bad round"
+    assert rounds.history().newest == before[-1], "the common start is the one before the bad round"
     again = rounds.average()
     assert again.outcome == "averaged", (again.reason, again.excluded, again.doubted)
     rounds.close()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sync.errors import RoundError
-from sync.journal.report import told
+from sync.journal.report import report_of
 from sync.rounds.round_work import RoundWork
 from sync.rounds.rounds import Rounds
 from sync.schedule.stages import StageTable
@@ -60,7 +60,7 @@ def test_a_bad_round_is_undone_with_the_weights_from_before(
     assert done.outcome == "undone", done.reason
     assert fleet.sets() == before
     assert all(trainer.runs and trainer.stops == 2 for trainer in trainers.values())
-    assert rounds.standing().newest == 1
+    assert rounds.history().newest == 1
 
 
 def test_an_undo_without_room_stops_nobody_and_leaves_the_round_open_until_there_is_some(
@@ -75,7 +75,7 @@ def test_an_undo_without_room_stops_nobody_and_leaves_the_round_open_until_there
         assert all(trainer.runs and trainer.stops == 1 for trainer in trainers.values()), "only for the round itself"
         open_round = rounds.record(2)
         assert not open_round.ended
-        assert told(open_round, MODEL).outcome == "not_undone"
+        assert report_of(open_round, MODEL).outcome == "not_undone"
         assert fleet.sets() != before
 
         held = rounds.average()
@@ -87,7 +87,7 @@ def test_an_undo_without_room_stops_nobody_and_leaves_the_round_open_until_there
     assert rounds.recover() == {}
     assert rounds.record(2).outcome == "undone"
     assert fleet.sets() == before
-    assert rounds.standing().newest == 1
+    assert rounds.history().newest == 1
 
 
 @pytest.mark.parametrize("way", ["rollback", "start"])
@@ -108,7 +108,7 @@ def test_an_undo_that_can_never_succeed_gives_way_to_what_an_operator_gives_the_
     assert rounds.recover() == {}
     assert rounds.record(2).outcome == "undone"
     assert fleet.sets() == given, "what was here before the bad round does not come over it"
-    assert rounds.standing().newest == done.number
+    assert rounds.history().newest == done.number
 
 
 def test_a_rollback_that_could_undo_the_bad_round_goes_back_no_further(
