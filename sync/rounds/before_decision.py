@@ -6,13 +6,13 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 
+from dfl.model_files import DATA, optimizer_parts, weight_parts
 from sync.errors import RemoteFileMissingError, RoundError, SyncError
 from sync.journal.lines import Averaged, Decided, Kind, Planned, Pulled, Settled, Settling, Staged, Staging
 from sync.journal.record import RoundRecord
 from sync.machines import MachineLink
 from sync.model_files.push import stage
 from sync.model_files.snapshot import list_model, save_duration_s, take_snapshot
-from sync.places import DATA, optimizer_parts, weight_parts
 from sync.rounds.after_decision import release
 from sync.rounds.feasibility import Prospect
 from sync.rounds.round_work import TRIES, NewWeights, RoundWork
@@ -167,7 +167,7 @@ def stage_weights(work: RoundWork, new: NewWeights, *, least: int) -> None:
     digests = {part: file.sha256 for part, file in new.kept.items()}
     if new.kept:
         kept = {part: file.path for part, file in new.kept.items()}
-        work.tools.store.keep_average(work.number, kept, new.iteration)
+        work.tools.store.keep_average(work.number, kept, digests, new.iteration)
     work.note(Averaged(set_digest(digests) if digests else "", tuple(sorted(new.momentum))))
 
     def stage_one(link: MachineLink) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dfl.model_files import is_optimizer
 from sync.averaging.compare import agree_on_options, agree_on_start
 from sync.averaging.gates import GateSettings, refuse_cold_start
 from sync.errors import RoundError

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core.errors import DfldError
+from dfl.model_files import is_optimizer
 from sync.averaging.average_model import AveragedFile, ModelAverage, ModelPlan, average_model
 from sync.errors import DisagreementError, RoundError
 from sync.journal.history import History
 from sync.journal.lines import Accepted
 from sync.journal.record import RoundRecord
-from sync.places import is_optimizer
 from sync.rounds.candidates import Candidates, check_candidates, sort_out
 from sync.rounds.round_work import NewWeights, RoundWork
 from sync.rounds.store import sha256_of
@@ -23,6 +23,7 @@ MakeWeights = Callable[[RoundWork, History], NewWeights]
 
 
 def averaged_weights(work: RoundWork, history: History) -> NewWeights:
+    """The average of the machines that agree. Raise RoundError where a gate or the quorum holds the round."""
     work.check_snapshots(work.tools.settings.quorum)
     chosen = sort_out(work.snapshots, history, work.tools.settings.gates)
     work.exclude(chosen.refused)
@@ -86,22 +87,25 @@ def _average(work: RoundWork, chosen: Candidates, history: History) -> ModelAver
     return average_model(plan, stop=work.tools.stop)
 
 
-def weights_of_one(work: RoundWork, _standing: History) -> NewWeights:
+def weights_of_one(work: RoundWork, _history: History) -> NewWeights:
+    """The weights of one machine, and where it fits its optimizer state, for all others."""
     source = work.record.source
     if source not in work.snapshots:
         raise RoundError(f"the weights of {source} cannot be had: {work.record.excluded.get(source, '')}")
-    files = work.snapshots[source].files
-    new = _spread(work, {part: file.path for part, file in files.items()}, work.snapshots[source].iteration)
-    kept = {part: AveragedFile(file.path, file.sha256) for part, file in files.items() if not is_optimizer(part)}
-    return NewWeights({**new.files, source: {}}, kept, new.iteration, {})
+    snapshot = work.snapshots[source]
+    files = {part: AveragedFile(file.path, file.sha256) for part, file in snapshot.files.items()}
+    new = _spread(work, files, snapshot.iteration)
+    return NewWeights({**new.files, source: {}}, new.kept, new.iteration, {})
 
 
-def kept_weights(work: RoundWork, _standing: History) -> NewWeights:
+def kept_weights(work: RoundWork, _history: History) -> NewWeights:
+    """A kept average of an earlier round, for all."""
     kept = work.tools.store.average(int(work.record.source))
-    return _spread(work, kept.files, kept.iteration)
+    files = {part: AveragedFile(path, kept.sha256[part]) for part, path in kept.files.items()}
+    return _spread(work, files, kept.iteration)
 
 
-def _spread(work: RoundWork, source: Mapping[str, Path], iteration: int) -> NewWeights:
+def _spread(work: RoundWork, source: Mapping[str, AveragedFile], iteration: int) -> NewWeights:
     """Write one set in the layout of every machine; a machine whose network is another stays out."""
     made: dict[str, Mapping[str, AveragedFile]] = {}
     for name in work.snapshots:
@@ -113,11 +117,11 @@ def _spread(work: RoundWork, source: Mapping[str, Path], iteration: int) -> NewW
             work.exclude({name: error})
     if not made:
         raise RoundError("no other machine can be given these weights")
-    kept = {part: AveragedFile(path, sha256_of(path)) for part, path in source.items() if not is_optimizer(part)}
+    kept = {part: file for part, file in source.items() if not is_optimizer(part)}
     return NewWeights(made, kept, iteration, {})
 
 
-def _in_layout_of(work: RoundWork, name: str, source: Mapping[str, Path]) -> dict[str, AveragedFile]:
+def _in_layout_of(work: RoundWork, name: str, source: Mapping[str, AveragedFile]) -> dict[str, AveragedFile]:
     own = paths_of(work, name)
     weights = {part for part in source if not is_optimizer(part)}
     if weights != {part for part in own if not is_optimizer(part)}:
@@ -125,7 +129,7 @@ def _in_layout_of(work: RoundWork, name: str, source: Mapping[str, Path]) -> dic
     folder = work.tools.store.outgoing(work.number, name)
     made: dict[str, AveragedFile] = {}
     for part in sorted(source.keys() & own.keys()):
-        plan = ModelPlan({"source": {part: source[part]}}, folder, {name: {part: own[part]}}, quorum=1)
+        plan = ModelPlan({"source": {part: source[part].path}}, folder, {name: {part: own[part]}}, quorum=1)
         try:
             made[part] = average_model(plan, stop=work.tools.stop).files[name][part]
         except DisagreementError:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from core.errors import DfldError
 from sync.errors import RoundError, SyncError
@@ -63,7 +64,7 @@ class Rounds:
         self,
         settings: SyncSettings,
         *,
-        connect: Connect = connect_machine,
+        connect: Connect | None = None,
         journal: Journal | None = None,
         stop: threading.Event | None = None,
         on_progress: OnProgress | None = None,
@@ -75,6 +76,7 @@ class Rounds:
         self.stop = stop or threading.Event()
         self._over: dict[int, RoundRecord] = {}
         """Rounds whose journals nobody will add to: read once."""
+        connect = connect or partial(connect_machine, stop=self.stop)
         self.links = link_machines(settings.machines, settings.model, settings.trainer, connect, self.stop)
         self._tools = RoundTools(
             settings, self.store, self.journal, self.links, self.stop, on_progress or _ignore_progress

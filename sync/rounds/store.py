@@ -97,8 +97,13 @@ class Store:
                 time.sleep(LOCK_LOOK_S)
             yield
 
-    def keep_average(self, number: int, files: Mapping[str, Path], iteration: int) -> KeptAverage:
-        """Keep a set as the average of round `number`; the files stay where they are too (same disk: links)."""
+    def keep_average(
+        self, number: int, files: Mapping[str, Path], sha256: Mapping[str, str], iteration: int
+    ) -> KeptAverage:
+        """Keep a set as the average of round `number`; the files stay where they are too (same disk: links).
+
+        `sha256`: of every file, by part, as they were written.
+        """
         kept = self.folder / "averages" / f"{number:06d}"
         if not kept.exists():
             beside = kept.with_name(kept.name + ".new")
@@ -106,8 +111,7 @@ class Store:
             beside.mkdir(parents=True)
             for part, path in files.items():
                 _link_or_copy(path, beside / part)
-            digests = {part: sha256_of(beside / part) for part in files}
-            manifest = {"iteration": iteration, "sha256": digests}
+            manifest = {"iteration": iteration, "sha256": {part: sha256[part] for part in files}}
             (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             _sync(beside / MANIFEST)
             _sync(beside)

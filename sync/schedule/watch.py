@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from core.errors import DfldError
 from dfl.model_files import DATA
-from sync.averaging.compare import training_options_text, trains_gan
+from dfl.model_options import training_options_text, trains_gan
 from sync.journal.downtime import downtime_s
 from sync.journal.history import History
 from sync.journal.record import RoundRecord

@@ -70,7 +70,10 @@ def wait_in_silence(_what: str, _limit_s: float) -> None:
 
 def pause(stop: threading.Event, seconds: float) -> None:
     """Wait between two looks. A stop ends the wait it comes in; after it the pace stays, for what must be seen out."""
-    (threading.Event() if stop.is_set() else stop).wait(seconds)
+    if stop.is_set():
+        time.sleep(seconds)
+    else:
+        stop.wait(seconds)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sync.errors import ConnectionLostError, RemoteDiskFullError, RemoteFileErro
 from sync.types import FileStat
 
 INIT, VERSION, OPEN, CLOSE, READ, WRITE = 1, 2, 3, 4, 5, 6
-FSTAT, OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, REALPATH, STAT = 8, 11, 12, 13, 14, 15, 16, 17
+FSTAT, OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, STAT = 8, 11, 12, 13, 14, 15, 17
 STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 104, 105, 200, 201
 
 OK, END_OF_FILE, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, UNSUPPORTED = 0, 1, 2, 3, 4, 8
@@ -153,13 +153,6 @@ class SftpClient:
                     )
         finally:
             self._send_and_receive(CLOSE, string(handle))
-
-    def real_path(self, path: str) -> str:
-        """Return the absolute form of a path, as the server sees it."""
-        reply = self._ask(REALPATH, text(path), told=f"find {path}", expect=NAME)
-        fields = Fields(reply.body, self.machine)
-        fields.uint32()
-        return fields.string().decode("utf-8", "surrogateescape")
 
     def make_folder(self, path: str) -> None:
         """Make a folder; one that exists already is fine."""

@@ -52,8 +52,11 @@ RESUME_GRAIN_BYTES = 1024 * 1024
 T = TypeVar("T")
 
 
-def connect(machine: Machine) -> Transport:
-    """Return the transport that `[[machine]] transfer` names; it connects at its first call."""
+def connect(machine: Machine, *, stop: threading.Event | None = None) -> Transport:
+    """Return the transport that `[[machine]] transfer` names; it connects at its first call.
+
+    `stop`: ends the waits of a transfer whose connection broke.
+    """
     if machine.transfer == "local":
         return LocalTransport(machine)
     program = find_ssh() if machine.transfer in ("auto", "openssh") else None
@@ -62,7 +65,7 @@ def connect(machine: Machine) -> Transport:
             f'machine {machine.name}: transfer = "openssh", but there is no `ssh` program here',
             hint='apt-get install openssh-client, or transfer = "auto"',
         )
-    return SshTransport(machine, ssh_program=program)
+    return SshTransport(machine, ssh_program=program, stop=stop)
 
 
 class SshTransport:
@@ -76,7 +79,10 @@ class SshTransport:
         stall_s: float = STALL_S,
         stop: threading.Event | None = None,
     ) -> None:
-        """`ssh_program`: OpenSSH's client for whole files, None for paramiko alone. `stop` ends waits early."""
+        """`ssh_program`: OpenSSH's client for whole files, None for paramiko alone.
+
+        `stop` ends the waits before a transfer is taken up again.
+        """
         self.machine = machine
         self._ssh_program = ssh_program
         self._stall_s = stall_s
@@ -265,7 +271,7 @@ class SshTransport:
     def _connected(self) -> SshConnection:
         if self._connection is None or not self._connection.alive:
             self.close()
-            self._connection = SshConnection(self.machine, stall_s=self._stall_s, stop=self._stop)
+            self._connection = SshConnection(self.machine, stall_s=self._stall_s)
         return self._connection
 
     def _request_client(self) -> SftpClient:

@@ -189,7 +189,8 @@ def check_first_call_after_a_kill(fleet: Fleet) -> None:
     record = next(record for record in rounds.records() if record.number == killed)
     for one in fleet.machines:
         assert one.runs(), f"{one.machine.name} trains again"
-        staged = {part: file.sha256 for part, file in record.staged.get(one.machine.name, {}).items()}
+        line = record.staged.get(one.machine.name)
+        staged = {part: file.sha256 for part, file in line.files.items()} if line else {}
         assert (staged in loaded_sets(one)) == record.decided, "all or nothing"
         check_no_mixed_set(rounds, one)
         assert not (one.folder / ".dfld" / MODEL.prefix / "stopping.json").exists()
@@ -224,7 +225,8 @@ def check_no_mixed_set(rounds: Rounds, one) -> None:  # type: ignore[no-untyped-
     """Every set that the trainer ever read is one that it saved, or one that a decided round gave it, as a whole."""
     whole = [line["saved"] for line in history(one) if "saved" in line]
     for record in rounds.records():
-        staged = record.staged.get(one.machine.name, {})
+        line = record.staged.get(one.machine.name)
+        staged = line.files if line else {}
         if record.decided and staged:
             whole.append({part: file.sha256 for part, file in staged.items() if not part.endswith("_opt.npy")})
     first, *later = loaded_sets(one)

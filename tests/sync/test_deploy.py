@@ -67,7 +67,7 @@ def test_after_a_rollback_rounds_go_on_as_if_the_rejected_one_had_never_been(fle
     # A store in which round 3 was never made is given the last average.
     new = rounds.store.average(5)
     other = Store(without)
-    other.keep_average(5, new.files, new.iteration)
+    other.keep_average(5, new.files, new.sha256, new.iteration)
     for part in rounds.records()[-1].averaged.momentum:
         shutil.copy(rounds.store.folder / "momentum" / part, other.outgoing(5) / f"momentum_{part}")
     join(other, rounds.records()[-1], NESTEROV)
@@ -173,7 +173,7 @@ def test_killed_at_any_change_of_the_disk_the_next_dfld_comes_to_the_same(
     assert (record.kind, record.number) == (kind, 5)
     kept = rounds.store.average(5)
     # What the round had written by then: its average, and the outer step's memory as a file to be taken over.
-    Store(before).keep_average(5, kept.files, kept.iteration)
+    Store(before).keep_average(5, kept.files, kept.sha256, kept.iteration)
     for part in record.averaged.momentum if record.averaged else ():
         shutil.copy(rounds.store.folder / "momentum" / part, Store(before).outgoing(5) / f"momentum_{part}")
     nth = died = 0

@@ -29,13 +29,17 @@ from sync.errors import (
     UnknownHostKeyError,
     UnreachableError,
 )
+from sync.rounds.rounds import Rounds
+from sync.rounds.settings import SyncSettings
+from sync.transports import ssh_transport
+from sync.transports.sftp import SftpClient
 from sync.transports.ssh import connection as ssh
 from sync.transports.ssh.connection import SshConnection, fetch_host_key
 from sync.transports.ssh.host_keys import known_host_keys
 from sync.transports.ssh.known_hosts import trust_host_key
 from sync.transports.ssh.openssh import find_ssh, ssh_command
-from sync.transports.ssh_transport import SshTransport
-from sync.types import CommandResult, Machine
+from sync.transports.ssh_transport import RECONNECTS, SshTransport
+from sync.types import CommandResult, Machine, ModelName
 from tests.sync.odd_server import OddServer
 from tests.sync.proxy import FaultyProxy
 from tests.sync.sshd import SshMachine, free_port, make_key, make_ssh_machine
@@ -549,3 +553,26 @@ def test_a_kept_connection_that_died_unseen_is_replaced_at_the_next_poll(
     assert transport.stat(f"{machine.model_dir}/data.dat").size_bytes == 1
     transport.close()
     assert proxy.happened == 1
+
+
+@pytest.mark.parametrize(("stopped", "tries"), [(True, 1), (False, RECONNECTS)])
+def test_a_stop_ends_the_waits_of_a_transfer_whose_machine_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stopped: bool, tries: int
+) -> None:
+    stop, asked = threading.Event(), []
+    if stopped:
+        stop.set()
+    monkeypatch.setattr(ssh_transport, "RECONNECT_WAIT_S", 0.0001)
+    machine = Machine(name="gpu1", address="127.0.0.1", model_dir="/m", port=free_port(), user="x", transfer="paramiko")
+    rounds = Rounds(SyncSettings(ModelName("alice", "SAEHD"), (machine,), tmp_path / "state"), stop=stop)
+    transport = rounds.links["gpu1"].transport
+    assert isinstance(transport, SshTransport)
+
+    def away() -> SftpClient:
+        asked.append(1)
+        raise UnreachableError("no route", machine="gpu1")
+
+    monkeypatch.setattr(transport, "_bulk_client", away)
+    with pytest.raises(UnreachableError):
+        transport.pull("/m/x", tmp_path / "x")
+    assert len(asked) == tries

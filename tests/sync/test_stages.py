@@ -138,9 +138,10 @@ def test_a_gan_halves_the_interval_but_never_below_one_save(
     assert interval_iterations(stage, iteration_s=iteration_s, downtime_s=None, gan=True) == expected
 
 
-def test_machines_are_due_that_trained_a_whole_interval() -> None:
+def test_the_machines_that_trained_a_whole_interval_are_due() -> None:
     done = {"gpu0": 1000, "gpu1": 999, "gpu2": 1500}
     assert machines_due(done, 1000) == ("gpu0", "gpu2")
+    assert machines_due({}, 1000) == ()
 
 
 @pytest.mark.parametrize(

@@ -80,16 +80,15 @@ class SshConnection:
         *,
         stall_s: float,
         connect_deadline_s: float = CONNECT_DEADLINE_S,
-        stop: threading.Event | None = None,
     ) -> None:
-        """Connect and log in; `stop` ends waits between tries.
+        """Connect and log in; the host key is checked before the login begins.
 
-        Raise UnreachableError, a HostKeyError or LoginError; the host key is checked before the login begins.
+        Raise UnreachableError, a HostKeyError or LoginError.
         """
         self.machine = machine
         self.stall_s = stall_s
         with contextlib.ExitStack() as cleanup:
-            self._transport = cleanup.enter_context(_handshake(machine, connect_deadline_s, stop))
+            self._transport = cleanup.enter_context(_handshake(machine, connect_deadline_s))
             check_host_key(_shown_key(self._transport, machine), machine)
             _log_in(self._transport, machine)
             self._transport.set_keepalive(KEEPALIVE_S)
@@ -144,17 +143,15 @@ class _TurnedAwayError(UnreachableError):
 
 
 @contextlib.contextmanager
-def _handshake(
-    machine: Machine, deadline_s: float, stop: threading.Event | None = None
-) -> Iterator[paramiko.Transport]:
+def _handshake(machine: Machine, deadline_s: float) -> Iterator[paramiko.Transport]:
     """Connect and exchange keys, trying again where the machine turns the connection away; yield the transport.
 
-    It is closed with its socket at the end. `stop` ends the waits between tries.
+    It is closed with its socket at the end. The waits between tries, a few seconds in all, heed no stop: a trainer
+    that was stopped is started again over such a connection.
     """
     # paramiko logs what it raises, with tracebacks; whoever calls is told once, in one sentence.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     ends_at = time.monotonic() + deadline_s
-    stop = stop or threading.Event()
     with contextlib.ExitStack() as opened:
         for tries in itertools.count(1):
             try:
@@ -163,13 +160,14 @@ def _handshake(
             except _TurnedAwayError as error:
                 wait_s = CONNECT_WAIT_S * 2 ** (tries - 1) * random.uniform(0.5, 1.5)
                 late = time.monotonic() + wait_s > ends_at
-                if tries >= CONNECT_TRIES or late or stop.wait(wait_s):
+                if tries >= CONNECT_TRIES or late:
                     raise UnreachableError(
                         f"{error.reason} (tried {tries} times)",
                         machine=machine.name,
                         hint="is another program than sshd on that port, or does sshd refuse this computer "
                         "(MaxStartups, PerSourcePenalties)?",
                     ) from error
+                time.sleep(wait_s)
         with foreign(UnreachableError, f"no SSH session with {machine.address} port {machine.port}", machine.name):
             yield transport
 
