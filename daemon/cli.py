@@ -22,7 +22,9 @@ from daemon.commands import (
     demo,
     doctor,
     extract,
+    machines,
     photos,
+    rounds,
     service,
     sync,
     tune,
@@ -70,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for module in (demo, extract, tune, photos, service, average, sync, control, doctor, completion):
+    for module in (demo, extract, tune, photos, service, average, sync, rounds, machines, control, doctor, completion):
         module.add_commands(commands)
     return parser
 

@@ -13,7 +13,10 @@ photos              dfld match, reference, backends
 service             dfld run, check
 status              the words and tables of dfld status and jobs
 stop                Ctrl-C and SIGTERM while a command works
-sync                dfld sync, rounds, rollback, machines
+sync                dfld sync: averaging now
+rounds              dfld rounds, rollback
+machines            dfld machines: listed and tried, or trusted
+models              the model that these name by its [[sync]], and its rounds, opened
 tune                dfld tune
 demo_clip           footage for the demo and the tests
 

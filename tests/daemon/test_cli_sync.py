@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import main
-from daemon.commands.sync import _print_progress, fingerprint_in
+from daemon.commands.machines import fingerprint_in
+from daemon.commands.models import print_progress
 from daemon.errors import UsageError
 from sync.journal.journal import FileJournal
 from sync.rounds.round_work import Waiting
@@ -92,7 +93,7 @@ def test_what_an_earlier_dfld_left_is_said_before_it_is_finished(
 
 
 def test_what_is_waited_for_is_said_with_how_long(capsys: pytest.CaptureFixture[str]) -> None:
-    _print_progress(Waiting("gpu1", "its trainer to save", 1500.0))
+    print_progress(Waiting("gpu1", "its trainer to save", 1500.0))
     assert capsys.readouterr().err == "  gpu1: waiting for at most 25 min: its trainer to save\n"
 
 
