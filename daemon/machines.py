@@ -7,8 +7,10 @@ from daemon.config.sync_tables import MachineConfig, SyncConfig
 from dfl.model_files import ModelName
 from sync.averaging.average import AverageSettings
 from sync.averaging.gates import GateSettings
+from sync.model_files.snapshot import SnapshotSettings
 from sync.rounds.settings import SyncSettings
 from sync.schedule.stages import StageSettings, StageTable
+from sync.trainers.contract import TrainerSettings
 from sync.types import Machine
 
 
@@ -42,14 +44,46 @@ def round_settings_of(config: Config, settings: SyncConfig) -> SyncSettings:
     """Return what a [[sync]] table says about rounds. Its folder lies in the state folder."""
     by_name = {machine.name: machine for machine in config.machines}
     model = model_of(settings)
+    limits, waits, snapshot = settings.limits, settings.waits, settings.snapshot
     return SyncSettings(
         model=model,
         machines=tuple(machine_of(by_name[name]) for name in settings.machines),
         folder=config.service.state_dir / "sync" / model.prefix,
         quorum=settings.quorum,
         keep_rounds=settings.keep_rounds,
-        average=AverageSettings(rule=settings.rule, share_rule=settings.shares, outer=settings.outer),
-        gates=GateSettings(warm_up_iterations=settings.warm_up_iterations),
+        average=AverageSettings(
+            rule=settings.rule,
+            share_rule=settings.shares,
+            trim=settings.trim,
+            outer=settings.outer,
+            outer_learning_rate=settings.outer_learning_rate,
+            outer_momentum=settings.outer_momentum,
+            ema_decay=settings.ema_decay,
+        ),
+        gates=GateSettings(
+            spread_max=limits.spread_max,
+            spread_warn=limits.spread_warn,
+            drift_max=limits.drift_max,
+            cosine_gap=limits.cosine_gap,
+            least_work=limits.least_work,
+            warm_up_iterations=settings.warm_up_iterations,
+        ),
+        trainer=TrainerSettings(
+            command_s=waits.command_s,
+            stop_s=waits.stop_s,
+            answer_s=waits.answer_s,
+            alive_s=waits.alive_s,
+            reaction_s=waits.reaction_s,
+            poll_s=waits.poll_s,
+            proof_s=waits.proof_s,
+            save_period_s=waits.save_period_s,
+        ),
+        snapshot=SnapshotSettings(
+            tries=snapshot.tries,
+            wait_s=snapshot.wait_s,
+            quiet_s=snapshot.quiet_s,
+            disk_reserve_bytes=snapshot.reserve_bytes,
+        ),
     )
 
 

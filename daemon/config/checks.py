@@ -168,6 +168,9 @@ def _sync(index: int, sync: SyncConfig, machines: set[str]) -> Iterator[Finding]
     if sync.rule == "trimmed" and len(sync.machines) < MACHINES_FOR_TRIMMED:
         expected = f'"mean" or "median" with fewer than {MACHINES_FOR_TRIMMED} machines'
         yield Finding(("sync", index, "rule"), '"trimmed"', expected)
+    if sync.limits.spread_warn > sync.limits.spread_max:
+        expected = f"at most spread_max, {sync.limits.spread_max:g}"
+        yield Finding(("sync", index, "limits", "spread_warn"), f"{sync.limits.spread_warn:g}", expected)
     yield from _stages(index, sync)
 
 

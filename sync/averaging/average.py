@@ -23,6 +23,9 @@ Floats = NDArray[Any]
 OUTGROWN_TIMES = 10.0
 """A largest weight that is so many times the largest of what the machine was given is damage: training moves weights
 by per cents between two rounds, a flipped bit of an exponent by powers of two."""
+SHARE_CLAMP = 4.0
+"""By iterations the largest share is at most this many times the smallest: a machine that did ten times the work of
+another has not seen ten times the data."""
 MACHINES_FOR_TRIMMED = 5
 """With fewer, leaving out the ends leaves a median."""
 
@@ -34,9 +37,7 @@ class AverageSettings:
     rule: Rule = "mean"
     """mean: by shares. median: the middle of the machines, per weight. trimmed: mean without the extremes."""
     share_rule: ShareRule = "uniform"
-    """iterations: a machine counts by what it trained since the last round, within `share_clamp`."""
-    share_clamp: float = 4.0
-    """The largest share is at most this many times the smallest."""
+    """iterations: a machine counts by what it trained since the last round, within SHARE_CLAMP."""
     trim: float = 0.2
     """Part of the machines that `trimmed` leaves out at each end, at least one machine."""
     outer: Literal["none", "nesterov"] = "none"
@@ -49,7 +50,6 @@ class AverageSettings:
 
     def __post_init__(self) -> None:
         limits = {
-            "share_clamp": self.share_clamp >= 1,
             "trim": 0 <= self.trim < 0.5,
             "outer_learning_rate": 0 < self.outer_learning_rate <= 1,
             "outer_momentum": 0 <= self.outer_momentum < 1,
@@ -68,7 +68,7 @@ def uniform_shares(machines: Sequence[str]) -> dict[str, float]:
     return {machine: 1.0 / len(machines) for machine in machines}
 
 
-def shares_by_iterations(iterations: Mapping[str, int], *, clamp: float = 4.0) -> dict[str, float]:
+def shares_by_iterations(iterations: Mapping[str, int], *, clamp: float = SHARE_CLAMP) -> dict[str, float]:
     """Share by the iterations done since the last round; the largest is at most `clamp` times the smallest.
 
     The counts are first brought into [median / √clamp, median · √clamp], so that one machine that did ten

@@ -117,7 +117,7 @@ def machine_shares(plan: ModelPlan, machines: Sequence[str]) -> dict[str, float]
     shares = uniform_shares(machines)
     if plan.settings.share_rule == "iterations" and plan.iterations:
         done = {machine: plan.iterations.get(machine, 0) for machine in machines}
-        shares = shares_by_iterations(done, clamp=plan.settings.share_clamp)
+        shares = shares_by_iterations(done)
     return normalise_shares({machine: share * plan.own_shares.get(machine, 1.0) for machine, share in shares.items()})
 
 

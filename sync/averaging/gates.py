@@ -4,7 +4,7 @@ Pure. Looks at NaN, drift, single huge weights, direction, spread, work done and
 is left out where the quorum still holds; otherwise the round is held with a reason, and nobody's weights change. The
 limits come from runs of a small SAEHD-like autoencoder (4 machines, warm start): healthy rounds had spread_rel
 0.02-0.06 and drift_rel 0.02-0.15, ruined averages spread_rel from 0.26 and drift_rel from 0.5, a machine with garbage
-0.65. Real models may differ in scale: every limit is a setting.
+0.65. Real models may differ in scale: the limits are settings.
 """
 
 from __future__ import annotations
@@ -17,6 +17,15 @@ from sync.averaging.average import OUTGROWN_TIMES, GramTable, normalise_shares
 from sync.averaging.divergence import Divergence, measure_divergence
 from sync.errors import DisagreementError
 
+USUAL_ROUNDS = 5
+"""So many rounds that went well say what is usual; the median of fewer moves with each of them."""
+SPREAD_TIMES_USUAL = 4.0
+"""The limit is this times the usual spread, if that is lower: healthy rounds of one model lay within a factor of 3."""
+DRIFT_TIMES_OTHERS = 3.0
+"""A machine that drifted this many times the median of all has other data, or other settings: a warning."""
+TENSOR_WARN = 0.5
+"""A tensor this far from its average is named in a warning: one exploding layer hides in the whole model's norm."""
+
 
 @dataclass(frozen=True)
 class GateSettings:
@@ -25,15 +34,9 @@ class GateSettings:
     spread_max: float = 0.2
     """A round is held above this: averages of such models were ruins."""
     spread_warn: float = 0.1
-    spread_times_usual: float = 4.0
-    """Once `usual_rounds` rounds went well, the limit is this times their median, if that is lower."""
-    usual_rounds: int = 5
+    """Above this a round has a warning; what is usual counts for the limit only from here on."""
     drift_max: float = 0.5
     """A machine further from the last average than this is refused."""
-    drift_times_others: float = 3.0
-    """A machine that drifted this many times the median of all is told: other data, or other settings."""
-    tensor_warn: float = 0.5
-    """A tensor this far from its average is told by name: one exploding layer hides in the whole model's norm."""
     cosine_gap: float = 0.3
     """A machine whose mean cosine to the others is this far below the median goes elsewhere and is refused."""
     least_work: float = 0.25
@@ -101,9 +104,9 @@ def spread_limit(settings: GateSettings, usual_spreads: Sequence[float]) -> floa
 
     Never below the warning level, so that a quiet phase does not make the next busy one look like a failure.
     """
-    if len(usual_spreads) < settings.usual_rounds:
+    if len(usual_spreads) < USUAL_ROUNDS:
         return settings.spread_max
-    return min(settings.spread_max, max(settings.spread_warn, settings.spread_times_usual * median(usual_spreads)))
+    return min(settings.spread_max, max(settings.spread_warn, SPREAD_TIMES_USUAL * median(usual_spreads)))
 
 
 def refuse_idle(iterations: Mapping[str, int], settings: GateSettings) -> dict[str, str]:
@@ -222,7 +225,7 @@ def _warnings(divergence: Divergence, settings: GateSettings) -> tuple[str, ...]
         told += [
             f"machine {name} drifted {drift:.3g}, the median is {middle:.3g}"
             for name, drift in drifts.items()
-            if drift > settings.drift_times_others * middle
+            if drift > DRIFT_TIMES_OTHERS * middle
         ]
     told += [
         f"machine {name} goes against the others (cosine {m.cosine:.2f})"
@@ -232,6 +235,6 @@ def _warnings(divergence: Divergence, settings: GateSettings) -> tuple[str, ...]
     told += [
         f"machine {name}: {m.worst_tensor} is {m.worst_tensor_rel:.3g} from the average"
         for name, m in divergence.machines.items()
-        if m.worst_tensor_rel > settings.tensor_warn
+        if m.worst_tensor_rel > TENSOR_WARN
     ]
     return tuple(told)

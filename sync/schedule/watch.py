@@ -103,6 +103,7 @@ class Watch:
             iteration_s=max((seen.iteration_s for seen in counted.values() if seen.iteration_s), default=None),
             downtime_s=self._downtime_s(history),
             gan=any(seen.gan for seen in counted.values()),
+            save_period_s=self.rounds.settings.trainer.save_period_s,
         )
         done = {name: seen.history.iteration - history.last_iteration(name) for name, seen in counted.items()}
         finished = target_reached(self.table, {name: seen.history for name, seen in counted.items()})

@@ -107,7 +107,7 @@ def test_shares_that_are_no_parts_of_a_whole_are_refused(shares: dict[str, float
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"share_clamp": 0.5}, {"trim": 0.5}, {"outer_learning_rate": 0.0}, {"outer_momentum": 1.0}, {"ema_decay": 1.0}],
+    [{"trim": 0.5}, {"outer_learning_rate": 0.0}, {"outer_momentum": 1.0}, {"ema_decay": 1.0}],
 )
 def test_settings_outside_their_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(DisagreementError, match=next(iter(wrong))):
