@@ -1,6 +1,7 @@
 """Faces out of videos. Knows no inbox, schedule, ledger or SSH.
 
 extract        the pipeline from a video to a workspace; the one seam that daemon/ and the CLI call
+revision       which result an extraction has, as a number
 types          Frame, Face, AlignedFace, Identity, settings, Commit, report: the values that flow
 face_id        ids of faces and tracks
 same_face      do two files show the same face? by id, else by what an older dfld left

@@ -37,6 +37,7 @@ from engine.frames.stretch import StretchReader
 from engine.identity.same_person import Rule
 from engine.results.manifest import RunNote
 from engine.results.run_results import Results
+from engine.revision import EXTRACTION_REVISION
 from engine.steps import Steps
 from engine.stopwatch import QueueFill, Stopwatch
 from engine.timed_backend import TimedBackend
@@ -320,7 +321,9 @@ def run_note(
     What stands for the content is its hash where `notes` has one, else the file's size and time. A folder counts as
     the same content while it has the same path: its pictures are distinguished by their names.
     """
-    values = [identity.name, info.name, [model.sha256 for model in info.models], asdict(settings)]
+    values: list[object] = [identity.name, info.name, [model.sha256 for model in info.models], asdict(settings)]
+    if EXTRACTION_REVISION > 1:  # notes of revision 1 were made before there were revisions
+        values.append(EXTRACTION_REVISION)
     basis = hashlib.sha256(json.dumps(values, sort_keys=True).encode(errors="backslashreplace"))
     basis.update(np.ascontiguousarray(identity.embeddings).tobytes())
     status = look_at_source(source)

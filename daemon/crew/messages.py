@@ -72,7 +72,9 @@ class Order:
     take_incomplete: bool = False
     """Work on a file whose header promises more than is there: waiting for the rest is over."""
     discard: str = ""
-    """Name of an order to discard what a hand did, carried out once; "" = it stays."""
+    """Name of an order to discard manual changes, carried out once; "" = they stay."""
+    basis: str = ""
+    """What made the faces of the commits before; "" where there are none."""
 
     def extract_settings(self) -> ExtractSettings:
         return ExtractSettings(**self.settings)

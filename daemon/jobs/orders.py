@@ -65,6 +65,7 @@ def make_order(job: Job, inbox: InboxConfig, config: Config, *, now_s: float) ->
         notes={key: text for key, text in notes.items() if text},
         take_incomplete=now_s - job.arrived_s >= config.watch.unreadable_grace_s,
         discard=job.discard,
+        basis=job.basis,
     )
 
 

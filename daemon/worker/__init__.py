@@ -2,6 +2,7 @@
 
 process    the child process that owns models and decoders
 extractor  its extractor
+basis      pure: what makes the faces of a clip, as one hash; work with an equal one goes on
 failures   pure: what a failure in it means for its job
 trial      does a large file open? Asked before it is hashed
 workspaces what the service asks about pictures in a workspace

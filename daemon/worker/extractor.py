@@ -10,12 +10,12 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from core.opening import RefusedFileError, read_regular
 from daemon.crew.messages import Order
 from daemon.errors import SidecarError
+from daemon.worker.basis import FaceMakers, basis_of, is_of_equal_result
 from daemon.worker.process import IncompleteError, main
 from engine.backends.backend import Backend
 from engine.backends.catalog import open_backend
@@ -49,7 +49,8 @@ class EngineExtractor:
         try_file(order)
 
     def load(self, order: Order) -> str:
-        """Load models and identity; return what decides how the faces come out, as a hash."""
+        """Load models and identity; return what makes the faces, as a hash: that of the commits before, where it makes
+        the same."""
         backend = self._backend(order)
         try:
             photos = _photos_of(order)
@@ -58,20 +59,17 @@ class EngineExtractor:
             if order.references_within is None:
                 raise
             raise SidecarError(f"the references of its sidecar: {problem.message}", hint=problem.hint) from problem
-        basis = {
-            "program": version("dfld"),
-            "settings": dict(order.settings),
-            "backend": backend.info.name,
-            "models": [[model.task, model.sha256] for model in backend.info.models],
-            "photos": photos,
-            "largest_face": order.largest_face,
-            "role": order.role,
-            "stretch": [order.start_s, order.end_s],
-        }
-        order_of_frames = changed_order(Path(order.source)) if Path(order.source).is_dir() else ""
-        if order_of_frames:  # only then: jobs whose frames have kept their order go on at their cursor
-            basis["frames"] = order_of_frames
-        return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()
+        makers = FaceMakers(
+            settings=order.extract_settings(),
+            backend=backend.info.name,
+            models=[(model.task, model.sha256) for model in backend.info.models],
+            photos=photos,
+            largest_face=order.largest_face,
+            role=order.role,
+            stretch=(order.start_s, order.end_s),
+            frame_order=changed_order(Path(order.source)) if Path(order.source).is_dir() else "",
+        )
+        return order.basis if is_of_equal_result(order.basis, makers) else basis_of(makers)
 
     def extract(
         self,

@@ -25,6 +25,8 @@ from engine.tracks.verdicts import Gallery
 from engine.types import Face
 
 FORMAT = 2
+"""Raised where a text of the format before cannot be read: a clip that was left half done then starts over, for the
+format is part of its basis. A value that later windows can do without is added with a default instead."""
 
 
 @dataclass(frozen=True, eq=False)
