@@ -217,6 +217,12 @@ def test_every_package_that_pyproject_lists_exists_and_none_is_forgotten() -> No
     assert named == folders
 
 
+def test_every_folder_is_in_the_map_of_architecture_md() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text().partition("## Floors")[2].partition("\n## ")[0]
+    folders = {"/".join(path.parent.relative_to(ROOT).parts) for k in PACKAGES for path in (ROOT / k).rglob("*.py")}
+    assert set(re.findall(r"^\| `([\w/]+)` \|", page, re.M)) == folders
+
+
 def test_help_imports_no_library() -> None:
     code = (
         "import sys; before = set(sys.modules); from daemon.cli import build_parser; build_parser().format_help(); "
