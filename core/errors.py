@@ -11,7 +11,7 @@ from __future__ import annotations
 
 
 class DfldError(Exception):
-    """A failure that is told to a person as one sentence, never as a traceback.
+    """A failure that a person reads as one sentence, never as a traceback.
 
     The message says what was tried, on what, what was found and what was expected. `hint` names the remedy
     where one exists. `retryable` says whether the same work may succeed later without anyone's help.

@@ -321,5 +321,5 @@ def _is_same_file(path: Path, descriptor: int) -> bool:
 
 
 def _key(path: Path, known: KnownFile) -> str:
-    """Return what tells this file's copies from those of any other file under the same name."""
+    """Return what distinguishes this file's copies from those of any other file under the same name."""
     return hashlib.sha256(f"{known}\0".encode() + os.fsencode(path)).hexdigest()[:24]

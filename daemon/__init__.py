@@ -1,4 +1,4 @@
-"""The service: when to work, what was done, what to tell the operator; and the `dfld` command.
+"""The service: when to work, what was done, what to report to the operator; and the `dfld` command.
 
 cli           the command line: exit codes, what a person sees when something fails
 commands      one file a command
@@ -7,6 +7,7 @@ service       the composition root: builds every part, starts it, ends it in ord
 state_folder  the state folder, held by one service at a time
 health        how the service is: alive, ready, stuck, and what it works on
 reload        pure: what a reload may change
+signals       what SIGTERM, SIGINT and SIGHUP ask for
 scheduler     APScheduler for what recurs
 
 arrivals      what lies in an inbox, and whether it is complete
@@ -16,18 +17,18 @@ crew          who does a job
 worker        the child processes that open videos and pictures
 ledger        one SQLite file that remembers everything
 
-averaging     the job of one model: is a round due? do it, tell what came of it
+averaging     the job of one model: is a round due? do it, report what came of it
 machines      [[machine]] and [[sync]] as values of sync
 
 config        config.toml -> Config, or every problem at once
 control       what a running service can be asked
 reports       what it answers: typed values, one form as JSON
-events        what happened, and who hears of it
+events        what happened, and who is notified
 doctor        what `dfld doctor` examines
 
 metrics       the numbers, and /metrics, /livez, /readyz
 readings      what is read at each scrape: from the ledger, the disks, the work in hand, the GPUs
-systemd       what the service manager hears: READY, STATUS, WATCHDOG
+systemd       messages to the service manager: READY, STATUS, WATCHDOG
 log           how log lines look
 
 generated_files  writes the example and the docs pages that are made from the code

@@ -21,7 +21,7 @@ def start() -> None:
     from daemon.cli import main
 
     code = main()
-    # The work is done and its outcome told: a late signal must not change the exit code while Python ends.
+    # The work is done and its outcome said: a late signal must not change the exit code while Python ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 

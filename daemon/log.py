@@ -67,7 +67,7 @@ def start_logging(stream: TextIO, *, log_format: LogFormat = "auto", level: str 
         root.removeHandler(old)
     root.addHandler(handler)
     set_level(level)
-    # Below these, libraries tell of every job run and every packet.
+    # Below these, libraries report every job run and every packet.
     for noisy, least in (("apscheduler", logging.WARNING), ("paramiko", logging.WARNING), ("libav", logging.ERROR)):
         logging.getLogger(noisy).setLevel(least)
 

@@ -1,9 +1,12 @@
-"""What Prometheus reads at each scrape: from the ledger, the disks, the work in hand, and the GPUs."""
+"""What Prometheus reads at each scrape: from the ledger, the disks, the work in hand, and the GPUs; and the names and
+versions that stand in labels."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 from daemon.config.schema import Config
 from daemon.crew.gpu import gpu_memory_used_bytes, installed_gpus
@@ -12,7 +15,7 @@ from daemon.jobs.running import Running
 from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import State
-from daemon.metrics.registry import STATE_TARGET, LabelValues, Reading
+from daemon.metrics.registry import STATE_TARGET, LabelValues, Names, Reading
 from engine.reasons import ACCEPTED, ACCEPTED_IN_VIDEO, NEGATIVE, NO_MATCH, RESCUED, REVIEW_REASONS
 
 QUEUE_STATE = {
@@ -92,3 +95,21 @@ def gpu_reading() -> Reading:
     """Return the memory in use on the GPUs, where there are any."""
     used = gpu_memory_used_bytes(installed_gpus())
     return {} if used is None else {"dfld_gpu_memory_used_bytes": {(): used}}
+
+
+def installed(*packages: str) -> str:
+    """Return the version of the first of these packages that is installed, with its name where there is a choice."""
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            return f"{package} {version(package)}" if len(packages) > 1 else version(package)
+    return ""
+
+
+def names_of(config: Config) -> Names:
+    """Return the names of the configuration that may stand in labels."""
+    return Names(
+        inboxes=tuple(inbox.name for inbox in config.inboxes),
+        machines=tuple(machine.name for machine in config.machines),
+        models=tuple(sync.name for sync in config.syncs),
+        machines_of={sync.name: sync.machines for sync in config.syncs},
+    )

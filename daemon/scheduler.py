@@ -3,7 +3,7 @@
 Memory store, an explicit time zone, no missed run dropped, one run of a job at a time. A job that raises is reported
 and runs again next time. APScheduler plans by the wall clock: after a suspend it
 oversleeps, and a clock set back by a day would stop every recurring job for that day. So the heartbeat has a thread of
-its own that waits on the monotonic clock, tells of the jump, and brings every job back to its period.
+its own that waits on the monotonic clock, reports the jump, and brings every job back to its period.
 """
 
 from __future__ import annotations

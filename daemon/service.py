@@ -11,16 +11,13 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FrameType
 
 from daemon.arrivals.hashing import HashingStoppedError
 from daemon.averaging import Averaging
@@ -45,10 +42,11 @@ from daemon.ledger.claims import Claim
 from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
 from daemon.log import LineCounter, set_level
 from daemon.metrics.http import HttpServer, make_application
-from daemon.metrics.registry import Metrics, Names, new_registry
-from daemon.readings import disk_reading, gpu_reading, ledger_reading, progress_reading
+from daemon.metrics.registry import Metrics, new_registry
+from daemon.readings import disk_reading, gpu_reading, installed, ledger_reading, names_of, progress_reading
 from daemon.reload import changes, needs_restart
 from daemon.scheduler import Scheduler
+from daemon.signals import SignalRequests, taken_signals
 from daemon.state_folder import LEDGER_NAME, StateLock, prepare_state_folder
 from daemon.systemd import ServiceManager
 
@@ -339,24 +337,6 @@ class Service:
         return changed
 
 
-def installed(*packages: str) -> str:
-    """Return the version of the first of these packages that is installed, with its name where there is a choice."""
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            return f"{package} {version(package)}" if len(packages) > 1 else version(package)
-    return ""
-
-
-def names_of(config: Config) -> Names:
-    """Return the names of the configuration that may stand in labels."""
-    return Names(
-        inboxes=tuple(inbox.name for inbox in config.inboxes),
-        machines=tuple(machine.name for machine in config.machines),
-        models=tuple(sync.name for sync in config.syncs),
-        machines_of={sync.name: sync.machines for sync in config.syncs},
-    )
-
-
 def run_service(
     config: Config,
     *,
@@ -369,56 +349,24 @@ def run_service(
 
     config_path: what SIGHUP reads anew; None = SIGHUP does nothing. `on_ready` is called once files are taken.
     """
-    wishes = _Wishes(stop or threading.Event())
+    requests = SignalRequests(stop or threading.Event())
     service_manager = ServiceManager.from_environment(os.environ)
     service = Service(config, config_path=config_path, worker_command=worker_command, service_manager=service_manager)
     trouble = ""
-    with _signals(wishes):
+    with taken_signals(requests):
         try:
             ready = service.start()
             service_manager.ready(service.health.status_line())
             if on_ready is not None:
                 on_ready(ready)
-            while not trouble and not wishes.stop.wait(TICK_S):
-                if wishes.reload.is_set():
-                    wishes.reload.clear()
-                    with suppress(DaemonError):  # told, and the old configuration goes on
+            while not trouble and not requests.stop.wait(TICK_S):
+                if requests.reload.is_set():
+                    requests.reload.clear()
+                    with suppress(DaemonError):  # it was reported, and the old configuration goes on
                         service.reload()
                 trouble = service.watch_over()
         finally:
-            service.stop(at_once=wishes.at_once.is_set)
+            service.stop(at_once=requests.at_once.is_set)
     if trouble:
         raise ServiceError(f"the service ended itself: {trouble}", hint="the log has a traceback of what went wrong")
     return ExitCode.OK
-
-
-class _Wishes:
-    """What signals ask for. Handlers only set events; the main loop acts."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self.stop = stop
-        self.at_once = threading.Event()
-        self.reload = threading.Event()
-
-    def on_stop(self, _number: int, _frame: FrameType | None) -> None:
-        if self.stop.is_set():
-            self.at_once.set()
-        self.stop.set()
-
-    def on_reload(self, _number: int, _frame: FrameType | None) -> None:
-        self.reload.set()
-
-
-@contextmanager
-def _signals(wishes: _Wishes) -> Iterator[None]:
-    """Take the signals for as long as the service runs, where Python allows it: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {signal.SIGTERM: wishes.on_stop, signal.SIGINT: wishes.on_stop, signal.SIGHUP: wishes.on_reload}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -42,15 +42,15 @@ class StateLock:
     """The held lock of a state folder."""
 
     def __init__(self, folder: Path, *, wait_s: float = LOCK_WAIT_S, on_wait: Callable[[str], None]) -> None:
-        """Take the lock, waiting up to `wait_s`, which `on_wait` is told. Raise ServiceError when another holds it."""
+        """Take the lock, waiting up to `wait_s`, which `on_wait` reports. Raise ServiceError when another holds it."""
         try:
             self.descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         except OSError as problem:
             raise ServiceError(f"cannot open {folder / LOCK_NAME}: {problem.strerror}") from problem
-        deadline, told = time.monotonic() + wait_s, False
+        deadline, said = time.monotonic() + wait_s, False
         while not self._taken():
-            if not told:
-                told = True
+            if not said:
+                said = True
                 on_wait(f"the state folder {folder} is in use by another dfld; waiting up to {wait_s:g} s for its end")
             if time.monotonic() > deadline:
                 os.close(self.descriptor)

@@ -1,4 +1,4 @@
-"""Tells systemd how the service is doing: READY, STATUS, WATCHDOG and the rest of sd_notify(3).
+"""Messages to systemd about the service: READY, STATUS, WATCHDOG and the rest of sd_notify(3).
 
 Own lines instead of a package: systemd-python needs headers, and a module of that name would be hidden by this
 project's systemd/ folder. Without $NOTIFY_SOCKET every call does nothing. When to feed the watchdog is decided by

@@ -207,7 +207,7 @@ class _Outcome:
     log: str
     config: str
     metrics: Sequence[str]
-    """Some of what the daemon told Prometheus."""
+    """Some of the daemon's metrics."""
 
 
 def _outcome(home: Path, metrics: str) -> _Outcome:
@@ -240,7 +240,7 @@ def _print_outcome(outcome: _Outcome, say: Callable[[str], None]) -> None:
     say(f"preview    {outcome.preview}")
     say(f"log        {outcome.log}")
     say(f"config     {outcome.config}")
-    say("\nsome of what the daemon told Prometheus:")
+    say("\nsome of the daemon's metrics:")
     for line in outcome.metrics:
         say(f"  {line}")
     say(f"\nDelete it all with: rm -r {Path(outcome.config).parent}")

@@ -28,7 +28,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "doctor",
         help="examine this installation and say what to do",
         description="Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd "
-        "unit, and every training machine over SSH; tell what is wrong and the remedy. Changes nothing.",
+        "unit, and every training machine over SSH; say what is wrong and the remedy. Changes nothing.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

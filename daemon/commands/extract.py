@@ -37,7 +37,7 @@ EXAMPLE = """example:
   dfld extract interview.mp4 --reference photos/alice --out workspace/data_src --backend dlib
 
 OUT/aligned then holds what DeepFaceLab trains on, OUT/masks the hull masks, OUT/debug the log and a preview sheet.
-Several inputs share one OUT; their files are then told apart by the input's name in front."""
+Several inputs share one OUT; their files are then distinguished by the input's name in front."""
 
 
 def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -254,7 +254,7 @@ def _extract_one(
 
 
 def print_report(report: ExtractReport) -> None:
-    """Tell a person what became of one clip."""
+    """Print what became of one clip."""
     state = "" if report.completed else " (interrupted: what was done is kept)"
     print(f"{shown(report.source)}: {report.faces_kept} of {report.faces_found} faces kept{state}")
     total = f" of {report.frames_total}" if report.frames_total and not report.completed else ""
@@ -294,7 +294,7 @@ def _report_values(report: ExtractReport) -> dict[str, object]:
 
 
 def _layouts(inputs: Sequence[Path], out: Path) -> list[Layout]:
-    """One input has plain names; several are told apart by their slug in front."""
+    """One input has plain names; several are distinguished by their slug in front."""
     from dataclasses import replace
 
     from engine.workspace.layout import output_layout, slug_of
@@ -313,7 +313,7 @@ def _layouts(inputs: Sequence[Path], out: Path) -> list[Layout]:
 
 
 def identity_from(options: argparse.Namespace, backend: Backend) -> Identity:
-    """Make the identity that the reference options name; tell which photos cannot be used."""
+    """Make the identity that the reference options name; print which photos cannot be used."""
     from engine.identity.identity import build_identity
     from engine.identity.identity_file import load_identity
 

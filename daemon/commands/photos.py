@@ -34,7 +34,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 def _add_match(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "match",
-        help="tell whether two photos show the same person",
+        help="say whether two photos show the same person",
         description="Compare the faces of two photos with each backend that can run, and print similarity, "
         "threshold and verdict.",
     )

@@ -1,4 +1,4 @@
-"""config.toml as frozen values, every key said once, every problem told at once.
+"""config.toml as frozen values, every key said once, every problem reported at once.
 
 load           config.toml -> Config, or every problem at once
 schema         every table and key, said once

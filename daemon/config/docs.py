@@ -31,13 +31,13 @@ PATTERNS = {
 }
 EXAMPLE_HEAD = """
 The configuration of dfld. A key behind `# ` shows its default, or an example where it has none. Durations and
-sizes carry their unit. Relative paths start at this file's folder. `dfld check` reads this file and tells every
+sizes carry their unit. Relative paths start at this file's folder. `dfld check` reads this file and reports every
 problem at once. This file is generated: `make docs`.
 """
 CONFIGURATION_HEAD = f"""
 This page is generated from the schema that checks the file: `make docs`. Durations are written `"10s"`, `"5m"` or
 `"1.5h"` (ms, s, m, h, d), sizes `"20GiB"` or `"500MB"`. Relative paths start at the folder of the file, `~` is the
-home of the user that runs dfld. `dfld check` tells every problem at once, with line and key; editors that know TOML
+home of the user that runs dfld. `dfld check` reports every problem at once, with line and key; editors that know TOML
 schemas complete and check keys by [{Path(SCHEMA_FILE).name}]({Path(SCHEMA_FILE).name}).
 """.strip()
 EXAMPLE_TABLES = ("machine", "sync", "hook")

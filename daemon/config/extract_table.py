@@ -2,7 +2,7 @@
 
 Derived from that dataclass, so a setting that the engine gains is a key here at once: its type, its default and
 the docstring below it become type, default and docs. Ranges are the engine's own: each value is tried on a
-settings object by itself, so every wrong key is told, not the first.
+settings object by itself, so every wrong key is reported, not the first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """On which line of a TOML text each key stands.
 
-tomllib gives values without places. This scanner walks a text *that tomllib has accepted*, so it needs to tell
-keys, strings, brackets and comments apart but never to judge them. Not for parsing values.
+tomllib gives values without places. This scanner walks a text *that tomllib has accepted*, so it needs to
+distinguish keys, strings, brackets and comments but never to judge them. Not for parsing values.
 """
 
 from __future__ import annotations

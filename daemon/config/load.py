@@ -28,7 +28,7 @@ from core.text import escaped
 from daemon.config import checks
 from daemon.config.lines import KeyPath, key_lines, line_of
 from daemon.config.schema import Config, SidecarConfig
-from daemon.config.words import Finding, shown, told
+from daemon.config.words import Finding, finding_of, shown
 from daemon.errors import ConfigError, ConfigProblem
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -39,7 +39,7 @@ _TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)|\(at end of document\
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A configuration, and what is worth telling about it at start."""
+    """A configuration, and what is worth reporting about it at start."""
 
     config: Config
     path: Path
@@ -185,7 +185,7 @@ def _validate(
         places = [one["loc"] for one in errors]
         # An array whose entries are wrong is said to have none: that is no second problem.
         return None, [
-            told(schema, dict(one))
+            finding_of(schema, dict(one))
             for one in errors
             if one["type"] != "too_short" or not any(place[:-1] == one["loc"] for place in places)
         ]

@@ -174,7 +174,7 @@ class SyncConfig:
 
 @dataclass(frozen=True)
 class HookConfig:
-    """A ping or command that tells others what happened; never blocks work."""
+    """A ping or command that notifies others of what happened; never blocks work."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     on: Annotated[tuple[HookEvent, ...], Field(min_length=1, examples=[["job.failed", "quarantine", "round.failed"]])]
@@ -184,7 +184,7 @@ class HookConfig:
         Field(pattern=r"^(https?://.*|credential:[A-Za-z0-9_.-]+)?$", examples=["https://hc-ping.com/your-check"]),
     ] = ""
     """Address that gets a POST, or "credential:NAME" for a file that holds it; either this or a command."""
-    command: Annotated[tuple[Line, ...], Field(examples=[["/usr/local/bin/tell-me", "dfld"]])] = ()
+    command: Annotated[tuple[Line, ...], Field(examples=[["/usr/local/bin/notify-me", "dfld"]])] = ()
     """Program and arguments; run without a shell, the event as JSON on its standard input."""
     timeout_s: Annotated[Duration, Field(alias="timeout", ge=0.1, le=60)] = 10.0
     """It is given up after so long."""

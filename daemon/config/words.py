@@ -57,7 +57,7 @@ class Finding:
     closest: str = ""
 
 
-def told(schema: Node, error: Mapping[str, Any]) -> Finding:
+def finding_of(schema: Node, error: Mapping[str, Any]) -> Finding:
     """Given one error of pydantic, return it in this program's words: found, expected, and what was meant."""
     path: KeyPath = error["loc"]
     kind: str = error["type"]

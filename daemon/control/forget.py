@@ -4,7 +4,7 @@ A person is an inbox: its faces, whatever they are called by now, masks, frames,
 its rows in the ledger (they hold embeddings in the state that jobs carry), copies of older ledgers, the reasons in the
 quarantine (they hold names and hashes of files). What the operator
 put there is not dfld's to delete: originals, wherever they lie by now, and reference photos are named, so that they
-can be dealt with.
+can be handled.
 
 What SQLite deletes it overwrites, but another program that reads the ledger keeps the old pages alive. Then that is
 said, and tried again until the program lets go; done is only what a search through the files did not find any more.
@@ -50,7 +50,7 @@ class Forgotten:
     """Files."""
     ledger_rows: int
     left: tuple[str, ...]
-    """Originals and reference photos, which are not dfld's, and pictures of which nobody can tell whom they show."""
+    """Originals and reference photos, which are not dfld's, and pictures of which nobody can say whom they show."""
     remains: tuple[str, ...]
     """Files that still hold something of the person, each with the reason; none once it is done."""
 

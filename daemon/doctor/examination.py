@@ -31,7 +31,7 @@ def examine(config_path: Path | None) -> Iterator[Diagnosis]:
         yield warning(
             CONFIGURATION,
             "no configuration was found; inboxes, disks and machines were not looked at",
-            "name one: dfld doctor --config FILE; dfld check FILE tells what it means",
+            "name one: dfld doctor --config FILE; dfld check FILE says what it means",
         )
     else:
         config, findings = _read(config_path)
@@ -63,11 +63,11 @@ def _missing_files(path: Path) -> int:
 def _read(path: Path) -> tuple[Config | None, list[Diagnosis]]:
     """Return the configuration with what is worth a word about it; None where it cannot be used."""
     try:
-        # References that are missing belong to their inbox: folders tells of them.
+        # References that are missing belong to their inbox: folders reports them.
         config = read_config(path, missing_files="warn").config
         refused = _missing_files(path)
     except ConfigError as error:
-        remedy = error.hint or f"correct it; dfld check {path} tells the same"
+        remedy = error.hint or f"correct it; dfld check {path} says the same"
         return None, [problem(CONFIGURATION, str(one), remedy) for one in error.problems]
     if refused:
         files = "1 file that it names is" if refused == 1 else f"{refused} files that it names are"

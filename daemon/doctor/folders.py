@@ -61,7 +61,7 @@ def examine_watches(config: Config) -> Iterator[Diagnosis]:
 
 def judge_watches(*, folders: int, inboxes: int, watches: int, instances: int) -> Diagnosis:
     """Given what is to be watched and what the kernel allows a user, say whether it fits. Pure."""
-    told = f"folders to watch: {folders}, allowed: {watches} (fs.inotify.max_user_watches)"
+    found = f"folders to watch: {folders}, allowed: {watches} (fs.inotify.max_user_watches)"
     if inboxes >= instances:
         return problem(
             "file events",
@@ -73,10 +73,10 @@ def judge_watches(*, folders: int, inboxes: int, watches: int, instances: int) -
         f'sysctl fs.inotify.max_user_watches={folders * 4}, and a line in /etc/sysctl.d to keep it; or mode = "poll"'
     )
     if folders >= watches:
-        return problem("file events", f"{told}: the rest is found by scans alone", remedy)
+        return problem("file events", f"{found}: the rest is found by scans alone", remedy)
     if folders > watches * WATCHES_SHARE_WARNED:
-        return warning("file events", told, remedy)
-    return ok("file events", told)
+        return warning("file events", found, remedy)
+    return ok("file events", found)
 
 
 def count_folders(path: Path, *, recursive: bool) -> int:
@@ -114,18 +114,18 @@ def examine_disks(config: Config) -> Iterator[Diagnosis]:
 
 def judge_space(target: Path, *, free_bytes: int, total_bytes: int, reserve_bytes: int, margin_bytes: int) -> Diagnosis:
     """Given what a filesystem has and what stays free there, say whether work can go on. Pure."""
-    told = f"{target}: {_gib(free_bytes)} free, {_gib(reserve_bytes)} stay free ([disk] reserve)"
+    found = f"{target}: {_gib(free_bytes)} free, {_gib(reserve_bytes)} stay free ([disk] reserve)"
     if reserve_bytes + margin_bytes > total_bytes:
         return problem(
             "disk",
-            f"{told}, but the filesystem has {_gib(total_bytes)}: a pause would never end",
+            f"{found}, but the filesystem has {_gib(total_bytes)}: a pause would never end",
             f"lower [disk] reserve and resume_margin below {format_size(total_bytes // 4 >> 20 << 20)} together",
         )
     if free_bytes < reserve_bytes:
-        return problem("disk", f"{told}: work pauses", "free space, or lower [disk] reserve")
+        return problem("disk", f"{found}: work pauses", "free space, or lower [disk] reserve")
     if free_bytes < reserve_bytes + margin_bytes:
-        return warning("disk", f"{told}: work pauses soon", "free space; dfld removes nothing by itself")
-    return ok("disk", told)
+        return warning("disk", f"{found}: work pauses soon", "free space; dfld removes nothing by itself")
+    return ok("disk", found)
 
 
 def _inbox_folder(subject: str, inbox: InboxConfig, config: Config) -> Iterator[Diagnosis]:
@@ -150,7 +150,7 @@ def _inbox_folder(subject: str, inbox: InboxConfig, config: Config) -> Iterator[
     if kind and mode == "events":
         yield warning(
             subject,
-            f"{inbox.path} is on a network filesystem ({kind}), where events do not tell of other computers' files",
+            f"{inbox.path} is on a network filesystem ({kind}), where events do not report other computers' files",
             f'mode = "auto" or "poll"; scans find them every {config.watch.rescan_every_s:.0f} s anyway',
         )
     elif kind:
@@ -167,7 +167,7 @@ def _references(subject: str, inbox: InboxConfig) -> Iterator[Diagnosis]:
             subject, f"the reference {path} {state}", "put photos there, readable for the user that runs dfld"
         )
     if not bad:
-        yield ok(subject, "its references can be read; dfld reference tells which photos are of use")
+        yield ok(subject, "its references can be read; dfld reference says which photos are of use")
 
 
 def _written_folder(subject: str, path: Path) -> Iterator[Diagnosis]:

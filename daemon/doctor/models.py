@@ -20,16 +20,16 @@ def examine_runtime() -> Iterator[Diagnosis]:
 
 def judge_runtime(report: AcceleratorReport) -> Diagnosis:
     """Given what is installed, say whether it can be trusted. Pure."""
-    told = f"{', '.join(report.distributions) or 'not installed'}; offers {', '.join(report.providers) or 'nothing'}"
+    found = f"{', '.join(report.distributions) or 'not installed'}; offers {', '.join(report.providers) or 'nothing'}"
     if len(report.distributions) > 1:
         return problem(RUNTIME, report.problem, report.hint)
     if report.problem:
-        return warning(RUNTIME, f"{report.problem} ({told})", report.hint)
-    return ok(RUNTIME, told)
+        return warning(RUNTIME, f"{report.problem} ({found})", report.hint)
+    return ok(RUNTIME, found)
 
 
 def examine_models(config: Config | None) -> Iterator[Diagnosis]:
-    """Load what the inboxes need (without a configuration: every backend) and tell where it really runs."""
+    """Load what the inboxes need (without a configuration: every backend) and say where it really runs."""
     if config is None:
         for name in BACKENDS:
             yield from judge_models(f"backend {name}", describe_backends([name])[0], needed=False)
@@ -55,9 +55,9 @@ def examine_models(config: Config | None) -> Iterator[Diagnosis]:
 def judge_models(subject: str, found: BackendDescription, *, needed: bool, used_by: str = "") -> Iterator[Diagnosis]:
     """Given what opening a backend brought, say where it runs, what is wrong, and what its makers allow. Pure."""
     if found.info is None:
-        tell = problem if needed else warning
+        verdict = problem if needed else warning
         behind = f" (inboxes: {used_by})" if used_by else ""
-        yield tell(subject, f"{found.problem}{behind}", found.hint or "dfld backends tells more")
+        yield verdict(subject, f"{found.problem}{behind}", found.hint or "dfld backends says more")
         return
     info = found.info
     licences = sorted({model.licence for model in info.models})

@@ -71,7 +71,7 @@ def examine_listening(settings: HttpConfig) -> Iterator[Diagnosis]:
             yield problem(
                 "metrics port",
                 f"{settings.listen} cannot be listened on: {error.strerror}; it is not dfld that holds it",
-                f"ss -ltnp 'sport = :{port}' tells who; choose another [http] listen",
+                f"ss -ltnp 'sport = :{port}' says who; choose another [http] listen",
             )
     else:
         yield ok("metrics port", f"{settings.listen} is free; no dfld listens there")
@@ -99,13 +99,13 @@ def examine_unit() -> Iterator[Diagnosis]:
             capture_output=True, text=True, timeout=ANSWER_LIMIT_S, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
-        yield warning("systemd", f"systemctl does not answer: {error}", "systemctl is-system-running tells more")
+        yield warning("systemd", f"systemctl does not answer: {error}", "systemctl is-system-running says more")
         return
     yield judge_unit(dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line))
 
 
 def judge_unit(facts: Mapping[str, str]) -> Diagnosis:
-    """Given what systemctl says of the unit, tell how it is. Pure."""
+    """Given what systemctl says of the unit, say how it is. Pure."""
     state = f"{facts.get('ActiveState')} ({facts.get('SubState')})"
     if facts.get("LoadState") != "loaded":
         return ok("systemd", f"{UNIT} is not installed; make install-service does it")
@@ -113,12 +113,12 @@ def judge_unit(facts: Mapping[str, str]) -> Diagnosis:
         return problem(
             "systemd",
             f"{UNIT} failed: {facts.get('Result')}",
-            "journalctl -u dfld -n 50 tells why; then: systemctl reset-failed dfld; systemctl start dfld",
+            "journalctl -u dfld -n 50 says why; then: systemctl reset-failed dfld; systemctl start dfld",
         )
     restarts = int(facts.get("NRestarts") or 0)
     if restarts:
         return warning(
-            "systemd", f"{UNIT} is {state}, and was restarted {restarts} times", "journalctl -u dfld tells why it ended"
+            "systemd", f"{UNIT} is {state}, and was restarted {restarts} times", "journalctl -u dfld says why it ended"
         )
     if facts.get("ActiveState") == "inactive" and facts.get("UnitFileState") == "enabled":
         return warning("systemd", f"{UNIT} is enabled, but does not run", "systemctl start dfld")
@@ -132,7 +132,7 @@ def examine_clock(started: tuple[float, float]) -> Iterator[Diagnosis]:
 
 
 def judge_clock(now: datetime, *, synchronised: bool | None, jump_s: float) -> Diagnosis:
-    """Given the time, whether the kernel holds it for right (None = not told) and a jump, say how it is. Pure."""
+    """Given the time, whether the kernel holds it for right (None = not known) and a jump, say how it is. Pure."""
     if now.year not in SANE_YEARS:
         return problem("clock", f"it shows {now:%Y-%m-%d %H:%M} UTC", "timedatectl set-ntp true")
     if abs(jump_s) > JUMP_WARNED_S:
@@ -147,7 +147,7 @@ def judge_clock(now: datetime, *, synchronised: bool | None, jump_s: float) -> D
 
 
 def clock_is_synchronised() -> bool | None:
-    """Ask the kernel by adjtimex(2), which changes nothing with mode 0; None where it does not tell."""
+    """Ask the kernel by adjtimex(2), which changes nothing with mode 0; None where it does not say."""
     if struct.calcsize("P") != 8:
         return None
     timex = ctypes.create_string_buffer(512)

@@ -1,4 +1,4 @@
-"""What happened, as one value, and who hears of it.
+"""What happened, as one value, and who is notified of it.
 
 event       what happened, as one value
 notifier    hands each event to the log, the metrics and the hooks

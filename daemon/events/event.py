@@ -1,4 +1,4 @@
-"""What happened, as one value: every part of the service tells, `daemon.service` alone decides who hears.
+"""What happened, as one value: every part of the service tells, `daemon.service` alone decides who is notified.
 
 One event is one log line with its facts as fields, and the same event moves the metrics and triggers the hooks; so
 no part of ingestion knows a logger, a registry or a hook.

@@ -78,7 +78,7 @@ def run_command(
     """Run `command` with `body` as JSON on its standard input and as DFLD_* in its environment; no shell.
 
     Raise HookTimeoutError after `limit_s`, or when somebody sets `given_up`: it and what it started (its process group)
-    are told to end, then killed. Raise HookFailedError when it cannot be started or exits with another status than 0.
+    are asked to end, then killed. Raise HookFailedError when it cannot be started or exits with another status than 0.
     """
     environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     environment |= {f"DFLD_{name.upper()}": _env_text(value) for name, value in body.items()}

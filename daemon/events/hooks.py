@@ -1,9 +1,9 @@
-"""[[hook]]: tells others what happened, by an HTTP ping or a command. Never blocks and never fails the work.
+"""[[hook]]: notifies others of what happened, by an HTTP ping or a command. Never blocks and never fails the work.
 
 Each hook has a queue of limited length and a thread of its own, so that one that hangs holds up neither the work nor
-the other hooks. A ping is a POST of a JSON object; only an answer 2xx counts as told. A command runs without a shell,
-with the same JSON on its standard input and the facts as DFLD_* in its environment. Facts are numbers and short texts:
-file names may be among them, pictures and embeddings never are. How a call is made is `daemon.events.hook_calls`.
+the other hooks. A ping is a POST of a JSON object; only an answer 2xx counts as received. A command runs without a
+shell, with the same JSON on its standard input and the facts as DFLD_* in its environment. Facts are numbers and short
+texts: file names may be among them, pictures and embeddings never are. Each call: `daemon.events.hook_calls`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Value = Plain | None
 WAITING_MAX = 100
 """Calls that wait for one hook; when it is slower than events come, further ones are dropped and counted."""
 CLOSE_LEAST_S = 2.0
-"""A stopping service waits at least so long for calls under way: the end of the drain itself may be worth telling."""
+"""A stopping service waits at least so long for calls under way: the end of the drain itself may be worth a call."""
 KILL_WAIT_S = 5.0
 """After the end of its time a command is ended within `hook_calls.TERM_S`; more is for a busy machine."""
 JOIN_S = 0.1
@@ -43,14 +43,14 @@ class HookRunner:
     """The hooks of a running service. `fire` may be called from any thread, the rest by the thread that made it."""
 
     def __init__(self, hooks: Sequence[HookConfig], count: Callable[[HookResult], None]) -> None:
-        """`count` is told the result of every call, from the hooks' threads."""
+        """`count` gets the result of every call, from the hooks' threads."""
         self._count = count
         self._callers = [_Caller(hook, count) for hook in hooks]
         self._leaving: list[_Caller] = []
-        """Those of an earlier configuration that still tell what waited for them."""
+        """Those of an earlier configuration that still send what waited for them."""
 
     def configure(self, hooks: Sequence[HookConfig]) -> None:
-        """Take the hooks of a new configuration; what already waits for an old one is still told."""
+        """Take the hooks of a new configuration; what already waits for an old one is still sent."""
         old, new = list(self._callers), []
         for hook in hooks:
             caller = next((one for one in old if one.hook == hook), None)
@@ -63,7 +63,7 @@ class HookRunner:
         self._leaving = [caller for caller in (*self._leaving, *old) if caller.thread.is_alive()]
 
     def fire(self, event: str, facts: Mapping[str, object]) -> None:
-        """Tell every hook that listens to `event`; return at once. `facts` should hold a `message` for people."""
+        """Hand `event` to every hook that listens to it; return at once. `facts` should hold a `message` for people."""
         wanted = [caller for caller in self._callers if event in caller.hook.on]
         if wanted:
             body = call_body(event, facts, host=socket.gethostname(), now=datetime.now(UTC))
@@ -91,7 +91,7 @@ class HookRunner:
 
 
 def call_body(event: str, facts: Mapping[str, object], *, host: str, now: datetime) -> dict[str, Value]:
-    """Return what is told about an event: plain values only, texts cut to a length that fits everywhere. Pure."""
+    """Return what is sent about an event: plain values only, texts cut to a length that fits everywhere. Pure."""
     body = {**facts, "event": event, "host": host, "time": now.isoformat(timespec="seconds")}
     return {name: _plain(value) for name, value in body.items() if value is None or isinstance(value, Plain)}
 
@@ -123,7 +123,7 @@ class _Caller:
             self._count("dropped")
 
     def end(self) -> None:
-        """Take no more: what waits is still told, if it is quick."""
+        """Take no more: what waits is still sent, if it is quick."""
         self._ending.set()
         try:
             self._waiting.put_nowait(None)
@@ -131,7 +131,7 @@ class _Caller:
             return  # the thread sees `_ending` behind the call under way
 
     def give_up(self) -> None:
-        """End the command under way; tell nothing more."""
+        """End the command under way; send nothing more."""
         self._given_up.set()
 
     def _run(self) -> None:
@@ -139,7 +139,7 @@ class _Caller:
         with self._waiting.mutex:
             left = sum(body is not None for body in self._waiting.queue)
         if left:
-            log.warning("a hook ended before it was told of %d more events", left)
+            log.warning("a hook ended with %d more events not sent", left)
 
     def _tell_in_turn(self) -> None:
         while not self._given_up.is_set() and (body := self._waiting.get()) is not None:

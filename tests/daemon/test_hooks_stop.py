@@ -97,7 +97,7 @@ def test_what_waits_behind_a_command_that_is_ended_is_not_begun_and_that_is_said
     called.runner.close(0.1)
     assert called.results.get(timeout=DEADLINE_S) == "timeout"
     assert begun.read_text() == "once\n"
-    assert "a hook ended before it was told of 2 more events" in caplog.text
+    assert "a hook ended with 2 more events not sent" in caplog.text
 
 
 def service_with(tmp_path: Path, command: tuple[str, ...], *, drain: str) -> Killable:

@@ -226,7 +226,7 @@ complete -c dfld -n '_shtab_dfld_using forget' -s h -l help -d 'show this help m
 complete -c dfld -n '_shtab_dfld_using forget' -l config -xka "(__fish_complete_suffix '')" -d 'configuration of the daemon (default: config.toml or /etc/dfld/config.toml)'
 complete -c dfld -n '_shtab_dfld_using forget' -l json -d 'print JSON for programs'
 complete -c dfld -n '_shtab_dfld_using forget' -l yes -d 'do not ask'
-complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a doctor -d 'Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd unit, and every training machine over SSH; tell what is wrong and the remedy. Changes nothing.'
+complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a doctor -d 'Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd unit, and every training machine over SSH; say what is wrong and the remedy. Changes nothing.'
 complete -c dfld -n '_shtab_dfld_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c dfld -n '_shtab_dfld_using doctor' -l config -xka "(__fish_complete_suffix '')" -d 'configuration (default: config.toml or /etc/dfld/config.toml, if there)'
 complete -c dfld -n '_shtab_dfld_using doctor' -l quiet -d 'leave out what is good'

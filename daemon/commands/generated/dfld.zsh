@@ -15,7 +15,7 @@ _shtab_dfld_commands() {
     check:'Read a configuration and print every problem in it with its line, or what the daemon would do.'
     completion:'Print a script that completes commands and options. For bash: source <(dfld completion bash)'
     demo:'Start the daemon on a temporary configuration, drop a short clip of a group photograph into its inbox, and show what it makes of one person in it. Takes about a minute; needs the embedded backend.'
-    doctor:'Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd unit, and every training machine over SSH; tell what is wrong and the remedy. Changes nothing.'
+    doctor:'Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd unit, and every training machine over SSH; say what is wrong and the remedy. Changes nothing.'
     drain:'Finish what runs, then pause.'
     extract:'Find the person of the reference photos in videos or folders of images and write a DeepFaceLab workspace.'
     forget:'Remove everything that was made of a person.'
