@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import SettingsError
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
 Embedding = NDArray[np.float32]
@@ -36,7 +37,7 @@ FACE_TYPE_PADDINGS: Mapping[FaceType, float] = {
 """DeepFaceLab's padding of each face type that its trainer knows (LandmarksProcessor)."""
 
 
-def frozen_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
+def frozen_array(value: ArrayLike, dtype: type[Scalar], shape: tuple[int | None, ...], name: str) -> NDArray[Scalar]:
     """Return `value` as a read-only array of `dtype`; raise ValueError unless its shape matches (None = any)."""
     array = np.ascontiguousarray(value, dtype=dtype)
     if array.ndim != len(shape) or any(

@@ -8,6 +8,7 @@ detector_session its detector for several pictures a run, in half precision, che
 arcface          its recogniser
 landmarks_3d68   its 68-point model
 half_precision   recogniser and 68-point model in half precision on a GPU, checked likewise
+onnx_session     types of what is used of ONNX Runtime's sessions
 bound_session    runs that keep their buffers on the device
 packs            packs on disk: where they lie, how they get there, what is allowed
 accelerators     where ONNX Runtime really runs

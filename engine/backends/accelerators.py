@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
+from engine.backends.onnx_session import BindableSession, Session
 from engine.errors import ModelError, SettingsError
+
+if TYPE_CHECKING:
+    from onnxruntime import SessionOptions
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -117,11 +121,12 @@ def check_device(device: str, wanted: Sequence[str], used: Sequence[str], *, pro
     return ()
 
 
-def session_options(threads: int | None) -> Any:
-    """Return ONNX Runtime session options: `threads` for one run (None = its default), no spinning, no chatter.
+def session_options() -> SessionOptions:
+    """Return ONNX Runtime session options: no spinning, no chatter.
 
-    Spinning threads burn a core while the decoder wants it; severity 4 keeps ONNX Runtime off stderr, since
-    what goes wrong is reported by the exceptions and by `check_device`.
+    How many threads one run has is left to the runtime (one a core). Spinning threads burn a core while the decoder
+    wants it; severity 4 keeps ONNX Runtime off stderr, since what goes wrong is reported by the exceptions and by
+    `check_device`.
     """
     import onnxruntime
 
@@ -129,11 +134,6 @@ def session_options(threads: int | None) -> Any:
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    if threads is not None:
-        if threads < 1:
-            raise SettingsError(f"threads is {threads}, expected 1 or more")
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
     return options
 
 
@@ -160,12 +160,12 @@ def provider_options(providers: Sequence[str]) -> list[dict[str, str]]:
     return [dict(CUDA_OPTIONS) if provider == CUDA_PROVIDER else {} for provider in providers]
 
 
-def runs_on(session: Any, device: str) -> bool:
+def runs_on(session: Session, device: str) -> bool:
     """Say whether a session runs on `device` (`cuda`, or `cpu`, where all of them can)."""
     return {"cuda": CUDA_PROVIDER, "cpu": CPU_PROVIDER}[device] in session.get_providers()
 
 
-def open_session(path: Path, providers: Sequence[str], threads: int | None) -> Any:
+def open_session(path: Path, providers: Sequence[str]) -> BindableSession:
     """Open an ONNX file for running. Raise ModelError, naming it, when it cannot be loaded."""
     import onnxruntime
     from insightface.model_zoo.onnxruntime_utils import preload_cuda_libraries
@@ -173,12 +173,13 @@ def open_session(path: Path, providers: Sequence[str], threads: int | None) -> A
     with naming(path):
         preload_cuda_libraries(providers)
         onnxruntime.disable_telemetry_events()  # where a build has any: nothing about faces leaves this machine
-        return onnxruntime.InferenceSession(
+        session: BindableSession = onnxruntime.InferenceSession(
             str(path),
-            session_options(threads),
+            session_options(),
             providers=list(providers),
             provider_options=provider_options(providers),
         )
+    return session
 
 
 @contextlib.contextmanager

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.model_files import sha256_of
+from engine.backends.onnx_session import Session
 from engine.types import Image
 
 # Where ArcFace-style networks expect the five points in a 112 px crop (insightface.utils.face_align.arcface_dst).
@@ -42,19 +43,30 @@ THRESHOLDS = MappingProxyType(
 )
 
 
+class ArcFaceModel(Protocol):
+    """What of insightface's ArcFaceONNX is used."""
+
+    session: Session
+    input_size: tuple[int, int]
+    input_shape: Sequence[int | str | None]
+    """Of a batch of crops: a text or None where any size goes."""
+
+    def get_feat(self, crops: Sequence[Image]) -> NDArray[np.float32]: ...
+
+
 class Recogniser:
     """A recogniser, given insightface's wrapper of its open session."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: ArcFaceModel) -> None:
         self._model = model
 
     @property
-    def session(self) -> Any:
+    def session(self) -> Session:
         """What the graph is run with; another session of the same graph may be put in its place."""
         return self._model.session
 
     @session.setter
-    def session(self, session: Any) -> None:
+    def session(self, session: Session) -> None:
         self._model.session = session
 
     @property

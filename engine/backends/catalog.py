@@ -37,15 +37,12 @@ def open_backend(
     model_root: Path | None = None,
     model_pack: str = "buffalo_l",
     device: str = "auto",
-    det_size: int | None = None,
-    threads: int | None = None,
     dlib_detector: str = "hog",
     allow_download: bool = True,
 ) -> Backend:
     """Open a backend by name, loading its models.
 
-    `model_root`, `model_pack` and `threads` concern insightface alone, `dlib_detector` (hog or cnn) dlib alone.
-    `det_size`: px to which the image's longer side is scaled for detection; None = the backend's own.
+    `model_root` and `model_pack` concern insightface alone, `dlib_detector` (hog or cnn) dlib alone.
     `device`: auto, cpu or cuda. Raise SettingsError for an unknown name, ModelError when models are missing,
     damaged, or cannot run on `device`.
     """
@@ -56,18 +53,16 @@ def open_backend(
             model_root=model_root,
             model_pack=model_pack,
             device=device,
-            det_size=det_size,
-            threads=threads,
             allow_download=allow_download,
         )
     if name == "dlib":
         from engine.backends.dlib import DlibBackend
 
-        return DlibBackend(detector=dlib_detector, device=device, det_size=det_size)
+        return DlibBackend(detector=dlib_detector, device=device)
     if name == "opencv_cascade":
         from engine.backends.opencv_cascade import OpencvCascadeBackend
 
-        return OpencvCascadeBackend(device=device, det_size=det_size)
+        return OpencvCascadeBackend(device=device)
     meant = difflib.get_close_matches(name, BACKENDS, n=1)
     raise SettingsError(
         f"backend {name!r} is not known, expected one of {', '.join(BACKENDS)}",

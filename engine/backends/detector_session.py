@@ -9,10 +9,10 @@ says something else, the file's own graph goes on, one picture a run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from engine.backends.accelerators import graph_errors, runs_on
 from engine.backends.bound_session import BoundSession
 from engine.backends.half_precision import half_graph, open_graph
+from engine.backends.onnx_session import Arrays, BindableSession, GraphValue, Session
 
 Answer = list[NDArray[np.float32]]
 """The graph's outputs for one picture: scores, boxes and points of each stride."""
@@ -40,16 +41,14 @@ in cells): a picture's answer differs from another's by 0.7 and more, half preci
 class CheckedSession:
     """What was opened, and what the check said."""
 
-    session: Any
+    session: Session
     order: Order | None
     """None where the graph takes one picture a run."""
     report: str
     """For the log: precision, pictures a run, and the largest difference found."""
 
 
-def open_checked(
-    path: Path, plain: Any, providers: Sequence[str], threads: int | None, *, device: str = "cuda"
-) -> CheckedSession:
+def open_checked(path: Path, plain: Session, providers: Sequence[str], *, device: str = "cuda") -> CheckedSession:
     """Given a detector's file and a session of it as it is, open it for batches if that changes no answer.
 
     Where `plain` runs on `device`, half precision is tried first, and runs are bound to it (BoundSession).
@@ -59,8 +58,9 @@ def open_checked(
     for half in (True, False) if on_device else (False,):
         name = "half" if half else "single"
         try:
-            session = _open(path, providers, threads, half=half)
-            session = BoundSession(session, device) if on_device else session
+            opened = _open(path, providers, half=half)
+            bound = BoundSession(opened, device) if on_device else None
+            session: Session = bound or opened
             probes = _probes(plain)
             wanted = [_run(plain, probe) for probe in probes]
             order, difference = row_order(wanted, _run(session, np.concatenate(probes)))
@@ -68,7 +68,7 @@ def open_checked(
             why += f"; {name} precision in batches failed: {type(problem).__name__}"
             continue
         if order is not None:
-            binding = f", {session.report}" if on_device else ""
+            binding = f", {bound.report}" if bound else ""
             report = f"{name} precision in batches, largest difference to the file's own graph {difference:.1g}"
             return CheckedSession(session, order, f"{report}{binding}{why}")
         why += f"; {name} precision in batches differs by {difference:.1g}"
@@ -114,7 +114,7 @@ def split_answers(together: Answer, count: int, order: Order) -> list[Answer]:
 class BatchSession:
     """Stands in for the session of insightface's SCRFD, which asks for one picture at a time.
 
-    `prepare` runs a batch; the next `run`s hand out its answers in order. Everything else is the session's own.
+    `prepare` runs a batch; the next `run`s hand out its answers in order. What the graph is, the session says.
     For one thread.
     """
 
@@ -128,16 +128,22 @@ class BatchSession:
         outputs = _run(self.checked.session, blobs)
         self._answers = split_answers(outputs, len(blobs), self.checked.order)[::-1]
 
-    def run(self, names: Sequence[str] | None, feed: Mapping[str, Any], *options: Any) -> list[Any]:
+    def run(self, names: Sequence[str] | None, feed: Arrays, *options: object) -> list[NDArray[np.generic]]:
         if self._answers:
             return list(self._answers.pop())
         return list(self.checked.session.run(names, feed, *options))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.checked.session, name)
+    def get_inputs(self) -> Sequence[GraphValue]:
+        return self.checked.session.get_inputs()
+
+    def get_outputs(self) -> Sequence[GraphValue]:
+        return self.checked.session.get_outputs()
+
+    def get_providers(self) -> Sequence[str]:
+        return self.checked.session.get_providers()
 
 
-def _open(path: Path, providers: Sequence[str], threads: int | None, *, half: bool) -> Any:
+def _open(path: Path, providers: Sequence[str], *, half: bool) -> BindableSession:
     import onnx
 
     model = onnx.load(str(path))
@@ -145,10 +151,10 @@ def _open(path: Path, providers: Sequence[str], threads: int | None, *, half: bo
     del model.graph.value_info[:]
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
-    return open_graph(half_graph(model) if half else model, providers, threads)
+    return open_graph(half_graph(model) if half else model, providers)
 
 
-def _probes(session: Any) -> list[NDArray[np.float32]]:
+def _probes(session: Session) -> list[NDArray[np.float32]]:
     """Two pictures that have nothing in common, (1, 3, H, W), as normalised as the detector expects."""
     *_, height, width = session.get_inputs()[0].shape
     size = tuple(
@@ -159,7 +165,7 @@ def _probes(session: Any) -> list[NDArray[np.float32]]:
     return list(noise)
 
 
-def _run(session: Any, blobs: NDArray[np.float32]) -> Answer:
+def _run(session: Session, blobs: NDArray[np.float32]) -> Answer:
     return [np.asarray(one, np.float32) for one in session.run(None, {session.get_inputs()[0].name: blobs})]
 
 

@@ -3,7 +3,7 @@
 Detection by dlib's HOG detector (default) or its CNN, then the 68-point predictor and the 128-d descriptor.
 
 HOG sees upright, fairly frontal faces whose box is 80 px or more. The image is therefore scaled so that its longer
-side is `det_size` (1280 px by default, at most doubled): in a 1280 px wide frame faces from about 80 px are found,
+side is DETECTION_SIDE_PX (but at most doubled): in a 1280 px wide frame faces from about 80 px are found,
 in a 640 px one from 40 px. Time grows with the square of it: about 60 ms for 1280 x 720 on one core.
 
 dlib's scores have no upper end. Confidence is 1 / (1 + exp(−2·score)): dlib's own threshold 0 becomes 0.5, a clear
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +35,8 @@ from engine.backends.warps import five_of_68, scale_to
 from engine.errors import ModelError, SettingsError
 from engine.types import Face, Image
 
-DEFAULT_DET_SIZE = 1280
+DETECTION_SIDE_PX = 1280
+"""Longest side at which the detector looks: see above what it finds at this size and what it costs."""
 # Upsampling further makes boxes from noise and costs four times as much a step.
 MAX_UPSCALE = 2.0
 SCORE_STEEPNESS = 2.0
@@ -52,12 +52,11 @@ HOG_PART_ROLL_DEG = MappingProxyType({3: -30.0, 4: 30.0})
 class DlibBackend:
     """Detect, mark and embed with dlib alone; see the module."""
 
-    def __init__(self, *, detector: str = "hog", device: str = "auto", det_size: int | None = None) -> None:
+    def __init__(self, *, detector: str = "hog", device: str = "auto") -> None:
         """Load the models. Raise ModelError when dlib or a file is missing, damaged, or cannot use `device`."""
         if detector not in ("hog", "cnn"):
             raise SettingsError(f"dlib detector is {detector!r}, expected hog or cnn")
         dlib = import_dlib()
-        self._det_size = require_det_size(DEFAULT_DET_SIZE if det_size is None else det_size)
         self._cnn = None
         self._hog = None
         if detector == "cnn":
@@ -75,7 +74,7 @@ class DlibBackend:
             self._landmarks,
             self._descriptor,
             device=device,
-            detection_side_px=self._det_size,
+            detection_side_px=DETECTION_SIDE_PX,
         )
 
     @property
@@ -84,7 +83,7 @@ class DlibBackend:
 
     def detect(self, image: Image, *, min_confidence: float = 0.5, side_px: int | None = None) -> list[Face]:
         """Given an image, find faces scored at least `min_confidence` (0..1), largest bbox first."""
-        scaled, scale = scale_to(image, side_px or self._det_size, at_most=MAX_UPSCALE)
+        scaled, scale = scale_to(image, side_px or DETECTION_SIDE_PX, at_most=MAX_UPSCALE)
         lowest = max(LOWEST_SCORE, score_of(min_confidence))
         boxes, scores, rolls = self._boxes(scaled, lowest)
         return faces_from_boxes(image, boxes / scale, confidence_of(scores), min_confidence, self._landmarks, rolls)
@@ -124,13 +123,6 @@ class DlibBackend:
         # A dlib rectangle holds its last pixel: its right edge is one px further.
         boxes = [(one.left(), one.top(), one.right() + 1, one.bottom() + 1) for one in rectangles]
         return np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(scores, dtype=np.float64), np.array(rolls)
-
-
-def require_det_size(side_px: int) -> int:
-    """Return `side_px` when a sliding-window detector can work at it. Raise SettingsError when it cannot."""
-    if not 64 <= side_px <= 4096:
-        raise SettingsError(f"det_size is {side_px}, expected 64 to 4096 px")
-    return side_px
 
 
 def confidence_of(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -204,7 +196,7 @@ def dlib_info(
     )
 
 
-def library_versions(known: dict[str, str]) -> dict[str, Any]:
+def library_versions(known: dict[str, str]) -> dict[str, str]:
     """Add the version of OpenCV, whose resizing every backend uses, to `known`."""
     import cv2
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,14 @@ CHIP_SOURCE_PX = 300
 BATCH = 16
 
 
-def import_dlib() -> Any:
+def import_dlib() -> ModuleType:
     """Return the module dlib. Raise ModelError, with the remedy, when it is not installed."""
     try:
         import dlib
     except ImportError as problem:
         raise ModelError(f"dlib cannot be imported: {problem}", hint=EMBEDDED_HINT) from problem
-    return dlib
+    module: ModuleType = dlib
+    return module
 
 
 def find_dlib_model(name: str) -> Path:
@@ -91,7 +93,7 @@ class DlibLandmarks:
     def model_file(self) -> ModelFile:
         return describe_model_file(self._path, task="landmarks_68", licence=LICENCE_300W)
 
-    def from_five_points(self, image: Image, landmarks_5: NDArray[Any]) -> NDArray[np.float64]:
+    def from_five_points(self, image: Image, landmarks_5: NDArray[np.floating]) -> NDArray[np.float64]:
         """Given five points in image px, turn the face upright, predict, and return (68, 2) image px.
 
         The five points decide the roll, scale and place of the predictor's box, whatever the detector's boxes
@@ -100,7 +102,7 @@ class DlibLandmarks:
         offset = (CROP_PX - BOX_PX) / 2
         return self._predict_in(image, fit_warp(landmarks_5, FIVE_POINTS_IN_BOX * BOX_PX + offset), PREDICTOR_BOX_SCALE)
 
-    def from_box(self, image: Image, box: NDArray[Any], *, rolled_deg: float = 0.0) -> NDArray[np.float64]:
+    def from_box(self, image: Image, box: NDArray[np.floating], *, rolled_deg: float = 0.0) -> NDArray[np.float64]:
         """Given a box like those of dlib's HOG detector (square, brows to chin), return (68, 2) image px.
 
         `rolled_deg`: how far the head is thought to be rolled clockwise.
@@ -133,7 +135,7 @@ class DlibDescriptor:
     def model_file(self) -> ModelFile:
         return describe_model_file(self._path, task="recognition", licence=LICENCE_DLIB_CC0)
 
-    def crop(self, image: Image, landmarks_68: NDArray[Any]) -> Image:
+    def crop(self, image: Image, landmarks_68: NDArray[np.floating]) -> Image:
         """Cut the (150, 150, 3) BGR chip that the network reads, turned upright by the 68 points."""
         import cv2
 
@@ -156,7 +158,7 @@ class DlibDescriptor:
 
     def embed(self, crops: Sequence[Image]) -> NDArray[np.float32]:
         """Given crops made by `crop`, return (len(crops), 128)."""
-        rows: list[Any] = []
+        rows: list[Sequence[float]] = []
         for start in range(0, len(crops), BATCH):
             chips = [np.ascontiguousarray(crop[:, :, ::-1]) for crop in crops[start : start + BATCH]]
             rows.extend(self._network.compute_face_descriptor(chips))

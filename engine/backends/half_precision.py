@@ -17,14 +17,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.accelerators import graph_errors, provider_options, runs_on, session_options
 from engine.backends.bound_session import BoundSession
+from engine.backends.onnx_session import BindableSession, Session
 from engine.types import Image
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 SIMILARITY_CHANGE_MAX = 0.005
 """Largest change of the similarity of any two probes that is let pass. Measured with a MobileFaceNet on 19 faces of 16
@@ -43,7 +47,7 @@ OCTAVES_PX = (2, 4, 8, 16, 32, 64)
 OCTAVE_CONTRAST = 100.0
 """Grey values; a grid of n x n cells varies by this over the root of n: what is fine is weaker, as in photographs."""
 
-Answers = NDArray[Any]
+Answers = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,13 @@ class Finding:
 class Model(Protocol):
     """What runs a graph through a session that may be changed for another one of the same graph."""
 
-    session: Any
+    session: Session
 
 
 def choose_precision(
     model: Model,
     path: Path,
     providers: Sequence[str],
-    threads: int | None,
     *,
     run: Callable[[Sequence[Image]], Answers],
     side_px: int,
@@ -84,7 +87,8 @@ def choose_precision(
     why = ""
     for precision in ("half", "single"):
         try:
-            opened = open_graph(half_graph(path), providers, threads) if precision == "half" else plain
+            # `plain` is ONNX Runtime's own, as this function asks.
+            opened = open_graph(half_graph(path), providers) if precision == "half" else cast(BindableSession, plain)
             model.session = session = BoundSession(opened, device)
             finding = judge(wanted, _together_and_alone(run, side_px))
         except graph_errors() as problem:
@@ -142,30 +146,31 @@ def probe_crops(side_px: int) -> list[Image]:
     return crops
 
 
-def half_graph(source: Path | Any) -> Any:
+def half_graph(source: Path | ModelProto) -> ModelProto:
     """Return an ONNX graph, given as a file or loaded, in half precision; it still reads and answers float32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(str(source)) if isinstance(source, Path) else source
-    model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
-    _drop_repeated_nodes(model)
-    return model
+    half: ModelProto = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+    _drop_repeated_nodes(half)
+    return half
 
 
-def open_graph(model: Any, providers: Sequence[str], threads: int | None) -> Any:
+def open_graph(model: ModelProto, providers: Sequence[str]) -> BindableSession:
     """Open a graph that is in memory for running."""
     import onnxruntime
 
-    return onnxruntime.InferenceSession(
+    session: BindableSession = onnxruntime.InferenceSession(
         model.SerializeToString(),
-        session_options(threads),
+        session_options(),
         providers=list(providers),
         provider_options=provider_options(providers),
     )
+    return session
 
 
-def _drop_repeated_nodes(model: Any) -> None:
+def _drop_repeated_nodes(model: ModelProto) -> None:
     """Mend what the converter does to a value that two nodes read: it casts it twice, under one name."""
     seen: set[tuple[str, ...]] = set()
     for node in list(model.graph.node):

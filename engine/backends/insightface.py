@@ -2,7 +2,7 @@
 
 SCRFD finds faces with five points, an ArcFace-style network distinguishes them (any embedding size), and the pack's
 1k3d68 marks 68 points; packs without one use dlib's 68-point predictor. The detector looks at the image scaled to
-fit `det_size` (640 px by default), once: the library's own default looks twice. Its scores are 0..1 as they are.
+fit DETECTION_SIDE_PX, once: the library's own default looks twice. Its scores are 0..1 as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from engine.backends.accelerators import (
     runtime_version,
     session_options,
 )
-from engine.backends.arcface import DEFAULT_THRESHOLD, Recogniser, arcface_points, threshold_of
+from engine.backends.arcface import DEFAULT_THRESHOLD, ArcFaceModel, Recogniser, arcface_points, threshold_of
 from engine.backends.backend import BackendInfo
 from engine.backends.bound_session import BoundSession
 from engine.backends.detector_session import BatchSession, open_checked
@@ -36,13 +36,15 @@ from engine.backends.dlib_models import DlibLandmarks
 from engine.backends.half_precision import choose_precision, judge_embeddings, judge_landmarks
 from engine.backends.landmarks_3d68 import CROP_PX, Landmarks3d68
 from engine.backends.model_files import LICENCE_300W, LICENCE_UNKNOWN, describe_model_file, sha256_of
+from engine.backends.onnx_session import Session
 from engine.backends.packs import Pack, open_pack, quiet
 from engine.backends.warps import cut, fit_warp, five_of_68, roll_deg
-from engine.errors import ModelError, SettingsError
+from engine.errors import ModelError
 from engine.types import Face, Image
 
 DEFAULT_PACK = "buffalo_l"
-DEFAULT_DET_SIZE = 640
+DETECTION_SIDE_PX = 640
+"""Longest side at which the detector looks; SCRFD is trained and measured at it, and larger costs by its square."""
 STRIDE_PX = 32  # SCRFD's coarsest grid: sides of its input are multiples of it
 
 # Pictures in one run of the detector: a GPU gains little beyond.
@@ -50,6 +52,19 @@ DETECTION_BATCH = 16
 # SCRFD places its five points badly on a rolled head. Beyond this roll they are taken from the 68 points instead, which
 # are predicted upright: median similarity of a dark, rolling head to its references 0.32 -> 0.49, of others unchanged.
 ROLL_TO_REFINE_DEG = 12.0
+
+
+class ScrfdModel(Protocol):
+    """What of insightface's SCRFD is used."""
+
+    session: Session
+    input_mean: float
+    input_std: float
+    static_input_size: tuple[int, int] | None
+
+    def detect(
+        self, image: Image, *, input_size: tuple[int, int], det_thresh: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]: ...
 
 
 class InsightFaceBackend:
@@ -61,46 +76,38 @@ class InsightFaceBackend:
         model_root: Path | None = None,
         model_pack: str = DEFAULT_PACK,
         device: str = "auto",
-        det_size: int | None = None,
-        threads: int | None = None,
         allow_download: bool = True,
         tuned_device: str = "cuda",
     ) -> None:
-        """Load a pack, downloading it when it is a known one and missing. `threads`: per run; None = the runtime's.
+        """Load a pack, downloading it when it is a known one and missing.
 
         `tuned_device`: where half precision and bound buffers are tried, and kept if they change no answer; `cpu` is
         for tests of that, since a CPU gains nothing by either.
         Raise ModelError when a file is missing or damaged, or when `device` is "cuda" and CUDA cannot be used.
         """
-        side = DEFAULT_DET_SIZE if det_size is None else det_size
-        if not STRIDE_PX <= side <= 4096 or side % STRIDE_PX:
-            raise SettingsError(f"det_size is {side}, expected a multiple of {STRIDE_PX} from {STRIDE_PX} to 4096 px")
-        self._det_size = side
         providers = choose_providers(device, available_providers())
         pack = open_pack(model_root, model_pack, allow_download=allow_download)
-        self._detector = _load(pack.detection, providers, threads)
-        self._recogniser = Recogniser(_load(pack.recognition, providers, threads))
-        self._marker = None if pack.landmarks_68 is None else _load_marker(pack.landmarks_68, providers, threads)
+        self._detector = cast(ScrfdModel, _load(pack.detection, providers))
+        self._recogniser = Recogniser(cast(ArcFaceModel, _load(pack.recognition, providers)))
+        self._marker = None if pack.landmarks_68 is None else _load_marker(pack.landmarks_68, providers)
         self._dlib_marker = DlibLandmarks() if self._marker is None else None
         used = [provider for provider in providers if all(provider in one.get_providers() for one in self._sessions())]
         warnings = check_device(device, providers, used, problem=accelerator_report().problem)
         with naming(pack.detection):
-            checked = open_checked(pack.detection, self._detector.session, providers, threads, device=tuned_device)
+            checked = open_checked(pack.detection, self._detector.session, providers, device=tuned_device)
         self._batches = BatchSession(checked) if checked.order is not None else None
         if self._batches is not None:
             self._detector.session = self._batches
         embedding_size = self._try_out(pack)
-        precisions = self._choose_precisions(pack, providers, threads, tuned_device)
+        precisions = self._choose_precisions(pack, providers, tuned_device)
         runs = {"detector run": checked.report, **precisions}
         self._info = self._describe(pack, used[0], warnings, embedding_size=embedding_size, runs=runs)
 
-    def _sessions(self) -> list[Any]:
+    def _sessions(self) -> list[Session]:
         marker = [] if self._marker is None else [self._marker.session]
         return [self._detector.session, self._recogniser.session, *marker]
 
-    def _choose_precisions(
-        self, pack: Pack, providers: Sequence[str], threads: int | None, device: str
-    ) -> dict[str, str]:
+    def _choose_precisions(self, pack: Pack, providers: Sequence[str], device: str) -> dict[str, str]:
         """Let recogniser and 68-point model run in half precision where that holds; return what was found."""
         with naming(pack.recognition):
             runs = {
@@ -108,7 +115,6 @@ class InsightFaceBackend:
                     self._recogniser,
                     pack.recognition,
                     providers,
-                    threads,
                     run=self._recogniser.embed,
                     side_px=self._recogniser.side_px,
                     judge=judge_embeddings,
@@ -122,7 +128,6 @@ class InsightFaceBackend:
                 self._marker,
                 pack.landmarks_68,
                 providers,
-                threads,
                 run=self._marker.crop_points,
                 side_px=CROP_PX,
                 judge=judge_landmarks,
@@ -167,7 +172,7 @@ class InsightFaceBackend:
         return found
 
     def _canvas(self, image: Image, side_px: int | None) -> tuple[Image, float]:
-        return _fit_canvas(image, self._detector.static_input_size, side_px or self._det_size)
+        return _fit_canvas(image, self._detector.static_input_size, side_px or DETECTION_SIDE_PX)
 
     def _detect_on(self, canvas: Image, scale: float, min_confidence: float) -> list[Face]:
         size = (canvas.shape[1], canvas.shape[0])
@@ -242,7 +247,7 @@ class InsightFaceBackend:
             metric="cosine",
             default_threshold=DEFAULT_THRESHOLD if threshold is None else threshold,
             device=provider,
-            detection_side_px=self._det_size,
+            detection_side_px=DETECTION_SIDE_PX,
             versions=library_versions(
                 {
                     "insightface": metadata.version("insightface"),
@@ -286,7 +291,7 @@ def _batches_of_equal(canvases: Sequence[tuple[Image, float]]) -> list[list[int]
     ]
 
 
-def _load(path: Path, providers: list[str], threads: int | None) -> Any:
+def _load(path: Path, providers: list[str]) -> object:
     """Open a detector or recogniser with insightface's model zoo. Raise ModelError, naming the file, when it fails."""
     from insightface.model_zoo import model_zoo
 
@@ -295,16 +300,17 @@ def _load(path: Path, providers: list[str], threads: int | None) -> Any:
             str(path),
             providers=providers,
             provider_options=provider_options(providers),
-            sess_options=session_options(threads),
+            sess_options=session_options(),
             static_shape_sessions=False,
         )
     if model is None:
         raise ModelError(f"model file {path} is not a model that insightface knows")
-    return model
+    loaded: object = model
+    return loaded
 
 
-def _load_marker(path: Path, providers: list[str], threads: int | None) -> Landmarks3d68:
-    return Landmarks3d68(path, open_session(path, providers, threads))
+def _load_marker(path: Path, providers: list[str]) -> Landmarks3d68:
+    return Landmarks3d68(path, open_session(path, providers))
 
 
 def _with_300w(licence: str) -> str:

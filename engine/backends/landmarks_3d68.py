@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.backends.onnx_session import Session
 from engine.backends.warps import box_warp, cut, map_back, roll_deg
 from engine.types import Face, Image
 
@@ -28,7 +28,7 @@ BATCH = 32
 class Landmarks3d68:
     """The model, given its open ONNX Runtime session."""
 
-    def __init__(self, path: Path, session: Any) -> None:
+    def __init__(self, path: Path, session: Session) -> None:
         self.session = session
         self._input = session.get_inputs()[0]
         self._fixed_batch = self._input.shape[0] if isinstance(self._input.shape[0], int) else None

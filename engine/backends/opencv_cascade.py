@@ -1,7 +1,7 @@
 """The opencv_cascade backend: OpenCV's Haar cascade finds faces, dlib's models mark and distinguish them.
 
 The lightest detector, for machines where even HOG is too slow; it sees upright frontal faces only. The image is
-scaled so that its longer side is `det_size` (960 px by default, at most doubled); faces from 40 px of that are found.
+scaled so that its longer side is DETECTION_SIDE_PX, at most doubled; faces from 40 px of that are found.
 
 Confidence is made of the weight that the cascade's last stage gives a box: 1 / (1 + exp(−2·(weight − 107))). On
 labelled footage true faces weigh 107.8 to 109.2 (5th to 95th percentile: 0.83 to 0.99), false ones 106.3 to 107.05
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.backend import BackendInfo
-from engine.backends.dlib import dlib_info, faces_from_boxes, landmarks_of, require_det_size
+from engine.backends.dlib import dlib_info, faces_from_boxes, landmarks_of
 from engine.backends.dlib_models import DlibDescriptor, DlibLandmarks
 from engine.backends.model_files import LICENCE_OPENCV, describe_model_file, require_model_file
 from engine.backends.warps import scale_to
@@ -27,7 +27,8 @@ from engine.types import Face, Image
 # Of OpenCV's three frontal cascades the one with the fewest false boxes: over 90 labelled frames 4 beside 69 true
 # ones; frontalface_alt2 6 beside 70, frontalface_default 25 beside 69. Equalising the picture first only adds some.
 CASCADE_FILE = "haarcascade_frontalface_alt.xml"
-DEFAULT_DET_SIZE = 960
+DETECTION_SIDE_PX = 960
+"""Longest side at which the cascade looks: what is lightest is to stay light, and larger costs by its square."""
 MAX_UPSCALE = 2.0
 SCALE_STEP = 1.1
 # Overlapping windows that must agree before a box counts at all.
@@ -46,7 +47,7 @@ HOG_CENTRE_IN_BOX = (0.5, 0.59)
 class OpencvCascadeBackend:
     """Detect by Haar cascade, mark and embed by dlib; see the module."""
 
-    def __init__(self, *, device: str = "auto", det_size: int | None = None) -> None:
+    def __init__(self, *, device: str = "auto") -> None:
         """Load the models. Raise ModelError when a file is missing or damaged, or when `device` is "cuda"."""
         import cv2
 
@@ -59,7 +60,6 @@ class OpencvCascadeBackend:
         self._cascade = cv2.CascadeClassifier(str(path))
         if self._cascade.empty():
             raise ModelError(f"model file {path} cannot be loaded by OpenCV", hint="reinstall opencv-python")
-        self._det_size = require_det_size(DEFAULT_DET_SIZE if det_size is None else det_size)
         self._landmarks = DlibLandmarks()
         self._descriptor = DlibDescriptor()
         detection = describe_model_file(path, task="detection", licence=LICENCE_OPENCV)
@@ -69,7 +69,7 @@ class OpencvCascadeBackend:
             self._landmarks,
             self._descriptor,
             device="cpu",
-            detection_side_px=self._det_size,
+            detection_side_px=DETECTION_SIDE_PX,
         )
 
     @property
@@ -80,7 +80,7 @@ class OpencvCascadeBackend:
         """Given an image, find faces scored at least `min_confidence` (0..1), largest bbox first; see the contract."""
         import cv2
 
-        scaled, scale = scale_to(image, side_px or self._det_size, at_most=MAX_UPSCALE)
+        scaled, scale = scale_to(image, side_px or DETECTION_SIDE_PX, at_most=MAX_UPSCALE)
         grey = cv2.cvtColor(scaled, cv2.COLOR_BGR2GRAY)
         boxes, _, weights = self._cascade.detectMultiScale3(
             grey,

@@ -5,8 +5,6 @@ Not for DeepFaceLab's own crops, whose arithmetic must match DeepFaceLab's: thos
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +14,7 @@ Warp = NDArray[np.float64]
 """(2, 3): image px -> crop px."""
 
 
-def fit_warp(source: NDArray[Any], target: NDArray[Any]) -> Warp:
+def fit_warp(source: NDArray[np.floating], target: NDArray[np.floating]) -> Warp:
     """Given (N, 2) points and where they should go, return the similarity warp with the least squared error.
 
     In the complex plane such a warp is z -> a·z + b, and least squares gives a = Σ conj(s)·t / Σ |s|² over the
@@ -68,20 +66,20 @@ def cut(image: Image, warp: Warp, size_px: int) -> Image:
     return np.asarray(cv2.warpAffine(image, warp, (size_px, size_px), flags=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def map_back(points: NDArray[Any], warp: Warp) -> NDArray[np.float64]:
+def map_back(points: NDArray[np.floating], warp: Warp) -> NDArray[np.float64]:
     """Given (N, 2) crop px, return where they lie in image px."""
     linear = np.linalg.inv(warp[:, :2])
     return np.asarray((points - warp[:, 2]) @ linear.T, dtype=np.float64)
 
 
-def five_of_68(points: NDArray[Any]) -> NDArray[np.float32]:
+def five_of_68(points: NDArray[np.floating]) -> NDArray[np.float32]:
     """Given (68, 2) iBUG points, return the five: eye centres, nose tip, mouth corners, image left first."""
     return np.stack(
         [points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[30], points[48], points[54]]
     ).astype(np.float32)
 
 
-def roll_deg(landmarks_5: NDArray[Any]) -> float:
+def roll_deg(landmarks_5: NDArray[np.floating]) -> float:
     """Given five points, return how far the head is rolled clockwise in the image: -180..180, 0 = upright."""
     across = landmarks_5[1] - landmarks_5[0]
     return float(np.degrees(np.arctan2(across[1], across[0])))

@@ -21,10 +21,11 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.footage.signatures import HEAD_BYTES, container_of, transport_packet
 
@@ -164,11 +165,26 @@ class _Source:
             raise _CutError(end - self.size, is_sized=is_sized)
 
 
-def _ended(source: _Source, name: str, place: int, *, is_stated: bool, **known: Any) -> Structure:
+def _ended(
+    source: _Source,
+    name: str,
+    place: int,
+    *,
+    is_stated: bool,
+    is_complete: bool = False,
+    trouble: str = "",
+    unproven: str = "",
+    pictures: int | None = None,
+    begins_again: bool = False,
+    video_streams: int = 1,
+) -> Structure:
     """Judge what lies behind the last element, which ends at `place`; `is_stated`: the container says that it ends
-    there. `known`: what else is known of it, `unproven` among it where the walk itself proves nothing.
+    there. `unproven`: why the walk itself proves nothing; "" where it does. The others: what is known besides.
     """
-    unproven = str(known.pop("unproven", ""))
+    known = Structure(
+        name, 0, is_complete=is_complete, trouble=trouble, pictures=pictures, begins_again=begins_again,
+        video_streams=video_streams,
+    )  # fmt: skip
     rest = source.size - place
     zeros = source.zeros_from(place) if rest > 0 else 0
     if zeros:
@@ -179,9 +195,9 @@ def _ended(source: _Source, name: str, place: int, *, is_stated: bool, **known: 
             unproven = unproven or f"it ends in {zeros} bytes of zeros"
     elif zeros is None:
         if _holds_movie(source, place):
-            return Structure(name, 0, **(known | {"trouble": SECOND_MOVIE}))
+            return replace(known, trouble=SECOND_MOVIE)
         unproven = f"the {rest} bytes behind its end are of no known kind"
-    return Structure(name, 0, unproven=unproven, **known)
+    return replace(known, unproven=unproven)
 
 
 def _holds_movie(source: _Source, place: int) -> bool:
@@ -554,7 +570,7 @@ class _TransportVideo:
     def has_ended(self) -> bool:
         return all(is_filled for _, is_filled in self.last.values())
 
-    def see(self, packets: Any) -> None:
+    def see(self, packets: NDArray[np.uint8]) -> None:
         """Given packets, (n, 188) uint8, note those that carry video (ISO/IEC 13818-1 §2.4.3)."""
         numbers = (packets[:, 1].astype(np.int32) & 0x1F) << 8 | packets[:, 2]
         carries = packets[:, 3] & 0x10 != 0

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InputError, InputUnavailableError
@@ -74,7 +75,7 @@ Region = tuple[int, int, int, int]
 """x1, y1, x2, y2 px of an upright frame; x2 and y2 are one past the last pixel. May reach over the frame's edge."""
 
 
-def region_round(boxes: Iterable[NDArray[Any]], reach: float) -> Region:
+def region_round(boxes: Iterable[NDArray[np.floating]], reach: float) -> Region:
     """Return the region that holds every box (x1, y1, x2, y2) and `reach` times its longer side round its centre."""
     corners = []
     for box in boxes:

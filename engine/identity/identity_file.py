@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.files import replace_file
 from engine.errors import OutputError, ReferencePhotoError
@@ -34,6 +35,8 @@ MAX_PHOTOS = 10_000
 MAX_EMBEDDING_SIZE = 4096
 MAX_NAME_LENGTH = 255
 TABLES = ("embeddings", "centres", "blank", "negatives", "other_age")
+_Arrays = dict[str, NDArray[Any]]
+"""Of a file that anybody may have written: `_check_arrays` says what they hold."""
 FIELDS = ("format", "name", "backend", "model", "metric", "photos", "mean", "blank_range", *TABLES)
 
 
@@ -94,7 +97,7 @@ def load_identity(path: Path) -> Identity:
         ) from problem
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+def _read_arrays(path: Path) -> _Arrays:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if sorted(member.filename for member in members) != sorted(f"{field}.npy" for field in FIELDS):
@@ -106,7 +109,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         return {field: archive[field] for field in FIELDS}
 
 
-def _check_arrays(arrays: dict[str, np.ndarray[Any, Any]]) -> None:
+def _check_arrays(arrays: _Arrays) -> None:
     if arrays["format"].shape != () or int(arrays["format"]) != FORMAT:
         raise ValueError(f"its format is {arrays['format']!r}, expected {FORMAT}")
     for field in ("name", "backend", "model", "metric"):

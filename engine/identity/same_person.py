@@ -10,7 +10,6 @@ How the faces of a track are put together, and what else is weighed, is engine.t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +47,7 @@ class Rule:
     review_width: float = REVIEW_WIDTH
 
 
-def similarity(embeddings: NDArray[Any], identity: Identity) -> NDArray[np.float64]:
+def similarity(embeddings: NDArray[np.floating], identity: Identity) -> NDArray[np.float64]:
     """Given (N, D) embeddings of faces, return how similar each is to the person: (N,).
 
     The mean of the similarity to the best cluster's centre and of that to the three most similar photos: a centre is
@@ -66,7 +65,9 @@ def similarity(embeddings: NDArray[Any], identity: Identity) -> NDArray[np.float
     return np.asarray((best_centre + top) / 2.0)
 
 
-def similarity_to(embeddings: NDArray[Any], reference: NDArray[Any], metric: Metric) -> NDArray[np.float64]:
+def similarity_to(
+    embeddings: NDArray[np.floating], reference: NDArray[np.floating], metric: Metric
+) -> NDArray[np.float64]:
     """Given (N, D) embeddings and a (D,) reference, return the (N,) raw similarities in `metric`."""
     return similarities_to(embeddings, np.asarray(reference)[None, :], metric)[:, 0]
 
@@ -83,7 +84,9 @@ def blankness(embedding: Embedding, identity: Identity) -> float:
     return (here - clear) / max(blank - clear, 1e-6)
 
 
-def similarities_to(embeddings: NDArray[Any], references: NDArray[Any], metric: Metric) -> NDArray[np.float64]:
+def similarities_to(
+    embeddings: NDArray[np.floating], references: NDArray[np.floating], metric: Metric
+) -> NDArray[np.float64]:
     """Given (N, D) embeddings and (M, D) references, return the (N, M) raw similarities in `metric`."""
     rows, columns = np.asarray(embeddings, np.float64), np.asarray(references, np.float64)
     if metric == "cosine":

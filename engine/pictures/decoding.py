@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -159,7 +159,7 @@ def _by_opencv(data: bytes, what: str, check_size: CheckSize, backdrop: float | 
         _require_whole_chunks(data)
     pixels = None
     if backdrop is not None:
-        raw = _opencv(data, cv2.IMREAD_UNCHANGED)
+        raw = _as_stored(data)
         pixels = _over(raw, backdrop) if raw is not None and raw.shape[2:] == (4,) else None
     if pixels is None:
         pixels = _opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -190,7 +190,7 @@ def _tiff(data: bytes, what: str, check_size: CheckSize, backdrop: float | None)
         mode = ""  # floating point in colour, 16 bits with alpha: OpenCV knows them
     if mode in ("RGBA", "RGBa", "RGBX", "LA", "La", "PA"):
         return _by_pillow(TiffImagePlugin.TiffImageFile, data, check_size, backdrop)
-    raw = _opencv(data, cv2.IMREAD_UNCHANGED)
+    raw = _as_stored(data)
     if raw is None:
         return None
     if raw.dtype not in (np.uint8, np.uint16):
@@ -255,8 +255,15 @@ _DECODERS: dict[str, Callable[[bytes, str, CheckSize, float | None], Image | Non
 }  # fmt: skip
 
 
-def _opencv(data: bytes, flags: int) -> NDArray[Any] | None:
-    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+def _opencv(data: bytes, flags: int) -> Image | None:
+    """Decode to 8 bits and three channels, which IMREAD_COLOR among the flags asks for."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    return None if pixels is None else np.asarray(pixels, np.uint8)
+
+
+def _as_stored(data: bytes) -> NDArray[np.generic] | None:
+    """Decode to the numbers and channels that the file stores."""
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def _orientation(data: bytes) -> int:
@@ -281,7 +288,7 @@ def turned_by_exif(pixels: Image, orientation: int) -> Image:
     return np.ascontiguousarray(pixels)
 
 
-def _from_numbers(values: NDArray[Any], backdrop: float | None) -> Image:
+def _from_numbers(values: NDArray[np.generic], backdrop: float | None) -> Image:
     """Bring floating point, or integers of 32 bits and more, to 8 bits; not-a-number and infinities become black."""
     numbers = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     if numbers.ndim == 2:
@@ -294,12 +301,12 @@ def _from_numbers(values: NDArray[Any], backdrop: float | None) -> Image:
     return np.asarray(scaled[:, :, :3] * 255.0 + 0.5, np.uint8)
 
 
-def _over(image: NDArray[Any], backdrop: float) -> Image:
+def _over(image: NDArray[np.generic], backdrop: float) -> Image:
     """Lay a (H, W, 4) picture of any depth over grey: what hides under full transparency is often garbage.
 
     In strips of rows: in floating point, all of a large picture at once is ten times itself.
     """
-    depth = float(np.iinfo(image.dtype).max) if np.issubdtype(image.dtype, np.integer) else 1.0
+    depth = float(np.iinfo(image.dtype.name).max) if np.issubdtype(image.dtype, np.integer) else 1.0
     over = np.empty((*image.shape[:2], 3), np.uint8)
     for rows in _strips(image):
         values = image[rows].astype(np.float32) / depth
@@ -309,7 +316,7 @@ def _over(image: NDArray[Any], backdrop: float) -> Image:
     return over
 
 
-def _strips(image: NDArray[Any]) -> Iterator[slice]:
+def _strips(image: NDArray[np.generic]) -> Iterator[slice]:
     """Return the rows of a picture in strips of about STRIP_PX px."""
     height, width = image.shape[:2]
     rows = max(1, STRIP_PX // width)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,7 +215,12 @@ def _by_threshold(verdict: TrackVerdict, rule: Rule) -> TrackVerdict:
     return verdict
 
 
-def _nearest(rows: NDArray[np.float32], samples: Sequence[Sample], references: Any, metric: Metric) -> float | None:
+def _nearest(
+    rows: NDArray[np.float32],
+    samples: Sequence[Sample],
+    references: NDArray[np.float32] | Sequence[Embedding] | None,
+    metric: Metric,
+) -> float | None:
     """Return the track's similarity to the most similar reference, measured as to the person; None without any."""
     if references is None or not len(references):
         return None

@@ -30,7 +30,7 @@ def extraction_log(
     identity: Identity,
     notes: Mapping[str, str],
     program: Mapping[str, str],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Collect the log of one clip as plain JSON values."""
     return {
         "schema": SCHEMA,
@@ -72,7 +72,7 @@ def _place(record: FaceRecord) -> tuple[int, int, int]:
     return (-1 if record.track is None else record.track, record.frame, record.index)
 
 
-def _tracks(records: Sequence[FaceRecord]) -> list[dict[str, Any]]:
+def _tracks(records: Sequence[FaceRecord]) -> list[dict[str, object]]:
     """One line a track: where it was, what was decided, and what became of its faces."""
     by_track: dict[int, list[FaceRecord]] = {}
     for record in records:
@@ -103,7 +103,7 @@ def log_bytes(log: Mapping[str, Any]) -> bytes:
     return whole.encode(errors="backslashreplace")
 
 
-def _face(record: FaceRecord) -> dict[str, Any]:
+def _face(record: FaceRecord) -> dict[str, object]:
     face = {name: value for name, value in asdict(record).items() if name not in FOR_PROGRAMS}
     face["bbox"] = [round(value, 1) for value in record.bbox]
     face["detection_score"] = round(record.detection_score, 4)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Literal, ParamSpec, Protocol, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ from engine.workspace.layout import Layout
 from engine.workspace.masks import face_hull_mask
 
 Result = TypeVar("Result")
+Given = ParamSpec("Given")
 
 THREADS = 2
 """Cutting, encoding and syncing release the interpreter; two threads keep a disk busy beside the models."""
@@ -101,7 +102,8 @@ class FaceWriter:
         self._lock = threading.Lock()
         self._counting = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
-        self._waiting: deque[Future[Any]] = deque()
+        self._waiting: deque[Callable[[], object]] = deque()
+        """What waits for each task that was handed in."""
         self.fill = QueueFill()
         """How much of the room for faces that wait or are being written is taken."""
         self._unwritten = 0
@@ -124,8 +126,8 @@ class FaceWriter:
         """Wait until everything handed in is on disk. Raise what a task raised."""
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
-        for future in waiting:
-            future.result()
+        for done in waiting:
+            done()
 
     def frame_name(self, index: int) -> str:
         """The name that aligned faces carry for the frame that `write_frame` writes."""
@@ -139,12 +141,12 @@ class FaceWriter:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
 
-    def _submit(self, task: Callable[..., Result], *arguments: Any) -> Future[Result]:
+    def _submit(self, task: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Future[Result]:
         with self._lock:  # whoever comes while the queue is full waits too
             while len(self._waiting) >= WAITING_MAX:
-                self._waiting.popleft().result()
-            future = self._pool.submit(task, *arguments)
-            self._waiting.append(future)
+                self._waiting.popleft()()
+            future = self._pool.submit(task, *given, **named)
+            self._waiting.append(future.result)
         self._count(1)
         future.add_done_callback(lambda _: self._count(-1))
         return future

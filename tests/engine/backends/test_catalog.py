@@ -54,12 +54,6 @@ def test_a_gpu_that_a_backend_cannot_use_is_refused(name: str) -> None:
         open_backend(name, device="cuda")
 
 
-@pytest.mark.parametrize("name", ["dlib", "opencv_cascade"])
-def test_a_detection_size_out_of_range_is_refused(name: str) -> None:
-    with pytest.raises(SettingsError, match="det_size is 0"):
-        open_backend(name, det_size=0)
-
-
 def test_an_unknown_dlib_detector_is_refused() -> None:
     with pytest.raises(SettingsError, match="dlib detector is 'mtcnn', expected hog or cnn"):
         open_backend("dlib", dlib_detector="mtcnn")
@@ -68,9 +62,9 @@ def test_an_unknown_dlib_detector_is_refused() -> None:
 def test_the_cnn_detector_finds_a_face_too() -> None:
     image = cv2.imread(str(Path(insightface.__file__).parent / "data" / "images" / "t1.jpg"))
     assert image is not None
-    backend = open_backend("dlib", dlib_detector="cnn", det_size=320)
+    backend = open_backend("dlib", dlib_detector="cnn")
     assert backend.info.models[0].name == "mmod_human_face_detector.dat"
-    (face,) = backend.detect(np.ascontiguousarray(image[230:450, 430:620], dtype=np.uint8))
+    (face,) = backend.detect(np.ascontiguousarray(image[230:450, 430:620], dtype=np.uint8), side_px=320)
     assert face.landmarks_5 is not None
     assert 40 < face.landmarks_5[2, 0] < 150
 

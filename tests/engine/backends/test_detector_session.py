@@ -37,14 +37,14 @@ def mini_detector(shared: Path) -> Path:
 
 def test_a_real_detector_that_was_exported_for_one_picture_answers_two_at_once_exactly(shared: Path) -> None:
     path = mini_detector(shared)
-    checked = open_checked(path, plain_session(path), [CPU_PROVIDER], 1)
+    checked = open_checked(path, plain_session(path), [CPU_PROVIDER])
     assert checked.order == "cells", "the rows of the pictures lie side by side in each cell"
     assert "single precision in batches" in checked.report
 
 
 def test_cutting_its_rows_into_equal_parts_would_mix_the_pictures(shared: Path) -> None:
     path = mini_detector(shared)
-    plain, batched = plain_session(path), _open(path, [CPU_PROVIDER], 1, half=False)
+    plain, batched = plain_session(path), _open(path, [CPU_PROVIDER], half=False)
     probes = _probes(plain)
     together = _run(batched, np.concatenate(probes))
     mixed = split_answers(together, 2, "pictures")
@@ -56,7 +56,7 @@ def test_cutting_its_rows_into_equal_parts_would_mix_the_pictures(shared: Path) 
 
 def test_half_precision_is_compared_with_the_files_own_answers(shared: Path) -> None:
     path = mini_detector(shared)
-    plain, half = plain_session(path), _open(path, [CPU_PROVIDER], 1, half=True)
+    plain, half = plain_session(path), _open(path, [CPU_PROVIDER], half=True)
     probes = _probes(plain)
     order, difference = row_order([_run(plain, one) for one in probes], _run(half, np.concatenate(probes)))
     assert order == "cells"
@@ -67,7 +67,7 @@ def test_where_the_session_runs_on_the_device_half_precision_in_batches_is_taken
     """The code that a GPU runs, but for the device's name."""
     path = mini_detector(shared)
     plain = plain_session(path)
-    checked = open_checked(path, plain, [CPU_PROVIDER], 1, device="cpu")
+    checked = open_checked(path, plain, [CPU_PROVIDER], device="cpu")
     assert checked.order == "cells"
     assert checked.report.startswith("half precision in batches, largest difference")
     assert checked.report.endswith("I/O binding")
@@ -94,7 +94,7 @@ def test_a_graph_whose_pictures_leak_into_each_other_runs_them_one_by_one(make_p
     assert first.input[0] == "unmixed"
     onnx.save(model, str(path))
     plain = plain_session(path)
-    checked = open_checked(path, plain, [CPU_PROVIDER], 1)
+    checked = open_checked(path, plain, [CPU_PROVIDER])
     assert checked.order is None
     assert checked.session is plain
     assert "one picture a run; single precision in batches differs by" in checked.report
@@ -108,7 +108,7 @@ def test_a_graph_that_cannot_take_two_pictures_runs_them_one_by_one(make_pack: M
     for node in model.graph.node[1:]:
         node.input[:] = ["single" if name == "input" else name for name in node.input]
     onnx.save(model, str(path))
-    checked = open_checked(path, plain_session(path), [CPU_PROVIDER], 1)
+    checked = open_checked(path, plain_session(path), [CPU_PROVIDER])
     assert checked.order is None
     assert "failed" in checked.report
 
@@ -129,7 +129,7 @@ def test_a_gpu_that_fails_in_half_precision_and_in_batches_still_runs_the_files_
     path = make_pack() / "det.onnx"
     plain = Pretended(plain_session(path))
     path.unlink()
-    checked = open_checked(path, plain, [CPU_PROVIDER], 1)
+    checked = open_checked(path, plain, [CPU_PROVIDER])
     assert checked.session is plain
     assert "half precision in batches failed" in checked.report
     assert "single precision in batches failed" in checked.report

@@ -63,4 +63,4 @@ def test_small_pictures_are_enlarged_so_that_small_faces_are_found(
 ) -> None:
     half = np.asarray(cv2.resize(group, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     assert len(backend.detect(half)) == len(backend.detect(group))
-    assert len(DlibBackend(det_size=640).detect(half)) < len(backend.detect(group))
+    assert len(backend.detect(half, side_px=640)) < len(backend.detect(group))

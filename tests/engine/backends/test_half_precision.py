@@ -33,9 +33,7 @@ Embeddings = NDArray[np.float32]
 
 
 def open_made(folder: Path, *, tuned_device: str) -> InsightFaceBackend:
-    return InsightFaceBackend(
-        model_root=folder.parent, model_pack=folder.name, device="cpu", threads=1, tuned_device=tuned_device
-    )
+    return InsightFaceBackend(model_root=folder.parent, model_pack=folder.name, device="cpu", tuned_device=tuned_device)
 
 
 def unit(rows: Any) -> Embeddings:

@@ -12,14 +12,14 @@ import pytest
 
 from engine.backends.arcface import arcface_points
 from engine.backends.insightface import InsightFaceBackend
-from engine.errors import ModelError, SettingsError
+from engine.errors import ModelError
 from engine.types import Face
 
 MakePack = Callable[..., Path]
 
 
 def open_made(folder: Path, **options: object) -> InsightFaceBackend:
-    options = {"device": "cpu", "threads": 1, **options}
+    options = {"device": "cpu", **options}
     return InsightFaceBackend(model_root=folder.parent, model_pack=folder.name, **options)  # type: ignore[arg-type]
 
 
@@ -95,15 +95,15 @@ def test_the_recognition_crop_puts_the_five_points_where_arcface_wants_them(make
 
 
 def test_the_detector_finds_what_its_graph_sees_and_says_where_in_the_picture(make_pack: MakePack) -> None:
-    backend = open_made(make_pack(), det_size=128)
+    backend = open_made(make_pack())
     image = np.zeros((400, 512, 3), dtype=np.uint8)
     image[128:256, 256:384, 2] = 255  # one 32 px cell of the 4:1 scaled canvas, red
-    faces = backend.detect(image, min_confidence=0.9)
+    faces = backend.detect(image, min_confidence=0.9, side_px=128)
     assert len(faces) == 1
     # Grid cell (2, 1) of stride 32; the graph answers 1 for each side: 32 px round (64, 32), and 4 times that here.
     np.testing.assert_allclose(faces[0].bbox, [128, 0, 384, 256], atol=2)
     assert faces[0].detection_score > 0.9
-    assert backend.detect(np.zeros_like(image)) == []
+    assert backend.detect(np.zeros_like(image), side_px=128) == []
 
 
 def test_68_points_of_the_pack_are_mapped_back_through_the_upright_crop(make_pack: MakePack) -> None:
@@ -145,12 +145,6 @@ def test_a_gpu_that_is_not_there_is_refused_when_asked_for(make_pack: MakePack) 
     with pytest.raises(ModelError, match="the GPU was asked for") as caught:
         open_made(make_pack(), device="cuda")
     assert "make install-gpu" in caught.value.hint
-
-
-@pytest.mark.parametrize("size", [0, 16, 100, 8192])
-def test_a_detector_size_it_cannot_run_at_is_refused(make_pack: MakePack, size: int) -> None:
-    with pytest.raises(SettingsError, match=f"det_size is {size}"):
-        open_made(make_pack(), det_size=size)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 4096, b"not a model", None])
