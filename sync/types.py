@@ -114,7 +114,7 @@ pushed, found bad, and still there; no end, but what such a round is until a lat
 
 @dataclass(frozen=True)
 class Round:
-    """What one round did. Told to ledger and metrics by `daemon.averaging`, to a person by `dfld rounds show`."""
+    """What one round did. Reported to ledger and metrics by `daemon.averaging`, to a person by `dfld rounds show`."""
 
     number: int
     model: ModelName

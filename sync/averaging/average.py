@@ -69,7 +69,7 @@ def uniform_shares(machines: Sequence[str]) -> dict[str, float]:
 
 
 def shares_by_iterations(iterations: Mapping[str, int], *, clamp: float = SHARE_CLAMP) -> dict[str, float]:
-    """Share by the iterations done since the last round; the largest is at most `clamp` times the smallest.
+    """Weight machines by the iterations done since the last round; the largest is at most `clamp` times the smallest.
 
     The counts are first brought into [median / √clamp, median · √clamp], so that one machine that did ten
     iterations does not count as much as the others, and one fast machine does not silence them.

@@ -117,12 +117,14 @@ def _average_folders(
     everything = set.union(*(names[prefix] for names in models.values()))
     lacks = {label: sorted(everything - names[prefix]) for label, names in models.items()}
     if any(lacks.values()):
-        told = "; ".join(
+        missing_files = "; ".join(
             f"{label} lacks {', '.join(f'{prefix}_{part}' for part in missing)}"
             for label, missing in lacks.items()
             if missing
         )
-        raise DisagreementError(f"the folders do not hold the same files of {prefix}: {told}; nothing was averaged")
+        raise DisagreementError(
+            f"the folders do not hold the same files of {prefix}: {missing_files}; nothing was averaged"
+        )
     files = {part: {label: folder / f"{prefix}_{part}" for label, folder in labels.items()} for part in sorted(parts)}
     outputs = {part: out / f"{prefix}_{part}" for part in files}
     _refuse_input_as_output([path for inputs in files.values() for path in inputs.values()], list(outputs.values()))
@@ -186,8 +188,8 @@ def _compare_options(labels: Mapping[str, Path], prefix: str, parts: Sequence[st
         refused = list(agreement.refused.items())
         if len(labels) == len(refused) == 2:  # each differs from the other: that is one difference
             refused = refused[1:]
-        told = "; ".join(f"{label} is {reason}" for label, reason in refused)
-        raise DisagreementError(f"the models are not the same: {told}; nothing was averaged")
+        reasons = "; ".join(f"{label} is {reason}" for label, reason in refused)
+        raise DisagreementError(f"the models are not the same: {reasons}; nothing was averaged")
     return agreement.warnings
 
 

@@ -189,8 +189,8 @@ def _run(
             outputs=wanted,
             momentum_output=Output(wanted[0].template, _momentum_path(plan.folder, part)),
         )
-        told = partial(on_progress, part) if on_progress else None
-        result = run_averaging_pass(pass_plan, stop=stop, on_progress=told)
+        of_this_part = partial(on_progress, part) if on_progress else None
+        result = run_averaging_pass(pass_plan, stop=stop, on_progress=of_this_part)
         table = table.joined(result.grams)
         made.update({path: AveragedFile(path, digest) for path, digest in result.written.items()})
     return table

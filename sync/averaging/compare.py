@@ -21,7 +21,7 @@ T = TypeVar("T")
 LR_PERIOD = 500
 """Iterations of the cosine that DeepFaceLab multiplies the learning rate with while lr_dropout is on (lr_cos)."""
 LR_GAP = 0.5
-"""Told where one machine's rate is this part of the full rate above another's."""
+"""A warning where one machine's rate is this part of the full rate above another's."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ def warn_of_learning_rates(
     }
     if len(rates) < 2 or max(rates.values()) - min(rates.values()) <= LR_GAP:
         return ()
-    told = ", ".join(f"{machine} at {rate:.0%}" for machine, rate in rates.items())
+    rates_text = ", ".join(f"{machine} at {rate:.0%}" for machine, rate in rates.items())
     return (
         f"lr_dropout moves the learning rate in waves of {LR_PERIOD} iterations, and the machines are at different "
-        f"places of it ({told} of the rate): the average is worth less. dfld sync init gives all one count, and a "
-        f"target_iter that is a multiple of {LR_PERIOD} stops each at the same place",
+        f"places of it ({rates_text} of the rate): the average is worth less. dfld sync init gives all one count, and "
+        f"a target_iter that is a multiple of {LR_PERIOD} stops each at the same place",
     )
 
 

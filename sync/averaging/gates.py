@@ -214,27 +214,27 @@ def _held(
 
 
 def _warnings(divergence: Divergence, settings: GateSettings) -> tuple[str, ...]:
-    told = []
+    warnings = []
     if divergence.spread_rel > settings.spread_warn:
-        told.append(
+        warnings.append(
             f"the machines are {divergence.spread_rel:.3g} apart (spread_rel), usual is below {settings.spread_warn}"
         )
     drifts = {name: m.drift_rel for name, m in divergence.machines.items() if m.drift_rel is not None}
     if len(drifts) > 2:
         middle = median(drifts.values())
-        told += [
+        warnings += [
             f"machine {name} drifted {drift:.3g}, the median is {middle:.3g}"
             for name, drift in drifts.items()
             if drift > DRIFT_TIMES_OTHERS * middle
         ]
-    told += [
+    warnings += [
         f"machine {name} goes against the others (cosine {m.cosine:.2f})"
         for name, m in divergence.machines.items()
         if m.cosine is not None and m.cosine < 0
     ]
-    told += [
+    warnings += [
         f"machine {name}: {m.worst_tensor} is {m.worst_tensor_rel:.3g} from the average"
         for name, m in divergence.machines.items()
         if m.worst_tensor_rel > TENSOR_WARN
     ]
-    return tuple(told)
+    return tuple(warnings)

@@ -198,8 +198,8 @@ def sync_folder(folder: Path) -> None:
 def words_sum(content: bytes | memoryview) -> int:
     """The sum of all 64-bit words modulo 2^64, the last one filled up with zeros.
 
-    It tells a piece that did not reach the disk as it was written (no page, an old page, a flipped bit), at a tenth of
-    what a CRC costs. What it cannot tell, the order of words inside a piece, no disk exchanges.
+    It finds a piece that did not reach the disk as it was written (no page, an old page, a flipped bit), at a tenth of
+    what a CRC costs. What it cannot find, the order of words inside a piece, no disk exchanges.
     """
     whole = len(content) // 8 * 8
     words = np.frombuffer(content[:whole], "<u8")

@@ -2,8 +2,8 @@
 
 journal   the lines of each round, on disk
 lines     pure: the lines as values, and how each stands in the file
-record    pure: one round as its lines tell it
-history   pure: where the machines are, as all rounds tell it
+record    pure: one round as its lines say
+history   pure: where the machines are, as all rounds say
 downtime  pure: how long a round kept trainers from training, and what the next will cost
 report    pure: a round as a value for people and metrics
 """

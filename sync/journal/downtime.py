@@ -1,9 +1,9 @@
 """Pure: how long a round kept trainers from training, and what the next one will cost.
 
-A machine stands still from the request to stop (or to save) until its trainer was seen iterating on what it was given,
-or on what it had; loading is part of it. A cooperating trainer trains on between its save and the new weights, but what
-it learns then is thrown away with the weights it replaces: that time counts too. The round's downtime runs from the
-first request until the last trainer iterates again.
+A machine does not train from the request to stop (or to save) until its trainer was seen iterating on what it was
+given, or on what it had; loading is part of it. A cooperating trainer trains on between its save and the new weights,
+but what it learns then is thrown away with the weights it replaces: that time counts too. The round's downtime runs
+from the first request until the last trainer iterates again.
 
 A trainer under commands is seen only at its first save, up to 25 minutes after it began to iterate. When it began is
 reckoned back from there: by the iterations in that save and the machine's own pace, else by the trainer's save period.
@@ -26,7 +26,7 @@ class Standstill:
     begun: datetime
     over: datetime
     seen: bool
-    """Whether it was seen iterating again; else `over` is when it was last heard of."""
+    """Whether it was seen iterating again; else `over` is when it last answered."""
 
     @property
     def seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""Pure: one round as its journal tells it, replayed line by line."""
+"""Pure: one round as its journal says, replayed line by line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One round, as its journal tells it so far. `with_entry` makes the record after one more line."""
+    """One round, as far as its journal says. `with_entry` makes the record after one more line."""
 
     number: int
     kind: Kind = "average"
@@ -69,7 +69,7 @@ class RoundRecord:
     unfinished: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Machine → why it could not be brought to the end of the round when that was tried last."""
     iterating_since: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
-    """Machine → when its trainer began to iterate again, as far as can be told."""
+    """Machine → when its trainer began to iterate again, as far as is known."""
     verified: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     doubted: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     ended: Literal["", "aborted", "closed"] = ""

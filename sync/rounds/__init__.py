@@ -1,7 +1,7 @@
 """One round from end to end, and what is kept of it.
 
 rounds           one round from end to end, journaled; the seam that daemon/ and the CLI call
-settings         what a round is told
+settings         what a round is given
 feasibility      pure: can it succeed at all? Asked before the first trainer is stopped
 candidates       who may be averaged, and who may be given the result
 round_work       a round under way: its record, its machines, the line that every step writes

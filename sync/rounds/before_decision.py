@@ -193,9 +193,9 @@ def stage_weights(work: RoundWork, new: NewWeights, *, least: int) -> None:
 
 
 def _heed_stop(work: RoundWork) -> None:
-    """Break off a transfer before the decision when dfld is told to stop: it may have hours to go."""
+    """Break off a transfer before the decision when dfld is asked to stop: it may have hours to go."""
     if work.tools.stop.is_set():
-        raise RoundError("dfld was told to stop; the transfer was broken off before the decision")
+        raise RoundError("dfld was asked to stop; the transfer was broken off before the decision")
 
 
 def decide(work: RoundWork) -> None:

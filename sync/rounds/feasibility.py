@@ -28,11 +28,11 @@ class Prospect:
     sizes: Mapping[str, int]
     """Part → bytes, of what would be pulled."""
     free_bytes: int | None
-    """On the disk of its model folder; None where it does not tell."""
+    """On the disk of its model folder; None where it does not say."""
     saved_s: int = 0
     """When its last save ended, by the machine's own clock."""
     save_took_s: int | None = None
-    """From the first file of that save to the last; None where it cannot be told."""
+    """From the first file of that save to the last; None where it is unknown."""
 
 
 HOW_TO_UNDO = "the next call tries again; or give all machines an earlier average: dfld rollback NAME"
@@ -120,5 +120,5 @@ def check_prospects(
     counted = [name for name in by_start.agreed if name not in idle]
     if len(counted) < max(1, quorum):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in {**by_start.refused, **idle}.items())
-        told = "; ".join(filter(None, (others, reasons)))
-        raise RoundError(f"{len(counted)} machines can be averaged, the quorum is {quorum} ({told})")
+        causes = "; ".join(filter(None, (others, reasons)))
+        raise RoundError(f"{len(counted)} machines can be averaged, the quorum is {quorum} ({causes})")

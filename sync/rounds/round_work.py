@@ -2,7 +2,7 @@
 
 The steps are in `sync.rounds.before_decision` and `sync.rounds.after_decision`, their order in `sync.rounds.rounds`.
 Every step writes to the journal before it begins something that would have to be put right, and after it has done
-something that need not be done again; so a round can be taken up from its journal at any line.
+something that need not be done again; so a round can be resumed from its journal at any line.
 """
 
 from __future__ import annotations

@@ -228,9 +228,9 @@ class Rounds:
         return "aborted", words_of(error)
 
     def _heed_stop(self) -> None:
-        """Before the decision a round can still be given up at once. Raise SyncError when dfld is told to stop."""
+        """Before the decision a round can still be given up at once. Raise SyncError when dfld is asked to stop."""
         if self.stop.is_set():
-            raise SyncError("dfld was told to stop; the round was given up before its decision")
+            raise SyncError("dfld was asked to stop; the round was given up before its decision")
 
     def _carry_out(self, work: RoundWork, *, late: bool = False) -> None:
         """Bring a decided round to its end; safe to call again at any point.
@@ -271,7 +271,7 @@ class Rounds:
         )
 
     def _undo(self, record: RoundRecord) -> str:
-        """Put back on every machine what it had before the round; taken up again where it was begun.
+        """Put back on every machine what it had before the round; resumed where it was begun.
 
         Return why that could not be done; nothing once the weights from before are the common start again, or a later
         round has replaced those of this one.
@@ -308,7 +308,7 @@ class Rounds:
         """Finish rounds that a crash or an absent machine left open; return machine → why it could not be.
 
         Given-up rounds first, oldest first: an undo that never came to its decision is begun anew by its round. No
-        round is in another's way: what goes wrong with one is told, and the next is finished.
+        round is in another's way: what goes wrong with one is reported, and the next is finished.
         """
         left: dict[str, str] = {}
         unfinished = [record for record in self.records() if record.owing or not record.ended]

@@ -1,4 +1,4 @@
-"""What a round is told: one model, its machines, and the limits of every step. Values only."""
+"""What a round is given: one model, its machines, and the limits of every step. Values only."""
 
 from __future__ import annotations
 

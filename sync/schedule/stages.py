@@ -45,7 +45,7 @@ class StageSettings:
 
     name: str
     every_iterations: int
-    """Iterations between two rounds, as wished; see `interval_iterations` for what is used."""
+    """Iterations between two rounds, as wanted; see `interval_iterations` for what is used."""
     from_iteration: int | None = None
     """The stage begins here. Either all stages after the first have this, or `below_loss`, or neither."""
     below_loss: float | None = None
@@ -86,7 +86,7 @@ class StageTable:
         if by_iteration != sorted(by_iteration) or by_loss != sorted(by_loss, reverse=True):
             raise DisagreementError("stages come in the order of training: iterations rising, losses falling")
         if self.follows_trend and len(self.stages) > 3:
-            raise DisagreementError(f"the trend of the loss tells three stages apart, {len(self.stages)} are given")
+            raise DisagreementError(f"the trend of the loss distinguishes three stages, {len(self.stages)} are given")
 
     @property
     def follows_trend(self) -> bool:
@@ -117,7 +117,7 @@ class LossHistory:
     def median_at(self, iteration: int, window: int) -> float | None:
         """Median of the summed columns over the `window` rows that end at `iteration`; None without half of them.
 
-        Rows that are not finite are left out: GAN terms can jump, and a NaN is told by the gates. Two finite float32
+        Rows that are not finite are left out: GAN terms can jump, and a NaN is found by the gates. Two finite float32
         numbers have a finite sum in float64.
         """
         stop = len(self.losses) - (self.iteration - iteration)
@@ -220,13 +220,13 @@ def interval_iterations(
     each other and part sooner (FedGAN, arXiv 2006.07228, averages both nets together and often).
 
     `iteration_s`: measured seconds per iteration of the slowest machine; `downtime_s`: how long a round keeps
-    trainers from training. None = not measured yet: the stage's wish is then taken as it is.
+    trainers from training. None = not measured yet: the stage's interval is then taken as it is.
     """
-    wished = max(1, stage.every_iterations // GAN_DIVISOR) if gan else stage.every_iterations
+    interval = max(1, stage.every_iterations // GAN_DIVISOR) if gan else stage.every_iterations
     least = max(save_period_s, DOWNTIME_FACTOR * (downtime_s or 0.0))
     if not iteration_s or not math.isfinite(least / iteration_s):
-        return wished
-    return max(wished, math.ceil(least / iteration_s))
+        return interval
+    return max(interval, math.ceil(least / iteration_s))
 
 
 def machines_due(iterations: Mapping[str, int], interval: int) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ class Watch:
         self._looks: dict[str, MachineLook] = {}
 
     def look(self) -> Outlook:
-        """Look at every machine once. Machines that cannot be reached are told, and do not count."""
+        """Ask every machine once. Machines that cannot be reached are named, and do not count."""
         found, failed = on_each(self.rounds.links, self.rounds.links, self._look_at)
         self._looks |= found
         history = self.rounds.history()
@@ -121,8 +121,8 @@ class Watch:
         if finished:
             return False, f"the target loss {self.table.target_loss} is reached"
         ready = machines_due(done, interval)
-        told = ", ".join(f"{name} {count}" for name, count in sorted(done.items())) or "no machine"
-        progress = f"{told} of {interval} iterations since the last round"
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(done.items())) or "no machine"
+        progress = f"{counts} of {interval} iterations since the last round"
         if len(ready) < quorum:
             return False, progress
         if len(ready) < len(done) and max(done.values()) < PATIENCE * interval:
@@ -134,19 +134,19 @@ class Watch:
         last = history.records[-1] if history.records else None
         if last is None or last.outcome not in CAME_TO_NOTHING or last.ended_at is None:
             return ""
-        told = f"round {last.number} was {last.outcome} ({last.reason}); "
+        before = f"round {last.number} was {last.outcome} ({last.reason}); "
         since = [
             seen.history.iteration - last.iterations[name] for name, seen in counted.items() if name in last.iterations
         ]
         if since and max(since) < RETRY_SHARE * interval:
-            return f"{told}the next try is {RETRY_SHARE * interval - max(since):.0f} iterations away"
+            return f"{before}the next try is {RETRY_SHARE * interval - max(since):.0f} iterations away"
         wait_s = retry_after_s(history.records)
         if self._first_seen[0] != last.number:
             self._first_seen = (last.number, self._monotonic())
         # The wall clock outlives a restart but may be set back, the monotonic one the other way round.
         passed_s = max((self._clock() - last.ended_at).total_seconds(), self._monotonic() - self._first_seen[1])
         if not since and passed_s < wait_s:
-            return f"{told}the next try is within {wait_s / 60:.0f} minutes"
+            return f"{before}the next try is within {wait_s / 60:.0f} minutes"
         return ""
 
     def _look_at(self, link: MachineLink) -> MachineLook:

@@ -1,7 +1,7 @@
 """A trainer that is stopped and started by commands: unmodified DeepFaceLab under systemd, tmux or a script.
 
 Stopping means SIGINT to the main process: DeepFaceLab then saves everything and ends. It does not when it was started
-with SIGINT ignored, and it does not save when it is killed; both are found out and told. SIGINT while it loads leaves
+with SIGINT ignored, and it does not save when it is killed; both are found and reported. SIGINT while it loads leaves
 it hanging, and a second one ends it without a save: so it is asked to stop only when it was seen iterating, and never
 twice. A note on the machine says that a stop is under way, for a dfld that comes after one that was killed.
 """
@@ -85,10 +85,12 @@ class CommandTrainer(ControlledTrainer):
                 # Was it this trainer's save, or the last one of a trainer that another has followed? Once more.
                 seen = replace(now, iteration=self._iteration()) if came == "saved" else None
                 continue
-            # Without an age nothing tells a restart, but a trainer whose status never failed for so long loads no more.
+            # Without an age nothing shows a restart, but a trainer whose status never failed for so long loads no more.
             if process is None and not self.stop.is_set():
                 return replace(now, iteration=self._iteration())
-            why = "dfld was told to stop" if self.stop.is_set() else f"it was not seen iterating within {limit_s:.0f} s"
+            why = (
+                "dfld was asked to stop" if self.stop.is_set() else f"it was not seen iterating within {limit_s:.0f} s"
+            )
             raise TrainerError(
                 f"machine {self.name}: {why}; its trainer may be loading, and was not stopped",
                 hint="look at what the trainer prints: it loads, asks something, or hangs",

@@ -46,7 +46,7 @@ class TrainerSettings:
     save_period_s: float = 25 * 60.0
     """DeepFaceLab's own."""
     are_stopped: bool = False
-    """The operator's word that no trainer runs, for machines that cannot tell (control = "none" without status)."""
+    """The operator's word that no trainer runs, for machines that cannot say (control = "none" without status)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Exchange:
 
 
 OnWait = Callable[[str, float], None]
-"""Told before each wait that may be long: what is waited for, and for how many seconds at most."""
+"""Called before each wait that may be long: what is waited for, and for how many seconds at most."""
 
 
 def wait_in_silence(_what: str, _limit_s: float) -> None:
@@ -78,7 +78,7 @@ def pause(stop: threading.Event, seconds: float) -> None:
 
 @dataclass(frozen=True)
 class SeenIterating:
-    """A running trainer that was seen iterating, and what tells it from one that was started since."""
+    """A running trainer that was seen iterating, and what distinguishes it from one that was started since."""
 
     pid: int
     """What the `pid` command printed; 0 where there is none."""
@@ -104,7 +104,7 @@ class Trainer(Protocol):
         """What this way of steering means for a round."""
 
     def is_running(self) -> bool:
-        """Whether the trainer runs now; also True where it may run and nobody can tell."""
+        """Whether the trainer runs now; also True where it may run and nobody can say."""
 
     def wait_until_stoppable(
         self, on_wait: OnWait = wait_in_silence, seen: SeenIterating | None = None
@@ -160,7 +160,7 @@ class Trainer(Protocol):
     ) -> bool:
         """Look again and again until it happened or the limit passed; return whether it did.
 
-        `heed_stop`: also end when dfld is told to stop. Not for a trainer that was asked to stop or start: nobody
+        `heed_stop`: also end when dfld is asked to stop. Not for a trainer that was asked to stop or start: nobody
         would know what became of it. `every`: how many polls lie between two looks.
         """
 
@@ -230,7 +230,7 @@ class ControlledTrainer:
         self,
         iterations: int,
         *,
-        taken_ago_s: float,  # noqa: ARG002  a save tells nothing before the trainer has loaded
+        taken_ago_s: float,  # noqa: ARG002  a save proves nothing before the trainer has loaded
         started_ago_s: float,
         pace_s: float | None,
     ) -> float:

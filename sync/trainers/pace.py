@@ -1,4 +1,4 @@
-"""Pure: how fast a trainer iterates, and since when, as its saves tell."""
+"""Pure: how fast a trainer iterates, and since when, as its saves show."""
 
 from __future__ import annotations
 

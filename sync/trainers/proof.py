@@ -1,7 +1,7 @@
 """Pure: did a trainer take the weights it was given? By its iterations and its losses, before and after.
 
 DeepFaceLab re-initialises a weight file that is missing or misshaped at random, without a word, and goes on counting
-iterations; only the loss tells. Thresholds from the notes on divergence: worse than the median before by more than
+iterations; only the loss shows it. Thresholds from the notes on divergence: worse than the median before by more than
 three median absolute deviations, and by more than 5 %.
 """
 

@@ -25,14 +25,14 @@ from sync.transports.transport import Transport
 
 
 @dataclass(frozen=True)
-class Sight:
+class RunState:
     """What can be known about a trainer that nobody controls."""
 
     state: Literal["runs", "rests", "unknown"]
     reason: str
 
 
-def see_uncontrolled(transport: Transport, places: RemotePlaces, settings: TrainerSettings) -> Sight:
+def see_uncontrolled(transport: Transport, places: RemotePlaces, settings: TrainerSettings) -> RunState:
     """Say whether a trainer that a person starts and stops runs: the one place that decides it.
 
     The status command answers where there is one. Else the machine's process list: a process that names the model or
@@ -42,34 +42,34 @@ def see_uncontrolled(transport: Transport, places: RemotePlaces, settings: Train
     machine = transport.machine
     if machine.status:
         runs = run_command(transport, machine.status, timeout_s=settings.command_s).exit_status == 0
-        return Sight("runs" if runs else "rests", f"`{machine.status}`")
+        return RunState("runs" if runs else "rests", f"`{machine.status}`")
     seen = see_processes(transport, places, timeout_s=settings.command_s)
     if seen.state != "unknown":
         return seen
     if settings.are_stopped:
-        return Sight("rests", "the operator says so")
+        return RunState("rests", "the operator says so")
     doubt = seen.reason
     try:
         transport.stat(f"{places.model_dir}/{places.model.prefix}.lock")
         doubt += f"; {places.model.prefix}.lock is there, as while a fork of DeepFaceLab trains"
     except RemoteFileMissingError:
         pass
-    return Sight("unknown", doubt)
+    return RunState("unknown", doubt)
 
 
-def see_processes(there: RunsLines, places: RemotePlaces, *, timeout_s: float) -> Sight:
+def see_processes(there: RunsLines, places: RemotePlaces, *, timeout_s: float) -> RunState:
     """Say what the process list of a machine proves about a model's trainer."""
     try:
         listing = list_processes(there, places, timeout_s=timeout_s)
     except (CommandError, ValueError) as error:
-        return Sight("unknown", error.message if isinstance(error, CommandError) else str(error))
+        return RunState("unknown", error.message if isinstance(error, CommandError) else str(error))
     own = frozenset((os.getpid(),)) if there.machine.transfer == "local" else frozenset[int]()
     found = trainers_among(listing, places, but=own)
     if found:
-        told = ", ".join(f"{process.number} ({process.command[:80]})" for process in found[:3])
-        return Sight("runs", f"process {told} names the model or its workspace")
+        named = ", ".join(f"{process.number} ({process.command[:80]})" for process in found[:3])
+        return RunState("runs", f"process {named} names the model or its workspace")
     doubt = why_no_proof(listing, places)
-    return Sight("unknown", doubt) if doubt else Sight("rests", "no process names the model or its workspace")
+    return RunState("unknown", doubt) if doubt else RunState("rests", "no process names the model or its workspace")
 
 
 class UncontrolledTrainer(ControlledTrainer):
@@ -102,7 +102,7 @@ class UncontrolledTrainer(ControlledTrainer):
     def progress(self, since_iteration: int) -> Progress | None:
         return self.state_beyond(since_iteration)
 
-    def _see(self) -> Sight:
+    def _see(self) -> RunState:
         return see_uncontrolled(self.transport, self.places, self.settings)
 
     def _refuse_unless_at_rest(self, consequence: str) -> None:

@@ -109,7 +109,7 @@ class Fields:
 
 @dataclass(frozen=True)
 class Attributes:
-    """Size, mode and time of a file, as far as the server tells."""
+    """Size, mode and time of a file, as far as the server says."""
 
     size_bytes: int
     mode: int
@@ -131,21 +131,21 @@ class SftpClient:
 
     def stat(self, path: str) -> FileStat:
         """Return size and time of a file; RemoteFileMissingError when it is not there."""
-        reply = self._ask(STAT, text(path), told=f"look at {path}", expect=ATTRS)
+        reply = self._ask(STAT, text(path), action=f"look at {path}", expect=ATTRS)
         found = read_attributes(Fields(reply.body, self.machine))
         return FileStat(path.rpartition("/")[2], found.size_bytes, found.modified_s)
 
     def list_files(self, folder: str) -> list[FileStat]:
         """Return the regular files of a folder, in no order."""
-        told = f"list {folder}"
-        handle = self._handle(self._ask(OPENDIR, text(folder), told=told, expect=HANDLE))
+        action = f"list {folder}"
+        handle = self._handle(self._ask(OPENDIR, text(folder), action=action, expect=HANDLE))
         found: list[FileStat] = []
         try:
             while True:
                 reply = self._send_and_receive(READDIR, string(handle))
                 if reply.kind == STATUS and Fields(reply.body, self.machine).uint32() == END_OF_FILE:
                     return found
-                found += self._names(self._checked(reply, told, NAME))
+                found += self._names(self._checked(reply, action, NAME))
                 if len(found) > MAX_FOLDER_ENTRIES:
                     raise RemoteFileError(
                         f"{folder} holds more than {MAX_FOLDER_ENTRIES} files; that is no model folder",
@@ -177,7 +177,7 @@ class SftpClient:
                 hint="use OpenSSH's sftp-server (also on Windows)",
             )
         body = text(POSIX_RENAME) + text(old) + text(new)
-        self._ask(EXTENDED, body, told=f"rename {old} to {new}", expect=STATUS)
+        self._ask(EXTENDED, body, action=f"rename {old} to {new}", expect=STATUS)
 
     def hard_link(self, old: str, new: str) -> bool:
         """Give the file `old` a second name; False where server or disk cannot."""
@@ -190,7 +190,7 @@ class SftpClient:
         return status == OK
 
     def free_bytes(self, folder: str) -> int | None:
-        """Return the bytes that this user may still write in `folder`; None where the server does not tell."""
+        """Return the bytes that this user may still write in `folder`; None where the server does not say."""
         if STATVFS not in self.extensions:
             return None
         reply = self._send_and_receive(EXTENDED, text(STATVFS) + text(folder))
@@ -206,23 +206,23 @@ class SftpClient:
 
     def open(self, path: str, flags: int) -> bytes:
         """Open a file and return its handle."""
-        reply = self._ask(OPEN, text(path) + uint32(flags) + uint32(0), told=f"open {path}", expect=HANDLE)
+        reply = self._ask(OPEN, text(path) + uint32(flags) + uint32(0), action=f"open {path}", expect=HANDLE)
         return self._handle(reply)
 
     def handle_stat(self, handle: bytes, path: str) -> FileStat:
         """Return size and time of an open file."""
-        reply = self._ask(FSTAT, string(handle), told=f"look at {path}", expect=ATTRS)
+        reply = self._ask(FSTAT, string(handle), action=f"look at {path}", expect=ATTRS)
         found = read_attributes(Fields(reply.body, self.machine))
         return FileStat(path.rpartition("/")[2], found.size_bytes, found.modified_s)
 
     def sync_to_disk(self, handle: bytes, path: str) -> None:
         """Make an open file's bytes survive a power cut; nothing happens where the server does not offer it."""
         if FSYNC in self.extensions:
-            self._ask(EXTENDED, text(FSYNC) + string(handle), told=f"write {path} to disk", expect=STATUS)
+            self._ask(EXTENDED, text(FSYNC) + string(handle), action=f"write {path} to disk", expect=STATUS)
 
     def close_handle(self, handle: bytes, path: str) -> None:
         """Close an open file; an error here (a full quota, a network disk) is an error of the write."""
-        self._ask(CLOSE, string(handle), told=f"close {path}", expect=STATUS)
+        self._ask(CLOSE, string(handle), action=f"close {path}", expect=STATUS)
 
     def close(self) -> None:
         """End the session."""
@@ -248,24 +248,24 @@ class SftpClient:
         self.stream.receive_into(memoryview(body))
         return bytes(body)
 
-    def raise_status(self, body: bytes, told: str) -> None:
-        """Raise what a STATUS body other than OK means; `told` says what was tried."""
+    def raise_status(self, body: bytes, action: str) -> None:
+        """Raise what a STATUS body other than OK means; `action` says what was tried."""
         fields = Fields(body, self.machine)
         code = fields.uint32()
         if code == OK:
             return
         words = fields.string().decode("utf-8", "replace")[:200] if len(body) > 8 else ""
         if code == NO_SUCH_FILE:
-            raise RemoteFileMissingError(f"cannot {told}: it is not there", machine=self.machine)
+            raise RemoteFileMissingError(f"cannot {action}: it is not there", machine=self.machine)
         if code == PERMISSION_DENIED:
             raise RemoteFileError(
-                f"cannot {told}: permission denied",
+                f"cannot {action}: permission denied",
                 machine=self.machine,
                 hint="the user of [[machine]] must own the model folder",
             )
         if "no space" in words.lower() or "quota" in words.lower():
-            raise RemoteDiskFullError(f"cannot {told}: {words}", machine=self.machine)
-        raise RemoteFileError(f"cannot {told}: {words or 'failure'} (status {code})", machine=self.machine)
+            raise RemoteDiskFullError(f"cannot {action}: {words}", machine=self.machine)
+        raise RemoteFileError(f"cannot {action}: {words or 'failure'} (status {code})", machine=self.machine)
 
     # Below: how a request becomes a reply.
 
@@ -297,7 +297,7 @@ class SftpClient:
         fields = Fields(reply.body, self.machine)
         fields.uint64()
         read, write = fields.uint64(), fields.uint64()
-        # Zero means "not told".
+        # Zero means "unknown".
         return min(read or PLAIN_REQUEST_BYTES, write or PLAIN_REQUEST_BYTES, LARGEST_REQUEST_BYTES)
 
     def _send_and_receive(self, kind: int, body: bytes) -> Reply:
@@ -310,15 +310,15 @@ class SftpClient:
             )
         return Reply(answered, request, self.receive_body(length))
 
-    def _ask(self, kind: int, body: bytes, *, told: str, expect: int) -> Reply:
-        return self._checked(self._send_and_receive(kind, body), told, expect)
+    def _ask(self, kind: int, body: bytes, *, action: str, expect: int) -> Reply:
+        return self._checked(self._send_and_receive(kind, body), action, expect)
 
-    def _checked(self, reply: Reply, told: str, expect: int) -> Reply:
+    def _checked(self, reply: Reply, action: str, expect: int) -> Reply:
         if reply.kind == STATUS:
-            self.raise_status(reply.body, told)
+            self.raise_status(reply.body, action)
         if reply.kind != expect:
             raise RemoteFileError(
-                f"cannot {told}: its SFTP server answered with packet type {reply.kind}, {expect} was expected",
+                f"cannot {action}: its SFTP server answered with packet type {reply.kind}, {expect} was expected",
                 machine=self.machine,
             )
         return reply

@@ -1,6 +1,6 @@
 """Whole files over SFTP, many requests under way: as fast as the connection, in order, resumable at a byte.
 
-Not for connecting, deciding what to move, or where it goes: a caller hands in an open session and gets told of every
+Not for connecting, deciding what to move, or where it goes: a caller hands in an open session and is notified of every
 piece in file order, so that it can hash and write in flight and knows to the byte what has arrived when the
 connection dies. Requests under way are bounded: unbounded prefetch floods some servers and fills memory.
 """
@@ -138,8 +138,8 @@ def write_in_order(
 ) -> None:
     """Write what `next_piece(most_bytes)` gives, until it gives nothing, from byte `start` on.
 
-    `on_written` is told the size of each piece that the server says it has written. Raise RemoteFileError when it
-    refuses one.
+    `on_written` is called with the size of each piece that the server says it has written. Raise RemoteFileError when
+    it refuses one.
     """
     sent: dict[int, int] = {}
     offset = start

@@ -43,7 +43,7 @@ STALL_S = 30.0
 REQUEST_DEADLINE_S = 60.0
 """One stat, rename or listing, with connecting where it is the first."""
 RECONNECTS = 8
-"""How often a transfer is taken up again without any progress in between."""
+"""How often a transfer is resumed without any progress in between."""
 RECONNECT_WAIT_S = 0.2
 """About doubled at each try without progress: 25 s in all, enough for a restarting sshd or a switch."""
 RESUME_GRAIN_BYTES = 1024 * 1024
@@ -81,7 +81,7 @@ class SshTransport:
     ) -> None:
         """`ssh_program`: OpenSSH's client for whole files, None for paramiko alone.
 
-        `stop` ends the waits before a transfer is taken up again.
+        `stop` ends the waits before a transfer is resumed.
         """
         self.machine = machine
         self._ssh_program = ssh_program
@@ -284,7 +284,7 @@ class SshTransport:
         if self._ssh_program is None or has_windows_line_ends(self.machine.key):
             return self._request_client()
         if self._bulk is None:
-            # First the kept connection: it tells an unknown key or a refused login in words of its own.
+            # First the kept connection: it reports an unknown key or a refused login in words of its own.
             self._connected()
             stream = OpenSshStream(self._ssh_program, self.machine, stall_s=self._stall_s)
             try:

@@ -24,7 +24,7 @@ PART = ".part"
 """Ending of a file on its way in; whatever bears it was never complete."""
 
 OnBytes = Callable[[int], None]
-"""Told the number of bytes that have just moved."""
+"""Called with the number of bytes that have just moved."""
 
 
 def ignore_bytes(_count: int) -> None:
@@ -69,7 +69,7 @@ class Transport(Protocol):
     def pull(self, path: str, destination: Path, *, on_bytes: OnBytes = ignore_bytes) -> str:
         """Copy a file from the machine to `destination` and return the sha256 of the bytes that arrived.
 
-        The bytes go to `destination` + `.part`, to disk, then get their name. A cut connection is taken up again
+        The bytes go to `destination` + `.part`, to disk, then get their name. A cut connection is resumed
         where it broke, as long as the file still has the size and time it began with. Raise RemoteFileChangedError
         when it changed meanwhile.
         """
@@ -101,7 +101,7 @@ class Transport(Protocol):
         """Remove an empty folder; one that is not there is fine."""
 
     def free_bytes(self, folder: str) -> int | None:
-        """Return what this user may still write there; None where the machine does not tell."""
+        """Return what this user may still write there; None where the machine does not say."""
 
     def clock_s(self, folder: str) -> int:
         """Return the machine's own time in seconds since 1970, by the age of a file written there just now."""

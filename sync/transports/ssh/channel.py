@@ -79,8 +79,10 @@ class ChannelStream:
                     yield
             except TimeoutError as error:
                 passed = time.monotonic() >= self.ends_at
-                told = "the deadline passed during a transfer" if passed else f"no byte moved for {self.stall_s:.0f} s"
-                raise ConnectionLostError(told, machine=self.machine) from error
+                reason = (
+                    "the deadline passed during a transfer" if passed else f"no byte moved for {self.stall_s:.0f} s"
+                )
+                raise ConnectionLostError(reason, machine=self.machine) from error
 
 
 def cut(parts: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:

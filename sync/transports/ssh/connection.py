@@ -1,7 +1,7 @@
 """Connections to machines with paramiko: host key, login, commands, streams. The only file that imports paramiko.
 
 Not for files: `sync.transports.sftp` speaks about those over the streams opened here. Nothing is trusted on first
-sight: a machine whose key is not in known_hosts, or is another one, is refused before anything secret is sent. Every
+use: a machine whose key is not in known_hosts, or is another one, is refused before anything secret is sent. Every
 wait has an end: paramiko's own time limits leave out key exchange and writes that the other side does not take, so a
 watchdog closes the socket under both.
 """
@@ -149,7 +149,7 @@ def _handshake(machine: Machine, deadline_s: float) -> Iterator[paramiko.Transpo
     It is closed with its socket at the end. The waits between tries, a few seconds in all, heed no stop: a trainer
     that was stopped is started again over such a connection.
     """
-    # paramiko logs what it raises, with tracebacks; whoever calls is told once, in one sentence.
+    # paramiko logs what it raises, with tracebacks; whoever calls gets one sentence.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     ends_at = time.monotonic() + deadline_s
     with contextlib.ExitStack() as opened:
@@ -212,7 +212,7 @@ def _session(machine: Machine, ends_at: float, deadline_s: float) -> Iterator[pa
 
 
 def _exchange_keys(transport: paramiko.Transport, limit_s: float) -> None:
-    """Do what `start_client(timeout=limit_s)` does, but tell a session that the other side ended by its type."""
+    """Do what `start_client(timeout=limit_s)` does, but with an error of its own for a session that was ended."""
     done = threading.Event()
     transport.start_client(event=done)
     ends_at = time.monotonic() + limit_s

@@ -36,17 +36,17 @@ def check_host_key(shown: HostKey, machine: Machine) -> None:
     refuse_revoked(shown, machine)
     if known.holds(shown.blob):
         return
-    told = f"{machine.address} port {machine.port} shows the {shown.kind} key {shown.fingerprint}"
+    found = f"{machine.address} port {machine.port} shows the {shown.kind} key {shown.fingerprint}"
     passed_over = f"; passed over there: {known.passed_over_text()}" if known.passed_over else ""
     if not known.keys:
         raise UnknownHostKeyError(
-            f"{told}, and {machine.known_hosts} holds no key for it; nothing was sent{passed_over}",
+            f"{found}, and {machine.known_hosts} holds no key for it; nothing was sent{passed_over}",
             machine=machine.name,
             hint=f"compare the fingerprint with the machine's own, then: dfld machines trust {machine.name}",
         )
     have = ", ".join(f"{key.kind} {key.fingerprint}" for key in known.keys)
     raise ChangedHostKeyError(
-        f"{told}, but {machine.known_hosts} holds {have}; nothing was sent{passed_over}",
+        f"{found}, but {machine.known_hosts} holds {have}; nothing was sent{passed_over}",
         machine=machine.name,
         hint="if the machine was reinstalled, remove its line "
         f"(ssh-keygen -R '{known_hosts_name(machine.address, machine.port)}' -f {machine.known_hosts}) and run: "

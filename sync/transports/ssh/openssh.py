@@ -173,7 +173,7 @@ class OpenSshStream:
             self._limits[limit] = wait_s
 
     def _lost(self) -> ConnectionLostError:
-        """Tell why `ssh` ended, in its own words."""
+        """Say why `ssh` ended, in its own words."""
         self._end()
         words = ""
         if self.process.stderr and not self.process.stderr.closed:
