@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from daemon.inboxes.running import Inboxes
-from daemon.jobs.dispatch import Board, Slot
+from daemon.jobs.dispatch import Slot
+from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.running import Running
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.http import Check
@@ -18,10 +19,10 @@ LEDGER_ANSWER_S = 15.0
 class Health:
     """Looks at the parts of a service; any thread may ask."""
 
-    def __init__(self, ledger: Ledger, board: Board, inboxes: Inboxes, slots: Sequence[Slot]) -> None:
+    def __init__(self, ledger: Ledger, queue: JobQueue, inboxes: Inboxes, slots: Sequence[Slot]) -> None:
         """`slots` is the service's own list, which changes with a reload."""
         self._ledger = ledger
-        self._board = board
+        self._queue = queue
         self._inboxes = inboxes
         self._slots = slots
 
@@ -53,11 +54,11 @@ class Health:
         """Can it do its work? One inbox that is away does not stop the others, so it alone is no reason for "no"."""
         statuses = self._inboxes.statuses()
         down = [f"{name}: {one.trouble or 'starting'}" for name, one in statuses.items() if not one.up]
-        full = [f"{name}: {hold.message}" for name, hold in self._board.holds().items() if hold.kind == "disk"]
+        full = [f"{name}: {hold.message}" for name, hold in self._queue.holds().items() if hold.kind == "disk"]
         answers = self._ledger.answers(LEDGER_ANSWER_S)
         trouble = self._ledger.trouble or ("" if answers else "the ledger's thread does not answer")
         return [
-            Check("running", not self._board.stopping.is_set(), "it is draining"),
+            Check("running", not self._queue.stopping.is_set(), "it is draining"),
             Check("ledger", not trouble, trouble),
             Check("inboxes", not statuses or len(down) < len(statuses), "; ".join(down)),
             Check("disk", not full or len(full) < len(statuses), "; ".join(full)),
@@ -86,7 +87,7 @@ class Health:
                     metrics.set("dfld_inbox_watch_mode", 1.0, inbox=name, mode=mode)
                 else:
                     metrics.forget("dfld_inbox_watch_mode", inbox=name, mode=mode)
-        kinds = {hold.kind for hold in self._board.holds().values()}
+        kinds = {hold.kind for hold in self._queue.holds().values()}
         for reason in ("operator", "drain", "disk"):
             metrics.set("dfld_paused", float(reason in kinds), reason=reason)
         for one in self.running():

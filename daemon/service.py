@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from daemon.arrivals.hashing import HashingStoppedError
@@ -26,7 +25,7 @@ from daemon.config.schema import Config, InboxConfig
 from daemon.control.answers import Answers
 from daemon.control.server import ControlServer
 from daemon.crew.gpu import VISIBLE, gpu_for, installed_gpus
-from daemon.crew.link import WORKER_COMMAND, WorkerLink
+from daemon.crew.local import WORKER_COMMAND, LocalCrew
 from daemon.errors import DaemonError, ExitCode, ServiceError
 from daemon.events.event import Event, Tell
 from daemon.events.hooks import CLOSE_LEAST_S, HookRunner
@@ -34,8 +33,10 @@ from daemon.events.notifier import Notifier
 from daemon.health import Health
 from daemon.inboxes.running import Inboxes
 from daemon.jobs.disk import DiskGuard
-from daemon.jobs.dispatch import Board, Slot
-from daemon.jobs.ingest import Runner
+from daemon.jobs.dispatch import Slot
+from daemon.jobs.job_queue import JobQueue
+from daemon.jobs.kinds.registry import KINDS
+from daemon.jobs.runner import Runner
 from daemon.jobs.tidying import Tidier
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Claim
@@ -88,7 +89,6 @@ class Service:
         """Build every part. Raise DaemonError when one cannot be had; those built before are ended."""
         self.config = config
         self.config_path = config_path
-        self._worker_command = worker_command
         self._service_manager = service_manager or ServiceManager(None)
         prepare_state_folder(config.service.state_dir)
         self.lock = StateLock(config.service.state_dir, on_wait=log.warning)
@@ -104,9 +104,15 @@ class Service:
         self.guard = DiskGuard(config.disk)
         self.inboxes = Inboxes(self.ledger, self.tell, self._claimed)
         self.tidier = Tidier(self.ledger, self.tell, self.inboxes.forget)
-        self.board = Board(config, self.ledger, self.guard, self.inboxes.trouble)
+        self.queue = JobQueue(config, self.ledger, self.guard, self.inboxes.trouble)
+        self.crew = LocalCrew(
+            command=worker_command,
+            keep_open=(self.lock.descriptor,),
+            gpus=lambda slot: gpu_for(slot, os.environ.get(VISIBLE), installed_gpus()),
+            on_error_line=lambda line: log.debug("worker: %s", line),
+        )
         self.slots: list[Slot] = []
-        self.health = Health(self.ledger, self.board, self.inboxes, self.slots)
+        self.health = Health(self.ledger, self.queue, self.inboxes, self.slots)
         self.scheduler = Scheduler(self.tell)
         self.averaging = Averaging(self.tell, self.metrics, self.scheduler)
         self.started_s = time.time()
@@ -124,7 +130,7 @@ class Service:
     def start(self) -> Ready:
         """Take up what was left, arm the inboxes, start the slots. Raise DaemonError when a part cannot start."""
         logging.getLogger().addHandler(self._line_counter)
-        self._take_up()
+        self._resume()
         self._declare()
         address = self.config.http.address
         if address is not None:
@@ -170,8 +176,8 @@ class Service:
         self._service_manager.stopping("draining")
         self.tell(Event("service.stopping", "draining: the work in hand is committed, nothing new is started"))
         ends_at_s = time.monotonic() + self.config.service.drain_timeout_s  # for everything that drains, side by side
-        self.board.stopping.set()
-        self.board.poke()
+        self.queue.stopping.set()
+        self.queue.wake_idle()
         self.averaging.ask_to_stop()
         with ExitStack() as rest:  # runs from its end
             rest.callback(self.lock.release)
@@ -199,7 +205,7 @@ class Service:
     def _close_hooks(self, ends_at_s: float, at_once: Callable[[], bool]) -> None:
         self.hooks.close(max(CLOSE_LEAST_S, ends_at_s - time.monotonic()), at_once=at_once)
 
-    def _take_up(self) -> None:
+    def _resume(self) -> None:
         """Put what a killed service left running back into the queue, and give failures of the set-up a chance."""
 
         def step(writer: Connection) -> tuple[int, int]:
@@ -213,7 +219,7 @@ class Service:
                 if time.monotonic() > ends_at_s:
                     raise
                 log.warning("%s", problem.message)
-                self.board.stopping.wait(LEDGER_LOOK_S)
+                self.queue.stopping.wait(LEDGER_LOOK_S)
             else:
                 break
         if interrupted or again:
@@ -242,27 +248,20 @@ class Service:
             slot.retired.set()
         for number in range(len(self.slots), self.config.limits.workers):
             runner = Runner(
+                slot=number,
+                kinds=KINDS,
                 ledger=self.ledger,
                 guard=self.guard,
                 tell=self.tell,
                 tidier=self.tidier,
-                start_worker=partial(self._start_worker, gpu_for(number, os.environ.get(VISIBLE), installed_gpus())),
+                crew=self.crew,
                 on_originals_gone=self.inboxes.forget,
-                stopping=self.board.stopping,
+                stopping=self.queue.stopping,
             )
-            slot = Slot(number, self.board, runner, self.ledger, self.tell)
+            slot = Slot(number, self.queue, runner, self.ledger, self.tell)
             slot.thread.start()
             self.slots.append(slot)
-        self.board.poke()
-
-    def _start_worker(self, gpu: str | None, config: Config) -> WorkerLink:
-        return WorkerLink(
-            gpu=gpu,
-            command=self._worker_command,
-            memory_bytes=config.limits.worker_memory_bytes,
-            keep_open=(self.lock.descriptor,),
-            on_error_line=lambda line: log.debug("worker: %s", line),
-        )
+        self.queue.wake_idle()
 
     def _claimed(self, inbox: InboxConfig, path: bytes, claim: Claim) -> None:
         """The file at `path` in the inbox was claimed, or turned out to be known."""
@@ -273,26 +272,26 @@ class Service:
         level = "warning" if claim.outcome in ("refused", "duplicate") else "info"
         facts = {"outcome": claim.outcome, "file": name, "sha256": claim.job.sha256}
         self.tell(Event("file.claimed", message, level, inbox.name, claim.job.id, facts))  # type: ignore[arg-type]
-        self.board.poke()
+        self.queue.wake_idle()
 
     def _retry_setup(self) -> None:
         with suppress(LedgerUnavailableError):  # the next time will do
             if self.ledger.write(lambda writer: table.requeue_failed(writer, SETUP_REASONS)):
-                self.board.poke()
+                self.queue.wake_idle()
 
     def _tidy_up(self) -> None:
         self.tidier.tidy_all(self.config, lambda name: not self.inboxes.trouble(name), self.stop_reading)
 
     def stop_reading(self) -> None:
         """Raise HashingStoppedError when the service stops: for whoever reads or copies a long file."""
-        if self.board.stopping.is_set():
+        if self.queue.stopping.is_set():
             raise HashingStoppedError
 
     def recycle_workers(self) -> None:
         """Replace every worker before its next job: people that were forgotten are in its memory."""
         for slot in self.slots:
             slot.runner.recycle.set()
-        self.board.poke()
+        self.queue.wake_idle()
 
     def reload(self) -> list[str]:
         """Read the configuration anew beside the one that runs; apply it whole, or keep the old one and say why.
@@ -326,12 +325,12 @@ class Service:
         self.config = new
         self.metrics.rename(names_of(new))
         self.inboxes.configure(new)
-        self.board.configure(new)
+        self.queue.configure(new)
         self.hooks.configure(new.hooks)
         self.averaging.configure(new)
         self._fit_slots()
         self._retry_setup()
-        self.board.poke()
+        self.queue.wake_idle()
         message = "the configuration was taken: " + ("; ".join(changed) if changed else "nothing changed")
         self.tell(Event("config.reloaded", message, facts={"result": "applied"}))
         return changed

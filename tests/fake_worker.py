@@ -18,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from daemon.crew.messages import Order
-from daemon.worker.process import IncompleteError, main
+from daemon.jobs.kinds.extract import EXTRACT_CODECS, Extracted, ExtractRequest, extracted
+from daemon.worker.contract import IncompleteError, Trade
+from daemon.worker.process import main
 from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoError
 from engine.face_id import box_of, face_id
 from engine.reasons import BY_HAND
@@ -39,14 +40,14 @@ def fake_video(**settings: Any) -> bytes:
 
 
 class FakeExtractor:
-    def try_file(self, order: Order) -> None:
+    def try_source(self, order: ExtractRequest) -> None:
         video = read_video(Path(order.source))
         if video.get("incomplete") and not order.take_incomplete:
             raise IncompleteError("its end is not there yet")
         if video.get("kill_in_trying"):
             os.kill(os.getpid(), video["kill_in_trying"])
 
-    def load(self, order: Order) -> str:
+    def load(self, order: ExtractRequest) -> str:
         for reference in order.references:
             if not Path(reference).exists():
                 raise ReferencePhotoError(f"{reference}: no such photo")
@@ -54,15 +55,15 @@ class FakeExtractor:
             raise ModelError("the model pack is missing", hint="put it there")
         return json.dumps([order.references, order.backend])
 
-    def extract(
+    def work(
         self,
-        order: Order,
+        order: ExtractRequest,
         *,
         stop: threading.Event,
         on_progress: Callable[[Progress], None],
         on_commit: Callable[[Commit], None],
         resume: Resume | None,
-    ) -> ExtractReport:
+    ) -> Extracted:
         video, layout = read_video(Path(order.source)), layout_of(order)
         prepare_workspace(layout)
         note = RunNote(order.source, order.notes.get("sha256", ""), self.load(order))
@@ -77,12 +78,12 @@ class FakeExtractor:
         video: dict[str, Any],
         layout: Layout,
         results: Results,
-        order: Order,
+        order: ExtractRequest,
         stop: threading.Event,
         on_progress: Callable[[Progress], None],
         on_commit: Callable[[Commit], None],
         resume: Resume | None,
-    ) -> ExtractReport:
+    ) -> Extracted:
         frames = int(video["frames"])
         begin = resume.cursor.next_frame if resume else 0
         records = list(resume.records) if resume else []
@@ -137,14 +138,14 @@ def misbehave(video: dict[str, Any], frame: int) -> None:
             }[video["fail"]]
 
 
-def note(video: dict[str, Any], order: Order, frame: int) -> None:
+def note(video: dict[str, Any], order: ExtractRequest, frame: int) -> None:
     """Write down that a frame is worked off, for tests that count what is done twice."""
     if "trace" in video:
         with Path(video["trace"]).open("a") as trace:
             trace.write(f"{order.slug}:{frame}\n")
 
 
-def write_face(results: Results, order: Order, frame: int) -> FaceRecord:
+def write_face(results: Results, order: ExtractRequest, frame: int) -> FaceRecord:
     box = (1.0, 2.0, 3.0, 4.5)
     one = face_id(order.notes.get("sha256", "0" * 64), frame, box_of(box))
     trace = FaceTrace(f"{frame:08d}", (1, 2, 3, 4), face_id=one)
@@ -154,12 +155,12 @@ def write_face(results: Results, order: Order, frame: int) -> FaceRecord:
     return FaceRecord(frame, frame, 0, box, 0.9, 0.1 + 1 / 3, bool(name), reason, name, face_id=one)
 
 
-def layout_of(order: Order) -> Layout:
+def layout_of(order: ExtractRequest) -> Layout:
     return inbox_layout(Path(order.workspace), order.role, order.slug)
 
 
 def report(
-    order: Order,
+    order: ExtractRequest,
     layout: Layout,
     records: list[FaceRecord],
     frames: int,
@@ -168,27 +169,29 @@ def report(
     packets_damaged: int = 0,
     warnings: tuple[str, ...] = (),
     verdict: SourceVerdict = WHOLE,
-) -> ExtractReport:
+) -> Extracted:
     log = {"source": order.source, "notes": dict(order.notes), "at": time.time(), "completed": completed}
     write_file(layout.log, json.dumps(log).encode())
-    return ExtractReport(
-        source=Path(order.source),
-        workspace=layout.root,
-        frames_total=frames,
-        frames_decoded=frames,
-        frames_examined=frames,
-        packets_damaged=packets_damaged,
-        faces_found=len(records),
-        faces_kept=sum(one.kept for one in records),
-        reasons={"accepted": len(records)},
-        stage_seconds={},
-        log_path=layout.log,
-        preview_path=None,
-        warnings=warnings,
-        completed=completed,
-        verdict=verdict,
+    return extracted(
+        ExtractReport(
+            source=Path(order.source),
+            workspace=layout.root,
+            frames_total=frames,
+            frames_decoded=frames,
+            frames_examined=frames,
+            packets_damaged=packets_damaged,
+            faces_found=len(records),
+            faces_kept=sum(one.kept for one in records),
+            reasons={"accepted": len(records)},
+            stage_seconds={},
+            log_path=layout.log,
+            preview_path=None,
+            warnings=warnings,
+            completed=completed,
+            verdict=verdict,
+        )
     )
 
 
 if __name__ == "__main__":
-    main(FakeExtractor())
+    main({"extract": Trade(EXTRACT_CODECS, FakeExtractor)})

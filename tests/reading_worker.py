@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon.crew.messages import Order
+from daemon.jobs.kinds.extract import EXTRACT_CODECS, Extracted, ExtractRequest
+from daemon.worker.contract import Trade
 from daemon.worker.extractor import try_file
 from daemon.worker.process import main
 from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
-from engine.types import Commit, Counts, Cursor, ExtractReport, Progress, Resume
+from engine.types import Commit, Counts, Cursor, Progress, Resume
 from engine.workspace.output_files import prepare_workspace
 from tests.fake_worker import FakeExtractor, layout_of, report
 
@@ -19,18 +20,18 @@ PIECE_FRAMES = 4
 
 
 class ReadingExtractor(FakeExtractor):
-    def try_file(self, order: Order) -> None:
+    def try_source(self, order: ExtractRequest) -> None:
         try_file(order)
 
-    def extract(
+    def work(
         self,
-        order: Order,
+        order: ExtractRequest,
         *,
         stop: threading.Event,
         on_progress: Callable[[Progress], None],
         on_commit: Callable[[Commit], None],
         resume: Resume | None,
-    ) -> ExtractReport:
+    ) -> Extracted:
         frames = 0
         with open_frames(Path(order.source), after=resume.cursor if resume else None) as reader:
             for decoded in reader:
@@ -57,4 +58,4 @@ class ReadingExtractor(FakeExtractor):
 
 
 if __name__ == "__main__":
-    main(ReadingExtractor())
+    main({"extract": Trade(EXTRACT_CODECS, ReadingExtractor)})

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon.crew.messages import Order
+from daemon.jobs.kinds.extract import EXTRACT_CODECS, Extracted, ExtractRequest
+from daemon.worker.contract import Trade
 from daemon.worker.extractor import try_file
 from daemon.worker.process import main
 from engine.errors import InputError
@@ -17,24 +18,24 @@ from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
 from engine.results.manifest import RunNote
 from engine.results.run_results import Results
-from engine.types import Commit, Counts, Cursor, ExtractReport, FaceRecord, Progress, Resume
+from engine.types import Commit, Counts, Cursor, FaceRecord, Progress, Resume
 from engine.workspace.output_files import prepare_workspace
 from tests.fake_worker import FakeExtractor, layout_of, report, write_face
 
 
 class WritingExtractor(FakeExtractor):
-    def try_file(self, order: Order) -> None:
+    def try_source(self, order: ExtractRequest) -> None:
         try_file(order)
 
-    def extract(
+    def work(
         self,
-        order: Order,
+        order: ExtractRequest,
         *,
         stop: threading.Event,
         on_progress: Callable[[Progress], None],
         on_commit: Callable[[Commit], None],
         resume: Resume | None,
-    ) -> ExtractReport:
+    ) -> Extracted:
         layout = layout_of(order)
         prepare_workspace(layout)
         note = RunNote(order.source, order.notes.get("sha256", ""), self.load(order))
@@ -59,4 +60,4 @@ class WritingExtractor(FakeExtractor):
 
 
 if __name__ == "__main__":
-    main(WritingExtractor())
+    main({"extract": Trade(EXTRACT_CODECS, WritingExtractor)})

@@ -31,7 +31,8 @@ from daemon.inboxes.intake import IntakeStatus
 from daemon.inboxes.plan import plan_inbox
 from daemon.inboxes.running import Inboxes
 from daemon.jobs import originals
-from daemon.jobs.dispatch import EVERYTHING, Board
+from daemon.jobs.job_queue import EVERYTHING, JobQueue
+from daemon.jobs.kinds.registry import KINDS
 from daemon.jobs.running import Running
 from daemon.ledger import claims
 from daemon.ledger import jobs as table
@@ -54,7 +55,7 @@ class RunningService(Protocol):
 
     config: Config
     ledger: Ledger
-    board: Board
+    queue: JobQueue
     inboxes: Inboxes
     averaging: Averaging
     health: Health
@@ -109,8 +110,8 @@ class Answers:
             pid=os.getpid(),
             started_s=service.started_s,
             now_s=now_s,
-            state="draining" if service.board.stopping.is_set() else "running",
-            pauses=dict(service.board.pauses()),
+            state="draining" if service.queue.stopping.is_set() else "running",
+            pauses=dict(service.queue.pauses()),
             running=tuple(running_report(one, now_s) for one in service.health.running()),
             inboxes=tuple(self._inbox_reports(counts)),
             models=service.averaging.statuses(),
@@ -121,7 +122,7 @@ class Answers:
     def _inbox_reports(self, counts: Mapping[tuple[str, State], int]) -> Iterator[InboxReport]:
         """Yield the state of each inbox. `counts`: (inbox, state) → jobs in it."""
         service = self._service
-        holds, settling, statuses = service.board.holds(), service.inboxes.settling(), service.inboxes.statuses()
+        holds, settling, statuses = service.queue.holds(), service.inboxes.settling(), service.inboxes.statuses()
         lost = service.ledger.read(table.lost_footage)
         for inbox in service.config.inboxes:
             status, hold = statuses.get(inbox.name, IntakeStatus()), holds.get(inbox.name)
@@ -173,7 +174,8 @@ class Answers:
         if can(job.state, JobEvent.RELEASE):
             return RetriedJob(**vars(self._release(request)))
         source = self._inbox(job.inbox).path / os.fsdecode(job.path)
-        if not source.exists():
+        reads_original = KINDS[job.kind].reads_original
+        if reads_original and not source.exists():
             raise ControlError(
                 f"job {job.id}: {source} is not there any more; nothing was changed",
                 hint=_where_it_is(job, source),
@@ -187,7 +189,7 @@ class Answers:
             table.apply(writer, job.id, event, discard=discard)
 
         self._service.ledger.write(again)
-        self._service.board.poke()
+        self._service.queue.wake_idle()
         if replaced:
             message = f"job {job.id}: {os.fsdecode(job.path)} is done once more, as asked for: {replaced}"
             self._service.tell(Event("job.redone", message, "info", job.inbox, job.id))
@@ -198,7 +200,8 @@ class Answers:
         discard = request.flag("discard_hand_work")
         if discard and not request.flag("replace"):
             raise ControlError("--discard-hand-work says what --replace removes; it does nothing alone")
-        found = survey_results(job) if job.state is State.DONE else None
+        replaces = KINDS[job.kind].reads_original and job.state is State.DONE
+        found = survey_results(job) if replaces else None
         if found is not None and not request.flag("replace"):
             raise ControlError(
                 f"job {job.id} is done, and {found['holds']}; nothing was changed",
@@ -213,7 +216,7 @@ class Answers:
         if not can(job.state, JobEvent.CANCEL):
             raise ControlError(f"job {job.id} is {job.state}: there is nothing to cancel")
         if job.state is State.RUNNING:
-            self._service.board.cancel(job.id)
+            self._service.queue.cancel(job.id)
         else:
             self._service.ledger.write(lambda writer: table.cancel(writer, job.id, now_s=time.time()))
         return job_report(self._job(request))
@@ -224,7 +227,7 @@ class Answers:
         if not can(job.state, JobEvent.RELEASE):
             raise ControlError(f"job {job.id} is {job.state}, not quarantined")
         end = time.monotonic() + CANCEL_WAIT_S
-        while job.original == "to_quarantine" and time.monotonic() < end and not self._service.board.stopping.wait(0.1):
+        while job.original == "to_quarantine" and time.monotonic() < end and not self._service.queue.stopping.wait(0.1):
             job = self._job(request)  # a runner is moving it
         inbox = self._inbox(job.inbox)
         place = Path(os.fsdecode(job.original_path)) if job.original_path is not None else None
@@ -261,8 +264,8 @@ class Answers:
         name = request.text("inbox")
         if name is not None:
             self._inbox(name)
-        self._service.board.set_pause(EVERYTHING if name is None else name, mode)
-        return dict(self._service.board.pauses())
+        self._service.queue.set_pause(EVERYTHING if name is None else name, mode)
+        return dict(self._service.queue.pauses())
 
     def _forget(self, request: Request) -> ForgetReport:
         name = request.text("name")
@@ -270,14 +273,14 @@ class Answers:
             raise ControlError("forget needs the name of an inbox")
         inbox = next((one for one in self._service.config.inboxes if one.name == name), None)
         if inbox is not None:  # or its files would be taken again at once
-            self._service.board.set_pause(name, "pause")
+            self._service.queue.set_pause(name, "pause")
         end = time.monotonic() + CANCEL_WAIT_S
         while any(one.inbox == name for one in self._service.health.running()) and time.monotonic() < end:
-            self._service.board.stopping.wait(0.1)
+            self._service.queue.stopping.wait(0.1)
         forgotten, needles = forget(self._service.ledger, name, inbox)
         self._service.recycle_workers()
         if forgotten.remains:
-            wipe_until_gone(self._service.ledger, name, needles, self._service.board.stopping, self._service.tell)
+            wipe_until_gone(self._service.ledger, name, needles, self._service.queue.stopping, self._service.tell)
         return ForgetReport(
             name=name,
             removed=forgotten.removed,
@@ -341,6 +344,8 @@ def running_report(one: Running, now_s: float) -> RunningReport:
         working_since_s=one.working_since_s,
         moved_s=one.moved_s,
         held=one.held,
+        job_kind=one.kind,
+        unit=one.unit,
         frames_per_s=rate,
         faces_per_s=one.faces_kept / one.frames_done * rate if rate and one.frames_done else None,
         eta_s=left / rate if rate and left is not None else None,
@@ -353,10 +358,12 @@ def job_report(job: Job) -> JobReport:
         id=job.id,
         inbox=job.inbox,
         path=os.fsdecode(job.path),
-        kind=job.kind,
+        kind=job.source_kind,
+        job_kind=job.kind,
+        subject=job.subject,
         sha256=job.sha256,
         size_bytes=job.size_bytes,
-        identity=job.identity,
+        identity=job.file_state,
         workspace=job.workspace,
         role=job.role,
         slug=job.slug,
@@ -394,4 +401,5 @@ def job_details(job: Job) -> JobDetails:
         **vars(job_report(job)),
         report=json.loads(job.report) if job.report else None,
         sidecar=json.loads(job.sidecar) if job.sidecar else {},
+        request=json.loads(job.request) if job.request else {},
     )

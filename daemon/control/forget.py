@@ -69,7 +69,8 @@ def forget(ledger: Ledger, name: str, inbox: InboxConfig | None) -> tuple[Forgot
         raise ServiceError(f"neither the ledger nor the configuration knows an inbox {name!r}; nothing was removed")
     if any(job.state is State.RUNNING for job in jobs):
         raise ServiceError(f"a job of {name} still runs; nothing was removed", hint=f"dfld pause {name}, then again")
-    gone = remove_faces([_clip(ledger, job) for job in jobs]) if jobs else {"removed": [], "left": [], "remains": []}
+    clips = [_clip(ledger, job) for job in jobs if job.subject is None]
+    gone = remove_faces(clips) if clips else {"removed": [], "left": [], "remains": []}
     reasons = _reasons(name, jobs, inbox)
     removed = [*gone["removed"], *map(str, _remove_reasons(reasons))]
     left = {path: None for job in jobs if (path := _original(job, inbox)) is not None}

@@ -36,9 +36,10 @@ from daemon.config.load import read_sidecar
 from daemon.config.schema import InboxConfig, SidecarConfig
 from daemon.errors import ConfigError
 from daemon.events.event import Event, Tell
+from daemon.jobs.kinds.registry import OF_ARRIVALS
 from daemon.jobs.originals import companion_paths, move_unit, write_reason
 from daemon.ledger.claims import Arrival, Claim, claim, forget_files, known_files, parts
-from daemon.ledger.jobs import job_of_content
+from daemon.ledger.jobs import OF_ITS_FILE, job_of_content
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
 from daemon.worker.trial import does_not_open
@@ -86,7 +87,7 @@ class Claimer:
         self._lock = threading.Lock()
         again = "duplicate" if inbox.on_duplicate == "quarantine" and os.access(inbox.path, os.W_OK) else ""
         self._known: dict[bytes, str] = ledger.read(lambda reader: known_files(reader, inbox.name, without=again))
-        """Path to identity of what was dealt with; what a stop or a kill kept from the quarantine was not."""
+        """Path to file state of what was dealt with; what a stop or a kill kept from the quarantine was not."""
         self._in_hand: dict[bytes, str] = {}
         self._queue: list[_Settled] = []
         self._wake = threading.Event()
@@ -193,10 +194,11 @@ class Claimer:
         sidecar, overrides = self._sidecar(unit)
         priority = self.inbox.priority if sidecar is None or sidecar.priority is None else sidecar.priority
         return Arrival(
+            kind=OF_ARRIVALS.name,
             inbox=self.inbox.name,
             path=os.fsencode(unit.path),
-            kind=unit.kind,
-            identity=unit.fingerprint,
+            source_kind=unit.kind,
+            file_state=unit.fingerprint,
             sha256=sha256,
             size_bytes=unit.size_bytes,
             arrived_s=one.arrived_s,
@@ -295,7 +297,7 @@ class Claimer:
                 continue
             with self._lock:
                 for one, arrival in arrivals:
-                    self._known[arrival.path] = arrival.identity
+                    self._known[arrival.path] = arrival.file_state
                     self._in_hand.pop(os.fsencode(one.unit.path), None)
             for (_, arrival), made in zip(arrivals, claims, strict=True):
                 self._on_claim(arrival.path, made)
@@ -316,7 +318,7 @@ class Claimer:
             moved = move_unit(
                 self.inbox.path,
                 arrival.path,
-                arrival.kind,
+                arrival.source_kind,
                 arrival.members,
                 self.inbox.quarantine_folder,
                 on_chunk=go_on,
@@ -364,5 +366,7 @@ def _ignore(_path: str) -> None:
 
 
 def _slugs_in(reader: sqlite3.Connection, workspace: str, role: str) -> set[str]:
-    rows = reader.execute("SELECT slug FROM jobs WHERE workspace = ? AND role = ?", (workspace, role))
+    rows = reader.execute(
+        f"SELECT slug FROM jobs WHERE workspace = ? AND role = ? AND {OF_ITS_FILE}", (workspace, role)
+    )
     return {row[0] for row in rows}

@@ -80,7 +80,7 @@ def _what(unit: Unit) -> str:
 
 def _known(reader: sqlite3.Connection, inbox: str) -> dict[bytes, tuple[str, int, str, str]]:
     rows = reader.execute(
-        "SELECT files.path, files.identity, jobs.id, jobs.state,"
+        "SELECT files.path, files.file_state, jobs.id, jobs.state,"
         " CASE WHEN files.sha256 IN (SELECT sha256 FROM parts WHERE parts.job = files.job) THEN 'part'"
         " ELSE files.outcome END FROM files JOIN jobs ON jobs.id = files.job WHERE files.inbox = ?",
         (inbox,),

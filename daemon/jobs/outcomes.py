@@ -6,21 +6,20 @@ tells. What the ledger cannot take at once (no space) is tried until it can: an 
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from daemon.arrivals.roots import Root, look_at_root
 from daemon.arrivals.scan import look_at
 from daemon.config.inbox_rules import scan_rules
 from daemon.config.schema import Config, InboxConfig
-from daemon.crew.messages import Failure
 from daemon.errors import WorkerError
 from daemon.events.event import Event, Tell
+from daemon.jobs.conversation import Request
+from daemon.jobs.kinds.contract import Failure, JobKind, Piece
 from daemon.jobs.retry import DEATHS_MAX, deaths_after, delay_s
 from daemon.jobs.tidying import Tidier, Turn
 from daemon.ledger import claims
@@ -30,14 +29,12 @@ from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.ledger.transitions import Action, JobEvent, State, next_of
 from daemon.worker.workspaces import clear_results
 from engine.errors import OutputError
-from engine.types import SourceVerdict
 
 LEDGER_TRIES_PAUSE_S = 1.0
 LEDGER_TRIES = 5
 """The service goes on stopping when the ledger's disk stays full: the job is then found running, and taken up again."""
 SPACE_LOOK_S = 10.0
 """A full disk is tried again this soon, however often it was full before: it empties by itself or by a person."""
-WHOLE_COPY_HINT = "Put a whole copy into the inbox: it takes the place of this part, and its faces that of the part's"
 INCOMPLETE_LOOKS = 6
 """A file that may still be arriving is tried so often within the time that it is given."""
 
@@ -65,12 +62,12 @@ class Outcomes:
         self._on_originals_gone = on_originals_gone
         self._wall = wall
 
-    def source_ready(self, job: Job, inbox: InboxConfig, config: Config) -> bool:
+    def source_ready(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config) -> bool:
         """Say whether the job's file is there and as it was claimed; otherwise write down what happens instead."""
         job = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job  # it may have been renamed
-        unit = look_at(inbox.path, os.fsdecode(job.path), scan_rules(inbox, config.watch), job.kind)
-        if unit is not None and unit.fingerprint == job.identity:
-            return self._workspace_free(job, inbox, config)
+        unit = look_at(inbox.path, os.fsdecode(job.path), scan_rules(inbox, config.watch), job.source_kind)
+        if unit is not None and unit.fingerprint == job.file_state:
+            return self._workspace_free(job, kind, inbox, config)
         if not isinstance(look_at_root(inbox.path), Root):
             self.interrupted(job, "stop", "the inbox's folder is not there")
         elif unit is not None:
@@ -86,23 +83,21 @@ class Outcomes:
         paths = self._ledger.read(lambda reader: claims.other_paths(reader, job))
         return next((path for path in paths if (inbox.path / os.fsdecode(path)).exists()), None)
 
-    def _workspace_free(self, job: Job, inbox: InboxConfig, config: Config) -> bool:
+    def _workspace_free(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config) -> bool:
         other = None
         if job.role == "dst":
             other = self._ledger.read(lambda reader: claims.holder_of_dst(reader, job.workspace, job.id))
         if other is None:
             return True
         message, hint = claims.workspace_taken(job.workspace, other)
-        self.failed(job, inbox, config, Failure("setup", "workspace_taken", message, hint))
+        self.failed(job, kind, inbox, config, Failure("setup", "workspace_taken", message, hint))
         return False
 
-    def changed(self, job: Job, inbox: InboxConfig, config: Config, report: Mapping[str, Any]) -> bool:
+    def changed(self, job: Job, inbox: InboxConfig, config: Config) -> bool:
         """Say whether the file is another than the one that was claimed. A file that left cannot be asked."""
-        if report["verdict"]["word"] in ("still growing", "other content"):
-            return True
         now = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job
-        unit = look_at(inbox.path, os.fsdecode(now.path), scan_rules(inbox, config.watch), job.kind)
-        return unit is not None and unit.fingerprint != now.identity
+        unit = look_at(inbox.path, os.fsdecode(now.path), scan_rules(inbox, config.watch), job.source_kind)
+        return unit is not None and unit.fingerprint != now.file_state
 
     def redo(self, job: Job) -> None:
         """The file changed since it was claimed: what was made of it is removed, and it is a new arrival.
@@ -121,14 +116,12 @@ class Outcomes:
         self._write(hand_over)
         self._gone(job, "changed", "the file changed; what was made of it was removed, it goes through the gate again")
 
-    def done(self, job: Job, inbox: InboxConfig, config: Config, report: Mapping[str, Any]) -> None:
+    def done(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, result: Sequence[Piece]) -> None:
         """Everything is written and committed: close the job, then deal with the original."""
         now_s = self._wall()
-        verdict = report["verdict"]
-        is_whole = verdict["word"] == "whole"
-        original = "to_finish" if is_whole and inbox.on_done != "keep" else "kept"
-        lack = SourceVerdict(**verdict).sentence
-        notes = _notes(report)
+        now = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job
+        ending = kind.ending(now, result)
+        original = "to_finish" if ending.original == "done with" and inbox.on_done != "keep" else "kept"
 
         def close(writer: sqlite3.Connection) -> None:
             table.apply(
@@ -136,48 +129,31 @@ class Outcomes:
                 job.id,
                 JobEvent.FINISH,
                 now_s=now_s,
-                report=json.dumps(dict(report)),
+                attempt=job.attempt,
                 original=original,
                 original_path=None,
-                frames_total=report["frames_decoded"],
-                reason="" if is_whole else "lost_footage",
-                message="; ".join(notes) if is_whole else lack,
-                hint="" if is_whole else WHOLE_COPY_HINT,
-                verdict=verdict["word"],
-                missing_s=verdict["missing_s"],
-                missing_share=verdict["missing_share"],
+                **ending.columns,
             )
-            damaged = report["packets_damaged"] - json.loads(now.counts).get("packets_damaged", 0)  # behind all windows
-            table.add_totals(writer, job.inbox, {"packets_damaged": max(0, damaged)})
-
-        now = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job
+            table.add_totals(writer, job.inbox, ending.totals)
+            kind.end(writer, now, result)
 
         self._write(close)
-        kept, found = report["faces_kept"], report["faces_found"]
-        message = (
-            f"job {job.id}: {os.fsdecode(job.path)} is done: {'; '.join((f'{kept} of {found} faces kept', *notes))}"
-        )
-        facts = {"faces_kept": kept, "faces_found": found, "frames": report["frames_decoded"]}
-        facts["seconds"] = now_s - (job.started_s or now_s)
-        for measure in ("stage_seconds", "queue_fill"):
-            facts[measure] = {name: round(value, 2) for name, value in report[measure].items()}
-        facts |= {
-            "verdict": verdict["word"],
-            "missing_s": verdict["missing_s"],
-            "missing_share": verdict["missing_share"],
-        }
+        path = os.fsdecode(job.path)
+        facts = {**ending.facts, "seconds": now_s - (job.started_s or now_s)}
+        message = f"job {job.id}: {path} is {kind.done_word}: {ending.sentence}"
         self._tell(Event("job.done", message, "info", job.inbox, job.id, facts))
-        if not is_whole:
-            text = f"job {job.id}: {os.fsdecode(job.path)}: {lack}; the original is kept. {WHOLE_COPY_HINT}"
-            self._tell(Event("original.kept", text, "warning", job.inbox, job.id, {"verdict": verdict["word"]}))
-        for warning in report["warnings"]:
-            if warning == lack:
-                continue
+        if ending.lack:
+            verdict = {"verdict": ending.columns.get("verdict", "")}
+            text = f"job {job.id}: {path}: {ending.lack}"
+            self._tell(Event("original.kept", text, "warning", job.inbox, job.id, verdict))
+        for warning in ending.warnings:
             self._tell(Event("job.warning", f"job {job.id}: {warning}", "warning", job.inbox, job.id))
-        self._tidier.tidy(job.id, inbox, config, self._turn)
+        if kind.reads_original:
+            self._tidier.tidy(job.id, inbox, config, self._turn)
 
-    def failed(self, job: Job, inbox: InboxConfig, config: Config, failure: Failure) -> None:
+    def failed(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, failure: Failure) -> None:
         """A worker said why not: wait and try again, mark it failed, or quarantine the file."""
+        give_up = _give_up(kind)
         now_s = self._wall()
         if failure.outlook == "incomplete":
             grace = config.watch.unreadable_grace_s
@@ -186,54 +162,66 @@ class Outcomes:
         elif failure.outlook == "passing":
             attempts = job.attempts + (failure.reason != "no_space")
             if attempts >= config.retry.attempts:
-                self._end(job, inbox, config, JobEvent.QUARANTINE, failure)
+                self._end(job, inbox, config, give_up, failure)
                 return
             wait = delay_s(attempts or 1, first_s=config.retry.first_delay_s, longest_s=config.retry.max_delay_s)
             if failure.reason == "no_space":
                 wait = min(wait, SPACE_LOOK_S)
             self._wait(job, failure, now_s + wait, attempts=attempts)
         elif failure.outlook == "file":
-            self._end(job, inbox, config, JobEvent.QUARANTINE, failure)
+            self._end(job, inbox, config, give_up, failure)
         else:
             self._end(job, inbox, config, JobEvent.FAIL, failure)
 
-    def died(self, job: Job, inbox: InboxConfig, config: Config, message: str, *, frame: int, killed_by: int) -> None:
-        """The file's worker died or was ended: take it up again at the cursor, or give the file up."""
+    def died(
+        self,
+        job: Job,
+        kind: JobKind,
+        inbox: InboxConfig,
+        config: Config,
+        message: str,
+        *,
+        frame: int,
+        killed_by: int,
+    ) -> None:
+        """The file's worker died or was ended: go on at the cursor, or give the file up."""
         now = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job
         deaths = deaths_after(now.deaths, now.death_frame, frame=frame, killed_by=killed_by)
         if deaths >= DEATHS_MAX:
             failure = Failure(
                 "file",
                 "worker_died",
-                f"the file ended {deaths} workers with nothing finished in between, near frame {frame}: {message}",
+                f"the file ended {deaths} workers with nothing finished in between, near {kind.unit[:-1]} {frame}:"
+                f" {message}",
                 "try to convert it with ffmpeg; `dfld quarantine` puts it back",
             )
-            self._end(now, inbox, config, JobEvent.QUARANTINE, failure)
+            self._end(now, inbox, config, _give_up(kind), failure)
             return
         self._write(
             lambda writer: table.apply(
                 writer,
                 job.id,
                 JobEvent.DIE,
+                attempt=job.attempt,
                 reason="worker_died",
                 message=message,
                 deaths=deaths,
                 death_frame=frame,
             )
         )
-        text = f"job {job.id}: {message}; it goes on at frame {now.next_frame} ({deaths} of {DEATHS_MAX})"
+        text = f"job {job.id}: {message}; it goes on at {kind.unit[:-1]} {now.next_frame} ({deaths} of {DEATHS_MAX})"
         facts = {"reason": "worker_died", "deaths": deaths, "frame": frame}
         self._tell(Event("job.resumed", text, "warning", job.inbox, job.id, facts))
 
-    def interrupted(self, job: Job, wish: str, why: str = "") -> None:
+    def interrupted(self, job: Job, request: Request, why: str = "") -> None:
         """The job was stopped from outside: back into the queue at its cursor, or cancelled."""
-        if wish == "cancel":
-            self._write(lambda writer: table.cancel(writer, job.id, now_s=self._wall()))
+        if request == "cancel":
+            self._write(lambda writer: table.cancel(writer, job.id, now_s=self._wall(), attempt=job.attempt))
             self._tell(Event("job.cancelled", f"job {job.id} is cancelled", "info", job.inbox, job.id))
             return
-        self._write(lambda writer: table.apply(writer, job.id, JobEvent.STOP, message=why))
+        self._write(lambda writer: table.apply(writer, job.id, JobEvent.STOP, attempt=job.attempt, message=why))
         message = f"job {job.id} stops at its cursor" + (f": {why}" if why else "")
-        self._tell(Event("job.interrupted", message, "info", job.inbox, job.id, {"reason": wish}))
+        self._tell(Event("job.interrupted", message, "info", job.inbox, job.id, {"reason": request}))
 
     def _wait(self, job: Job, failure: Failure, again_s: float, *, attempts: int) -> None:
         self._write(
@@ -241,6 +229,7 @@ class Outcomes:
                 writer,
                 job.id,
                 JobEvent.WAIT,
+                attempt=job.attempt,
                 reason=failure.reason,
                 message=failure.message,
                 hint=failure.hint,
@@ -262,6 +251,7 @@ class Outcomes:
                 job.id,
                 event,
                 now_s=now_s,
+                attempt=job.attempt,
                 reason=failure.reason,
                 message=failure.message,
                 hint=failure.hint,
@@ -276,7 +266,15 @@ class Outcomes:
 
     def _gone(self, job: Job, reason: str, message: str) -> None:
         def close(writer: sqlite3.Connection) -> None:
-            table.apply(writer, job.id, JobEvent.LEAVE, now_s=self._wall(), reason=reason, message=message)
+            table.apply(
+                writer,
+                job.id,
+                JobEvent.LEAVE,
+                now_s=self._wall(),
+                attempt=job.attempt,
+                reason=reason,
+                message=message,
+            )
             claims.forget_files(writer, job.inbox, [job.path])
 
         self._write(close)
@@ -296,16 +294,14 @@ class Outcomes:
                 return
 
 
-def _notes(report: Mapping[str, Any]) -> list[str]:
-    """Return what a done clip leaves to a person, and what a person's work left out of it."""
-    review, by_hand = report["faces_in_review"], report["reasons"].get("decided_by_hand", 0)
-    notes = [f"{review} wait in review/"] if review else []
-    return [*notes, f"{by_hand} are not written again, since a hand decided about them"] if by_hand else notes
+def _give_up(kind: JobKind) -> JobEvent:
+    """Return how a job ends that will not work: with its file in the quarantine, if it reads one."""
+    return JobEvent.QUARANTINE if kind.reads_original else JobEvent.FAIL
 
 
 def _follow(writer: sqlite3.Connection, job: Job, path: bytes) -> None:
-    """Go on with another file of the same content; the row's identity is that of the file seen there."""
-    row = writer.execute("SELECT identity FROM files WHERE inbox = ? AND path = ?", (job.inbox, path)).fetchone()
+    """Go on with another file of the same content; the row's file state is that of the file seen there."""
+    row = writer.execute("SELECT file_state FROM files WHERE inbox = ? AND path = ?", (job.inbox, path)).fetchone()
     claims.forget_files(writer, job.inbox, [job.path])
-    table.apply(writer, job.id, JobEvent.FOLLOW, path=path, identity=row[0])
+    table.apply(writer, job.id, JobEvent.FOLLOW, attempt=job.attempt, path=path, file_state=row[0])
     writer.execute("UPDATE files SET outcome = 'taken' WHERE inbox = ? AND path = ?", (job.inbox, path))

@@ -1,4 +1,4 @@
-"""The job in hand as everybody may see it: for status, metrics and systemd. Who works is `daemon.jobs.ingest`."""
+"""The job in hand as everybody may see it: for status, metrics and systemd. Who works is `daemon.jobs.runner`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ class Running:
     faces_undecided: int = 0
     """Seen in what is not committed yet: a long shot is decided at its end."""
     frames_at_start: int = 0
-    """Where this run took up the job; rates count from there."""
+    """Where this run began; rates count from there."""
     working_since_s: float | None = None
     moved_s: float | None = None
     """When the last frame was told, Unix seconds."""
     held: str = ""
     """Why a finished piece cannot be stored at the moment."""
+    kind: str = "extract"
+    unit: str = "frames"
+    """What is counted in `frames_done` and `frames_total`."""

@@ -127,7 +127,7 @@ class Tidier:
             dealt = originals.delete_unit(
                 inbox.path,
                 job.path,
-                job.kind,
+                job.source_kind,
                 files,
                 started=job.original_path is not None,
                 on_start=lambda: self._note(job, path),
@@ -150,7 +150,7 @@ class Tidier:
         return originals.move_unit(
             inbox.path,
             job.path,
-            job.kind,
+            job.source_kind,
             files,
             folder,
             started=None if job.original_path is None else Path(os.fsdecode(job.original_path)),
@@ -179,10 +179,10 @@ class Tidier:
         found = self._ledger.read(lambda reader: members.members_of(reader, job.id))
         if found:
             return found
-        unit = look_at(inbox.path, os.fsdecode(job.path), scan_rules(inbox, config.watch), job.kind)
+        unit = look_at(inbox.path, os.fsdecode(job.path), scan_rules(inbox, config.watch), job.source_kind)
         if unit is None:
             return []
-        if unit.fingerprint != job.identity:
+        if unit.fingerprint != job.file_state:
             return None
 
         def going_on() -> bool:

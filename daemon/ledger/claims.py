@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from daemon.ledger import members
-from daemon.ledger.jobs import Job, Kind, apply, job_by_id, job_of_content
+from daemon.ledger.jobs import OF_ITS_FILE, Job, Kind, apply, job_by_id, job_of_content
 from daemon.ledger.members import Member
 from daemon.ledger.transitions import (
     UNFINISHED,
@@ -38,10 +38,13 @@ AGEING_S = 600.0
 class Arrival:
     """A complete file or folder, as the gate let it through and the hasher read it."""
 
+    kind: str
+    """Of the job that it becomes: daemon.jobs.kinds."""
     inbox: str
     path: bytes
-    kind: Kind
-    identity: str
+    source_kind: Kind
+    file_state: str
+    """Inode, size and time of what was read: another one, another file."""
     sha256: str
     size_bytes: int
     arrived_s: float
@@ -112,7 +115,7 @@ def claim(
     if known and job.state is not State.GONE and job.original not in ("quarantined", "moved", "deleted"):
         _remember(connection, arrival, job.id, "taken" if job.path == arrival.path else "duplicate", now_s)
         if job.path == arrival.path:
-            connection.execute("UPDATE jobs SET identity = ? WHERE id = ?", (arrival.identity, job.id))
+            connection.execute("UPDATE jobs SET file_state = ? WHERE id = ?", (arrival.file_state, job.id))
             members.remember(connection, job.id, arrival.members)
         to_go = on_duplicate == "quarantine" and job.path != arrival.path
         if to_go and (earlier_is_there or job.state not in UNFINISHED):  # a stop or a kill came before it went
@@ -142,7 +145,7 @@ def claim(
 
 def _back_in_inbox(connection: sqlite3.Connection, arrival: Arrival, job: Job, now_s: float) -> Claim:
     """The original of a job that ended lies under its name again: a retry finds it as it is now."""
-    connection.execute("UPDATE jobs SET identity = ? WHERE id = ?", (arrival.identity, job.id))
+    connection.execute("UPDATE jobs SET file_state = ? WHERE id = ?", (arrival.file_state, job.id))
     members.remember(connection, job.id, arrival.members)
     _remember(connection, arrival, job.id, "taken", now_s)
     hint = f"`dfld jobs retry {job.id} --replace` does it once more"
@@ -170,16 +173,17 @@ def _claim_new(
         slug = take_over_slug(connection, before)
     state, actions = next_of(None, event)
     row = connection.execute(
-        "INSERT INTO jobs (inbox, path, kind, sha256, size_bytes, identity, workspace, role, slug, sidecar, priority,"
-        " rank, state, reason, message, hint, arrived_s, finished_s, mark)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        "INSERT INTO jobs (kind, inbox, path, source_kind, sha256, size_bytes, file_state, workspace, role, slug,"
+        " sidecar, priority, rank, state, reason, message, hint, arrived_s, finished_s, mark)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
+            arrival.kind,
             arrival.inbox,
             arrival.path,
-            arrival.kind,
+            arrival.source_kind,
             arrival.sha256,
             arrival.size_bytes,
-            arrival.identity,
+            arrival.file_state,
             arrival.workspace,
             arrival.role,
             slug,
@@ -261,7 +265,7 @@ def pass_on_slug(connection: sqlite3.Connection, job: Job) -> None:
     """Give the slug of a job whose file changed to the job that its new content has got, unless that began."""
     row = connection.execute(
         "SELECT id FROM jobs WHERE inbox = ? AND path = ? AND workspace = ? AND role = ? AND id > ? AND basis = ''"
-        f" AND state IN {sql_list(*states_with(JobEvent.START))} ORDER BY id LIMIT 1",
+        f" AND state IN {sql_list(*states_with(JobEvent.START))} AND {OF_ITS_FILE} ORDER BY id LIMIT 1",
         (job.inbox, job.path, job.workspace, job.role, job.id),
     ).fetchone()
     if row:
@@ -271,7 +275,7 @@ def pass_on_slug(connection: sqlite3.Connection, job: Job) -> None:
 def _changed_before(connection: sqlite3.Connection, arrival: Arrival) -> int | None:
     """Return the job of what lay at this path before it changed under dfld's hands; None where nothing did."""
     row = connection.execute(
-        "SELECT id FROM jobs WHERE inbox = ? AND path = ? AND workspace = ? AND role = ?"
+        f"SELECT id FROM jobs WHERE inbox = ? AND path = ? AND workspace = ? AND role = ? AND {OF_ITS_FILE}"
         f" AND state IN {sql_list(State.GONE)} AND reason = 'changed'"
         " AND slug NOT GLOB 'gone-*' ORDER BY id DESC LIMIT 1",
         (arrival.inbox, arrival.path, arrival.workspace, arrival.role),
@@ -294,7 +298,7 @@ def _slug_taken(connection: sqlite3.Connection, arrival: Arrival, slug: str) -> 
     difference between such names, and faces are copied there."""
     place = (arrival.workspace, arrival.role, slug)
     row = connection.execute(
-        "SELECT 1 FROM jobs WHERE workspace = ? AND role = ? AND slug = ? COLLATE NOCASE", place
+        f"SELECT 1 FROM jobs WHERE workspace = ? AND role = ? AND slug = ? COLLATE NOCASE AND {OF_ITS_FILE}", place
     ).fetchone()
     return bool(row)
 
@@ -305,7 +309,8 @@ def holder_of_dst(connection: sqlite3.Connection, workspace: str, before: int | 
     `before`: the job that asks; of several that only wait, the first has the workspace.
     """
     row = connection.execute(
-        "SELECT id FROM jobs WHERE workspace = :workspace AND role = 'dst' AND id != coalesce(:before, 0) AND"
+        f"SELECT id FROM jobs WHERE workspace = :workspace AND role = 'dst' AND {OF_ITS_FILE}"
+        " AND id != coalesce(:before, 0) AND"
         f" (state IN {sql_list(State.RUNNING, State.DONE)} OR"
         f" state IN {sql_list(*states_with(JobEvent.START))} AND id < coalesce(:before, id + 1)) ORDER BY id",
         {"workspace": workspace, "before": before},
@@ -324,10 +329,10 @@ def workspace_taken(workspace: str, other: int) -> tuple[str, str]:
 
 def _follow(connection: sqlite3.Connection, arrival: Arrival, job_id: int) -> None:
     connection.execute(
-        "UPDATE jobs SET path = ?, identity = ?, sidecar = ?, priority = ?, rank = ? WHERE id = ?",
+        "UPDATE jobs SET path = ?, file_state = ?, sidecar = ?, priority = ?, rank = ? WHERE id = ?",
         (
             arrival.path,
-            arrival.identity,
+            arrival.file_state,
             arrival.sidecar,
             arrival.priority,
             rank(arrival.arrived_s, arrival.priority),
@@ -339,15 +344,15 @@ def _follow(connection: sqlite3.Connection, arrival: Arrival, job_id: int) -> No
 
 def _remember(connection: sqlite3.Connection, arrival: Arrival, job_id: int, outcome: str, now_s: float) -> None:
     connection.execute(
-        "INSERT OR REPLACE INTO files (inbox, path, identity, sha256, outcome, job, seen_s)"
+        "INSERT OR REPLACE INTO files (inbox, path, file_state, sha256, outcome, job, seen_s)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (arrival.inbox, arrival.path, arrival.identity, arrival.sha256, outcome, job_id, now_s),
+        (arrival.inbox, arrival.path, arrival.file_state, arrival.sha256, outcome, job_id, now_s),
     )
 
 
 def known_files(connection: sqlite3.Connection, inbox: str, *, without: str = "") -> dict[bytes, str]:
-    """Return path → identity of everything in the inbox that was dealt with, without those of one outcome."""
-    rows = connection.execute("SELECT path, identity FROM files WHERE inbox = ? AND outcome != ?", (inbox, without))
+    """Return path → file state of everything in the inbox that was dealt with, without those of one outcome."""
+    rows = connection.execute("SELECT path, file_state FROM files WHERE inbox = ? AND outcome != ?", (inbox, without))
     return {row[0]: row[1] for row in rows}
 
 

@@ -27,6 +27,9 @@ READY = f"state IN {sql_list(*states_with(JobEvent.START))} AND NOT (not_before_
 """A job may start unless its time lies ahead by no more than the longest wait; further ahead than that only a clock
 that was set back can have put it."""
 
+OF_ITS_FILE = "subject IS NULL"
+"""A job that is about its own file, not about another job: there is one for each content and one for each slug."""
+
 _CHANGES: Mapping[Action, Mapping[str, object]] = {
     Action.CLEAR_REASON: {"reason": "", "message": "", "hint": ""},
     Action.CLEAR_DEATHS: {"deaths": 0, "death_frame": None},
@@ -45,17 +48,30 @@ class NoTransitionError(LedgerError):
     """What was to happen to a job cannot happen in the state that it is in; nothing was changed."""
 
 
+class StaleAttemptError(LedgerError):
+    """Whoever speaks for a job does an attempt that another one has followed; nothing was changed."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One row of `jobs`."""
 
     id: int
+    kind: str
+    """Of job: daemon.jobs.kinds."""
+    subject: int | None
+    """The job that it is about; None: it is about its own file."""
+    request: str
+    """JSON of what was asked for; its kind says what."""
+    attempt: int
+    """How often it was started; whoever does an earlier attempt may not change it any more."""
     inbox: str
     path: bytes
-    kind: Kind
+    source_kind: Kind
     sha256: str
     size_bytes: int
-    identity: str
+    file_state: str
+    """Inode, size and time of the file when it was claimed: another one, another file."""
     workspace: str
     role: Literal["src", "dst"]
     slug: str
@@ -96,7 +112,8 @@ def job_by_id(connection: sqlite3.Connection, job_id: int) -> Job | None:
 
 
 def job_of_content(connection: sqlite3.Connection, inbox: str, sha256: str) -> Job | None:
-    row = connection.execute("SELECT * FROM jobs WHERE inbox = ? AND sha256 = ?", (inbox, sha256)).fetchone()
+    question = f"SELECT * FROM jobs WHERE inbox = ? AND sha256 = ? AND {OF_ITS_FILE}"
+    row = connection.execute(question, (inbox, sha256)).fetchone()
     return _job(row) if row else None
 
 
@@ -110,17 +127,28 @@ def jobs(connection: sqlite3.Connection, states: Collection[State] = STATES, lim
 
 
 def apply(
-    connection: sqlite3.Connection, job_id: int, event: JobEvent, *, now_s: float = 0.0, **values: object
+    connection: sqlite3.Connection,
+    job_id: int,
+    event: JobEvent,
+    *,
+    now_s: float = 0.0,
+    attempt: int | None = None,
+    **values: object,
 ) -> State | None:
     """Let an event happen to a job: its next state and what goes with it, as the table of transitions says.
 
-    `values` are further columns, which win. Return the new state, None for a job that is not there any more. Raise
-    NoTransitionError where the event cannot happen to a job in its state.
+    `attempt`: the one that whoever says so does. `values` are further columns, which win. Return the new state, None
+    for a job that is not there any more. Raise NoTransitionError where the event cannot happen to a job in its state,
+    StaleAttemptError where another attempt has begun.
     """
-    question = "SELECT state, inbox, started_s FROM jobs WHERE id = ?"
+    question = "SELECT state, inbox, attempt, started_s FROM jobs WHERE id = ?"
     row = connection.execute(question, (job_id,)).fetchone()
     if row is None:
         return None
+    if attempt is not None and attempt != row["attempt"]:
+        raise StaleAttemptError(
+            f"job {job_id}: attempt {attempt} is over, attempt {row['attempt']} has followed it; {event} is refused"
+        )
     before = State(row["state"])
     if not can(before, event):
         raise NoTransitionError(f"job {job_id} is {before}: {event} cannot happen to it; nothing was changed")
@@ -128,6 +156,8 @@ def apply(
     changes: dict[str, object] = {"state": state}
     for action in actions:
         changes |= _CHANGES.get(action, {})
+    if Action.BEGIN_ATTEMPT in actions:
+        changes["attempt"] = row["attempt"] + 1
     if Action.NOTE_START in actions:
         changes["started_s"] = now_s if row["started_s"] is None else row["started_s"]
     if Action.NOTE_END in actions:
@@ -192,8 +222,10 @@ def resume_of(connection: sqlite3.Connection, job: Job) -> Resume | None:
     return Resume(cursor, faces.records_of(connection, job.id), counts, job.carry)
 
 
-def store_commit(connection: sqlite3.Connection, job_id: int, commit: Commit) -> None:
+def store_commit(connection: sqlite3.Connection, job_id: int, attempt: int, commit: Commit) -> None:
     """Add the faces of one finished piece and move the cursor, together; deaths before it count no more.
+
+    Raise StaleAttemptError for an attempt that another one has followed.
 
     Faces that the end of the clip revised get their final row. The totals of outcomes only grow: such a face counts
     under what it was taken for and under what it ended as.
@@ -212,6 +244,7 @@ def store_commit(connection: sqlite3.Connection, job_id: int, commit: Commit) ->
         connection,
         job_id,
         JobEvent.COMMIT,
+        attempt=attempt,
         next_frame=commit.cursor.next_frame,
         last_pts=commit.cursor.last_pts,
         counts=json.dumps(asdict(commit.counts)),
@@ -239,10 +272,10 @@ def _as_utf_8(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def cancel(connection: sqlite3.Connection, job_id: int, *, now_s: float) -> None:
+def cancel(connection: sqlite3.Connection, job_id: int, *, now_s: float, attempt: int | None = None) -> None:
     """End a job because an operator said so. Raise NoTransitionError for one that ended already."""
     message = "cancelled by the operator"
-    apply(connection, job_id, JobEvent.CANCEL, now_s=now_s, reason="cancelled", message=message)
+    apply(connection, job_id, JobEvent.CANCEL, now_s=now_s, attempt=attempt, reason="cancelled", message=message)
 
 
 def interrupted_to_queue(connection: sqlite3.Connection) -> int:
@@ -250,6 +283,31 @@ def interrupted_to_queue(connection: sqlite3.Connection) -> int:
     found = list(jobs(connection, states_with(JobEvent.SERVICE_DIED)))
     states = [apply(connection, job.id, JobEvent.SERVICE_DIED) for job in found]
     return states.count(State.QUEUED)
+
+
+def queue_about(
+    connection: sqlite3.Connection, kind: str, subject: Job, *, request: str, rank: float, now_s: float
+) -> Job:
+    """Queue a job of a kind about another job: from its beginning, also where it was done before.
+
+    One that is queued or runs already goes on as it is.
+    """
+    row = connection.execute("SELECT id FROM jobs WHERE kind = ? AND subject = ?", (kind, subject.id)).fetchone()
+    if row is None:
+        state, _ = next_of(None, JobEvent.ARRIVE)
+        row = connection.execute(
+            "INSERT INTO jobs (kind, subject, inbox, path, source_kind, sha256, size_bytes, file_state, workspace,"
+            " role, slug, sidecar, priority, rank, state, arrived_s, original)"
+            " SELECT ?, id, inbox, path, source_kind, sha256, size_bytes, file_state, workspace, role, slug, '', 0, ?,"
+            " ?, ?, 'kept' FROM jobs WHERE id = ? RETURNING id",
+            (kind, rank, state, now_s, subject.id),
+        ).fetchone()
+    found = _fetched(connection, row[0])
+    if found.state is not State.RUNNING:
+        apply(connection, found.id, JobEvent.REDO, request=request, rank=rank, arrived_s=now_s, original="kept")
+        update(connection, found.id, path=subject.path, workspace=subject.workspace, role=subject.role)
+        update(connection, found.id, slug=subject.slug, frames_total=None, carry="")
+    return _fetched(connection, found.id)
 
 
 def requeue_failed(connection: sqlite3.Connection, reasons: Collection[str]) -> int:
@@ -294,8 +352,8 @@ def oldest_queued_s(connection: sqlite3.Connection) -> dict[str, float]:
 
 def last_done_s(connection: sqlite3.Connection) -> dict[str, float]:
     """Return inbox → when its last job was done."""
-    question = f"SELECT inbox, max(finished_s) FROM jobs WHERE state IN {sql_list(State.DONE)} GROUP BY inbox"
-    rows = connection.execute(question)
+    which = f"state IN {sql_list(State.DONE)} AND {OF_ITS_FILE}"
+    rows = connection.execute(f"SELECT inbox, max(finished_s) FROM jobs WHERE {which} GROUP BY inbox")
     return {row[0]: row[1] for row in rows}
 
 

@@ -81,6 +81,8 @@ class JobEvent(StrEnum):
 class Action(StrEnum):
     """What changes in a job's row together with its state; `daemon.ledger.jobs` says how."""
 
+    BEGIN_ATTEMPT = "begin attempt"
+    """Whoever does an earlier one may not change the job any more."""
     NOTE_START = "note start"
     NOTE_END = "note end"
     COUNT_END = "count end"
@@ -107,7 +109,7 @@ STATES = (*UNFINISHED, State.DONE, *UNSUCCESSFUL)
 
 _AGAIN = (Action.CLEAR_REASON, Action.CLEAR_FAILURES, Action.REOPEN)
 _FROM_THE_BEGINNING = (*_AGAIN, Action.FORGET_CURSOR, Action.ORIGINAL_IN_INBOX)
-_BEGUN = (Action.NOTE_START, Action.CLEAR_REASON)
+_BEGUN = (Action.BEGIN_ATTEMPT, Action.NOTE_START, Action.CLEAR_REASON)
 
 TABLE: Mapping[tuple[State | None, JobEvent], tuple[State, tuple[Action, ...]]] = MappingProxyType(
     {

@@ -16,6 +16,7 @@ class JobReport:
     path: str
     """Of the source, within its inbox."""
     kind: str
+    """Of its source: video or folder."""
     sha256: str
     size_bytes: int
     identity: str
@@ -52,6 +53,10 @@ class JobReport:
     missing_share: float | None = None
     mark: str = ""
     discard: str = ""
+    job_kind: str = "extract"
+    """What is done: daemon.jobs.kinds."""
+    subject: int | None = None
+    """The job that it is about; None: it is about its own source."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,10 @@ class JobDetails(JobReport):
     """A job with all that was made and set for it."""
 
     report: object = None
-    """The report of its extraction; None before it is done."""
+    """What came of it; None before it is done."""
     sidecar: Mapping[str, object] = field(default_factory=dict)
+    request: Mapping[str, object] = field(default_factory=dict)
+    """What was asked for."""
 
 
 @dataclass(frozen=True)

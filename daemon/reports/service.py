@@ -89,6 +89,9 @@ class RunningReport:
     frames_per_s: float | None = None
     faces_per_s: float | None = None
     eta_s: float | None = None
+    job_kind: str = "extract"
+    unit: str = "frames"
+    """What `frames_done` and `frames_total` count."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from core.opening import RefusedFileError, read_regular
-from daemon.crew.messages import Order
 from daemon.errors import SidecarError
+from daemon.jobs.kinds.extract import Extracted, ExtractRequest, extracted
 from daemon.worker.basis import FaceMakers, basis_of, is_of_equal_result
-from daemon.worker.process import IncompleteError, main
+from daemon.worker.contract import IncompleteError
 from engine.backends.backend import Backend
 from engine.backends.catalog import open_backend
 from engine.errors import InputError, InputUnavailableError, ReferencePhotoError
@@ -27,7 +27,7 @@ from engine.footage.structure import structure_of
 from engine.footage.video import probe
 from engine.identity.identity import build_identity
 from engine.identity.reference_photos import MAX_PHOTO_BYTES, ReadBytes, list_photos, read_anywhere
-from engine.types import Commit, ExtractReport, Identity, Progress, Resume
+from engine.types import Commit, Identity, Progress, Resume
 from engine.workspace.layout import Layout, inbox_layout
 
 IDENTITIES_MAX = 16
@@ -45,82 +45,83 @@ class EngineExtractor:
         self._backends: dict[BackendKey, Backend] = {}
         self._identities: dict[str, Identity] = {}
 
-    def try_file(self, order: Order) -> None:
-        try_file(order)
+    def try_source(self, request: ExtractRequest) -> None:
+        try_file(request)
 
-    def load(self, order: Order) -> str:
+    def load(self, request: ExtractRequest) -> str:
         """Load models and identity; return what makes the faces, as a hash: that of the commits before, where it makes
         the same."""
-        backend = self._backend(order)
+        backend = self._backend(request)
         try:
-            photos = _photos_of(order)
-            self._identity(order, backend, photos)
+            photos = _photos_of(request)
+            self._identity(request, backend, photos)
         except ReferencePhotoError as problem:
-            if order.references_within is None:
+            if request.references_within is None:
                 raise
             raise SidecarError(f"the references of its sidecar: {problem.message}", hint=problem.hint) from problem
         makers = FaceMakers(
-            settings=order.extract_settings(),
+            settings=request.extract_settings(),
             backend=backend.info.name,
             models=[(model.task, model.sha256) for model in backend.info.models],
             photos=photos,
-            largest_face=order.largest_face,
-            role=order.role,
-            stretch=(order.start_s, order.end_s),
-            frame_order=changed_order(Path(order.source)) if Path(order.source).is_dir() else "",
+            largest_face=request.largest_face,
+            role=request.role,
+            stretch=(request.start_s, request.end_s),
+            frame_order=changed_order(Path(request.source)) if Path(request.source).is_dir() else "",
         )
-        return order.basis if is_of_equal_result(order.basis, makers) else basis_of(makers)
+        return request.basis if is_of_equal_result(request.basis, makers) else basis_of(makers)
 
-    def extract(
+    def work(
         self,
-        order: Order,
+        request: ExtractRequest,
         *,
         stop: threading.Event,
         on_progress: Callable[[Progress], None],
         on_commit: Callable[[Commit], None],
         resume: Resume | None,
-    ) -> ExtractReport:
-        backend = self._backend(order)
-        identity = self._identity(order, backend, _photos_of(order))
-        return extract(
-            Path(order.source),
-            layout_of(order),
+    ) -> Extracted:
+        backend = self._backend(request)
+        identity = self._identity(request, backend, _photos_of(request))
+        report = extract(
+            Path(request.source),
+            layout_of(request),
             identity=identity,
             backend=backend,
-            settings=order.extract_settings(),
+            settings=request.extract_settings(),
             stop=stop,
             on_progress=on_progress,
             on_commit=on_commit,
             resume=resume,
-            notes=order.notes,
-            within=[Path(one) for one in order.source_within],
-            start_s=order.start_s,
-            end_s=order.end_s,
-            discard=order.discard,
+            notes=request.notes,
+            within=[Path(one) for one in request.source_within],
+            start_s=request.start_s,
+            end_s=request.end_s,
+            discard=request.discard,
         )
+        return extracted(report)
 
-    def _backend(self, order: Order) -> Backend:
-        key = (order.backend, order.model_root, order.model_pack)
+    def _backend(self, request: ExtractRequest) -> Backend:
+        key = (request.backend, request.model_root, request.model_pack)
         if key not in self._backends:
             self._backends[key] = open_backend(
-                order.backend, model_root=Path(order.model_root), model_pack=order.model_pack
+                request.backend, model_root=Path(request.model_root), model_pack=request.model_pack
             )
         return self._backends[key]
 
-    def _identity(self, order: Order, backend: Backend, photos: Photos) -> Identity:
+    def _identity(self, request: ExtractRequest, backend: Backend, photos: Photos) -> Identity:
         """Make the person's identity, or take the one made of the same photos before."""
-        choices = [order.allow_mixed, order.largest_face]
-        made_of = json.dumps([order.person, order.backend, order.model_root, order.model_pack, photos, choices])
+        choices = [request.allow_mixed, request.largest_face]
+        made_of = json.dumps([request.person, request.backend, request.model_root, request.model_pack, photos, choices])
         if made_of not in self._identities:
             identity, _reports = build_identity(
-                [Path(one) for one in order.references],
+                [Path(one) for one in request.references],
                 backend,
-                name=order.person,
-                largest_face=order.largest_face,
-                allow_mixed=order.allow_mixed,
-                negatives=[Path(one) for one in order.negatives],
-                other_age=[Path(one) for one in order.other_age],
-                read=reader_of(order),
+                name=request.person,
+                largest_face=request.largest_face,
+                allow_mixed=request.allow_mixed,
+                negatives=[Path(one) for one in request.negatives],
+                other_age=[Path(one) for one in request.other_age],
+                read=reader_of(request),
             )
             while len(self._identities) >= IDENTITIES_MAX:
                 self._identities.pop(next(iter(self._identities)))
@@ -128,45 +129,45 @@ class EngineExtractor:
         return self._identities[made_of]
 
 
-def layout_of(order: Order) -> Layout:
-    return inbox_layout(Path(order.workspace), order.role, order.slug)
+def layout_of(request: ExtractRequest) -> Layout:
+    return inbox_layout(Path(request.workspace), request.role, request.slug)
 
 
-def try_file(order: Order) -> None:
+def try_file(request: ExtractRequest) -> None:
     """Open the source as far as its first frame. Raise IncompleteError when it may still be arriving."""
-    source = Path(order.source)
-    within = [Path(one) for one in order.source_within]
+    source = Path(request.source)
+    within = [Path(one) for one in request.source_within]
     missing: int | None = 0
     if not source.is_dir():
         with open_source(source, within=within) as file:
             structure = structure_of(file)
         missing = structure.missing_bytes if structure.container else 0
-    if missing and not order.take_incomplete:
+    if missing and not request.take_incomplete:
         raise IncompleteError(f"{source.name}: {missing} bytes that its header promises are not there yet")
     try:
         probe(source, within=within)
     except InputUnavailableError:
         raise
     except InputError as problem:
-        if missing is None and not order.take_incomplete:
+        if missing is None and not request.take_incomplete:
             raise IncompleteError(f"{source.name} does not open yet: {problem.message}") from problem
         raise
 
 
-def _photos_of(order: Order) -> Photos:
-    groups = {"references": order.references, "negatives": order.negatives, "other_age": order.other_age}
+def _photos_of(request: ExtractRequest) -> Photos:
+    groups = {"references": request.references, "negatives": request.negatives, "other_age": request.other_age}
     return {
-        part: _photo_hashes(paths, reader_of(order) if part == "references" else read_anywhere)
+        part: _photo_hashes(paths, reader_of(request) if part == "references" else read_anywhere)
         for part, paths in groups.items()
     }
 
 
-def reader_of(order: Order) -> ReadBytes:
+def reader_of(request: ExtractRequest) -> ReadBytes:
     """Return what reads the references: from anywhere where the configuration named them, else from where it allows."""
-    if order.references_within is None:
+    if request.references_within is None:
         return read_anywhere
-    within = [Path(one) for one in order.references_within]
-    outside = [Path(one) for one in order.references_outside]
+    within = [Path(one) for one in request.references_within]
+    outside = [Path(one) for one in request.references_outside]
     return partial(read_regular, within=within, outside=outside, max_bytes=MAX_PHOTO_BYTES)
 
 
@@ -181,8 +182,3 @@ def _photo_hashes(paths: Sequence[str], read: ReadBytes) -> list[str]:
         except OSError as problem:
             raise ReferencePhotoError(f"reference photo {file}: {problem.strerror}") from problem
     return found
-
-
-if __name__ == "__main__":
-    # Here, not in daemon.worker.process: run as a program, that module would exist twice, and so would its exceptions.
-    main(EngineExtractor())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 
 from core.errors import DfldError
-from daemon.crew.messages import Failure
 from daemon.errors import SidecarError
+from daemon.jobs.kinds.contract import Failure
 from engine.errors import InputError, ModelError, OutputError, ReferencePhotoError, SettingsError
 
 PASSING_ERRNOS = {
@@ -49,6 +49,7 @@ REASONS = (
     "cancelled",
     "stopped",
     "paused",
+    "unforeseen",
 )
 """Every reason that a job can carry: the label values of metrics."""
 

@@ -1,4 +1,4 @@
-"""The child process that owns models and decoders: `python -m daemon.worker.extractor`, started by `link`.
+"""The child process that owns models and decoders: `python -m daemon.worker`, started by daemon.crew.local.
 
 Videos are hostile input to a large body of C code: what can hang or crash does so here, and costs one process. The
 worker dies with its parent (the kernel sends SIGKILL, and the pipe ends), is told what to do on its standard input
@@ -18,26 +18,25 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from daemon.crew.messages import (
-    Failure,
     Message,
-    Order,
-    commit_messages,
+    Task,
+    about,
     failed_message,
-    order_of,
+    in_pieces,
     progress_message,
     read_message,
-    records_of,
-    resume_of_message,
+    task_of,
     write_message,
 )
+from daemon.jobs.kinds.contract import Failure, Piece
+from daemon.worker.contract import AnyTrade, IncompleteError
 from daemon.worker.failures import failure_from
-from engine.types import Commit, ExtractReport, FaceRecord, Progress, Resume
+from engine.errors import SettingsError
 
 PR_SET_PDEATHSIG = 1
 """<linux/prctl.h>: the signal that the kernel sends when the parent dies."""
@@ -47,36 +46,8 @@ EXIT_PARENT_GONE = 3
 NVIDIA_CONTROL = Path("/dev/nvidiactl")
 
 
-class IncompleteError(Exception):
-    """The file promises more than is there, or does not open yet; it may still be arriving."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
-
-
-class Extractor(Protocol):
-    """What a worker does; the real one is `daemon.worker.extractor`."""
-
-    def try_file(self, order: Order) -> None:
-        """Open the source. Raise IncompleteError when it may still be arriving, DfldError when it cannot be used."""
-        ...
-
-    def load(self, order: Order) -> str:
-        """Load models and identity; return the basis: what decides how the faces come out. Raise DfldError."""
-        ...
-
-    def extract(
-        self,
-        order: Order,
-        *,
-        stop: threading.Event,
-        on_progress: Callable[[Progress], None],
-        on_commit: Callable[[Commit], None],
-        resume: Resume | None,
-    ) -> ExtractReport:
-        """Extract the clip. Without `resume`, what an earlier run left is cleared first, except what a hand decided."""
-        ...
+class _AttemptOverError(Exception):
+    """The service has another attempt at the job in hand: nothing more of this one is wanted."""
 
 
 class _Service:
@@ -95,23 +66,34 @@ class _Service:
         except OSError:
             os._exit(EXIT_PARENT_GONE)
 
+    def send_all(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.send(message)
+
     def receive(self) -> Message:
         return self._messages.get()
+
+    def receive_whole(self) -> tuple[list[Piece], Message]:
+        """Return the next message, and the pieces that came before it."""
+        pieces: list[Piece] = []
+        while (message := self.receive())["type"] == "piece":
+            pieces.append(message["value"])
+        return pieces, message
 
     def _listen(self) -> None:
         while (message := read_message(self._incoming)) is not None:
             if message["type"] == "stop":
                 self.stop.set()
                 continue
-            if message["type"] == "order":  # here, in the order of the pipe: a stop may follow at its heels
+            if message["type"] == "order":  # here, in the order of the pipe: a stop may follow it at once
                 self.stop.clear()
             self._messages.put(message)
         os._exit(EXIT_PARENT_GONE)  # the service is gone: whatever is not committed is done again
 
 
-def main(extractor: Extractor, arguments: list[str] | None = None) -> None:
-    """Serve orders until the service goes away."""
-    parser = argparse.ArgumentParser(prog="python -m daemon.worker.extractor")
+def main(trades: Mapping[str, AnyTrade], arguments: list[str] | None = None) -> None:
+    """Serve orders until the service goes away. `trades`: who does what, by the name of the kind."""
+    parser = argparse.ArgumentParser(prog="python -m daemon.worker")
     parser.add_argument("--parent", type=int, required=True, help="process id of the service")
     parser.add_argument("--memory-bytes", type=int, default=0, help="limit of private memory; 0 = none")
     options = parser.parse_args(arguments)
@@ -124,68 +106,47 @@ def main(extractor: Extractor, arguments: list[str] | None = None) -> None:
     service = _Service(incoming, outgoing)
     service.send({"type": "ready", "pid": os.getpid()})
     while True:
-        message = service.receive()
+        pieces, message = service.receive_whole()
         if message["type"] == "order":
-            _work(order_of(message), extractor, service)
+            _work(task_of(message), str(message["kind"]), pieces, trades, service)
 
 
-def _work(order: Order, extractor: Extractor, service: _Service) -> None:
-    """Do one order; tell the outcome."""
+def _work(task: Task, kind: str, request: Sequence[Piece], trades: Mapping[str, AnyTrade], service: _Service) -> None:
+    """Do one order; say how it ended."""
     try:
-        extractor.try_file(order)
-        service.send({"type": "readable"})
-        service.send({"type": "opened", "basis": extractor.load(order)})
-        resume = _begin(service)
-        report = extractor.extract(
-            order,
+        if kind not in trades:
+            raise SettingsError(
+                f"this worker does no job of kind {kind!r}", hint="service and worker differ in version"
+            )
+        assignment = trades[kind].assignment(request)
+        assignment.try_source()
+        service.send(about(task, "readable"))
+        service.send(about(task, "opened", basis=assignment.load()))
+        resume, begin = service.receive_whole()
+        result = assignment.work(
             stop=service.stop,
-            on_progress=lambda progress: service.send(progress_message(progress)),
-            on_commit=lambda commit: _hand_over(commit, service),
-            resume=resume,
+            on_progress=lambda progress: service.send(progress_message(task, progress)),
+            on_commit=lambda commit: _hand_over(task, commit, service),
+            resume=resume if begin["resumes"] else None,
         )
     except IncompleteError as problem:
-        service.send(failed_message(Failure("incomplete", "incomplete", problem.message)))
+        service.send(failed_message(task, Failure("incomplete", "incomplete", problem.message)))
+    except _AttemptOverError:
+        pass
     except Exception as problem:
         failure = failure_from(problem)
         if failure is None:
             raise
-        service.send(failed_message(failure))
+        service.send(failed_message(task, failure))
     else:
-        service.send({"type": "done", "report": _report(report)})
+        service.send_all(in_pieces(task, result, about(task, "done")))
 
 
-def _begin(service: _Service) -> Resume | None:
-    records: list[FaceRecord] = []
-    while (message := service.receive())["type"] == "records":
-        records.extend(records_of(message))
-    return resume_of_message(message, records)
-
-
-def _hand_over(commit: Commit, service: _Service) -> None:
+def _hand_over(task: Task, commit: Sequence[Piece], service: _Service) -> None:
     """Send a finished piece and wait until it is stored: at most one piece is ever done twice."""
-    for message in commit_messages(commit):
-        service.send(message)
-    service.receive()
-
-
-def _report(report: ExtractReport) -> Message:
-    return {
-        "frames_total": report.frames_total,
-        "frames_decoded": report.frames_decoded,
-        "frames_examined": report.frames_examined,
-        "packets_damaged": report.packets_damaged,
-        "faces_found": report.faces_found,
-        "faces_kept": report.faces_kept,
-        "reasons": dict(report.reasons),
-        "stage_seconds": dict(report.stage_seconds),
-        "queue_fill": dict(report.queue_fill),
-        "log_path": str(report.log_path),
-        "preview_path": str(report.preview_path) if report.preview_path else None,
-        "warnings": list(report.warnings),
-        "completed": report.completed,
-        "verdict": asdict(report.verdict),
-        "faces_in_review": report.faces_in_review,
-    }
+    service.send_all(in_pieces(task, commit, about(task, "commit")))
+    if service.receive()["type"] == "refuse":
+        raise _AttemptOverError
 
 
 def die_with(parent: int) -> None:

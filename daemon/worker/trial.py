@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from daemon.crew.link import child_environment
+from daemon.crew.local import child_environment
 from daemon.worker.process import die_with, limit_memory
 
 LIMIT_S = 60.0

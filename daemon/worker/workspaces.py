@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from daemon.crew.link import child_environment
+from daemon.crew.local import child_environment
 from daemon.errors import WorkerError
 from daemon.ledger.faces import WrittenFace
 from daemon.ledger.jobs import Job
@@ -41,7 +41,7 @@ def clip_of(job: Job) -> dict[str, str]:
 
 def identified_clip_of(job: Job) -> dict[str, str]:
     """Return what names a job's files, and the hash that ids of its faces are made of; "" where it has none."""
-    is_known = job.kind == "video" and is_sha256(job.sha256)
+    is_known = job.source_kind == "video" and is_sha256(job.sha256)
     return {**clip_of(job), "source_sha256": job.sha256 if is_known else ""}
 
 

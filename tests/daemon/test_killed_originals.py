@@ -104,8 +104,9 @@ def ended_job(bench: Bench, ledger: Ledger, original: str) -> None:
     arrival = Arrival(
         inbox="alice",
         path=b"clip.mp4",
-        kind="video",
-        identity="identity",
+        kind="extract",
+        source_kind="video",
+        file_state="identity",
         sha256=found[0].known.sha256,
         size_bytes=len(CONTENT),
         arrived_s=0.0,

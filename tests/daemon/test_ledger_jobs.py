@@ -15,17 +15,20 @@ from hypothesis import strategies as st
 from daemon.errors import LedgerError
 from daemon.ledger import faces
 from daemon.ledger import jobs as table
-from daemon.ledger.claims import AGEING_S, Arrival, Claim, claim, forget_files, known_files, rank
-from daemon.ledger.jobs import Job
+from daemon.ledger.claims import AGEING_S, Arrival, Claim, claim, forget_files, holder_of_dst, known_files, rank
+from daemon.ledger.faces import written_faces
+from daemon.ledger.jobs import Job, StaleAttemptError
 from daemon.ledger.ledger import Ledger
+from daemon.ledger.transitions import JobEvent
 from engine.types import Commit, Counts, Cursor, FaceRecord
 
 NOW = 1_000_000.0
 CLIP = Arrival(
     inbox="alice",
     path=b"clip.mp4",
-    kind="video",
-    identity="i1",
+    kind="extract",
+    source_kind="video",
+    file_state="i1",
     sha256="c" * 64,
     size_bytes=5,
     arrived_s=NOW - 60,
@@ -77,7 +80,7 @@ def test_new_content_becomes_a_job(ledger: Ledger) -> None:
 
 def test_a_touched_file_is_known(ledger: Ledger) -> None:
     arrive(ledger, CLIP)
-    assert arrive(ledger, replace(CLIP, identity="i2")).outcome == "known"
+    assert arrive(ledger, replace(CLIP, file_state="i2")).outcome == "known"
     assert ledger.read(lambda reader: known_files(reader, "alice")) == {b"clip.mp4": "i2"}
 
 
@@ -88,14 +91,14 @@ def test_the_same_content_is_another_job_in_another_inbox(ledger: Ledger) -> Non
 
 def test_other_content_of_the_same_name_gets_a_slug_of_its_own(ledger: Ledger) -> None:
     arrive(ledger, CLIP)
-    second = arrive(ledger, replace(CLIP, identity="i2", sha256="d" * 64))
-    third = arrive(ledger, replace(CLIP, identity="i3", sha256="e" * 64))
+    second = arrive(ledger, replace(CLIP, file_state="i2", sha256="d" * 64))
+    third = arrive(ledger, replace(CLIP, file_state="i3", sha256="e" * 64))
     assert (second.job.slug, third.job.slug) == ("clip-2", "clip-eeeeeeeeeeee")
 
 
 def test_a_second_copy_is_a_duplicate_that_names_the_earlier_job(ledger: Ledger) -> None:
     first = arrive(ledger, CLIP)
-    second = arrive(ledger, replace(CLIP, path=b"copy.mp4", identity="i2"))
+    second = arrive(ledger, replace(CLIP, path=b"copy.mp4", file_state="i2"))
     assert (second.outcome, second.job.id) == ("duplicate", first.job.id)
     assert f"job {first.job.id}" in second.message
 
@@ -106,10 +109,10 @@ def test_an_original_that_was_moved_and_is_back_is_no_copy_of_itself(
 ) -> None:
     job = arrive(ledger, CLIP).job
     ledger.write(lambda writer: table.update(writer, job.id, state="done", original="moved"))
-    back = arrive(ledger, replace(CLIP, identity="i2"), policy)
+    back = arrive(ledger, replace(CLIP, file_state="i2"), policy)
     assert back.outcome == outcome
     if outcome == "back":
-        assert back.job.identity == "i2", "a retry takes it as it is now"
+        assert back.job.file_state == "i2", "a retry takes it as it is now"
 
 
 def test_a_job_follows_its_file_to_a_new_name(ledger: Ledger) -> None:
@@ -131,7 +134,7 @@ def test_content_that_had_no_success_is_tried_again_when_it_comes_back(ledger: L
 def test_done_content_is_done_once_more_only_where_that_is_wanted(ledger: Ledger) -> None:
     first = arrive(ledger, CLIP)
     set_job(ledger, first.job, state="done", basis="b")
-    copy = replace(CLIP, path=b"copy.mp4", identity="i2")
+    copy = replace(CLIP, path=b"copy.mp4", file_state="i2")
     assert arrive(ledger, copy, "quarantine").outcome == "duplicate"
     ledger.write(lambda writer: forget_files(writer, "alice", [b"copy.mp4"]))
     again = arrive(ledger, copy, "reprocess")
@@ -219,7 +222,7 @@ def test_commits_are_handed_back_exactly_and_in_order(ledger: Ledger) -> None:
         Commit(Cursor(128, None), (face(70, "clip-00000070_0.jpg"),), Counts(128, 120, 1), "carry 2"),
     ]
     for one in commits:
-        ledger.write(lambda writer, one=one: table.store_commit(writer, job.id, one))  # type: ignore[misc]
+        ledger.write(lambda writer, one=one: table.store_commit(writer, job.id, job.attempt, one))  # type: ignore[misc]
     stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
     assert stored is not None
     resume = ledger.read(lambda reader: table.resume_of(reader, stored))
@@ -243,7 +246,7 @@ def test_a_face_that_the_end_of_its_clip_judges_anew_stands_in_the_ledger_as_it_
         Commit(cursor, (face(3, "clip-00000003_0.jpg"), doubtful, twice), counts, "carry"),
         Commit(cursor, (), counts, "carry", ((1, accepted), (2, dropped))),
     ):
-        ledger.write(lambda writer, one=one: table.store_commit(writer, job.id, one))  # type: ignore[misc]
+        ledger.write(lambda writer, one=one: table.store_commit(writer, job.id, job.attempt, one))  # type: ignore[misc]
     stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
     assert stored is not None
     resume = ledger.read(lambda reader: table.resume_of(reader, stored))
@@ -263,7 +266,7 @@ def test_a_commit_that_fails_moves_neither_faces_nor_cursor(ledger: Ledger) -> N
     job = begun(ledger, CLIP)
     twice = Commit(Cursor(64, 2520), (face(3, "a.jpg"), face(3, "a.jpg")), Counts(64, 64, 0), "")
     with pytest.raises(LedgerError, match="UNIQUE"):
-        ledger.write(lambda writer: table.store_commit(writer, job.id, twice))
+        ledger.write(lambda writer: table.store_commit(writer, job.id, job.attempt, twice))
     stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
     assert stored is not None
     assert stored.next_frame == 0
@@ -273,7 +276,7 @@ def test_a_commit_that_fails_moves_neither_faces_nor_cursor(ledger: Ledger) -> N
 def test_starting_over_forgets_faces_and_cursor(ledger: Ledger) -> None:
     job = begun(ledger, CLIP)
     one = Commit(Cursor(64, 2520), (face(3, "a.jpg"),), Counts(64, 64, 0), "carry")
-    ledger.write(lambda writer: table.store_commit(writer, job.id, one))
+    ledger.write(lambda writer: table.store_commit(writer, job.id, job.attempt, one))
     ledger.write(lambda writer: table.start_over(writer, job.id, "new basis"))
     stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
     assert stored is not None
@@ -297,3 +300,40 @@ def test_new_content_of_a_file_that_changed_takes_its_name_over(ledger: Ledger) 
     assert second.job.slug == "clip"
     third = arrive(ledger, replace(CLIP, sha256="e" * 64, path=b"other/clip.mp4"))
     assert third.job.slug == "clip-2"
+
+
+def test_a_commit_of_an_attempt_that_another_one_has_followed_is_refused(ledger: Ledger) -> None:
+    first = begun(ledger, CLIP)
+    ledger.write(lambda writer: table.apply(writer, first.id, JobEvent.STOP, attempt=first.attempt))
+    second = next_job(ledger)
+    assert second is not None
+    assert second.attempt == first.attempt + 1
+    one = Commit(Cursor(64, 2520), (face(3, "a.jpg"),), Counts(64, 64, 0), "carry")
+    with pytest.raises(StaleAttemptError, match=f"attempt {first.attempt} is over"):
+        ledger.write(lambda writer: table.store_commit(writer, first.id, first.attempt, one))
+    with pytest.raises(StaleAttemptError):
+        ledger.write(lambda writer: table.apply(writer, first.id, JobEvent.FINISH, attempt=first.attempt))
+    assert ledger.read(lambda reader: written_faces(reader, first.id)) == []
+    assert ledger.read(table.totals) == {}, "a refused commit counts nothing"
+    ledger.write(lambda writer: table.store_commit(writer, second.id, second.attempt, one))
+    assert [one.file for one in ledger.read(lambda reader: written_faces(reader, first.id))] == ["a.jpg"]
+
+
+def test_a_job_about_another_one_takes_neither_its_content_nor_its_name(ledger: Ledger) -> None:
+    job = arrive(ledger, replace(CLIP, role="dst")).job
+    about = ledger.write(
+        lambda writer: table.queue_about(writer, "other", job, request="{}", rank=rank(NOW, 0), now_s=NOW)
+    )
+    assert (about.subject, about.kind, about.state, about.slug) == (job.id, "other", "queued", job.slug)
+    again = arrive(ledger, replace(CLIP, role="dst", path=b"copy.mp4"))
+    assert (again.outcome, again.job.id) == ("duplicate", job.id)
+    assert ledger.read(lambda reader: holder_of_dst(reader, "/ws", job.id)) is None
+    first = next_job(ledger)
+    assert first is not None
+    assert first.id == job.id, "what arrived goes first"
+    repeated = ledger.write(
+        lambda writer: table.queue_about(writer, "other", job, request="again", rank=rank(NOW, 0), now_s=NOW)
+    )
+    assert (repeated.id, repeated.request) == (about.id, "again"), "one job of a kind about each job"
+    ledger.write(lambda writer: writer.execute("DELETE FROM jobs WHERE id = ?", (job.id,)))
+    assert ledger.read(lambda reader: table.job_by_id(reader, about.id)) is None

@@ -19,7 +19,7 @@ from daemon.ledger.transitions import STATES, TABLE, UNSUCCESSFUL, Action, JobEv
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_000_000.0
-CLIP = Arrival("alice", b"clip.mp4", "video", "i1", "c" * 64, 5, NOW, "/ws", "src", ("clip",), 5)
+CLIP = Arrival("extract", "alice", b"clip.mp4", "video", "i1", "c" * 64, 5, NOW, "/ws", "src", ("clip",), 5)
 CRASHES = (JobEvent.SERVICE_DIED, JobEvent.DIE)
 BY_PEOPLE = (JobEvent.CANCEL, JobEvent.RETRY, JobEvent.REDO, JobEvent.RELEASE)
 

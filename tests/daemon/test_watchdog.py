@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from daemon.arrivals.hashing import HashingStoppedError
-from daemon.crew.link import WorkerLink
+from daemon.crew.local import LocalCrew
 from daemon.events.event import Event
 from daemon.health import Health
 from daemon.inboxes.running import Inboxes
-from daemon.jobs import ingest
+from daemon.jobs import runner as runner_module
 from daemon.jobs.disk import DiskGuard
-from daemon.jobs.dispatch import Board, Slot
-from daemon.jobs.ingest import STUCK_S, Runner
+from daemon.jobs.dispatch import Slot
+from daemon.jobs.job_queue import JobQueue
+from daemon.jobs.kinds.registry import KINDS
+from daemon.jobs.runner import STUCK_S, Runner
 from daemon.jobs.running import Running
 from daemon.jobs.tidying import Tidier
 from daemon.ledger.ledger import Ledger
@@ -118,7 +120,7 @@ def test_a_thread_that_hangs_with_a_job_in_hand_starves_the_watchdog(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "dfld")
-    monkeypatch.setattr(ingest, "STUCK_S", 0.2)
+    monkeypatch.setattr(runner_module, "STUCK_S", 0.2)
     gate, hangs = threading.Event(), threading.Event()
 
     class FullPipe(logging.Handler):
@@ -170,16 +172,18 @@ def test_an_original_that_takes_hours_to_move_feeds_the_watchdog_and_a_stop_ends
     config.service.state_dir.mkdir()
     ledger = Ledger(config.service.state_dir / "ledger.db")
     runner = Runner(
+        slot=0,
+        kinds=KINDS,
         ledger=ledger,
         guard=DiskGuard(config.disk),
         tell=unheard,
         tidier=Tidier(ledger, unheard, lambda _inbox, _paths: None),
-        start_worker=lambda _config: WorkerLink(command=FAKE_WORKER),
+        crew=LocalCrew(command=FAKE_WORKER),
         on_originals_gone=lambda _inbox, _paths: None,
         monotonic=clock,
         stopping=stopping,
     )
-    runner.running = Running(1, "alice", "clip.mp4", "finishing", 0.0)
+    runner._state.running = Running(1, "alice", "clip.mp4", "finishing", 0.0)
     clock.now += 3600
     assert runner.is_stuck()
     runner._outcomes._turn()
@@ -196,18 +200,20 @@ def test_a_thread_that_hangs_without_a_job_starves_the_watchdog(rig: Rig) -> Non
     ledger = Ledger(config.service.state_dir / "ledger.db")
     inboxes = Inboxes(ledger, unheard, lambda _inbox, _claim: None)
     guard = DiskGuard(config.disk)
-    board = Board(config, ledger, guard, inboxes.trouble)
+    queue = JobQueue(config, ledger, guard, inboxes.trouble)
     runner = Runner(
+        slot=0,
+        kinds=KINDS,
         ledger=ledger,
         guard=guard,
         tell=unheard,
         tidier=Tidier(ledger, unheard, inboxes.forget),
-        start_worker=lambda _config: WorkerLink(command=FAKE_WORKER),
+        crew=LocalCrew(command=FAKE_WORKER),
         on_originals_gone=inboxes.forget,
         monotonic=clock,
     )
-    slot = Slot(0, board, runner, ledger, unheard, monotonic=clock)
-    health = Health(ledger, board, inboxes, [slot])
+    slot = Slot(0, queue, runner, ledger, unheard, monotonic=clock)
+    health = Health(ledger, queue, inboxes, [slot])
 
     def starved() -> bool:
         clock.now += STUCK_S + 1
@@ -216,13 +222,13 @@ def test_a_thread_that_hangs_without_a_job_starves_the_watchdog(rig: Rig) -> Non
     slot.thread.start()
     try:
         assert health.turns()
-        with board.wake:  # what the slot needs to wait for work: it gets no further than here
+        with queue.wake:  # what the slot needs to wait for work: it gets no further than here
             wait_until(starved, "the watchdog to be starved")
             assert not health.turns()
         wait_until(health.turns, "the watchdog to be fed again")
     finally:
-        board.stopping.set()
-        board.poke()
+        queue.stopping.set()
+        queue.wake_idle()
         slot.thread.join()
         ledger.close()
 

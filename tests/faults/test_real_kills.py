@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.crew.link import WORKER_COMMAND
+from daemon.crew.local import WORKER_COMMAND
 from tests.daemon_rig import InProcess, Killable, Rig, wait_until
 from tests.footage import shot_of, write_person, write_shots
 

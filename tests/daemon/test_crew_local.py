@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from daemon.crew.contract import WorkerDiedError
 from daemon.crew.gpu import gpu_for, installed_gpus
-from daemon.crew.link import WorkerDiedError, WorkerLink
+from daemon.crew.local import LocalLink
 from daemon.crew.messages import message_bytes
 from tests.daemon_rig import ROOT, wait_until
 
@@ -20,7 +21,7 @@ WHERE = "import os, sys; sys.stdin.read(); sys.stderr.write(os.environ['PYTHONPA
 
 def test_a_worker_runs_the_program_that_its_service_runs_whatever_else_is_installed() -> None:
     said: list[str] = []
-    link = WorkerLink(command=(sys.executable, "-c", WHERE), on_error_line=said.append)
+    link = LocalLink(command=(sys.executable, "-c", WHERE), on_error_line=said.append)
     link.close()  # ends its input, upon which it speaks
     wait_until(lambda: said, "the worker to speak")
     assert said == [str(ROOT)]
@@ -33,7 +34,7 @@ LARGE = {"type": "records", "records": ["x" * 1000] * 1000}
 
 def test_a_worker_that_reads_nothing_holds_up_nobody_and_gets_every_byte_once_it_reads() -> None:
     said: list[str] = []
-    link = WorkerLink(command=(sys.executable, "-c", ECHO), on_error_line=said.append)
+    link = LocalLink(command=(sys.executable, "-c", ECHO), on_error_line=said.append)
     os.kill(link.pid, signal.SIGSTOP)
     left = link.send(LARGE)
     assert len(message_bytes(LARGE)) > left > 0
@@ -45,9 +46,9 @@ def test_a_worker_that_reads_nothing_holds_up_nobody_and_gets_every_byte_once_it
     link.close()
 
 
-@pytest.mark.parametrize("end", [WorkerLink.kill, WorkerLink.close])
-def test_a_worker_that_reads_nothing_can_be_ended_with_words_on_their_way(end: Callable[[WorkerLink], None]) -> None:
-    link = WorkerLink(command=(sys.executable, "-c", ECHO))
+@pytest.mark.parametrize("end", [LocalLink.kill, LocalLink.close])
+def test_a_worker_that_reads_nothing_can_be_ended_with_words_on_their_way(end: Callable[[LocalLink], None]) -> None:
+    link = LocalLink(command=(sys.executable, "-c", ECHO))
     os.kill(link.pid, signal.SIGSTOP)
     assert link.send(LARGE)
     end(link)
@@ -57,7 +58,7 @@ def test_a_worker_that_reads_nothing_can_be_ended_with_words_on_their_way(end: C
 
 
 def test_a_worker_that_dies_with_words_on_their_way_is_known_to_be_dead() -> None:
-    link = WorkerLink(command=(sys.executable, "-c", ECHO))
+    link = LocalLink(command=(sys.executable, "-c", ECHO))
     os.kill(link.pid, signal.SIGSTOP)
     assert link.send(LARGE)
     os.kill(link.pid, signal.SIGKILL)
@@ -73,7 +74,7 @@ SEES = "import os, sys; sys.stdin.read(); sys.stderr.write(os.environ.get('CUDA_
 def test_a_worker_sees_the_gpu_it_was_given(gpu: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     said: list[str] = []
-    link = WorkerLink(command=(sys.executable, "-c", SEES), on_error_line=said.append, gpu=gpu)
+    link = LocalLink(command=(sys.executable, "-c", SEES), on_error_line=said.append, gpu=gpu)
     link.close()
     wait_until(lambda: said, "the worker to speak")
     assert said == [gpu or "all"]

@@ -1,4 +1,4 @@
-"""The service's end of one worker: start it, talk to it, see how it is, end it. Nothing about jobs.
+"""Workers that are child processes: start one, talk to it, see how it is, end it. Nothing about jobs.
 
 A worker is started, used and ended by one thread, which must live as long as the worker does: the kernel takes the
 death of the thread that forked for the death of the parent. Two threads of its own read what the worker says. What
@@ -19,11 +19,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from daemon.crew.contract import WorkerDiedError
 from daemon.crew.gpu import VISIBLE
 from daemon.crew.messages import Message, message_bytes, read_message
 from daemon.errors import WorkerError
+from daemon.jobs.kinds.contract import Needs
 
-WORKER_COMMAND = (sys.executable, "-m", "daemon.worker.extractor")
+WORKER_COMMAND = (sys.executable, "-m", "daemon.worker")
 ERROR_LINES_KEPT = 40
 ERROR_LINE_CHARS_MAX = 500
 PIECE_BYTES = 64 << 10
@@ -32,19 +34,37 @@ END_WAIT_S = 5.0
 """After SIGKILL only an unresponsive disk keeps a process; it is not waited for any longer."""
 
 
-class WorkerDiedError(WorkerError):
-    """The worker is gone."""
+class LocalCrew:
+    """Child processes of this machine."""
 
-    def __init__(self, exit_status: int, last_words: Sequence[str]) -> None:
-        self.signal = -exit_status if exit_status < 0 else 0
-        self.last_words = tuple(last_words)
-        how = f"was killed by {_signal_name(self.signal)}" if self.signal else f"exited with status {exit_status}"
-        said = next((line for line in reversed(self.last_words) if line.strip()), "")
-        super().__init__(f"the worker {how}" + (f": {said.strip()}" if said else ""))
+    def __init__(
+        self,
+        *,
+        command: Sequence[str] = WORKER_COMMAND,
+        keep_open: Sequence[int] = (),
+        gpus: Callable[[int], str | None] = lambda _slot: None,
+        on_error_line: Callable[[str], None] | None = None,
+    ) -> None:
+        """`keep_open`: descriptors that each worker holds as long as it lives (the lock of the state folder).
+        `gpus(slot)`: the one GPU that the worker of a slot sees; None leaves that as it is for the service.
+        """
+        self._command = command
+        self._keep_open = keep_open
+        self._gpus = gpus
+        self._on_error_line = on_error_line
+
+    def open_link(self, slot: int, needs: Needs, memory_bytes: int) -> LocalLink:  # noqa: ARG002 -- one worker does all
+        return LocalLink(
+            command=self._command,
+            memory_bytes=memory_bytes,
+            keep_open=self._keep_open,
+            gpu=self._gpus(slot),
+            on_error_line=self._on_error_line,
+        )
 
 
-class WorkerLink:
-    """A running worker."""
+class LocalLink:
+    """A running child process: a `daemon.crew.contract.Link`."""
 
     def __init__(
         self,
@@ -178,7 +198,8 @@ class WorkerLink:
             self._process.kill()
             status = self._process.wait(END_WAIT_S)
         self._readers[1].join(END_WAIT_S)
-        return WorkerDiedError(status, tuple(self._last_words))
+        how = f"was killed by {_signal_name(-status)}" if status < 0 else f"exited with status {status}"
+        return WorkerDiedError(how, tuple(self._last_words), killed_by=max(0, -status))
 
     def _read_messages(self) -> None:
         assert self._process.stdout is not None, "a pipe was asked for"

@@ -14,9 +14,9 @@ import pytest
 import daemon.worker.extractor as extractor_module
 from core.opening import RefusedFileError
 from daemon.config.load import load_config
-from daemon.crew.messages import Failure, Order
 from daemon.errors import SidecarError
-from daemon.jobs.orders import make_order
+from daemon.jobs.kinds.contract import Failure
+from daemon.jobs.kinds.extract import ExtractRequest, extract_request
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.jobs import Job
@@ -32,8 +32,9 @@ def job(tmp_path: Path) -> Job:
     arrival = Arrival(
         inbox="alice",
         path=b"clip.mp4",
-        kind="video",
-        identity="i1",
+        kind="extract",
+        source_kind="video",
+        file_state="i1",
         sha256="c" * 64,
         size_bytes=5,
         arrived_s=NOW,
@@ -54,7 +55,7 @@ def job(tmp_path: Path) -> Job:
     return found
 
 
-def order_of_inbox(folder: Path, job: Job, keys: str, shared: Path) -> Order:
+def order_of_inbox(folder: Path, job: Job, keys: str, shared: Path) -> ExtractRequest:
     photos = shared / "media" / "photos"
     (folder / "photos").symlink_to(photos)
     path = folder / "config.toml"
@@ -63,7 +64,7 @@ def order_of_inbox(folder: Path, job: Job, keys: str, shared: Path) -> Order:
         '[[inbox]]\nname = "alice"\npath = "inbox"\nworkspace = "ws"\nmodel_pack = "insightface_mini"\n' + keys
     )
     config = load_config(path)
-    order = make_order(job, config.inboxes[0], config, now_s=NOW)
+    order = extract_request(job, config.inboxes[0], config, now_s=NOW)
     assert not isinstance(order, Failure)
     return order
 
@@ -132,7 +133,7 @@ def order_with_sidecar(people: Path, job: Job, *named: str, alice: str = 'refere
     )
     config = load_config(path)
     sidecar = json.dumps({"references": [str(people / one) for one in named]})
-    return make_order(replace(job, sidecar=sidecar), config.inboxes[0], config, now_s=NOW)
+    return extract_request(replace(job, sidecar=sidecar), config.inboxes[0], config, now_s=NOW)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def order_with_sidecar(people: Path, job: Job, *named: str, alice: str = 'refere
 )
 def test_a_sidecar_chooses_among_photos_of_its_inbox(people: Path, job: Job, named: str) -> None:
     order = order_with_sidecar(people, job, named)
-    assert isinstance(order, Order)
+    assert isinstance(order, ExtractRequest)
     assert order.references == (str(people / named),)
     assert order.references_within is not None
 
@@ -175,14 +176,14 @@ def test_another_inboxs_person_stays_out_of_reach_within_a_shared_folder_unless_
 ) -> None:
     shared = 'references = ["people"]'
     (people / "people" / "1.jpg").write_bytes(b"x")
-    assert isinstance(order_with_sidecar(people, job, "people/alice/1.jpg", alice=shared), Order)
+    assert isinstance(order_with_sidecar(people, job, "people/alice/1.jpg", alice=shared), ExtractRequest)
     refused = order_with_sidecar(people, job, "people/bob/1.jpg", alice=shared)
     assert isinstance(refused, Failure)
     assert "references of another inbox" in refused.message
     for allowed in ('references = ["people"]\nsidecar_references = ["people/bob"]', 'references = ["people/bob"]'):
-        assert isinstance(order_with_sidecar(people, job, "people/bob/1.jpg", alice=allowed), Order)
+        assert isinstance(order_with_sidecar(people, job, "people/bob/1.jpg", alice=allowed), ExtractRequest)
     more = 'references = ["people/alice"]\nsidecar_references = ["more"]'
-    assert isinstance(order_with_sidecar(people, job, "more/1.jpg", alice=more), Order)
+    assert isinstance(order_with_sidecar(people, job, "more/1.jpg", alice=more), ExtractRequest)
 
 
 @pytest.mark.parametrize("target", ["people/bob/1.jpg", "/dev/zero", "pipe"])
@@ -234,7 +235,7 @@ def test_a_photo_that_is_swapped_between_its_hash_and_its_face_is_left_out(
     )
     hashed = extractor_module._photos_of
 
-    def swap_after_hash(order: Order) -> extractor_module.Photos:
+    def swap_after_hash(order: ExtractRequest) -> extractor_module.Photos:
         found = hashed(order)
         (people / "inbox/alice/1.jpg").unlink()
         (people / "inbox/alice/1.jpg").symlink_to(people / target)

@@ -1,0 +1,6 @@
+"""What a job can be: one file a kind, and the contract that they keep.
+
+contract   what the service and the crew know of every kind
+registry   every kind by its name
+extract    a video becomes faces in a workspace
+"""

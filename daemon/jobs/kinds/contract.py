@@ -1,0 +1,151 @@
+"""What a kind of job is: the contract that `daemon.jobs` and `daemon.crew` work by, whatever a job does.
+
+A kind is one file beside this one, with three values that travel between service and worker, each with one codec: the
+request (all that a worker needs to know), the commit (a finished piece of the work) and the result. It is known to the
+service by a line in `registry`, to the worker by a line in `daemon.worker.registry`. Nothing asks for a kind's name.
+
+A value travels as pieces: JSON objects of bounded size. What they mean is the kind's business alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+
+from daemon.ledger.jobs import Job
+
+if TYPE_CHECKING:  # a worker imports this file, and has no use for what checks a configuration
+    from daemon.config.schema import Config, InboxConfig
+    from daemon.ledger.ledger import Connection
+
+Piece = dict[str, Any]
+"""A JSON object."""
+
+Q = TypeVar("Q")
+S = TypeVar("S")
+C = TypeVar("C")
+R = TypeVar("R")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Codec(Generic[V]):
+    """One value as pieces, and back."""
+
+    encode: Callable[[V], Iterable[Piece]]
+    decode: Callable[[Sequence[Piece]], V]
+
+
+@dataclass(frozen=True)
+class Codecs(Generic[Q, S, C, R]):
+    """How the values of one kind travel."""
+
+    request: Codec[Q]
+    resume: Codec[S]
+    """What earlier commits left, for a run that goes on after a kill."""
+    commit: Codec[C]
+    result: Codec[R]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What whoever does a job of a kind must have."""
+
+    models: bool
+    """It loads models before it begins, which takes its time."""
+    gpu: bool
+    """A GPU makes it faster."""
+    memory_bytes: int | None = None
+    """More than that it never uses; None: as much as the configuration allows a worker."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job could not be done, in terms of what should happen next."""
+
+    outlook: Literal["passing", "file", "setup", "incomplete"]
+    """passing: try again later; file: the file cannot be used; setup: nothing of the inbox can work before someone
+    changes something; incomplete: the file may still be arriving."""
+    reason: str
+    """From the fixed list of `daemon.worker.failures`."""
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a result means for its job, and what is reported of it."""
+
+    completed: bool
+    """False: it was stopped from outside, and goes on at its cursor."""
+    sentence: str = ""
+    """What came of it: `12 of 13 faces kept`."""
+    source_changed: bool = False
+    """What was read is not what was claimed: what was made of it is removed, and it arrives anew."""
+    original: Literal["done with", "kept"] = "kept"
+    """May `on_done` be applied to what was read?"""
+    columns: Mapping[str, object] = field(default_factory=dict)
+    """Of the job's row in the ledger: report, message and the like."""
+    totals: Mapping[str, float] = field(default_factory=dict)
+    """To be added to the counters that outlive the job."""
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """Of the event `job.done`."""
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time that each stage took, s; for metrics."""
+    lack: str = ""
+    """Why the original is kept whatever `on_done` says; "" = there is no such reason."""
+    warnings: Sequence[str] = ()
+
+
+class JobKind(Protocol):
+    """What the service knows of a kind. Functions of a `connection` run inside one transaction of the ledger."""
+
+    @property
+    def name(self) -> str:
+        """The word in the ledger; never changed once it was released."""
+        ...
+
+    @property
+    def unit(self) -> Literal["frames", "faces"]:
+        """What its progress counts."""
+        ...
+
+    @property
+    def done_word(self) -> str:
+        """What its file is once it is done: `done`, `verified`."""
+        ...
+
+    @property
+    def needs(self) -> Needs: ...
+
+    @property
+    def reads_original(self) -> bool:
+        """It reads the file in the inbox: that has to be there as it was claimed, and something becomes of it."""
+        ...
+
+    def request(
+        self, job: Job, inbox: InboxConfig, config: Config, connection: Connection, *, now_s: float
+    ) -> Sequence[Piece] | Failure:
+        """Return the request, or why it cannot even be made."""
+        ...
+
+    def resume(self, connection: Connection, job: Job) -> Sequence[Piece] | None:
+        """Return what earlier commits left, where a run goes on after a kill; None: at the beginning."""
+        ...
+
+    def start_over(self, connection: Connection, job: Job, basis: str) -> None:
+        """Forget what earlier commits left: something else decides the outcome now (`basis`)."""
+        ...
+
+    def store(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> Mapping[str, object]:
+        """Store a commit, all of it or nothing; return the facts of the event `job.committed`."""
+        ...
+
+    def ending(self, job: Job, pieces: Sequence[Piece]) -> Ending:
+        """Say what a result means. `job` is as the ledger has it now."""
+        ...
+
+    def end(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> None:
+        """Do what else the end of this job does to the ledger, together with it."""
+        ...

@@ -1,0 +1,249 @@
+"""One job from claim to outcome: through a worker, its commits into the ledger, its end reported.
+
+A `Runner` belongs to one thread and has one worker, which it asks the crew for when there is work, replaces when it
+dies, grows or hangs, and ends. The service itself never opens a video: what a file can do to a process it does to the
+worker.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from daemon.arrivals.hashing import HashingStoppedError
+from daemon.config.schema import Config, InboxConfig
+from daemon.crew.contract import Crew, Link, WorkerDiedError
+from daemon.errors import WorkerError
+from daemon.events.event import Event, Tell
+from daemon.jobs.conversation import (
+    LOAD_LIMIT_S,
+    Conversation,
+    Done,
+    Request,
+    RunState,
+    StoppedError,
+    WorkerEndedError,
+)
+from daemon.jobs.disk import DiskGuard
+from daemon.jobs.kinds.contract import Failure, JobKind
+from daemon.jobs.outcomes import Outcomes
+from daemon.jobs.running import Running
+from daemon.jobs.tidying import Tidier
+from daemon.ledger.jobs import Job, StaleAttemptError
+from daemon.ledger.ledger import Ledger
+
+STUCK_S = 60.0
+"""A runner goes round four times a second; one that did not for so long hangs, and systemd has to know."""
+WORKER_DEATHS_IN_LOADING_MAX = 5
+"""So many workers in a row that die while they load models are the set-up's fault: the job waits."""
+
+
+class Runner:
+    """Runs one job after another. Its methods belong to one thread; `running`, `is_stuck` and `abandon` to any."""
+
+    def __init__(
+        self,
+        *,
+        slot: int,
+        kinds: Mapping[str, JobKind],
+        ledger: Ledger,
+        guard: DiskGuard,
+        tell: Tell,
+        tidier: Tidier,
+        crew: Crew,
+        on_originals_gone: Callable[[str, list[bytes]], None],
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        """`stopping`: set when the service stops, what interrupts the reading of an original that is moved or deleted.
+
+        `on_originals_gone(inbox, paths)`: these files left the inbox, or have to go through the gate again."""
+        self.recycle = threading.Event()
+        """Set by any thread: the worker is replaced before the next job, and what it keeps in mind goes with it."""
+        self._slot = slot
+        self._kinds = kinds
+        self._ledger = ledger
+        self._guard = guard
+        self._tell = tell
+        self._crew = crew
+        self._wall = wall
+        self._stopping = stopping or threading.Event()
+        self._state = RunState(monotonic)
+        self._outcomes = Outcomes(
+            ledger, tell, tidier, on_originals_gone, wall, stopping=self._stopping, turn=self._turn_while_finishing
+        )
+        self._link: Link | None = None
+        self._jobs_done = 0
+
+    @property
+    def running(self) -> Running | None:
+        """The job in hand. Any thread."""
+        return self._state.running
+
+    @property
+    def last_turned_s(self) -> float:
+        """When the runner last went round or was idle, on the monotonic clock; it ends hanging workers itself."""
+        return self._state.last_turned_s
+
+    def run(self, job: Job, inbox: InboxConfig, config: Config, request: Callable[[], Request]) -> None:
+        """Do one job as far as it goes, and write down how it ended. Raise LedgerError when that cannot be done.
+
+        `request()`: what somebody wants of the job at that moment.
+        """
+        kind = self._kinds[job.kind]
+        path = os.fsdecode(job.path)
+        self._state.running = Running(job.id, inbox.name, path, "trying", self._wall(), kind=kind.name, unit=kind.unit)
+        self._state.turned()
+        self._tell_started(job, kind)
+        try:
+            self._run(job, kind, inbox, config, request)
+        except StaleAttemptError as problem:  # the job is in other hands: nothing of this attempt counts
+            self._replace_worker("stopped")
+            self._tell(Event("job.warning", problem.message, "warning", job.inbox, job.id))
+        finally:
+            self._state.running = None
+            self._state.turned()
+
+    def is_stuck(self) -> bool:
+        """Say whether the runner itself hangs; a worker that hangs is its own business. Any thread."""
+        running = self.running
+        if running is None:
+            return False
+        limit = LOAD_LIMIT_S if running.phase == "finishing" else STUCK_S
+        return self._state.monotonic() - self.last_turned_s > limit
+
+    def abandon(self) -> None:
+        """Kill the worker under the job in hand; the only method that another thread may call to end it."""
+        link = self._link
+        if link is not None:
+            link.kill()
+
+    def close(self, reason: str = "stopped") -> None:
+        """End the worker."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+            self._tell(Event("worker.ended", f"a worker was ended ({reason})", "debug", facts={"reason": reason}))
+
+    def fail(self, job: Job, inbox: InboxConfig, config: Config, failure: Failure) -> None:
+        """End a job that broke the runner itself, with its worker: nobody knows what state that is in."""
+        self._replace_worker("crashed")
+        self._outcomes.failed(job, self._kinds[job.kind], inbox, config, failure)
+
+    def _run(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, request: Callable[[], Request]) -> None:
+        if kind.reads_original and not self._outcomes.source_ready(job, kind, inbox, config):
+            return
+        now_s = self._wall()
+        order = self._ledger.read(lambda reader: kind.request(job, inbox, config, reader, now_s=now_s))
+        if isinstance(order, Failure):
+            self._outcomes.failed(job, kind, inbox, config, order)
+            return
+        try:
+            link = self._ready_link(kind, config)
+            ended = Conversation(
+                link=link,
+                job=job,
+                kind=kind,
+                config=config,
+                workspace=inbox.workspace,
+                request=request,
+                ledger=self._ledger,
+                guard=self._guard,
+                tell=self._tell,
+                state=self._state,
+                stopping=self._stopping,
+                wall=self._wall,
+            ).hold(order)
+        except StoppedError as stopped:
+            if not stopped.worker_is_free:
+                self._replace_worker("stopped")
+            self._outcomes.interrupted(job, stopped.request)
+        except WorkerDiedError as death:
+            self._worker_died(job, kind, inbox, config, death)
+        except WorkerError as problem:
+            self._replace_worker(problem.reason if isinstance(problem, WorkerEndedError) else "crashed")
+            self._finish()
+            self._outcomes.died(job, kind, inbox, config, problem.message, frame=self._frame(), killed_by=0)
+        else:
+            self._ended(job, kind, inbox, config, ended)
+
+    def _turn_while_finishing(self) -> None:
+        self._state.turned()
+        if self._stopping.is_set():
+            raise HashingStoppedError
+
+    def _finish(self) -> None:
+        """From here on the original may be moved, which ends with the disk's own long sync."""
+        self._state.note(phase="finishing")
+
+    def _ended(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, ended: Done | Failure) -> None:
+        self._jobs_done += 1
+        self._finish()
+        if isinstance(ended, Failure):
+            self._failed(job, kind, inbox, config, ended)
+        else:
+            self._done(job, kind, inbox, config, ended)
+        if self._jobs_done >= config.limits.worker_recycle_videos:
+            self._replace_worker("recycled")
+
+    def _failed(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, failure: Failure) -> None:
+        blames_file = kind.reads_original and failure.outlook in ("file", "incomplete")
+        if not blames_file or self._outcomes.source_ready(job, kind, inbox, config):
+            self._outcomes.failed(job, kind, inbox, config, failure)
+        if failure.reason in ("memory", "gpu"):
+            self._replace_worker(failure.reason)
+
+    def _done(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, done: Done) -> None:
+        ending = kind.ending(job, done.result)
+        if not ending.completed:
+            self._outcomes.interrupted(job, "stop")
+        elif kind.reads_original and (ending.source_changed or self._outcomes.changed(job, inbox, config)):
+            self._outcomes.redo(job)
+        else:
+            self._outcomes.done(job, kind, inbox, config, done.result)
+
+    def recycle_if_asked(self) -> None:
+        if self.recycle.is_set():
+            self.recycle.clear()
+            self._replace_worker("recycled")
+
+    def _ready_link(self, kind: JobKind, config: Config) -> Link:
+        if self._link is None or not self._link.is_alive:
+            self._replace_worker("crashed")
+            self._link = self._crew.open_link(self._slot, kind.needs, config.limits.worker_memory_bytes)
+        return self._link
+
+    def _replace_worker(self, reason: str) -> None:
+        if self._link is not None:
+            self._link.kill()
+            self._link = None
+            message = f"the worker was ended ({reason}); the next job gets a new one"
+            self._tell(Event("worker.replaced", message, "info", facts={"reason": reason}))
+        self._jobs_done = 0
+
+    def _worker_died(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, death: WorkerDiedError) -> None:
+        """The worker died of its own or by another's hand: blame the file, the set-up, or nobody."""
+        phase = self._state.phase
+        self._replace_worker("crashed")
+        self._finish()
+        if phase == "loading":
+            self._state.deaths_in_loading += 1
+            if self._state.deaths_in_loading < WORKER_DEATHS_IN_LOADING_MAX:
+                self._outcomes.interrupted(job, "stop", death.message)
+            else:
+                failure = Failure("passing", "worker_died", death.message, "see the log for what it said last")
+                self._outcomes.failed(job, kind, inbox, config, failure)
+            return
+        self._outcomes.died(job, kind, inbox, config, death.message, frame=self._frame(), killed_by=death.signal)
+
+    def _frame(self) -> int:
+        return self.running.frames_done if self.running else 0
+
+    def _tell_started(self, job: Job, kind: JobKind) -> None:
+        again = f"; it goes on at {kind.unit[:-1]} {job.next_frame}" if job.next_frame else ""
+        message = f"job {job.id}: {os.fsdecode(job.path)} is worked on{again}"
+        facts = {"file": os.fsdecode(job.path), "cursor": job.next_frame, "waited_s": self._wall() - job.arrived_s}
+        self._tell(Event("job.started", message, "info", job.inbox, job.id, facts))

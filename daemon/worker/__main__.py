@@ -1,0 +1,7 @@
+"""`python -m daemon.worker`: the child process that `daemon.crew.local` starts."""
+
+from daemon.worker.process import main
+from daemon.worker.registry import trades
+
+if __name__ == "__main__":
+    main(trades())

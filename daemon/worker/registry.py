@@ -1,0 +1,14 @@
+"""Every kind of job that a worker does, by its name. What the service knows of each is `daemon.jobs.kinds.registry`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractKind
+from daemon.worker.contract import AnyTrade, Trade
+from daemon.worker.extractor import EngineExtractor
+
+
+def trades() -> Mapping[str, AnyTrade]:
+    """Return who does what; nothing is loaded before a job asks for it."""
+    return {ExtractKind.name: Trade(EXTRACT_CODECS, EngineExtractor)}
