@@ -301,7 +301,7 @@ class _Run:
         return stages.seconds
 
     def _queue_seconds(self) -> dict[str, float]:
-        return {queue: fill.share_seconds for queue, fill in self._queues.items()}
+        return {queue: fill.fraction_seconds for queue, fill in self._queues.items()}
 
 
 def run_rule(settings: ExtractSettings, info: BackendInfo) -> Rule:

@@ -60,23 +60,23 @@ class QueueFill:
         self._clock = clock
         self._lock = threading.Lock()
         self._begin = self._since = clock()
-        self._share = 0.0
-        self._share_seconds = 0.0
+        self._fraction = 0.0
+        self._fraction_seconds = 0.0
 
-    def set(self, share: float) -> None:
-        """Take note that from now on this share of the room is taken; more than 1 counts as 1."""
+    def set(self, fraction: float) -> None:
+        """Take note that from now on this fraction of the room is taken; more than 1 counts as 1."""
         with self._lock:
             now = self._clock()
-            self._share_seconds += self._share * (now - self._since)
-            self._since, self._share = now, min(1.0, share)
+            self._fraction_seconds += self._fraction * (now - self._since)
+            self._since, self._fraction = now, min(1.0, fraction)
 
     @property
-    def share_seconds(self) -> float:
-        """The share taken, integrated over time so far: its growth in a second is the mean share of that second."""
+    def fraction_seconds(self) -> float:
+        """The fraction taken, integrated over time so far: its growth in a second is the mean of that second."""
         with self._lock:
-            return self._share_seconds + self._share * (self._clock() - self._since)
+            return self._fraction_seconds + self._fraction * (self._clock() - self._since)
 
     @property
     def mean(self) -> float:
-        """The mean share taken since the queue was made, 0..1."""
-        return self.share_seconds / max(self._clock() - self._begin, 1e-9)
+        """The mean fraction taken since the queue was made, 0..1."""
+        return self.fraction_seconds / max(self._clock() - self._begin, 1e-9)

@@ -351,7 +351,7 @@ class Progress:
     faces_rejected: int
     stage_seconds: Mapping[str, float]
     queue_seconds: Mapping[str, float] = field(default_factory=dict)
-    """Of each queue between stages: the share of its room that was taken, times the seconds it was taken for."""
+    """Of each queue between stages: the fraction of its room that was taken, times the seconds it was taken for."""
     faces_undecided: int = 0
     """Faces seen in what is not committed yet. Looks lie frames apart: the commit counts those between them as well."""
 
@@ -407,7 +407,7 @@ class ExtractReport:
     preview_path: Path | None
     warnings: tuple[str, ...] = field(default=())
     queue_fill: Mapping[str, float] = field(default_factory=dict)
-    """Mean share taken, 0..1, of the queues of frames that are `decoded` ahead and of `faces` waiting to be written."""
+    """Mean fraction taken of the queues of frames that are `decoded` ahead and of `faces` waiting to be written."""
     completed: bool = True
     """False when the work was stopped from outside; it can go on at the cursor."""
     verdict: SourceVerdict = WHOLE

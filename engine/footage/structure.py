@@ -38,7 +38,7 @@ OGG_STREAMS_MAX = 10_000
 """A recorder chains a new stream with every cut; each is remembered."""
 PACK, PROGRAM_END, PADDING_STREAM = 0xBA, 0xB9, 0xBE
 """Start codes of a program stream; the first two are no packets with a length."""
-PADDING_MAX, PADDING_SHARE_MAX = 64 << 10, 0.02
+PADDING_MAX, PADDING_FRACTION_MAX = 64 << 10, 0.02
 """So many zeros at the end (one cluster of a disk), and so much of the file, are padding, in any container. Where it
 states no end before them, more of them are what a copy that broke off leaves."""
 SPARE_BYTES_MAX = 64 << 10
@@ -188,7 +188,7 @@ def _ended(
     rest = source.size - place
     zeros = source.zeros_from(place) if rest > 0 else 0
     if zeros:
-        is_padding = zeros <= min(PADDING_MAX, PADDING_SHARE_MAX * source.size)
+        is_padding = zeros <= min(PADDING_MAX, PADDING_FRACTION_MAX * source.size)
         if not (is_padding or is_stated):
             return Structure(name, 0, trouble=f"ends in {zeros} bytes of zeros, as a copy that broke off leaves them")
         if not (is_padding and is_stated):
@@ -421,7 +421,7 @@ def _broken_chunk(source: _Source, place: int, end: int, pictures: dict[bytes, i
         head = source.at(place, 12)
         if not head[:4].strip(b"\0"):
             zeros = end - place
-            is_padding = zeros <= min(PADDING_MAX, PADDING_SHARE_MAX * source.size)
+            is_padding = zeros <= min(PADDING_MAX, PADDING_FRACTION_MAX * source.size)
             return (None, zeros) if is_padding and not source.at(place, zeros).strip(b"\0") else (place, 0)
         if not head[:4].decode("latin-1").isprintable() or not head[:4].isascii():
             return place, 0

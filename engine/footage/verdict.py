@@ -27,8 +27,8 @@ def verdict_on(evidence: Evidence) -> SourceVerdict:
     reasons = _reasons(evidence)
     if not reasons:
         return SourceVerdict("whole", unread=tuple(evidence.unread))
-    missing_s, share = _missing(evidence)
-    return SourceVerdict("lost footage", "; ".join(reasons), missing_s, share)
+    missing_s, fraction = _missing(evidence)
+    return SourceVerdict("lost footage", "; ".join(reasons), missing_s, fraction)
 
 
 def _reasons(evidence: Evidence) -> list[str]:
@@ -69,19 +69,19 @@ def _missing(evidence: Evidence) -> tuple[float | None, float | None]:
         seconds = evidence.frames * evidence.frame_s
     beyond: float | None = 0.0
     if evidence.missing_bytes or evidence.broke_off or _is_short(evidence) or evidence.trouble:
-        beyond = _beyond_share(evidence, seconds)
+        beyond = _beyond_fraction(evidence, seconds)
     if evidence.unread_s is not None and seconds:
         beyond = evidence.unread_s / seconds
     inside = (evidence.damaged + evidence.unread_files) / max(1, evidence.frames + evidence.unread_files)
     if beyond is None:
         return None, None
-    share = min(1.0, (beyond + min(1.0, inside)) / (1.0 + beyond))
-    if not share:
+    fraction = min(1.0, (beyond + min(1.0, inside)) / (1.0 + beyond))
+    if not fraction:
         return (None, None) if evidence.concealed or evidence.trouble else (0.0, 0.0)
-    return (None if seconds is None else seconds * (beyond + min(1.0, inside))), share
+    return (None if seconds is None else seconds * (beyond + min(1.0, inside))), fraction
 
 
-def _beyond_share(evidence: Evidence, seconds: float | None) -> float | None:
+def _beyond_fraction(evidence: Evidence, seconds: float | None) -> float | None:
     """Return what is missing beyond the end as a multiple of what is there; None where it cannot be said."""
     if evidence.missing_bytes and not evidence.is_sized:
         return None  # what is stated is the length of the last fragment

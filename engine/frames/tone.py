@@ -42,7 +42,7 @@ DISPLAY_GAMMA = 2.4
 BLOCK_PX = 1 << 15
 """Pixels that are worked on at once: their planes stay in the processor's cache, which is twice as fast."""
 
-_LUMA_SHARES = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+_LUMA_WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 """K_R and K_B of each matrix (H.273 table 4); HDR that names none is BT.2020's."""
 _RGB_MATRIX = 0
 _BT2020_MATRIX = 9
@@ -77,7 +77,7 @@ def hdr_of(*, transfer: int, matrix: int, primaries: int, full_range: bool, bits
     name = TRANSFERS.get(transfer)
     if name is None:
         return None
-    known = matrix if matrix in (*_LUMA_SHARES, _RGB_MATRIX) else _BT2020_MATRIX
+    known = matrix if matrix in (*_LUMA_WEIGHTS, _RGB_MATRIX) else _BT2020_MATRIX
     return Hdr(name, known, primaries if primaries in _PRIMARIES else _BT2020_PRIMARIES, full_range, bits)
 
 
@@ -92,9 +92,9 @@ def tone_map(planes: tuple[Plane, Plane, Plane], hdr: Hdr) -> Image:
     for top in range(0, height, rows):
         first, second, third = (plane[top : top + rows] for plane in planes)
         red, green, blue = _linear(_coded(first, second, third, hdr), hdr)
-        share = _curve(np.maximum(np.maximum(red, green), blue))
+        scale = _curve(np.maximum(np.maximum(red, green), blue))
         for channel, light in enumerate((blue, green, red)):
-            pixels[top : top + rows, :, channel] = _display(light * share)
+            pixels[top : top + rows, :, channel] = _display(light * scale)
     return pixels
 
 
@@ -132,7 +132,7 @@ def _coded(first: Plane, second: Plane, third: Plane, hdr: Hdr) -> tuple[Numbers
     luma = (first.astype(np.float32) - np.float32(black)) * np.float32(1 / luma_scale)
     blueness = (second.astype(np.float32) - middle) * np.float32(1 / chroma_scale)
     redness = (third.astype(np.float32) - middle) * np.float32(1 / chroma_scale)
-    k_r, k_b = _LUMA_SHARES[hdr.matrix]
+    k_r, k_b = _LUMA_WEIGHTS[hdr.matrix]
     k_g = 1 - k_r - k_b
     red = luma + np.float32(2 * (1 - k_r)) * redness
     blue = luma + np.float32(2 * (1 - k_b)) * blueness

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine.backends.backend import Backend
 from engine.types import Image, Metric
 
-DARK_SHARE, BRIGHT_SHARE = 1.0, 99.0
+DARK_PERCENTILE, BRIGHT_PERCENTILE = 1.0, 99.0
 """Percentiles that become black and white: a few specular or masked pixels must not decide."""
 RANGE_MIN = 16.0
 """A crop with less contrast is flat or black; it is stretched no further than from this many levels."""
@@ -34,7 +34,7 @@ def embed_faces(backend: Backend, crops: Sequence[Image]) -> NDArray[np.float32]
 
 def stretch_contrast(crop: Image) -> Image:
     """Return the crop with its luma range stretched to 0..255, the same for all three channels (hue is kept)."""
-    low, high = np.percentile(crop, [DARK_SHARE, BRIGHT_SHARE])
+    low, high = np.percentile(crop, [DARK_PERCENTILE, BRIGHT_PERCENTILE])
     gain = 255.0 / max(float(high - low), RANGE_MIN)
     table = np.clip((np.arange(256, dtype=np.float64) - low) * gain, 0, 255).astype(np.uint8)
     return np.asarray(table[crop], np.uint8)

@@ -34,21 +34,22 @@ MAX_PHOTOS = 10_000
 # A narrower face has less than a third of the 112 to 150 px that recognisers read: its embedding is mostly guesswork.
 MIN_FACE_PX = 40
 # Another face counts as a passer-by only when it is at most so wide, relative to the widest.
-PASSER_BY_SHARE = 1 / 3
+PASSER_BY_FRACTION = 1 / 3
 # The look that finds a face rolled by more than this was not upright.
 UPRIGHT_ROLL_DEG = 60.0
 # Each further look is one more chance for a false face: it must be surer than the first.
 TURNED_CONFIDENCE = 0.7
-# A face that fills the photo is found with some room round it: this share of its longer side is added all round. Of a
-# panorama it is the shorter side, which no face in it is wider than: a border as wide as half of the longer one would
-# need memory by the square of that. So a bordered picture has at most four times the px of MAX_PHOTO_SIDE_PX squared.
-BORDER_SHARE = 0.5
+# A face that fills the photo is found with some room round it: this fraction of its longer side is added all round.
+# Of a panorama it is the shorter side, which no face in it is wider than: a border as wide as half of the longer one
+# would need memory by the square of that. So a bordered picture has at most four times the px of MAX_PHOTO_SIDE_PX
+# squared.
+BORDER_FRACTION = 0.5
 # The narrowest face that a detector is sure to see, px of the picture that it is given.
 DETECTED_FROM_PX = 24
 # A panorama is looked at in so many pieces at most: a strip of 16000x100 px is no photo.
 MOST_PIECES = 40
 # Two detections that share more of the smaller one are one face.
-SAME_FACE_SHARE = 0.5
+SAME_FACE_OVERLAP = 0.5
 QUARTER_TURNS = (0, 90, 270, 180)  # most frequent first: upright, then how phones are held
 
 USED = "used"
@@ -221,7 +222,7 @@ def look_at_photo(
         return PhotoReport(name, False, NO_FACE, nothing + _too_small_to_see(image, backend, halved))
     found = sorted(found, key=lambda face: -face.width_px * face.height_px)
     face, others = found[0], found[1:]
-    rivals = [other for other in others if other.width_px > PASSER_BY_SHARE * face.width_px]
+    rivals = [other for other in others if other.width_px > PASSER_BY_FRACTION * face.width_px]
     x1, y1, x2, y2 = (float(value) for value in face.bbox)
     box = (x1, y1, x2, y2)
 
@@ -302,7 +303,7 @@ def _find_in_pieces(image: Image, backend: Backend) -> list[Face]:
     for face in sorted(
         found, key=lambda face: -face.width_px * face.height_px
     ):  # a face cut by a piece's edge is smaller
-        if all(_shared(face, other) < SAME_FACE_SHARE for other in kept):
+        if all(_shared(face, other) < SAME_FACE_OVERLAP for other in kept):
             kept.append(face)
     return kept
 
@@ -330,7 +331,7 @@ def _find_in_one_view(image: Image, backend: Backend) -> tuple[int, list[Face], 
         return rolled
     height, width = image.shape[:2]
     side = min(height, width) if is_panorama(height, width) else max(height, width)
-    margin = round(BORDER_SHARE * side)
+    margin = round(BORDER_FRACTION * side)
     room = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(127, 127, 127))
     bordered = np.asarray(room, dtype=np.uint8)
     return 0, backend.detect(bordered, min_confidence=TURNED_CONFIDENCE), bordered

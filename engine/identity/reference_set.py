@@ -32,7 +32,7 @@ MIXED_BELOW = 0.10
 BLANK_SIDES = (5, 7, 9)
 """Photos are shrunk to so few px and enlarged again: nobody can be recognised in them."""
 BLANK_BLURS = (0.08, 0.125)
-"""Standard deviation of blurs, as shares of the crop's side, that leave nothing either."""
+"""Standard deviation of blurs, as fractions of the crop's side, that leave nothing either."""
 KMEANS_ROUNDS = 50
 
 

@@ -16,7 +16,7 @@ from engine.pictures.image_header import IMAGE_SUFFIXES
 
 SHOWN_MAX = 5
 """So many gaps or names stand in a sentence; the rest is counted."""
-DENSE_SHARE = 0.5
+DENSE_FRACTION = 0.5
 """Numbers of which fewer are there than this part of their range count no frames: dates, times, numbers of photos."""
 
 _NUMBER = re.compile("[0-9]+")  # the digits of ASCII alone: int() and every tool that writes frames agree on them
@@ -118,7 +118,7 @@ def _gaps(numbers: Sequence[int]) -> list[tuple[int, str]]:
     if not steps:
         return []
     step = min(steps)
-    if any(one % step for one in steps) or len(numbers) < DENSE_SHARE * (sum(steps) // step + 1):
+    if any(one % step for one in steps) or len(numbers) < DENSE_FRACTION * (sum(steps) // step + 1):
         return []
     return [
         (wide // step - 1, _span(before + step, before + wide - step))

@@ -49,7 +49,7 @@ from engine.reasons import (
 from engine.tracks.track import Sample, Track, centre_of
 from engine.types import Embedding, Identity, Metric
 
-BEST_SHARE, BEST_AT_LEAST = 0.4, 3
+BEST_FRACTION, BEST_AT_LEAST = 0.4, 3
 """A person is known by the best views; the others say how hard the shot is, not who it is."""
 CLEAR = 0.3
 """Clarity from which a sample counts as evidence."""
@@ -176,7 +176,7 @@ def learn(
 
 def best_samples(values: NDArray[np.float64], samples: Sequence[Sample]) -> list[Sample]:
     """Return the samples of the best 40 % of values, at least three of them."""
-    count = min(len(values), max(BEST_AT_LEAST, round(BEST_SHARE * len(values))))
+    count = min(len(values), max(BEST_AT_LEAST, round(BEST_FRACTION * len(values))))
     return [samples[place] for place in np.argsort(-values, kind="stable")[:count]]
 
 

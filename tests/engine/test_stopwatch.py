@@ -39,5 +39,5 @@ def test_a_queue_is_as_full_as_its_share_times_the_time_it_was_so() -> None:
     clock.now += 2
     fill.set(3.0)
     clock.now += 1
-    assert fill.share_seconds == pytest.approx(0.5 * 2 + 1.0), "more than all its room is all its room"
+    assert fill.fraction_seconds == pytest.approx(0.5 * 2 + 1.0), "more than all its room is all its room"
     assert fill.mean == pytest.approx(2.0 / 4)

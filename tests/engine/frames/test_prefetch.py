@@ -70,7 +70,7 @@ def test_how_full_it_is_adds_up_over_time() -> None:
     reader = CountingReader(50)
     with Prefetch(reader, ahead_bytes=3 * FRAME_BYTES) as frames:
         reader.wait_until_asked(4)
-        assert frames.fill.share_seconds > 0
+        assert frames.fill.fraction_seconds > 0
         assert 0 < frames.fill.mean <= 1
 
 
