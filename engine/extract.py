@@ -272,7 +272,7 @@ class _Run:
         self.counts = Counts(
             frames_decoded=self.counts.frames_decoded + window.frames,
             frames_examined=self.counts.frames_examined + window.examined,
-            packets_damaged=self._damaged_before + window.last.packets_damaged,
+            packets_damaged=self._damaged_before + window.packets_damaged,
         )
         self._carry, self._cursor = judged.carry, cursor
         self._on_commit(Commit(cursor, fresh, self.counts, judged.carry))

@@ -50,10 +50,12 @@ class Window:
     """Where it begins; None at the footage's start."""
     first: int
     """Index of its first frame; frames left out by `frame_skip` count."""
-    last: DecodedFrame
-    """Its last frame: the place to commit at."""
+    end: Cursor
+    """Where the next window begins: the place to commit at."""
     frames: int
     """How many were decoded."""
+    packets_damaged: int
+    """Damaged packets that the reader met up to its last frame."""
     examined: int
     """How many of them `frame_skip` leaves."""
     held: tuple[DecodedFrame, ...]
@@ -66,9 +68,9 @@ class Window:
     """What its looks saw."""
 
     @property
-    def end(self) -> Cursor:
-        """Where the next window begins."""
-        return Cursor(self.last.index + 1, self.last.pts)
+    def last(self) -> int:
+        """Index of its last frame."""
+        return self.end.next_frame - 1
 
 
 class WindowReader:
@@ -145,7 +147,18 @@ class WindowReader:
         if latest is not None:
             self.scout = scout = self._observer.end_stretch(scout, *latest)
         shot = None if ends_shot else shot
-        return Window(after, first, last, frames, examined, tuple(held), complete, shot, scout)
+        return Window(
+            after=after,
+            first=first,
+            end=Cursor(last.index + 1, last.pts),
+            frames=frames,
+            packets_damaged=last.packets_damaged,
+            examined=examined,
+            held=tuple(held),
+            complete=complete,
+            shot=shot,
+            scout=scout,
+        )
 
     def _next(self) -> DecodedFrame | None:
         pending, self._pending = self._pending, None
@@ -163,10 +176,10 @@ def window_frames(window: Window, footage: Footage, step: Step = no_step) -> Ite
     `step` is called for each of them, and for all that is read on the way to the first.
     """
     if window.complete:
-        yield _until(window.held, window.last.index, 1, step)
+        yield _until(window.held, window.last, 1, step)
         return
     with open_frames(footage.source, after=window.after, within=footage.within, form=footage.form, step=step) as reader:
-        yield _until(reader, window.last.index, footage.frame_skip + 1, step)
+        yield _until(reader, window.last, footage.frame_skip + 1, step)
 
 
 def _until(frames: Iterable[DecodedFrame], last: int, every: int, step: Step) -> Iterator[DecodedFrame]:

@@ -52,7 +52,7 @@ def still(colour: tuple[int, int, int], count: int, wall: int) -> list[np.ndarra
 
 def test_a_window_ends_at_a_cut_and_no_track_crosses_it() -> None:
     windows, scouts, _, handed = scouted([*still(ALICE, 20, 1), *still(ALICE, 15, 2)])
-    assert [(one.first, one.last.index, one.frames) for one in windows] == [(0, 19, 20), (20, 34, 15)]
+    assert [(one.first, one.last, one.frames) for one in windows] == [(0, 19, 20), (20, 34, 15)]
     assert [len(one.window.tracks) for one in scouts] == [1, 1]
     assert set(scouts[0].window.tracks) != set(scouts[1].window.tracks)
     assert windows[0].shot is None, "the next window begins a shot"
