@@ -11,7 +11,6 @@ footage        frames out of hostile files: videos and folders of images
 frames         what every source of frames promises, and what is made of decoded pictures
 pictures       image files: bytes -> pixels, names -> sequences
 backends       the sets of models, behind one contract
-timed_backend  a backend that adds up how long its tasks take
 faces          what can be measured of a face: boxes, pose, quality, near-duplicates
 identity       who the person is, as the reference photos show it, and who counts as the same
 tracks         the faces of a shot as tracks, and who is who among them

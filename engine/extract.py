@@ -21,10 +21,11 @@ import numpy as np
 
 from engine.backends.accelerators import CUDA_PROVIDER
 from engine.backends.backend import Backend, BackendInfo
-from engine.clip.carry import carry_from_json
 from engine.clip.closing import accept_known, drop_near_duplicates, revisions
 from engine.clip.fill_in import known_ids, write_window
 from engine.clip.judged_windows import JudgedWindow, JudgedWindows
+from engine.clip.resume_state import carry_from_json
+from engine.clip.timed_backend import TimedBackend
 from engine.clip.windows import Footage
 from engine.errors import InputError, SettingsError
 from engine.face_id import is_sha256
@@ -40,7 +41,6 @@ from engine.results.run_results import Results
 from engine.revision import EXTRACTION_REVISION
 from engine.steps import Steps
 from engine.stopwatch import QueueFill, Stopwatch
-from engine.timed_backend import TimedBackend
 from engine.types import (
     WHOLE,
     Commit,

@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from engine.clip.carry import FORMAT
+from engine.clip.resume_state import FORMAT
 from engine.revision import EXTRACTION_REVISION
 from engine.types import ExtractSettings
 

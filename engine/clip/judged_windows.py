@@ -13,8 +13,8 @@ from fractions import Fraction
 
 from engine.backends.backend import Backend
 from engine.clip.ask_again import ask_again
-from engine.clip.carry import Carry, carry_from_json, carry_to_json
 from engine.clip.decide import Decision, decide, tracks_to_ask
+from engine.clip.resume_state import Carry, carry_from_json, carry_to_json
 from engine.clip.windows import Footage, Window, WindowReader, window_frames
 from engine.frames.contract import DecodedFrame
 from engine.identity.same_person import Rule

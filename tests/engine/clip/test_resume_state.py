@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from engine.clip.carry import Carry, carry_from_json, carry_to_json
+from engine.clip.resume_state import Carry, carry_from_json, carry_to_json
 from engine.errors import InputError
 from engine.faces.quality import FaceQuality
 from engine.frames.shots import ShotState
