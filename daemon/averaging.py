@@ -15,10 +15,25 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from core.boundary import boundary
 from core.errors import DfldError
 from daemon.config.schema import Config
 from daemon.config.sync_tables import SyncConfig
-from daemon.events.event import Event, Level, Tell
+from daemon.events.event import Notify
+from daemon.events.round_events import (
+    MachineDoubted,
+    MachineDown,
+    MachineExcluded,
+    MachineUp,
+    PollFailed,
+    RoundAbandoned,
+    RoundDecided,
+    RoundDone,
+    RoundFailed,
+    RoundNotDone,
+    RoundRecovered,
+    RoundWaits,
+)
 from daemon.machines import round_settings_of, stage_table_of
 from daemon.metrics.registry import LabelValues, Metrics, Reading
 from daemon.reports.models import MachineReport, ModelReport, RoundReport
@@ -40,8 +55,8 @@ SUCCESSES = ("averaged", "initialised", "rolled_back")
 class Averaging:
     """All models of the configuration. `configure` and `stop` from one thread; polls come from the scheduler's."""
 
-    def __init__(self, tell: Tell, metrics: Metrics, scheduler: Scheduler) -> None:
-        self._tell = tell
+    def __init__(self, notify: Notify, metrics: Metrics, scheduler: Scheduler) -> None:
+        self._notify = notify
         self._metrics = metrics
         self._scheduler = scheduler
         self._models: dict[str, _Model] = {}
@@ -57,7 +72,7 @@ class Averaging:
         for key, sync in wanted.items():
             if key in self._models:
                 continue
-            model = _Model(config, sync, self._tell, self._metrics)
+            model = _Model(config, sync, self._notify, self._metrics)
             self._models[key], self._tables[key] = model, (sync, config.machines)
             self._metrics.set("dfld_round_quorum", float(sync.quorum), model=sync.name)
             self._scheduler.every(sync.poll_every_s, f"poll {key}", model.poll, at_once=True)
@@ -144,9 +159,9 @@ def _round_report(record: RoundRecord) -> RoundReport:
 class _Model:
     """One model: its rounds, its watch, and the thread of a round under way."""
 
-    def __init__(self, config: Config, sync: SyncConfig, tell: Tell, metrics: Metrics) -> None:
+    def __init__(self, config: Config, sync: SyncConfig, notify: Notify, metrics: Metrics) -> None:
         self.name = sync.name
-        self._tell = tell
+        self._notify = notify
         self._metrics = metrics
         self._stop = threading.Event()
         self.rounds = Rounds(round_settings_of(config, sync), stop=self._stop, on_progress=self._progress)
@@ -175,14 +190,14 @@ class _Model:
                 return
             self._outlook = outlook = self._watch.look()
             self._publish()
-            self._tell_outlook(outlook)
+            self._report_outlook(outlook)
             if outlook.owing:
                 self._start(self._recover)
             elif outlook.due:
                 self._start(self._average)
         except DfldError as error:
             self._metrics.add("dfld_round_polls_failed_total", model=self.name)
-            self._say("round.poll_failed", f"model {self.name}: {error.message}", "warning")
+            self._notify(PollFailed(f"model {self.name}: {error.message}", model=self.name))
         finally:
             self._polling.release()
 
@@ -216,30 +231,32 @@ class _Model:
         while thread.is_alive() and time.monotonic() < ends_at_s and not at_once():
             thread.join(STOP_LOOK_S)
         if thread.is_alive():
-            told = f"model {self.name}: its round has not ended in time; the next start takes it up from its journal"
-            self._say("round.abandoned", told, "warning")
+            message = f"model {self.name}: its round has not ended in time; the next start takes it up from its journal"
+            self._notify(RoundAbandoned(message, model=self.name))
 
     def _start(self, work: Callable[[], None]) -> None:
         self._thread = threading.Thread(target=self._guarded, args=(work,), name=f"round-{self.name}", daemon=True)
         self._thread.start()
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """The boundary of the job: whatever goes wrong in a round is told, and the service goes on."""
+        """Do the work of a thread: whatever goes wrong in a round is reported, and the service goes on."""
         try:
-            try:
-                work()
-            finally:
-                self._publish()
-        except RoundError as error:
-            self._say("round.waits", f"model {self.name}: {error.message}", "warning")
-        except Exception as error:
-            # One of the two places where everything is caught: a thread that died unseen would end all averaging.
-            told = error.message if isinstance(error, DfldError) else repr(error)
-            self._say("round.failed", f"model {self.name}: a round could not be done: {told}", "error")
+            with boundary("round", f"model {self.name}: a round", self._not_done):
+                try:
+                    work()
+                finally:
+                    self._publish()
         finally:
             self._doing = ""
             if self._stop.is_set():
                 self.rounds.close()
+
+    def _not_done(self, error: Exception) -> None:
+        if isinstance(error, RoundError):
+            self._notify(RoundWaits(f"model {self.name}: {error.message}", model=self.name))
+            return
+        why = error.message if isinstance(error, DfldError) else repr(error)
+        self._notify(RoundNotDone(f"model {self.name}: a round could not be done: {why}", model=self.name))
 
     def _recover(self) -> None:
         before = [record for record in self.rounds.records() if record.owing or not record.ended]
@@ -248,30 +265,33 @@ class _Model:
         self._unfinished = False
         for record in before:
             became = what_became(record, self.rounds.record(record.number))
-            self._say("round.recovered", f"model {self.name}: {became}", round=record.number)
+            self._notify(RoundRecovered(f"model {self.name}: {became}", model=self.name, round=record.number))
         for machine, reason in left.items():
-            self._say("round.waits", f"model {self.name}: {machine} still owes a round: {reason}", "warning")
+            message = f"model {self.name}: {machine} still owes a round: {reason}"
+            self._notify(RoundWaits(message, model=self.name))
 
     def _average(self) -> None:
         done = self.rounds.average()
         self._publish()  # who is told asks for it at once
-        self._tell_round(done)
+        self._report_round(done)
 
-    def _tell_round(self, done: Round) -> None:
+    def _report_round(self, done: Round) -> None:
         good = done.outcome in SUCCESSES
         seconds = (done.ended_at - done.started_at).total_seconds()
-        told = f"model {self.name}: round {done.number} {done.outcome.replace('_', ' ')}: {done.reason}"
-        facts: dict[str, object] = {
-            "model": self.name,
-            "round": done.number,
-            "outcome": done.outcome,
-            "contributors": list(done.contributors),
-            "receivers": list(done.receivers),
-            "excluded": dict(done.excluded),
-            "fenced": dict(done.fenced),
-            "seconds": seconds,
-        }
-        self._tell(Event("round.ok" if good else "round.failed", told, "info" if good else "error", facts=facts))
+        kind = RoundDone if good else RoundFailed
+        self._notify(
+            kind(
+                f"model {self.name}: round {done.number} {done.outcome.replace('_', ' ')}: {done.reason}",
+                model=self.name,
+                round=done.number,
+                outcome=done.outcome,
+                contributors=done.contributors,
+                receivers=done.receivers,
+                excluded=done.excluded,
+                fenced=done.fenced,
+                seconds=seconds,
+            )
+        )
         self._measure(done, seconds)
 
     def _measure(self, done: Round, seconds: float) -> None:
@@ -290,7 +310,7 @@ class _Model:
                 took_s = done.transfer_s.get(machine, {}).get(direction, 0.0)
                 metrics.add("dfld_transfer_seconds_total", took_s, machine=machine, direction=direction)
 
-    def _tell_outlook(self, outlook: Outlook) -> None:
+    def _report_outlook(self, outlook: Outlook) -> None:
         for machine, seen in outlook.looks.items():
             self._metrics.set("dfld_machine_up", 1.0, machine=machine)
             self._metrics.add("dfld_machine_connections_total", machine=machine, result="ok")
@@ -304,9 +324,10 @@ class _Model:
             self._metrics.set("dfld_machine_up", 0.0, machine=machine)
             self._metrics.add("dfld_machine_connections_total", machine=machine, result=result)
             if machine not in self._down:
-                self._say("machine.down", f"model {self.name}: {error.message}", "warning", machine=machine)
+                self._notify(MachineDown(f"model {self.name}: {error.message}", model=self.name, machine=machine))
         for machine in self._down & outlook.looks.keys():
-            self._say("machine.up", f"model {self.name}: machine {machine} answers again", machine=machine)
+            message = f"model {self.name}: machine {machine} answers again"
+            self._notify(MachineUp(message, model=self.name, machine=machine))
         self._down = set(outlook.failed)
 
     def _progress(self, line: Line | Waiting) -> None:
@@ -315,15 +336,15 @@ class _Model:
             case Waiting():
                 self._doing = f"{machine}: waiting: {line.reason}"
                 return
-            case Excluded() | Doubted():
-                message = f"model {self.name}: {machine} {line.step}: {line.reason}"
-                self._say(f"round.{line.step}", message, "warning", machine=machine)
+            case Excluded():
+                message = f"model {self.name}: {machine} excluded: {line.reason}"
+                self._notify(MachineExcluded(message, model=self.name, machine=machine))
+            case Doubted():
+                message = f"model {self.name}: {machine} doubted: {line.reason}"
+                self._notify(MachineDoubted(message, model=self.name, machine=machine))
             case Decided():
-                self._say("round.decided", f"model {self.name}: new weights are decided")
+                self._notify(RoundDecided(f"model {self.name}: new weights are decided", model=self.name))
         self._doing = f"{machine}: {line.step}" if machine else line.step
-
-    def _say(self, kind: str, message: str, level: Level = "info", **facts: object) -> None:
-        self._tell(Event(kind, message, level, facts={"model": self.name, **facts}))
 
 
 def _machine_report(name: str, outlook: Outlook | None) -> MachineReport:

@@ -19,7 +19,8 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from core.boundary import boundary
-from daemon.events.event import Event, Tell
+from daemon.events.event import Notify
+from daemon.events.service_events import ClockJumped, ScheduleTrouble
 
 HEARTBEAT_S = 30.0
 CLOCK_JUMP_S = 60.0
@@ -31,12 +32,12 @@ class Scheduler:
 
     def __init__(
         self,
-        tell: Tell,
+        notify: Notify,
         *,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tell = tell
+        self._notify = notify
         self._wall = wall
         self._monotonic = monotonic
         self._beat_wall, self._beat_monotonic = wall(), monotonic()
@@ -86,7 +87,7 @@ class Scheduler:
         self._beat_wall, self._beat_monotonic = wall, monotonic
         if abs(jump) > CLOCK_JUMP_S:
             message = f"the clock jumped by {jump:+.0f} s: the machine slept, or its time was set"
-            self._tell(Event("clock.jumped", message, "warning", facts={"seconds": jump}))
+            self._notify(ClockJumped(message, seconds=jump))
         self._bring_back()
         self._scheduler.wakeup()
 
@@ -106,4 +107,4 @@ class Scheduler:
         self._report(event.job_id, message)
 
     def _report(self, name: str, message: str) -> None:
-        self._tell(Event("schedule.trouble", message, "error", facts={"schedule": name}))
+        self._notify(ScheduleTrouble(message, schedule=name))

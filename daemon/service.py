@@ -27,9 +27,20 @@ from daemon.control.server import ControlServer
 from daemon.crew.gpu import VISIBLE, gpu_for, installed_gpus
 from daemon.crew.local import WORKER_COMMAND, LocalCrew
 from daemon.errors import DaemonError, ExitCode, ServiceError
-from daemon.events.event import Event, Tell
+from daemon.events.event import Level, Notify
 from daemon.events.hooks import CLOSE_LEAST_S, HookRunner
+from daemon.events.inbox_events import FileClaimed, InboxSlow
 from daemon.events.notifier import Notifier
+from daemon.events.service_events import (
+    ConfigReloaded,
+    ConfigWarning,
+    LedgerWaits,
+    LedgerWorks,
+    ServiceResumed,
+    ServiceStarted,
+    ServiceStopped,
+    ServiceStopping,
+)
 from daemon.health import Health
 from daemon.inboxes.running import Inboxes
 from daemon.jobs.disk import DiskGuard
@@ -100,10 +111,10 @@ class Service:
         self.registry = new_registry()
         self.metrics = Metrics(self.registry, names_of(config))
         self.hooks = HookRunner(config.hooks, lambda result: self.metrics.add("dfld_hook_calls_total", result=result))
-        self.tell: Tell = Notifier(self.metrics, self.hooks)
+        self.notify: Notify = Notifier(self.metrics, self.hooks)
         self.guard = DiskGuard(config.disk)
-        self.inboxes = Inboxes(self.ledger, self.tell, self._claimed)
-        self.tidier = Tidier(self.ledger, self.tell, self.inboxes.forget)
+        self.inboxes = Inboxes(self.ledger, self.notify, self._claimed)
+        self.tidier = Tidier(self.ledger, self.notify, self.inboxes.forget)
         self.queue = JobQueue(config, self.ledger, self.guard, self.inboxes.trouble)
         self.crew = LocalCrew(
             command=worker_command,
@@ -113,10 +124,10 @@ class Service:
         )
         self.slots: list[Slot] = []
         self.health = Health(self.ledger, self.queue, self.inboxes, self.slots)
-        self.scheduler = Scheduler(self.tell)
-        self.averaging = Averaging(self.tell, self.metrics, self.scheduler)
+        self.scheduler = Scheduler(self.notify)
+        self.averaging = Averaging(self.notify, self.metrics, self.scheduler)
         self.started_s = time.time()
-        self._ledger_told = ""
+        self._ledger_reported = ""
         self._http: HttpServer | None = None
         self._control: ControlServer | None = None
         self._reloading = threading.Lock()
@@ -146,35 +157,35 @@ class Service:
         self.scheduler.start()
         if slow := self.inboxes.wait_until_looked(FIRST_LOOK_S):
             message = f"the first look at inbox {', '.join(slow)} takes longer than {FIRST_LOOK_S:.0f} s; it goes on"
-            self.tell(Event("inbox.slow", message, "warning"))
+            self.notify(InboxSlow(message))
         count = len(self.config.inboxes)
         port = self._http.port if self._http else None
-        self.tell(Event("service.started", f"dfld runs with {count} inboxes", facts={"pid": os.getpid(), "port": port}))
+        self.notify(ServiceStarted(f"dfld runs with {count} inboxes", pid=os.getpid(), port=port))
         return Ready(port, self.ledger.path)
 
     def watch_over(self) -> str:
         """Look round once; return what cannot be lived with, "" when all is well."""
         dead = self.health.dead_threads()
-        self._tell_ledger()
+        self._report_ledger()
         self.health.move_gauges(self.metrics)
         self._service_manager.status(self.health.status_line())
         if self.health.turns():
             self._service_manager.watchdog()
         return f"these threads died: {', '.join(dead)}" if dead else ""
 
-    def _tell_ledger(self) -> None:
+    def _report_ledger(self) -> None:
         """Say once why the ledger takes nothing, and once that it does again: every part waits for it in silence."""
         trouble = self.ledger.trouble
-        if trouble and trouble != self._ledger_told:
-            self.tell(Event("ledger.waits", trouble, "error"))
-        elif self._ledger_told and not trouble:
-            self.tell(Event("ledger.works", f"{self.ledger.path}: the ledger can be written again", "warning"))
-        self._ledger_told = trouble
+        if trouble and trouble != self._ledger_reported:
+            self.notify(LedgerWaits(trouble))
+        elif self._ledger_reported and not trouble:
+            self.notify(LedgerWorks(f"{self.ledger.path}: the ledger can be written again"))
+        self._ledger_reported = trouble
 
     def stop(self, *, at_once: Callable[[], bool] = lambda: False) -> None:
         """Drain and end every part that was started, in the order that loses nothing, whatever one of them raises."""
         self._service_manager.stopping("draining")
-        self.tell(Event("service.stopping", "draining: the work in hand is committed, nothing new is started"))
+        self.notify(ServiceStopping("draining: the work in hand is committed, nothing new is started"))
         ends_at_s = time.monotonic() + self.config.service.drain_timeout_s  # for everything that drains, side by side
         self.queue.stopping.set()
         self.queue.wake_idle()
@@ -182,7 +193,7 @@ class Service:
         with ExitStack() as rest:  # runs from its end
             rest.callback(self.lock.release)
             rest.callback(logging.getLogger().removeHandler, self._line_counter)
-            rest.callback(self.tell, Event("service.stopped", "dfld stopped"))
+            rest.callback(self.notify, ServiceStopped("dfld stopped"))
             rest.callback(self._close_hooks, ends_at_s, at_once)
             rest.callback(self.ledger.close)
             if self._http is not None:
@@ -224,7 +235,7 @@ class Service:
                 break
         if interrupted or again:
             message = f"{interrupted} jobs go on where they were, {again} that failed for the set-up are tried again"
-            self.tell(Event("service.resumed", message))
+            self.notify(ServiceResumed(message))
 
     def _declare(self) -> None:
         self.metrics.set_build_info(
@@ -252,13 +263,13 @@ class Service:
                 kinds=KINDS,
                 ledger=self.ledger,
                 guard=self.guard,
-                tell=self.tell,
+                notify=self.notify,
                 tidier=self.tidier,
                 crew=self.crew,
                 on_originals_gone=self.inboxes.forget,
                 stopping=self.queue.stopping,
             )
-            slot = Slot(number, self.queue, runner, self.ledger, self.tell)
+            slot = Slot(number, self.queue, runner, self.ledger, self.notify)
             slot.thread.start()
             self.slots.append(slot)
         self.queue.wake_idle()
@@ -269,9 +280,18 @@ class Service:
             return
         name = os.fsdecode(path)
         message = f"job {claim.job.id}: {name}: {claim.message or 'it is new, and is queued'}"
-        level = "warning" if claim.outcome in ("refused", "duplicate") else "info"
-        facts = {"outcome": claim.outcome, "file": name, "sha256": claim.job.sha256}
-        self.tell(Event("file.claimed", message, level, inbox.name, claim.job.id, facts))  # type: ignore[arg-type]
+        level: Level = "warning" if claim.outcome in ("refused", "duplicate") else "info"
+        self.notify(
+            FileClaimed(
+                message,
+                inbox.name,
+                claim.job.id,
+                level=level,
+                outcome=claim.outcome,
+                file=name,
+                sha256=claim.job.sha256,
+            )
+        )
         self.queue.wake_idle()
 
     def _retry_setup(self) -> None:
@@ -304,7 +324,7 @@ class Service:
                 return self._reload()
             except DaemonError as problem:
                 message = f"the configuration was not taken, the old one goes on: {problem.message}"
-                self.tell(Event("config.reloaded", message, "error", facts={"result": "refused"}))
+                self.notify(ConfigReloaded(message, level="error", result="refused"))
                 raise
             finally:
                 self._service_manager.ready(self.health.status_line())
@@ -318,7 +338,7 @@ class Service:
         if fixed:
             raise ServiceError(f"{'; '.join(fixed)} cannot change while dfld runs", hint="systemctl restart dfld")
         for text in loaded.warnings:
-            self.tell(Event("config.warning", text, "warning"))
+            self.notify(ConfigWarning(text))
         changed = changes(self.config, new)
         if new.service.log_level != self.config.service.log_level:
             set_level(new.service.log_level)
@@ -332,7 +352,7 @@ class Service:
         self._retry_setup()
         self.queue.wake_idle()
         message = "the configuration was taken: " + ("; ".join(changed) if changed else "nothing changed")
-        self.tell(Event("config.reloaded", message, facts={"result": "applied"}))
+        self.notify(ConfigReloaded(message, result="applied"))
         return changed
 
 

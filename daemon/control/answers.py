@@ -25,7 +25,8 @@ from daemon.config.schema import Config, InboxConfig
 from daemon.control.forget import forget, wipe_until_gone
 from daemon.control.request import Request
 from daemon.errors import ControlError
-from daemon.events.event import Event, Tell
+from daemon.events.event import Notify
+from daemon.events.job_events import JobRedone
 from daemon.health import Health
 from daemon.inboxes.intake import IntakeStatus
 from daemon.inboxes.plan import plan_inbox
@@ -59,7 +60,7 @@ class RunningService(Protocol):
     inboxes: Inboxes
     averaging: Averaging
     health: Health
-    tell: Tell
+    notify: Notify
     started_s: float
 
     def reload(self) -> list[str]: ...
@@ -192,7 +193,7 @@ class Answers:
         self._service.queue.wake_idle()
         if replaced:
             message = f"job {job.id}: {os.fsdecode(job.path)} is done once more, as asked for: {replaced}"
-            self._service.tell(Event("job.redone", message, "info", job.inbox, job.id))
+            self._service.notify(JobRedone(message, job.inbox, job.id))
         return RetriedJob(**vars(job_report(self._job(request))), replaced=replaced)
 
     def _require_leave_to_replace(self, job: Job, request: Request) -> str:
@@ -280,7 +281,7 @@ class Answers:
         forgotten, needles = forget(self._service.ledger, name, inbox)
         self._service.recycle_workers()
         if forgotten.remains:
-            wipe_until_gone(self._service.ledger, name, needles, self._service.queue.stopping, self._service.tell)
+            wipe_until_gone(self._service.ledger, name, needles, self._service.queue.stopping, self._service.notify)
         return ForgetReport(
             name=name,
             removed=forgotten.removed,

@@ -25,7 +25,8 @@ from typing import Any
 from core.opening import read_regular
 from daemon.config.schema import InboxConfig
 from daemon.errors import LedgerError, ServiceError
-from daemon.events.event import Event, Tell
+from daemon.events.event import Notify
+from daemon.events.service_events import PersonForgotten
 from daemon.jobs.originals import REASON_ENDING, reason_path
 from daemon.ledger import faces
 from daemon.ledger import jobs as table
@@ -99,7 +100,9 @@ def wipe(ledger: Ledger, needles: frozenset[bytes], overwrite: Callable[[], None
     return [f"{path}: {why}; it is tried again" for path in files if path.is_file() and _holds_any(path, needles)]
 
 
-def wipe_until_gone(ledger: Ledger, name: str, needles: frozenset[bytes], stop: threading.Event, tell: Tell) -> None:
+def wipe_until_gone(
+    ledger: Ledger, name: str, needles: frozenset[bytes], stop: threading.Event, notify: Notify
+) -> None:
     """Go on with `wipe` until nothing is found any more, in a thread of its own; `stop` ends it.
 
     What is left then is overwritten when the service starts anew: opening the ledger empties its log.
@@ -109,7 +112,7 @@ def wipe_until_gone(ledger: Ledger, name: str, needles: frozenset[bytes], stop: 
         while not stop.wait(TRY_AGAIN_S):
             if not wipe(ledger, needles, ledger.empty_log):
                 message = f"{name} is forgotten: nothing of it is left in the files of the ledger"
-                tell(Event("forget.done", message, "info", facts={"name": name}))
+                notify(PersonForgotten(message, name=name))
                 return
 
     threading.Thread(target=work, name="forget", daemon=True).start()

@@ -35,7 +35,9 @@ from daemon.arrivals.settling import Unit
 from daemon.config.load import read_sidecar
 from daemon.config.schema import InboxConfig, SidecarConfig
 from daemon.errors import ConfigError
-from daemon.events.event import Event, Tell
+from daemon.events.event import Notify
+from daemon.events.inbox_events import FileUnreadable
+from daemon.events.job_events import OriginalWaits
 from daemon.jobs.kinds.registry import OF_ARRIVALS
 from daemon.jobs.originals import companion_paths, move_unit, write_reason
 from daemon.ledger.claims import Arrival, Claim, claim, forget_files, known_files, parts
@@ -73,7 +75,7 @@ class Claimer:
         inbox: InboxConfig,
         rules: ScanRules,
         ledger: Ledger,
-        tell: Tell,
+        notify: Notify,
         *,
         on_claim: Callable[[bytes, Claim], None],
         wall: Callable[[], float] = time.time,
@@ -81,7 +83,7 @@ class Claimer:
         self.inbox = inbox
         self._rules = rules
         self._ledger = ledger
-        self._tell = tell
+        self._notify = notify
         self._on_claim = on_claim
         self._wall = wall
         self._lock = threading.Lock()
@@ -185,8 +187,7 @@ class Claimer:
             self._let_go(unit, look_sooner=isinstance(problem, FileNotFoundError))
             if not isinstance(problem, FileNotFoundError):
                 message = f"{root / unit.path} cannot be read: {problem.strerror}; it is tried again with the next scan"
-                facts = {"file": unit.path, "reason": "unreadable"}
-                self._tell(Event("file.unreadable", message, "warning", self.inbox.name, facts=facts))
+                self._notify(FileUnreadable(message, self.inbox.name, file=unit.path))
             return None
         if now is None or now.members != unit.members:
             self._let_go(unit, look_sooner=True)
@@ -331,7 +332,7 @@ class Claimer:
             return  # the next start finds it
         except (OSError, LedgerUnavailableError) as problem:
             message = f"{path}: {made.message}; it stays where it is: {problem}"
-            self._tell(Event("original.waits", message, "warning", self.inbox.name, made.job.id))
+            self._notify(OriginalWaits(message, self.inbox.name, made.job.id))
         else:
             self.forget([arrival.path])
 

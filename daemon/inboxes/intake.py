@@ -24,7 +24,21 @@ from daemon.arrivals.settling import GateRules, Kind, Sighting, Unit, judge, sig
 from daemon.arrivals.writers import open_for_writing
 from daemon.config.inbox_rules import gate_rules, scan_rules
 from daemon.config.schema import InboxConfig, WatchConfig
-from daemon.events.event import Event, Level, Tell
+from daemon.events.event import Level, Notify
+from daemon.events.inbox_events import (
+    FilePassedOver,
+    FileUnreadable,
+    FolderNotRead,
+    InboxHinted,
+    InboxNotWatched,
+    InboxOverflow,
+    InboxReadOnly,
+    InboxRearmed,
+    InboxScanned,
+    InboxSuspended,
+    InboxUp,
+    OriginalPutBack,
+)
 from daemon.inboxes.claims import Claimer
 from daemon.inboxes.references import references_of_sidecar, scan_beside_references
 from daemon.inboxes.watcher import Hints, Watcher
@@ -68,7 +82,7 @@ class Intake:
         inbox: InboxConfig,
         watch: WatchConfig,
         claimer: Claimer,
-        tell: Tell,
+        notify: Notify,
         *,
         references: frozenset[Path] = frozenset(),
         monotonic: Clock = time.monotonic,
@@ -82,7 +96,7 @@ class Intake:
         """Set once the folder was looked at: it is watched and was scanned, or its trouble is known."""
         self._watch = watch
         self._claimer = claimer
-        self._tell = tell
+        self._notify = notify
         self._monotonic = monotonic
         self._wall = wall
         self._rules = scan_rules(inbox, watch, references)
@@ -93,7 +107,7 @@ class Intake:
         """Folders of pictures that dfld does not read, already reported."""
         self._pending: dict[str, Sighting] = {}
         self._due: dict[str, float] = {}
-        self._links_told: set[str] = set()
+        self._links_reported: set[str] = set()
         self._armed: Root | None = None
         self._last_trouble: Trouble = ""
         self._watcher: Watcher | None = None
@@ -122,7 +136,7 @@ class Intake:
             return
         paths, trigger = self.hints.take()
         if paths:
-            self._tell(Event("inbox.hinted", "", "debug", self.inbox.name, facts={"files": len(paths)}))
+            self._notify(InboxHinted(inbox=self.inbox.name, files=len(paths)))
         if not trigger and self._monotonic() >= self._next_scan:
             trigger = "schedule"
         try:
@@ -143,7 +157,7 @@ class Intake:
         now = look_at_root(self.inbox.path)
         trouble = trouble_with(self._armed, now, require_mount=self.inbox.require_mount)
         if self._armed is not None and not trouble and self._watcher is not None and not self._watcher.is_healthy():
-            self._tell_restart("watch_died", "the watch on the folder died; it is armed again")
+            self._report_restart("watch_died", "the watch on the folder died; it is armed again")
             self._rearm(self._armed)
         if trouble:
             self._suspend(trouble)
@@ -154,12 +168,12 @@ class Intake:
         if self._watcher is None and not self.status.up:
             self._rearm(now)
             message = f"inbox {self.inbox.name}: {self.inbox.path} is watched ({self.status.mode})"
-            self._tell(Event("inbox.up", message, inbox=self.inbox.name, facts={"after": self._last_trouble or None}))
+            self._notify(InboxUp(message, self.inbox.name, after=self._last_trouble or None))
         if now.read_only != self.status.read_only:
             state = "read-only: originals stay in it" if now.read_only else "writable again"
             level: Level = "warning" if now.read_only else "info"
             message = f"inbox {self.inbox.name}: {self.inbox.path} is {state}"
-            self._tell(Event("inbox.read_only", message, level, self.inbox.name))
+            self._notify(InboxReadOnly(message, self.inbox.name, level=level))
         self.status = replace(self.status, up=True, trouble="", read_only=now.read_only)
         return True
 
@@ -169,7 +183,7 @@ class Intake:
         self._due.clear()
         if trouble != self._last_trouble or self.status.up:
             message = f"inbox {self.inbox.name}: {self.inbox.path} is {trouble}; it is suspended until it is back"
-            self._tell(Event("inbox.suspended", message, "warning", self.inbox.name, facts={"reason": trouble}))
+            self._notify(InboxSuspended(message, self.inbox.name, reason=trouble))
         self._last_trouble = trouble
         self.status = replace(self.status, up=False, trouble=trouble, pending=0, waiting_for=())
 
@@ -180,7 +194,7 @@ class Intake:
         back = put_back_all_asides((self.inbox.path, self.inbox.quarantine_folder))
         for path in back:  # before the first scan, which would not find them
             message = f"{path} was set aside when dfld was killed; it has its name again"
-            self._tell(Event("original.put_back", message, "warning", self.inbox.name))
+            self._notify(OriginalPutBack(message, self.inbox.name))
         mode = watch_mode(self.inbox, self._watch)
         if mode == "events":
             try:
@@ -193,7 +207,7 @@ class Intake:
                     f"inbox {self.inbox.name}: {self.inbox.path} cannot be watched ({problem}); it is scanned every "
                     f"{POLL_S:.0f} s instead. Raising fs.inotify.max_user_watches may help"
                 )
-                self._tell(Event("inbox.not_watched", message, "warning", self.inbox.name))
+                self._notify(InboxNotWatched(message, self.inbox.name))
         self.status = replace(self.status, mode=mode)
         self.hints.ask_full_scan("start" if not self._last_trouble else "recovered")
 
@@ -204,12 +218,12 @@ class Intake:
 
     def _overflowed(self) -> None:
         message = f"inbox {self.inbox.name}: the kernel dropped file events; the folder is scanned instead"
-        self._tell(Event("inbox.overflow", message, "warning", self.inbox.name))
+        self._notify(InboxOverflow(message, self.inbox.name))
         self.hints.ask_full_scan("overflow")
 
-    def _tell_restart(self, reason: str, message: str) -> None:
+    def _report_restart(self, reason: str, message: str) -> None:
         text = f"inbox {self.inbox.name}: {message}"
-        self._tell(Event("inbox.rearmed", text, "warning", self.inbox.name, facts={"reason": reason}))
+        self._notify(InboxRearmed(text, self.inbox.name, reason=reason))
 
     # -- looking
 
@@ -222,7 +236,7 @@ class Intake:
         for unit in found.values():
             self._see(unit)
         passed_over = [one for one in everything if isinstance(one, PassedOver)]
-        self._tell_links({one.path for one in passed_over if one.reason == "link_leads_outside"})
+        self._report_links({one.path for one in passed_over if one.reason == "link_leads_outside"})
         self._report_not_read(passed_over)
         if self._still_same_root():
             for path in [path for path in self._pending if path not in found]:
@@ -233,18 +247,17 @@ class Intake:
         self._next_scan = self._monotonic() + min(every, self._watch.rescan_every_s)
         self.status = replace(self.status, last_scan_s=self._wall(), scan_seconds=seconds)
         message = f"inbox {self.inbox.name}: scanned, {len(found)} files, {len(self._pending)} settling"
-        facts = {"trigger": trigger, "seconds": seconds, "files": len(found)}
-        self._tell(Event("inbox.scanned", message, "debug", self.inbox.name, facts=facts))
+        self._notify(InboxScanned(message, self.inbox.name, trigger=trigger, seconds=seconds, files=len(found)))
 
-    def _tell_links(self, links: set[str]) -> None:
+    def _report_links(self, links: set[str]) -> None:
         """Say once of each link that it is passed over: who put it there waits for its faces."""
-        for path in sorted(links - self._links_told):
+        for path in sorted(links - self._links_reported):
             message = (
                 f"{self.inbox.path / path} is a link that leads out of the inbox, and is passed over; "
                 "name the folder that it leads to in link_targets of the inbox to have such links followed"
             )
-            self._tell(Event("file.passed_over", message, "warning", self.inbox.name, facts={"file": path}))
-        self._links_told = links
+            self._notify(FilePassedOver(message, self.inbox.name, file=path))
+        self._links_reported = links
 
     def _still_same_root(self) -> bool:
         """Without this, the empty folder below an unmounted share would look as if everything had been deleted."""
@@ -310,8 +323,7 @@ class Intake:
                 f"{self.inbox.path / path}: none of its pictures is of a kind that dfld reads ({folders[path]}); "
                 "the folder stays where it is"
             )
-            facts = {"file": path, "reason": "pictures_not_read"}
-            self._tell(Event("folder.not_read", message, "warning", self.inbox.name, facts=facts))
+            self._notify(FolderNotRead(message, self.inbox.name, file=path))
         self._not_read = frozenset(folders)
 
     def _see(self, unit: Unit) -> None:
@@ -322,8 +334,7 @@ class Intake:
         before = self._pending.get(unit.path)
         if unit.unreadable and (before is None or before.unit.unreadable != unit.unreadable):
             message = f"{self.inbox.path / unit.path} cannot be looked at: {unit.unreadable}; others go on without it"
-            facts = {"file": unit.path, "reason": "unreadable"}
-            self._tell(Event("file.unreadable", message, "warning", self.inbox.name, facts=facts))
+            self._notify(FileUnreadable(message, self.inbox.name, file=unit.path))
         sighting = sighted(before, unit, self._monotonic())
         self._pending[unit.path] = sighting
         self._due[unit.path] = judge(sighting, self._monotonic(), self._gate()).look_again_s

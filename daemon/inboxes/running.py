@@ -11,7 +11,7 @@ from pathlib import Path
 from daemon.arrivals.scan import inside
 from daemon.config.inbox_rules import scan_rules
 from daemon.config.schema import Config, InboxConfig, WatchConfig
-from daemon.events.event import Tell
+from daemon.events.event import Notify
 from daemon.inboxes.claims import Claimer
 from daemon.inboxes.intake import Intake, IntakeStatus
 from daemon.inboxes.references import references_of_config, references_of_jobs
@@ -37,9 +37,9 @@ class _Armed:
 class Inboxes:
     """Starts and stops what belongs to each inbox. `configure` and `stop` belong to one thread."""
 
-    def __init__(self, ledger: Ledger, tell: Tell, on_claim: Callable[[InboxConfig, bytes, Claim], None]) -> None:
+    def __init__(self, ledger: Ledger, notify: Notify, on_claim: Callable[[InboxConfig, bytes, Claim], None]) -> None:
         self._ledger = ledger
-        self._tell = tell
+        self._notify = notify
         self._on_claim = on_claim
         self._armed: dict[str, _Armed] = {}
 
@@ -108,11 +108,11 @@ class Inboxes:
             inbox,
             scan_rules(inbox, watch),
             self._ledger,
-            self._tell,
+            self._notify,
             on_claim=lambda path, claim: self._on_claim(inbox, path, claim),
         )
         named_before = self._ledger.read(lambda reader: references_of_jobs(reader, inbox.name))
-        intake = Intake(inbox, watch, claimer, self._tell, references=references | named_before)
+        intake = Intake(inbox, watch, claimer, self._notify, references=references | named_before)
         claimer.look_sooner = intake.hints.add
         stop = threading.Event()
         threads = (

@@ -18,7 +18,8 @@ from daemon.config.schema import Config
 from daemon.crew.contract import Link
 from daemon.crew.messages import Message, Task, about, failure_of, in_pieces, is_about, progress_of
 from daemon.errors import WorkerError
-from daemon.events.event import Event, Tell
+from daemon.events.event import Notify
+from daemon.events.job_events import JobCommitted, JobHeld
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.kinds.contract import Failure, JobKind, Piece
 from daemon.jobs.running import Running
@@ -107,7 +108,7 @@ class Conversation:
         request: Callable[[], Request],
         ledger: Ledger,
         guard: DiskGuard,
-        tell: Tell,
+        notify: Notify,
         state: RunState,
         stopping: threading.Event,
         wall: Callable[[], float] = time.time,
@@ -124,7 +125,7 @@ class Conversation:
         self._request = request
         self._ledger = ledger
         self._guard = guard
-        self._tell = tell
+        self._notify = notify
         self._state = state
         self._stopping = stopping
         self._wall = wall
@@ -174,7 +175,7 @@ class Conversation:
         if self._asked_to_stop and not ending.completed:
             raise StoppedError(self._asked_to_stop[0], worker_is_free=True)
         self._stage_seconds = ending.stage_seconds
-        self._tell_work({})
+        self._report_work(())
         return Done(result)
 
     def _say_all(self, messages: Iterable[Message]) -> None:
@@ -215,11 +216,11 @@ class Conversation:
         self._stage_seconds, self._queue_seconds = progress.stage_seconds, progress.queue_seconds
 
     def _commit(self, pieces: Sequence[Piece]) -> None:
-        facts: Mapping[str, object] = {}
+        similarities: Sequence[float] = ()
 
         def write() -> None:
-            nonlocal facts
-            facts = self._ledger.write(lambda writer: self._kind.store(writer, self._job, pieces))
+            nonlocal similarities
+            similarities = self._ledger.write(lambda writer: self._kind.store(writer, self._job, pieces))
 
         try:
             self._store(write)
@@ -227,18 +228,20 @@ class Conversation:
             self._say(about(self._task, "refuse"))
             raise
         self._say(about(self._task, "ack"))
-        self._tell_work(facts)
+        self._report_work(similarities)
 
-    def _tell_work(self, facts: Mapping[str, object]) -> None:
+    def _report_work(self, similarities: Sequence[float]) -> None:
         """Report what a finished piece took: each stage's time since the piece before, and how full the queues were."""
         (stages, queues), self._reported = self._reported, (self._stage_seconds, self._queue_seconds)
-        told = {
-            "similarities": [],
-            **facts,
-            "stage_seconds": _grown(self._stage_seconds, stages),
-            "queue_seconds": _grown(self._queue_seconds, queues),
-        }
-        self._tell(Event("job.committed", "", "debug", self._job.inbox, self._job.id, told))
+        self._notify(
+            JobCommitted(
+                inbox=self._job.inbox,
+                job=self._job.id,
+                similarities=similarities,
+                stage_seconds=_grown(self._stage_seconds, stages),
+                queue_seconds=_grown(self._queue_seconds, queues),
+            )
+        )
 
     def _store(self, write: Callable[[], None]) -> None:
         """Write to the ledger; while it or the disk has no room, the worker waits for its answer: nothing is lost."""
@@ -255,7 +258,7 @@ class Conversation:
                     return
             if self._state.running is not None and not self._state.running.held:
                 message = f"job {self._job.id} is held: {why_not}"
-                self._tell(Event("job.held", message, "warning", self._job.inbox, self._job.id))
+                self._notify(JobHeld(message, self._job.inbox, self._job.id))
             self._state.note(held=why_not)
             if request := self._request():
                 raise StoppedError(request, worker_is_free=False)

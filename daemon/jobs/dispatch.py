@@ -14,7 +14,8 @@ from core.boundary import boundary
 from core.errors import DfldError
 from daemon.config.schema import Config, InboxConfig
 from daemon.errors import LedgerError
-from daemon.events.event import Event, Tell
+from daemon.events.event import Notify
+from daemon.events.service_events import LedgerFailed
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.kinds.contract import Failure
 from daemon.jobs.runner import STUCK_S, Runner
@@ -36,7 +37,7 @@ class Slot:
         queue: JobQueue,
         runner: Runner,
         ledger: Ledger,
-        tell: Tell,
+        notify: Notify,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -46,7 +47,7 @@ class Slot:
         """Set when a reload lowered the number of workers: the slot ends after the job in hand."""
         self._queue = queue
         self._ledger = ledger
-        self._tell = tell
+        self._notify = notify
         self._monotonic = monotonic
         self._turned_s = monotonic()
         """When the slot last looked for work, on the monotonic clock."""
@@ -70,7 +71,7 @@ class Slot:
                         continue
                 except LedgerError as problem:
                     if not isinstance(problem, LedgerUnavailableError):  # of those the service says why
-                        self._tell(Event("ledger.failed", problem.message, "error"))
+                        self._notify(LedgerFailed(problem.message))
                     self._queue.stopping.wait(LEDGER_PAUSE_S)
                     continue
                 with self._queue.wake:
@@ -90,7 +91,7 @@ class Slot:
             ):
                 self.runner.run(job, inbox, config, lambda: self._queue.request_for(job))
         except LedgerError as problem:
-            self._tell(Event("ledger.failed", problem.message, "error", inbox.name, job.id))
+            self._notify(LedgerFailed(problem.message, inbox.name, job.id))
             self._give_back(job)
         finally:
             self._queue.over(job)

@@ -17,7 +17,19 @@ from daemon.arrivals.scan import look_at
 from daemon.config.inbox_rules import scan_rules
 from daemon.config.schema import Config, InboxConfig
 from daemon.errors import WorkerError
-from daemon.events.event import Event, Tell
+from daemon.events.event import Notify
+from daemon.events.job_events import (
+    JobCancelled,
+    JobDone,
+    JobFailed,
+    JobGone,
+    JobInterrupted,
+    JobQuarantined,
+    JobResumed,
+    JobWaits,
+    JobWarning,
+    OriginalKept,
+)
 from daemon.jobs.conversation import Request
 from daemon.jobs.kinds.contract import Failure, JobKind, Piece
 from daemon.jobs.retry import DEATHS_MAX, deaths_after, delay_s
@@ -45,7 +57,7 @@ class Outcomes:
     def __init__(
         self,
         ledger: Ledger,
-        tell: Tell,
+        notify: Notify,
         tidier: Tidier,
         on_originals_gone: Callable[[str, list[bytes]], None],
         wall: Callable[[], float] = time.time,
@@ -58,7 +70,7 @@ class Outcomes:
         self._turn = turn
         self._tidier = tidier
         self._ledger = ledger
-        self._tell = tell
+        self._notify = notify
         self._on_originals_gone = on_originals_gone
         self._wall = wall
 
@@ -107,7 +119,7 @@ class Outcomes:
         try:
             clear_results(job)
         except (OutputError, WorkerError) as problem:  # the job that takes the name over clears it before it writes
-            self._tell(Event("job.warning", f"job {job.id}: {problem.message}", "warning", job.inbox, job.id))
+            self._notify(JobWarning(f"job {job.id}: {problem.message}", job.inbox, job.id))
 
         def hand_over(writer: sqlite3.Connection) -> None:
             table.start_over(writer, job.id, "")
@@ -139,15 +151,14 @@ class Outcomes:
 
         self._write(close)
         path = os.fsdecode(job.path)
-        facts = {**ending.facts, "seconds": now_s - (job.started_s or now_s)}
         message = f"job {job.id}: {path} is {kind.done_word}: {ending.sentence}"
-        self._tell(Event("job.done", message, "info", job.inbox, job.id, facts))
+        seconds = now_s - (job.started_s or now_s)
+        self._notify(JobDone(message, job.inbox, job.id, seconds=seconds, results=ending.facts))
         if ending.lack:
-            verdict = {"verdict": ending.columns.get("verdict", "")}
             text = f"job {job.id}: {path}: {ending.lack}"
-            self._tell(Event("original.kept", text, "warning", job.inbox, job.id, verdict))
+            self._notify(OriginalKept(text, job.inbox, job.id, verdict=str(ending.columns.get("verdict", ""))))
         for warning in ending.warnings:
-            self._tell(Event("job.warning", f"job {job.id}: {warning}", "warning", job.inbox, job.id))
+            self._notify(JobWarning(f"job {job.id}: {warning}", job.inbox, job.id))
         if kind.reads_original:
             self._tidier.tidy(job.id, inbox, config, self._turn)
 
@@ -210,18 +221,17 @@ class Outcomes:
             )
         )
         text = f"job {job.id}: {message}; it goes on at {kind.unit[:-1]} {now.next_frame} ({deaths} of {DEATHS_MAX})"
-        facts = {"reason": "worker_died", "deaths": deaths, "frame": frame}
-        self._tell(Event("job.resumed", text, "warning", job.inbox, job.id, facts))
+        self._notify(JobResumed(text, job.inbox, job.id, reason="worker_died", deaths=deaths, frame=frame))
 
     def interrupted(self, job: Job, request: Request, why: str = "") -> None:
         """The job was stopped from outside: back into the queue at its cursor, or cancelled."""
         if request == "cancel":
             self._write(lambda writer: table.cancel(writer, job.id, now_s=self._wall(), attempt=job.attempt))
-            self._tell(Event("job.cancelled", f"job {job.id} is cancelled", "info", job.inbox, job.id))
+            self._notify(JobCancelled(f"job {job.id} is cancelled", job.inbox, job.id))
             return
         self._write(lambda writer: table.apply(writer, job.id, JobEvent.STOP, attempt=job.attempt, message=why))
         message = f"job {job.id} stops at its cursor" + (f": {why}" if why else "")
-        self._tell(Event("job.interrupted", message, "info", job.inbox, job.id, {"reason": request}))
+        self._notify(JobInterrupted(message, job.inbox, job.id, reason=request))
 
     def _wait(self, job: Job, failure: Failure, again_s: float, *, attempts: int) -> None:
         self._write(
@@ -238,8 +248,7 @@ class Outcomes:
             )
         )
         text = f"job {job.id}: {failure.message}; tried again in {max(0.0, again_s - self._wall()):.0f} s"
-        facts = {"reason": failure.reason, "attempt": attempts}
-        self._tell(Event("job.waits", text, "warning", job.inbox, job.id, facts))
+        self._notify(JobWaits(text, job.inbox, job.id, reason=failure.reason, attempt=attempts))
 
     def _end(self, job: Job, inbox: InboxConfig, config: Config, event: JobEvent, failure: Failure) -> None:
         now_s = self._wall()
@@ -259,8 +268,17 @@ class Outcomes:
 
         self._write(close)
         text = f"job {job.id}: {os.fsdecode(job.path)} is {state}: {failure.message}"
-        facts = {"reason": failure.reason, "hint": failure.hint, "file": os.fsdecode(job.path)}
-        self._tell(Event(f"job.{state}", text, "error", job.inbox, job.id, facts))
+        kind = JobQuarantined if state is State.QUARANTINED else JobFailed
+        self._notify(
+            kind(
+                text,
+                job.inbox,
+                job.id,
+                reason=failure.reason,
+                hint=failure.hint,
+                file=os.fsdecode(job.path),
+            )
+        )
         if Action.ORIGINAL_TO_QUARANTINE in actions:
             self._tidier.tidy(job.id, inbox, config, self._turn)
 
@@ -279,7 +297,7 @@ class Outcomes:
 
         self._write(close)
         self._on_originals_gone(job.inbox, [job.path])
-        self._tell(Event("job.gone", f"job {job.id}: {message}", "warning", job.inbox, job.id, {"reason": reason}))
+        self._notify(JobGone(f"job {job.id}: {message}", job.inbox, job.id, reason=reason))
 
     def _write(self, step: Callable[[sqlite3.Connection], object]) -> None:
         """Write an outcome; a full disk gets a few tries, then the slot puts the job back once the ledger has room."""

@@ -16,7 +16,9 @@ from daemon.arrivals.hashing import HashingStoppedError
 from daemon.config.schema import Config, InboxConfig
 from daemon.crew.contract import Crew, Link, WorkerDiedError
 from daemon.errors import WorkerError
-from daemon.events.event import Event, Tell
+from daemon.events.event import Notify
+from daemon.events.job_events import JobStarted, JobWarning
+from daemon.events.service_events import WorkerEnded, WorkerReplaced
 from daemon.jobs.conversation import (
     LOAD_LIMIT_S,
     Conversation,
@@ -50,7 +52,7 @@ class Runner:
         kinds: Mapping[str, JobKind],
         ledger: Ledger,
         guard: DiskGuard,
-        tell: Tell,
+        notify: Notify,
         tidier: Tidier,
         crew: Crew,
         on_originals_gone: Callable[[str, list[bytes]], None],
@@ -67,13 +69,13 @@ class Runner:
         self._kinds = kinds
         self._ledger = ledger
         self._guard = guard
-        self._tell = tell
+        self._notify = notify
         self._crew = crew
         self._wall = wall
         self._stopping = stopping or threading.Event()
         self._state = RunState(monotonic)
         self._outcomes = Outcomes(
-            ledger, tell, tidier, on_originals_gone, wall, stopping=self._stopping, turn=self._turn_while_finishing
+            ledger, notify, tidier, on_originals_gone, wall, stopping=self._stopping, turn=self._turn_while_finishing
         )
         self._link: Link | None = None
         self._jobs_done = 0
@@ -97,12 +99,12 @@ class Runner:
         path = os.fsdecode(job.path)
         self._state.running = Running(job.id, inbox.name, path, "trying", self._wall(), kind=kind.name, unit=kind.unit)
         self._state.turned()
-        self._tell_started(job, kind)
+        self._report_started(job, kind)
         try:
             self._run(job, kind, inbox, config, request)
         except StaleAttemptError as problem:  # the job is in other hands: nothing of this attempt counts
             self._replace_worker("stopped")
-            self._tell(Event("job.warning", problem.message, "warning", job.inbox, job.id))
+            self._notify(JobWarning(problem.message, job.inbox, job.id))
         finally:
             self._state.running = None
             self._state.turned()
@@ -126,7 +128,7 @@ class Runner:
         if self._link is not None:
             self._link.close()
             self._link = None
-            self._tell(Event("worker.ended", f"a worker was ended ({reason})", "debug", facts={"reason": reason}))
+            self._notify(WorkerEnded(f"a worker was ended ({reason})", reason=reason))
 
     def fail(self, job: Job, inbox: InboxConfig, config: Config, failure: Failure) -> None:
         """End a job that broke the runner itself, with its worker: nobody knows what state that is in."""
@@ -152,7 +154,7 @@ class Runner:
                 request=request,
                 ledger=self._ledger,
                 guard=self._guard,
-                tell=self._tell,
+                notify=self._notify,
                 state=self._state,
                 stopping=self._stopping,
                 wall=self._wall,
@@ -221,7 +223,7 @@ class Runner:
             self._link.kill()
             self._link = None
             message = f"the worker was ended ({reason}); the next job gets a new one"
-            self._tell(Event("worker.replaced", message, "info", facts={"reason": reason}))
+            self._notify(WorkerReplaced(message, reason=reason))
         self._jobs_done = 0
 
     def _worker_died(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, death: WorkerDiedError) -> None:
@@ -242,8 +244,16 @@ class Runner:
     def _frame(self) -> int:
         return self.running.frames_done if self.running else 0
 
-    def _tell_started(self, job: Job, kind: JobKind) -> None:
+    def _report_started(self, job: Job, kind: JobKind) -> None:
         again = f"; it goes on at {kind.unit[:-1]} {job.next_frame}" if job.next_frame else ""
         message = f"job {job.id}: {os.fsdecode(job.path)} is worked on{again}"
-        facts = {"file": os.fsdecode(job.path), "cursor": job.next_frame, "waited_s": self._wall() - job.arrived_s}
-        self._tell(Event("job.started", message, "info", job.inbox, job.id, facts))
+        self._notify(
+            JobStarted(
+                message,
+                job.inbox,
+                job.id,
+                file=os.fsdecode(job.path),
+                cursor=job.next_frame,
+                waited_s=self._wall() - job.arrived_s,
+            )
+        )

@@ -27,7 +27,8 @@ from daemon.arrivals.scan import look_at
 from daemon.config.inbox_rules import scan_rules
 from daemon.config.schema import Config, InboxConfig
 from daemon.errors import WorkerError
-from daemon.events.event import Event, Tell
+from daemon.events.event import Notify
+from daemon.events.job_events import OriginalKept, OriginalSettled, OriginalWaits
 from daemon.jobs import originals
 from daemon.jobs.originals import Dealt
 from daemon.ledger import claims, faces, members
@@ -50,10 +51,10 @@ def _go_on() -> None:
 class Tidier:
     """Deals with originals; any thread may ask, and each original is in one thread's hands at a time."""
 
-    def __init__(self, ledger: Ledger, tell: Tell, on_originals_gone: Callable[[str, list[bytes]], None]) -> None:
+    def __init__(self, ledger: Ledger, notify: Notify, on_originals_gone: Callable[[str, list[bytes]], None]) -> None:
         """`on_originals_gone(inbox, paths)`: these files left the inbox."""
         self._ledger = ledger
-        self._tell = tell
+        self._notify = notify
         self._on_originals_gone = on_originals_gone
         self._lock = threading.Lock()
         self._in_hand: set[int] = set()
@@ -77,9 +78,9 @@ class Tidier:
         try:
             self._tidy_job(job_id, inbox, config, turn)
         except HashingStoppedError:
-            self._tell(Event("original.waits", f"job {job_id}: the service stops", "debug", inbox.name, job_id))
+            self._notify(OriginalWaits(f"job {job_id}: the service stops", inbox.name, job_id, level="debug"))
         except LedgerUnavailableError as problem:
-            self._tell(Event("original.waits", problem.message, "warning", inbox.name, job_id))
+            self._notify(OriginalWaits(problem.message, inbox.name, job_id))
         finally:
             with self._lock:
                 self._in_hand.discard(job_id)
@@ -96,7 +97,7 @@ class Tidier:
         except (OSError, OutputError, WorkerError) as problem:
             reason = problem.strerror if isinstance(problem, OSError) else problem.message
             message = f"job {job.id}: {path} cannot be moved or deleted now ({reason}); it is tried again"
-            self._tell(Event("original.waits", message, "warning", job.inbox, job.id))
+            self._notify(OriginalWaits(message, job.inbox, job.id))
             return
 
         def settle(writer: sqlite3.Connection) -> None:
@@ -110,8 +111,8 @@ class Tidier:
         if original not in ("marked", "kept"):
             self._on_originals_gone(job.inbox, [job.path])
         if why:
-            self._tell(Event("original.kept", f"job {job.id}: {path}: {why}", "info", job.inbox, job.id))
-        self._tell(Event("original.settled", f"job {job.id}: the original is {original}", "debug", job.inbox, job.id))
+            self._notify(OriginalKept(f"job {job.id}: {path}: {why}", job.inbox, job.id, level="info"))
+        self._notify(OriginalSettled(f"job {job.id}: the original is {original}", job.inbox, job.id))
 
     def _tidy(self, job: Job, path: Path, inbox: InboxConfig, config: Config, turn: Turn) -> tuple[str, Path | None]:
         """Return what became of the original, and where it is. Raise OSError when it has to wait."""
@@ -122,7 +123,7 @@ class Tidier:
         if job.original == "to_finish" and inbox.on_done == "delete":
             if missing := self._missing_results(job):
                 message = f"job {job.id}: {missing[0]} is not there any more; {path} is kept, not deleted"
-                self._tell(Event("original.kept", message, "warning", job.inbox, job.id))
+                self._notify(OriginalKept(message, job.inbox, job.id))
                 return "kept", path
             dealt = originals.delete_unit(
                 inbox.path,
@@ -171,7 +172,7 @@ class Tidier:
         if left:
             more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
             message = f"job {job.id}: {left[0]}{more}; what came under its name since is an arrival of its own"
-            self._tell(Event("original.kept", message, "warning", job.inbox, job.id))
+            self._notify(OriginalKept(message, job.inbox, job.id))
 
     def _members(self, job: Job, inbox: InboxConfig, config: Config, turn: Turn) -> list[Member] | None:
         """Return the files that the job read; None where it was claimed by a dfld that kept no list, and what lies

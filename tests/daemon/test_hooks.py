@@ -19,6 +19,7 @@ import pytest
 from daemon.config.sync_tables import HookConfig
 from daemon.events.event import Event
 from daemon.events.hooks import WAITING_MAX, HookResult, HookRunner, call_body
+from daemon.events.job_events import JobDone, JobFailed, JobQuarantined
 from daemon.events.notifier import Notifier
 from daemon.metrics.registry import Metrics, Names, new_registry
 from tests.daemon_rig import InProcess, Rig, wait_until
@@ -291,9 +292,14 @@ def test_what_is_told_are_plain_values_of_limited_length() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "event"), [("job.done", "job.done"), ("job.failed", "job.failed"), ("job.quarantined", "quarantine")]
+    ("happened", "event"),
+    [
+        (JobDone("done", "alice", 7, seconds=1.0, results={}), "job.done"),
+        (JobFailed("failed", "alice", 7, reason="model", hint="", file="a.mp4"), "job.failed"),
+        (JobQuarantined("bad", "alice", 7, reason="not_readable", hint="", file="a.mp4"), "quarantine"),
+    ],
 )
-def test_what_the_service_tells_reaches_the_hooks_and_is_counted(kind: str, event: str, tmp_path: Path) -> None:
+def test_what_the_service_tells_reaches_the_hooks_and_is_counted(happened: Event, event: str, tmp_path: Path) -> None:
     there = tmp_path / "told"
     registry = new_registry()
     metrics = Metrics(registry, Names(inboxes=("alice",)))
@@ -301,7 +307,7 @@ def test_what_the_service_tells_reaches_the_hooks_and_is_counted(kind: str, even
     runner = HookRunner(
         [hook(on=event, command=command)], lambda result: metrics.add("dfld_hook_calls_total", result=result)
     )
-    Notifier(metrics, runner)(Event(kind, "told", inbox="alice", job=7, facts={"seconds": 1.0}))
+    Notifier(metrics, runner)(happened)
     runner.close(DEADLINE_S)
     assert there.read_text() == f"{event}7"
     assert registry.get_sample_value("dfld_hook_calls_total", {"result": "ok"}) == 1.0

@@ -90,7 +90,7 @@ class Ending:
     totals: Mapping[str, float] = field(default_factory=dict)
     """To be added to the counters that outlive the job."""
     facts: Mapping[str, object] = field(default_factory=dict)
-    """Of the event `job.done`."""
+    """What its kind says of the result: `results` of the event JobDone."""
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     """Time that each stage took, s; for metrics."""
     lack: str = ""
@@ -138,8 +138,8 @@ class JobKind(Protocol):
         """Forget what earlier commits left: something else decides the outcome now (`basis`)."""
         ...
 
-    def store(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> Mapping[str, object]:
-        """Store a commit, all of it or nothing; return the facts of the event `job.committed`."""
+    def store(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> Sequence[float]:
+        """Store a commit, all of it or nothing; return the similarities of its faces, for metrics."""
         ...
 
     def ending(self, job: Job, pieces: Sequence[Piece]) -> Ending:

@@ -188,10 +188,10 @@ class ExtractKind:
     def start_over(self, connection: Connection, job: Job, basis: str) -> None:
         table.start_over(connection, job.id, basis)
 
-    def store(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> Mapping[str, object]:
+    def store(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> Sequence[float]:
         commit = EXTRACT_CODECS.commit.decode(pieces)
         table.store_commit(connection, job.id, job.attempt, commit)
-        return {"similarities": [one.similarity for one in commit.records if one.similarity is not None]}
+        return [one.similarity for one in commit.records if one.similarity is not None]
 
     def ending(self, job: Job, pieces: Sequence[Piece]) -> Ending:
         result = EXTRACT_CODECS.result.decode(pieces)
