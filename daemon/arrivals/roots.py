@@ -14,7 +14,8 @@ from typing import Literal
 
 from daemon.arrivals.mounts import MOUNTINFO, mount_of, parse_mountinfo
 
-Trouble = Literal["", "missing", "unmounted", "replaced", "not_mounted", "unreadable"]
+Trouble = Literal["", "missing", "unmounted", "replaced", "not_mounted", "unreadable", "restarting"]
+"""Why an inbox cannot be used; restarting: its own thread failed, and begins anew."""
 
 COMPRESSING_FILESYSTEMS = ("btrfs", "zfs", "bcachefs", "f2fs", "squashfs", "erofs")
 """On these a complete file may take fewer blocks than its size."""

@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from core.boundary import boundary
 from core.moves import OtherFileError, know
 from daemon.arrivals.hashing import (
     ChangedMeanwhileError,
@@ -149,7 +151,7 @@ class Claimer:
                 self._wake.clear()
                 continue
             try:
-                arrivals = [(one, arrival) for one in batch if (arrival := self._arrival(one, stop)) is not None]
+                arrivals = self._arrivals(batch, stop)
             except HashingStoppedError:
                 return
             except LedgerUnavailableError:  # the service says why
@@ -157,7 +159,30 @@ class Claimer:
                     self._queue[:0] = batch
                 stop.wait(LEDGER_RETRY_S)
                 continue
-            self._claim(arrivals, stop)
+            with boundary("thread", f"claiming files of inbox {self.inbox.name}", partial(self._not_claimed, batch)):
+                self._claim(arrivals, stop)
+
+    def _arrivals(self, batch: Sequence[_Settled], stop: threading.Event) -> list[tuple[_Settled, Arrival]]:
+        """Hash a batch; what fails of an error that nobody foresaw is left to the next scan, and the others go on."""
+        found = []
+        for one in batch:
+            with boundary(
+                "thread",
+                f"hashing a file of inbox {self.inbox.name}",
+                partial(self._not_claimed, [one]),
+                passing=(HashingStoppedError, LedgerUnavailableError),
+                file=one.unit.path,
+            ):
+                arrival = self._arrival(one, stop)
+                if arrival is not None:
+                    found.append((one, arrival))
+        return found
+
+    def _not_claimed(self, batch: Sequence[_Settled], error: Exception) -> None:
+        for one in batch:
+            self._let_go(one.unit, look_sooner=False)
+            message = f"{self.inbox.path / one.unit.path} was not claimed ({error!r}); the next scan tries it again"
+            self._notify(FileUnreadable(message, self.inbox.name, file=one.unit.path, reason="failed"))
 
     def _next_batch(self) -> list[_Settled]:
         with self._lock:

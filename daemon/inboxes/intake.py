@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.boundary import boundary
 from daemon.arrivals.first_bytes import Contents
 from daemon.arrivals.mounts import network_filesystem
 from daemon.arrivals.never_footage import SIDECAR_ENDING
@@ -117,7 +118,8 @@ class Intake:
         """Work until `stop` is set and `hints.wake` was set after it."""
         try:
             while not stop.is_set():
-                self._step()
+                with boundary("thread", f"inbox {self.inbox.name}", self._begin_anew):
+                    self._step()
                 self.looked.set()
                 self.hints.wake.wait(self._pause())
                 if self.hints.wake.is_set() and not stop.is_set():
@@ -128,6 +130,11 @@ class Intake:
 
     def is_up(self) -> bool:
         return self.status.up
+
+    def _begin_anew(self, error: Exception) -> None:
+        """After an error that nobody foresaw: what is known of files that settle is given up, the folder armed anew."""
+        self._suspend("restarting", f"looking through {self.inbox.path} failed ({error!r}); it begins anew")
+        self._next_root_check = self._monotonic() + ROOT_CHECK_S
 
     def _step(self) -> None:
         if self._monotonic() >= self._next_root_check and not self._check_root():
@@ -177,12 +184,13 @@ class Intake:
         self.status = replace(self.status, up=True, trouble="", read_only=now.read_only)
         return True
 
-    def _suspend(self, trouble: Trouble) -> None:
+    def _suspend(self, trouble: Trouble, why: str = "") -> None:
         self._disarm()
         self._pending.clear()
         self._due.clear()
         if trouble != self._last_trouble or self.status.up:
-            message = f"inbox {self.inbox.name}: {self.inbox.path} is {trouble}; it is suspended until it is back"
+            why = why or f"{self.inbox.path} is {trouble}; it is suspended until it is back"
+            message = f"inbox {self.inbox.name}: {why}"
             self._notify(InboxSuspended(message, self.inbox.name, reason=trouble))
         self._last_trouble = trouble
         self.status = replace(self.status, up=False, trouble=trouble, pending=0, waiting_for=())

@@ -84,7 +84,7 @@ def kinds() -> Iterator[type[Event]]:
                 yield one
 
 
-@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
 def test_a_kind_has_the_name_and_the_facts_that_its_readers_know(kind: type[Event]) -> None:
     facts = {one.name for one in fields(kind)} - set(COMMON)
     if kind.__name__ == "RoundNotDone":  # of a round that has no outcome

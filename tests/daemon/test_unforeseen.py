@@ -1,0 +1,68 @@
+"""An error that nobody foresaw costs one turn of a thread, or one file: it is logged, and everything else goes on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.control.client import ask
+from tests.daemon_rig import InProcess, Rig, wait_until
+from tests.fake_worker import fake_video
+
+
+def boundaries(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the boundary of each traceback in the log."""
+    return [record.__dict__["fields"]["boundary"] for record in caplog.records if record.exc_info]
+
+
+def test_an_inbox_that_fails_begins_anew_and_its_files_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from daemon.inboxes.intake import Intake
+
+    settle, failures = Intake._settle, []
+
+    def fails_once(self: Intake) -> None:
+        if not failures:
+            failures.append(1)
+            raise ZeroDivisionError("on purpose")
+        settle(self)
+
+    monkeypatch.setattr(Intake, "_settle", fails_once)
+    monkeypatch.setattr("daemon.inboxes.intake.ROOT_CHECK_S", 0.2)
+    rig = Rig(tmp_path)
+    (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=5))
+    with caplog.at_level(logging.INFO), InProcess(rig):
+        rig.wait_for_states("done")
+    assert boundaries(caplog) == ["thread"]
+    said = [record.getMessage() for record in caplog.records]
+    assert any("failed (ZeroDivisionError('on purpose')); it begins anew" in line for line in said)
+
+
+def test_a_file_that_cannot_be_claimed_is_named_and_the_others_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from daemon.inboxes import claims
+
+    content_hash = claims.content_hash
+
+    def fails(unit: Any, hashes: Any) -> str:
+        if unit.path == "bad.mp4":
+            raise ZeroDivisionError
+        return content_hash(unit, hashes)
+
+    monkeypatch.setattr(claims, "content_hash", fails)
+    rig = Rig(tmp_path)
+    for name in ("bad.mp4", "good.mp4"):
+        (rig.inbox / name).write_bytes(fake_video(frames=5, name=name))
+    with caplog.at_level(logging.WARNING), InProcess(rig):
+        (job,) = rig.wait_for_states("done")
+        assert job["path"] == b"good.mp4"
+        wait_until(lambda: "thread" in boundaries(caplog), "the failure is not in the log")
+        monkeypatch.setattr(claims, "content_hash", content_hash)
+        ask(tmp_path / "state", "scan")
+        rig.wait_for_states("done", "done")
+    assert any("bad.mp4 was not claimed (ZeroDivisionError())" in record.getMessage() for record in caplog.records)
