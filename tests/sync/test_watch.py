@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dfl.byte_source import ByteSource
 from sync.rounds.rounds import Rounds
-from sync.schedule.stages import StageSettings, StageTable
+from sync.schedule.stages import SAVE_PERIOD_S, StageSettings, StageTable
 from sync.schedule.watch import Watch
 from sync.transports.local import LocalTransport
 from sync.types import FileStat, Machine
@@ -37,7 +38,9 @@ def test_a_round_is_due_when_all_have_trained_the_interval(fleet: Fleet) -> None
 
 
 def test_a_trainer_faster_than_its_saves_is_not_averaged_more_often_than_it_saves(fleet: Fleet) -> None:
-    watch = Watch(begun(fleet), EVERY_1000)
+    settings = begun(fleet).settings
+    saves_as_deepfacelab = replace(settings, trainer=replace(settings.trainer, save_period_s=SAVE_PERIOD_S))
+    watch = Watch(Rounds(saves_as_deepfacelab), EVERY_1000)
     data = fleet["gpu1"].folder / MODEL.file_name("data.dat")
     os.utime(data, (1_600_000_000, 1_600_000_000))
     assert watch.look().interval == 1000
