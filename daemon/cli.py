@@ -30,7 +30,7 @@ from daemon.commands import (
     tune,
 )
 from daemon.commands.hints import config_in
-from daemon.commands.output import prepared_streams, tell_error
+from daemon.commands.output import prepared_streams, print_error
 from daemon.errors import ExitCode, UsageError
 
 EXIT_CODES = {
@@ -89,7 +89,7 @@ def _run_guarded(given: list[str]) -> int:
         _take_interrupts()
         return _run(given)
     except DfldError as problem:
-        return tell_error(problem, as_json="--json" in given, config=config_in(given))
+        return print_error(problem, as_json="--json" in given, config=config_in(given))
     except KeyboardInterrupt as interrupt:
         number = interrupt.args[0] if interrupt.args else signal.SIGINT
         print("dfld: terminated" if number == signal.SIGTERM else "dfld: interrupted", file=sys.stderr)
@@ -102,7 +102,7 @@ def _run_guarded(given: list[str]) -> int:
         where = f"{problem.filename}: " if problem.filename is not None else ""
         error = DfldError(f"{where}{problem.strerror or problem}")
         error.__cause__ = problem
-        return tell_error(error, as_json="--json" in given, config=config_in(given))
+        return print_error(error, as_json="--json" in given, config=config_in(given))
 
 
 def _run(arguments: Sequence[str]) -> int:

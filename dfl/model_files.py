@@ -68,7 +68,7 @@ def is_weights(part: str) -> bool:
 def weight_parts(model: ModelName, options: Mapping[str, object], present: Iterable[str]) -> tuple[str, ...]:
     """Return the weight files that a trainer with these options reads and writes, in its save order.
 
-    Files of a feature that was switched off stay behind in the folder, stale; the options tell. For a class that is
+    Files of a feature that was switched off stay behind in the folder; the options say which. For a class that is
     not DeepFaceLab's own (forks: ME, Q512), every `.npy` that is no optimizer's counts, from `present`.
     """
     here = set(present)

@@ -29,7 +29,7 @@ TRAINING_OPTIONS = (
     "ct_mode", "masked_training", "eyes_mouth_prio", "uniform_yaw", "blur_out_mask", "clipgrad", "random_hsv_power",
     "random_src_flip", "random_dst_flip",
 )  # fmt: skip
-"""Options that change what is learnt but not what it is: a difference is told, not refused."""
+"""Options that change what is learnt but not what it is: a difference is reported, not refused."""
 
 
 def plain_option(name: str, value: object) -> Hashable:

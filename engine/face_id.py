@@ -22,7 +22,7 @@ Box = tuple[int, int, int, int]
 FACE_RECIPE = b"dfld-face-1"
 TRACK_RECIPE = b"dfld-track-1"
 ID_BYTES = 16
-"""Of SHA-256: 128 bits tell all faces of the world apart."""
+"""Of SHA-256: 128 bits distinguish all faces of the world."""
 _EDGE_LIMIT_PX = (1 << 31) - 1
 _SHA256 = re.compile("[0-9a-f]{64}")
 

@@ -1,4 +1,4 @@
-"""Content hashes of arrivals: what tells one content from another, whatever it is called.
+"""Content hashes of arrivals: what distinguishes one content from another, whatever it is called.
 
 A video's hash is the SHA-256 of its bytes; a folder's is that of its images' names and hashes. Reading bytes is
 all that happens here: nothing of a file is interpreted in the service's own process. Each file is opened as

@@ -64,7 +64,7 @@ DOWNLOAD_PARTS: tuple[tuple[str, str], ...] = (
     (r"temp", "`clip.temp.mp4`: a file that is being joined or changed"),
 )
 """What yt-dlp writes between the stem and the ending of a video that it will join, change and rename, and which a person
-may write as well: (regular expression, words). Nothing in the file tells one from the other, so it only waits longer."""
+may write as well: (regular expression, words). Nothing in the file distinguishes the two, so it only waits longer."""
 _PART = re.compile(rf"(.+\.)({'|'.join(regex for regex, _ in DOWNLOAD_PARTS)})(\.[^.]+)", re.IGNORECASE | re.DOTALL)
 NEIGHBOURS_MIN = 2
 """So many files with the next numbers, of the two before and the two behind, make `take.f137.mov` one of a series."""
@@ -200,7 +200,7 @@ NEVER_FOOTAGE: tuple[NameList, ...] = (
     NameList(
         "hidden",
         "Hidden files and folders",
-        "Whatever begins with a dot: `.done` and `.quarantine` of dfld itself, and what other programs keep out of sight.",
+        "Whatever begins with a dot: `.done` and `.quarantine` of dfld itself, and what other programs hide.",
         folders=True,
         files=True,
         content_decides=False,

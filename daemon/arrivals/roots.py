@@ -1,7 +1,7 @@
 """The folder of an inbox as a place: is it still the one that is watched?
 
 After a lazy unmount, a rename or a remount watchdog reports nothing at all and every thread stays alive. Only the
-folder's own identity (device, inode) tells; it is asked every few seconds.
+folder's own identity (device, inode) shows it; it is asked every few seconds.
 """
 
 from __future__ import annotations

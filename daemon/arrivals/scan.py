@@ -264,7 +264,7 @@ def _scan_file(
 def _unsure_files(
     root: Path, folder: str, names: Collection[str], rules: ScanRules, listing: _Listing
 ) -> Iterator[Unit | PassedOver]:
-    """Files that neither name nor first bytes explain: companions of a video, or what only a worker can tell."""
+    """Files that neither name nor first bytes explain: companions of a video, or what only a worker can find out."""
     stems = {name.rpartition(".")[0] for name in listing.videos} | set(listing.videos)
     for entry, path in listing.unsure:
         if clip := _goes_with(entry.name, stems):

@@ -148,7 +148,7 @@ def sighted(previous: Sighting | None, unit: Unit, now_s: float) -> Sighting:
 
 
 def judge(sighting: Sighting, now_s: float, rules: GateRules) -> Verdict:
-    """Given the looks so far, say whether the unit is complete as far as looks can tell."""
+    """Given the looks so far, say whether the unit is complete as far as looks can show."""
     obstacle = obstacle_of(sighting.unit, rules)
     due_s = sighting.since_s + stable_for_s(sighting.unit, rules)
     if obstacle:

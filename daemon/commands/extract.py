@@ -18,7 +18,7 @@ from daemon.commands.options import (
     open_chosen_backend,
     path_argument,
 )
-from daemon.commands.output import print_json, shown, steerable, tell_error
+from daemon.commands.output import print_error, print_json, shown, steerable
 from daemon.commands.stop import Stop, stop_on_signals
 from daemon.errors import ExitCode, UsageError, exit_code_of
 
@@ -202,7 +202,7 @@ def run_extract(options: argparse.Namespace) -> int:
         ])  # fmt: skip
     else:
         for _, failure in failures:
-            tell_error(failure, as_json=False)
+            print_error(failure, as_json=False)
     if stop.is_set():
         return stop.exit_code
     if failures:

@@ -145,9 +145,9 @@ def _list_machines(config: Config, options: argparse.Namespace) -> int:
     elif not found:
         print("no [[sync]] names a machine; docs/sync-guide.md says how to set one up")
     for row in [] if options.json else found:
-        told = row["error"] or f"iteration {row['iteration']}" + (", owes a round" if row["owes"] else "")
-        told += f", {row['loss']}" if row["loss"] and not row["error"] else ""
-        print(shown(f"{row['machine']:16} {row['model']:20} {told}"))
+        state = row["error"] or f"iteration {row['iteration']}" + (", owes a round" if row["owes"] else "")
+        state += f", {row['loss']}" if row["loss"] and not row["error"] else ""
+        print(shown(f"{row['machine']:16} {row['model']:20} {state}"))
         if row["hint"]:
             print(shown(f"  → {row['hint']}"))
     return ExitCode.PARTLY_FAILED if any(row["error"] for row in found) else ExitCode.OK

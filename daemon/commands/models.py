@@ -31,7 +31,7 @@ def add_stopped_option(parser: argparse.ArgumentParser) -> None:
     """Add the operator's word that trainers are stopped."""
     parser.add_argument(
         "--trainers-are-stopped", action="store_true",
-        help='your word for machines that cannot tell (control = "none" without status)',
+        help='your word for machines that cannot say (control = "none" without status)',
     )  # fmt: skip
 
 

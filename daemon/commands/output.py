@@ -81,7 +81,7 @@ def print_json(value: object) -> int:
     return ExitCode.OK
 
 
-def tell_error(problem: DfldError, *, as_json: bool, config: str | None = None) -> ExitCode:
+def print_error(problem: DfldError, *, as_json: bool, config: str | None = None) -> ExitCode:
     """Print an error for a person or a program; return its exit code.
 
     `config`: what the command line named as configuration; commands that are advised name it too.

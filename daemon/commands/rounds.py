@@ -36,7 +36,7 @@ OUTCOME_EXIT = {
 
 def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands that look at rounds and go back to one."""
-    rounds = commands.add_parser("rounds", help="list rounds, or tell one", description="What rounds did, and why.")
+    rounds = commands.add_parser("rounds", help="list rounds, or show one", description="What rounds did, and why.")
     rounds.add_argument("what", nargs="?", choices=("list", "show"), default="list", help="list (default) or show")
     rounds.add_argument(
         "number", nargs="?", type=int, metavar="ROUND", help="with show: its number (default: the last)"
@@ -55,7 +55,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run_rounds(options: argparse.Namespace) -> int:
-    """List the rounds of a model, or tell all about one."""
+    """List the rounds of a model, or show all about one."""
     config = read_command_config(options)
     with open_rounds(config, model_named(config, options.name), quiet=True) as rounds:
         records = rounds.records()
@@ -97,14 +97,14 @@ def report_round(done: Round, options: argparse.Namespace) -> int:
 
 
 def _print_list(
-    told: list[Round], records: list[RoundRecord], rejected: Mapping[int, int], options: argparse.Namespace
+    shown_rounds: list[Round], records: list[RoundRecord], rejected: Mapping[int, int], options: argparse.Namespace
 ) -> None:
     if options.json:
-        print_json([_round_values(one) | {"rejected_by": rejected.get(one.number)} for one in told])
+        print_json([_round_values(one) | {"rejected_by": rejected.get(one.number)} for one in shown_rounds])
         return
-    if not told:
+    if not shown_rounds:
         print(with_config("no rounds yet; dfld sync init NAME --from MACHINE is the first", config_of(options)))
-    for one, record in zip(told, records, strict=True):
+    for one, record in zip(shown_rounds, records, strict=True):
         when = one.started_at.astimezone().strftime("%Y-%m-%d %H:%M")
         by = f" (rejected by round {rejected[one.number]})" if one.number in rejected else ""
         who = ", ".join(one.contributors)

@@ -122,9 +122,9 @@ def judge_extensions(subject: str, offered: Collection[str]) -> Diagnosis:
     missing = [name for name in EXTENSIONS if name not in offered]
     if not missing:
         return ok(subject, "its SFTP server offers all that dfld uses")
-    told = "; ".join(f"{name}: {EXTENSIONS[name]}" for name in missing)
+    lacking = "; ".join(f"{name}: {EXTENSIONS[name]}" for name in missing)
     return warning(
-        subject, f"its SFTP server does not offer {told}", "OpenSSH 9 or newer offers it; dfld works without"
+        subject, f"its SFTP server does not offer {lacking}", "OpenSSH 9 or newer offers it; dfld works without"
     )
 
 
@@ -156,10 +156,10 @@ def judge_files(subject: str, model: str, prefix: str, folder: str, files: Seque
         beside = f" and {optimizers} of optimizer state" if optimizers else ""
         return ok(subject, f"model {model}: {len(weights)} weight files{beside} in {folder}")
     others = sorted({file.name.removesuffix(f"_{DATA}") for file in files if file.name.endswith(f"_{DATA}")})
-    told = f"; there are {', '.join(others[:5])}" if others else "; there is no model at all"
+    instead = f"; there are {', '.join(others[:5])}" if others else "; there is no model at all"
     return problem(
         subject,
-        f"model {model}: {folder} has no {prefix}_{DATA} with weights{told}",
+        f"model {model}: {folder} has no {prefix}_{DATA} with weights{instead}",
         "check model_dir, name and model_class; a model that is to be given one: dfld sync init",
     )
 
@@ -232,12 +232,12 @@ def _proof_without_status(subject: str, machine: Machine, sync: SyncConfig, ther
         seen = see_processes(there, places_of(machine.model_dir, model_of(sync)), timeout_s=STATUS_LIMIT_S)
     except SyncError as error:
         return problem(subject, error.message, error.hint or STATUS_WANTED)
-    told = f'model {sync.name}: control = "none" without status: '
+    mode = f'model {sync.name}: control = "none" without status: '
     if seen.state == "unknown":
-        sentence = f"{told}nothing proves that no trainer runs, so nothing is pushed: {seen.reason}"
+        sentence = f"{mode}nothing proves that no trainer runs, so nothing is pushed: {seen.reason}"
         return warning(subject, sentence, f"{STATUS_WANTED}; or say --trainers-are-stopped with each round")
     judged = "a trainer runs" if seen.state == "runs" else "no trainer runs"
-    return warning(subject, f"{told}its process list says that {judged} ({seen.reason})", STATUS_WANTED)
+    return warning(subject, f"{mode}its process list says that {judged} ({seen.reason})", STATUS_WANTED)
 
 
 def _cooperation(subject: str, machine: Machine, sync: SyncConfig, there: _Asked) -> Diagnosis:
@@ -270,7 +270,7 @@ def _why_gone(machine: Machine, places: RemotePlaces) -> str:
         try:
             return trainer_of(transport, places, TrainerSettings(), threading.Event(), RefusedStates()).why_gone()
         except SyncError:
-            return ""  # what cannot be reached is told by another examination
+            return ""  # what cannot be reached is reported by another examination
 
 
 def _by_hand(machine: Machine) -> str:

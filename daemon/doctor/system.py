@@ -24,7 +24,7 @@ UNIT_FACTS = ("LoadState", "ActiveState", "SubState", "Result", "UnitFileState",
 ANSWER_LIMIT_S = 5.0
 SYSTEMD_RUNS = Path("/run/systemd/system")
 SANE_YEARS = range(2025, 2100)
-"""dfld is from 2026; a board without a battery wakes up in 1970."""
+"""dfld is from 2026; a computer whose clock has no battery starts in 1970."""
 JUMP_WARNED_S = 1.0
 STATUS_PLACE = 40
 """Where `status` stands in struct timex of adjtimex(2) on 64-bit Linux: an int, padding, four longs before it."""

@@ -120,7 +120,7 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT, WITHOUT ROWID;
     """,
     """
-    ALTER TABLE jobs ADD COLUMN discard TEXT NOT NULL DEFAULT '';    -- order to discard hand work with this redo
+    ALTER TABLE jobs ADD COLUMN discard TEXT NOT NULL DEFAULT '';    -- order to discard manual changes with this redo
     """,
     """
     ALTER TABLE faces ADD COLUMN face_id TEXT NOT NULL DEFAULT '';   -- engine.face_id; '' = its source has no hash

@@ -113,7 +113,7 @@ EXTRACTION = (
     _counter("dfld_stage_seconds_total", "Time spent in each stage of the pipeline.", stage=STAGES),
     _counter(
         "dfld_queue_fill_seconds_total",
-        "Share of the room taken in a queue between stages, times seconds: its rate is the mean fill, 0 to 1.",
+        "Part of the room taken in a queue between stages, times seconds: its rate is the mean fill, 0 to 1.",
         queue=STAGE_QUEUES,
     ),
     _counter("dfld_worker_exits_total", "Ends of child processes that extract.", reason=WORKER_EXITS),

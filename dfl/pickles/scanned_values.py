@@ -92,7 +92,7 @@ class ScalarValue:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FloatRows:
-    """A run of equally long lists of floats, standing for that many items of the list it is found in."""
+    """A run of equally long lists of floats, in the place of that many items of the list it is found in."""
 
     rows: NDArray[np.float32] = field(repr=False)
     """(count, columns) float32."""

@@ -15,7 +15,7 @@ def pose_of_five(points: NDArray[np.float32]) -> tuple[float, float]:
     """Given (5, 2) eye, eye, nose, mouth, mouth px, return (yaw, roll) in degrees.
 
     Roll is the angle of the line from eyes to mouth, which holds for profiles too. Yaw follows from how far the nose
-    leaves that line, sideways, against the face's height: a nose standing out NOSE_DEPTH moves by its sine.
+    leaves that line, sideways, against the face's height: a nose that protrudes by NOSE_DEPTH moves by its sine.
     """
     eyes, mouth = (points[0] + points[1]) / 2.0, (points[3] + points[4]) / 2.0
     down = mouth - eyes

@@ -25,7 +25,7 @@ class EarlierRun:
     layout: Layout
     found: Survey
     source: str
-    """Of the earlier run; "" where no log or manifest tells."""
+    """Of the earlier run; "" where no log or manifest says so."""
 
     def text(self) -> str:
         """Return `out/aligned already holds 149 faces of a.mp4, and 4 changed by hand (3 deleted, 1 moved)`."""
@@ -62,7 +62,7 @@ class EarlierRun:
 
     @property
     def _is_unknown(self) -> bool:
-        """Whether nothing tells who wrote what lies there: no manifest and no log."""
+        """Whether nothing says who wrote what lies there: no manifest and no log."""
         return not self.found.removable and set(self.found.counts) == {"added"} and self.found.manifest.run is None
 
     def _unknown_text(self) -> str:

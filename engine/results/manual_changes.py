@@ -45,7 +45,7 @@ class Survey:
 
     manifest: Manifest
     source: str
-    """Of the run that wrote it; "" where nothing tells."""
+    """Of the run that wrote it; "" where nothing says so."""
     faces: int
     """Pictures of faces that are as dfld wrote them."""
     removable: tuple[Path, ...]

@@ -27,7 +27,7 @@ from engine.same_face import FaceTrace, id_of, trace_of_jpeg
 from engine.workspace.layout import FRAME_NAME, Layout
 
 LISTED_MAX = 50
-"""Pictures of one folder that nobody can tell are named one by one up to this many; more are counted."""
+"""Pictures that may show anybody are named one by one up to this many of a folder; more are counted."""
 METADATA_COPY = "meta.dat"
 """What DeepFaceLab's "save metadata" leaves in a folder: landmarks by file name."""
 
@@ -130,7 +130,7 @@ class _Search:
         return self._is_own(trace, path)
 
     def knows(self, jpeg: bytes) -> bool | None:
-        """Say whether an image of a pack is the person's; None where nobody can tell."""
+        """Say whether an image of a pack is the person's; None where nothing says so."""
         trace = trace_of_jpeg(jpeg)
         if self._is_own(trace):
             return True

@@ -22,7 +22,7 @@ from engine.workspace.preview import preview_sheet
 
 @dataclass(frozen=True)
 class Subject:
-    """What stays the same for a whole clip, as report and log tell it."""
+    """What stays the same for a whole clip, as report and log say it."""
 
     source: Path
     layout: Layout
@@ -123,7 +123,7 @@ def _similarity(record: FaceRecord) -> float:
 
 
 def finish(report: ExtractReport, records: Sequence[FaceRecord], subject: Subject) -> ExtractReport:
-    """Write preview and log last: a log tells of files that are there."""
+    """Write preview and log last: a log names files that are there."""
     sheet = preview_sheet(f"{subject.identity.name} in {report.source.name}", records, subject.layout.aligned)
     if sheet is None:
         report = replace(report, preview_path=None)
@@ -135,7 +135,7 @@ def finish(report: ExtractReport, records: Sequence[FaceRecord], subject: Subjec
 
 
 def write_log(report: ExtractReport, records: Sequence[FaceRecord], subject: Subject) -> None:
-    """Write the log; at the start too, so that faces of a run that was killed can be told from others."""
+    """Write the log; at the start too, so that faces of a run that was killed can be distinguished from others."""
     log = extraction_log(
         report,
         records,

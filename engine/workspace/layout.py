@@ -5,7 +5,7 @@
     OUT/review/<frame:08d>_<i>.jpg           faces for a person to decide about; move what is right to aligned/
     OUT/debug/extraction_log.json            settings, models, every face and its reason
     OUT/debug/preview.jpg                    contact sheet
-    OUT/debug/manifest.jsonl                 what dfld wrote, by which it tells what a hand changed
+    OUT/debug/manifest.jsonl                 what dfld wrote, by which it knows what was changed by hand
 
 An inbox fills one workspace from many clips, so there every name starts with the clip's slug and a hyphen:
 
@@ -90,7 +90,7 @@ def output_layout(out: Path) -> Layout:
 
 
 def inbox_layout(workspace: Path, role: Literal["src", "dst"], slug: str) -> Layout:
-    """Return the layout of one clip of an inbox; `slug` tells its clips apart and holds no underscore."""
+    """Return the layout of one clip of an inbox; `slug` distinguishes its clips and holds no underscore."""
     if slug != slug_of(slug):
         raise ValueError(f"{slug!r} is not a slug")
     data = workspace / f"data_{role}"

@@ -48,8 +48,8 @@ def preview_sheet(title: str, records: Sequence[FaceRecord], aligned: Path) -> I
     sheet = np.full((height, width, 3), BACKGROUND_BGR, np.uint8)
     _text(sheet, title, GAP_PX, 19, TEXT_BGR, 0.55)
     poor = sum(record.fit_to_train is False for record in kept)
-    told = f"; {poor} of them poor: small, blurred or cut off" if poor else ""
-    legend = f"{len(tiles)} of {len(kept)} kept faces, best shot first; (0.50): of the shot, not of this face{told}"
+    doubts = f"; {poor} of them poor: small, blurred or cut off" if poor else ""
+    legend = f"{len(tiles)} of {len(kept)} kept faces, best shot first; (0.50): of the shot, not of this face{doubts}"
     _text(sheet, legend, GAP_PX, 38, FAINT_BGR, 0.42, width - 2 * GAP_PX)
     for place, (record, tile) in enumerate(tiles):
         x = GAP_PX + (place % columns) * (TILE_PX + GAP_PX)

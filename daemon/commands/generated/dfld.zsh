@@ -271,7 +271,7 @@ _shtab_dfld_resume_defaults_added=0
 
 _shtab_dfld_rollback_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--trainers-are-stopped[your word for machines that cannot tell (control \= \"none\" without status)]"
+  "--trainers-are-stopped[your word for machines that cannot say (control \= \"none\" without status)]"
   "--config=[configuration (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
   "--json[print JSON for programs]"
   ":the model:"
@@ -328,7 +328,7 @@ _shtab_dfld_sync_options=(
   "--once[one round now, due or not (default)]"
   "--dry-run[up to the verdict\; stop, write and push nothing]"
   "--watch[watch the machines and do every round that is due, until interrupted]"
-  "--trainers-are-stopped[your word for machines that cannot tell (control \= \"none\" without status)]"
+  "--trainers-are-stopped[your word for machines that cannot say (control \= \"none\" without status)]"
   "--from=[with init\: whose weights all are given]:MACHINE:"
   "--config=[configuration (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
   "--json[print JSON for programs]"
