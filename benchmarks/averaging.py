@@ -179,7 +179,7 @@ def average_fused(way: str, folder: Path, machines: int) -> float:
     else:  # the plain way syncs and checks nothing either
         with (
             mock.patch.object(TensorWriter, "verify", return_value=""),
-            mock.patch("sync.averaging.tensor_file.sync_folder"),
+            mock.patch("core.files.os.fsync"),
         ):
             run_averaging_pass(plan)
     return index_s

@@ -1,4 +1,4 @@
-"""Files written whole, private from birth, and names that replace nothing.
+"""The one way to write a file: temporary name in the same folder, write, sync, verify, rename. Private from birth.
 
 The owner writes, the group reads, others see nothing: many hold a person's face, or what is known of it. Errors stay
 OSError: each caller words them itself. Moving a file that somebody else wrote is core.moves.
@@ -10,7 +10,8 @@ import ctypes
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 FOLDER_MODE = 0o750
@@ -52,25 +53,57 @@ def open_new(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
 
 
-def replace_file(path: Path, content: bytes, *, check: Callable[[Path], object] | None = None) -> None:
-    """Write `content` under a temporary name in the same folder, sync it, `check` it there, and rename it to `path`.
+@contextmanager
+def written_whole(path: Path, *, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
+    """Yield the temporary name under which `path` is to be written; behind the block it is synced, checked and renamed.
 
-    A reader, and a crash at any point, sees the old file, no file, or the whole new one. Raise OSError, or what
-    `check` raises, with the temporary file removed.
+    A reader, and a crash at any point, sees the old file, no file, or the whole new one. Who writes makes the file:
+    `open_new`, SQLite, a zip archive. `check` gets the temporary name once the bytes are on the disk. The folder is
+    the caller's to sync, once for many files. Raise OSError, or what the block or `check` raises, with the temporary
+    file removed.
     """
     temporary = temporary_name(path)
-    descriptor = open_new(temporary)
     try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 -- takes the descriptor with its private mode
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        sync_file(temporary)
         if check is not None:
             check(temporary)
-        temporary.replace(path)
+        rename_over(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def replace_file(path: Path, content: bytes, *, check: Callable[[Path], object] | None = None) -> None:
+    """Write `content` to `path`, whole or not at all; see `written_whole`."""
+    with written_whole(path, check=check) as temporary, open(open_new(temporary), "wb") as file:
+        file.write(content)
+
+
+def put_in_place(files: Mapping[Path, Path]) -> None:
+    """Give each file its name, over what has it: one file or a group, synced together. Raise OSError.
+
+    `files`: where each lies now, on the same filesystem, whole → its name. All bytes are on the disk before the first
+    gets its name, and all names are when this returns.
+    """
+    for path in files:
+        sync_file(path)
+    for path, target in files.items():
+        rename_over(path, target)
+    for folder in {target.parent for target in files.values()}:
+        sync_folder(folder)
+
+
+def put_folder_in_place(folder: Path, target: Path) -> None:
+    """Give a folder of synced files its name, where nothing but an empty folder may have it. Raise OSError."""
+    sync_folder(folder)
+    folder.rename(target)
+    sync_folder(target.parent)
+
+
+def rename_over(path: Path, target: Path) -> None:
+    """Rename a file that is whole already within a filesystem, over what has the name. Raise OSError."""
+    path.replace(target)
 
 
 def rename_new(path: Path, target: Path) -> None:
@@ -110,9 +143,18 @@ def shortened(name: str, room_bytes: int) -> str:
     return name
 
 
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file survive a power loss. Raise OSError."""
+    _sync(path, os.O_NOFOLLOW)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` survive a power loss. Raise OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(folder, os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:

@@ -11,6 +11,7 @@ writes.
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import stat
@@ -91,6 +92,12 @@ def chunks_of(file: io.FileIO, path: Path, *, max_bytes: int | None = None) -> I
         yield chunk
     if chunk is None:  # a file of /proc that would have to be waited for
         raise BlockingIOError(errno.EAGAIN, "has nothing to read now", os.fspath(path))
+
+
+def sha256_of(path: Path, *, follow_links: bool) -> str:
+    """Return the SHA-256 of a regular file, in hex. Raise as `open_regular`."""
+    with open_regular(path, within=None, follow_links=follow_links) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def path_of(file: io.FileIO) -> str:

@@ -13,13 +13,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
+from core.opening import CHUNK_BYTES
 from dfl.byte_source import ByteSource, read_exactly
 from dfl.errors import FormatError
 from dfl.weights import TensorLayout, TensorSpan
 
 LENGTH_BYTES = 4
 """BINUNICODE's length stands right before the text."""
-PIECE_BYTES = 2**20
 
 
 def has_text(layout: TensorLayout) -> bool:
@@ -76,20 +76,20 @@ def _pieces(source: ByteSource, tensor: TensorSpan) -> Iterator[bytes]:
     """The tensor's own bytes, a piece at a time."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     stop = tensor.offset + tensor.stored_bytes
-    for start in range(tensor.offset, stop, PIECE_BYTES):
-        piece = read_exactly(source, start, min(PIECE_BYTES, stop - start))
+    for start in range(tensor.offset, stop, CHUNK_BYTES):
+        piece = read_exactly(source, start, min(CHUNK_BYTES, stop - start))
         if tensor.encoding == "raw":
             yield piece
             continue
         try:
-            yield decoder.decode(piece, final=start + PIECE_BYTES >= stop).encode("latin-1")
+            yield decoder.decode(piece, final=start + CHUNK_BYTES >= stop).encode("latin-1")
         except UnicodeError as error:
             raise FormatError(f"tensor {tensor.name!r} is stored as text that is not bytes") from error
 
 
 def _copy(source: ByteSource, start: int, stop: int, descriptor: int, to: int) -> int:
-    for position in range(start, stop, PIECE_BYTES):
-        piece = read_exactly(source, position, min(PIECE_BYTES, stop - position))
+    for position in range(start, stop, CHUNK_BYTES):
+        piece = read_exactly(source, position, min(CHUNK_BYTES, stop - position))
         os.pwrite(descriptor, piece, to)
         to += len(piece)
     return to

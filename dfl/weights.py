@@ -26,6 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from core.opening import CHUNK_BYTES
 from dfl.byte_source import ByteSource, FileSource, read_exactly
 from dfl.errors import FormatError
 from dfl.pickles.scanned_values import ArrayValue, Encoding, ScalarValue, count_items
@@ -37,7 +38,6 @@ MAX_WEIGHT_FILE_BYTES = 64 * 2**30
 """The largest known models stay below 4 GiB."""
 ITERATION_KEY = "iters:0"
 """The optimizer's step counter: a machine's own, never averaged."""
-COPY_BYTES = 2**20
 
 LayoutForm = Literal["dict", "stream", "npy", "npz", "safetensors"]
 
@@ -191,8 +191,8 @@ def write_gaps(template: ByteSource, layout: TensorLayout, descriptor: int) -> N
     """Copy to the open file everything of `template` that is not an averaged value, each byte to its own place."""
     os.ftruncate(descriptor, layout.size)
     for offset, length in layout.gaps():
-        for start in range(offset, offset + length, COPY_BYTES):
-            size = min(COPY_BYTES, offset + length - start)
+        for start in range(offset, offset + length, CHUNK_BYTES):
+            size = min(CHUNK_BYTES, offset + length - start)
             os.pwrite(descriptor, read_exactly(template, start, size), start)
 
 
@@ -205,8 +205,8 @@ def layout_digest(source: ByteSource, layout: TensorLayout) -> str:
     digest = hashlib.sha256(f"{layout.size} {layout.form}".encode())
     for offset, length in layout.gaps():
         digest.update(f" {offset} {length} ".encode())
-        for start in range(offset, offset + length, COPY_BYTES):
-            digest.update(read_exactly(source, start, min(COPY_BYTES, offset + length - start)))
+        for start in range(offset, offset + length, CHUNK_BYTES):
+            digest.update(read_exactly(source, start, min(CHUNK_BYTES, offset + length - start)))
     return digest.hexdigest()
 
 

@@ -203,6 +203,29 @@ def test_an_exception_of_any_type_is_caught_only_where_architecture_md_says_so()
     assert {place for name, path in modules().items() for place in broad_catches(name, path)} == listed
 
 
+NAMES_FILES_ITSELF = {
+    "sync.trainers.hook_program": "runs inside a trainer, where nothing of ours can be imported",
+    "daemon.service": "renames metrics, not files",
+}
+"""Module -> why it renames or syncs without core."""
+
+
+def test_files_are_written_synced_and_renamed_by_core_alone() -> None:
+    found = set()
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            owner, call = ast.unparse(node.func.value), node.func.attr
+            on_path = call in ("rename", "replace") and len(node.args) == 1  # str.replace has two, datetime's none
+            if on_path or (owner in ("os", "shutil", "tempfile") and call in FILE_CALLS):
+                found.add(name)
+    assert {name for name in found if not name.startswith("core.")} == set(NAMES_FILES_ITSELF)
+
+
+FILE_CALLS = ("replace", "rename", "renames", "fsync", "move", "mkstemp", "NamedTemporaryFile")
+
+
 def test_library_packages_never_print_or_exit() -> None:
     pattern = re.compile(r"(?<![\w.])print\(|sys\.exit\(")
     found = [n for n, p in modules().items() if pattern.search(p.read_text()) and n.split(".")[0] != "daemon"]

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.opening import read_regular
+from core.opening import CHUNK_BYTES, read_regular
 from daemon.config.schema import InboxConfig
 from daemon.errors import LedgerError, ServiceError
 from daemon.events.event import Notify
@@ -38,7 +38,6 @@ from daemon.worker.workspaces import identified_clip_of, remove_faces
 TRY_AGAIN_S = 2.0
 NEEDLE_BYTES_MIN = 6
 """A shorter name occurs by chance."""
-CHUNK_BYTES = 4 << 20
 REASON_BYTES_MAX = 1 << 20
 
 

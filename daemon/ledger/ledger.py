@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.boundary import hand_over
-from core.files import FILE_MODE
+from core.files import FILE_MODE, open_new, sync_folder, written_whole
 from daemon.errors import LedgerError
 from daemon.ledger.schema import migrate
 
@@ -278,14 +278,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
     """Copy the ledger beside itself, whole and synced, before its schema changes."""
     target = path.with_name(f"{path.name}.schema{version}")
-    temporary = target.with_name(f".{target.name}.part")
-    temporary.unlink(missing_ok=True)
-    os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-    with closing(sqlite3.connect(temporary)) as copy:
-        connection.backup(copy)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(target)
+    with written_whole(target) as temporary:
+        os.close(open_new(temporary))
+        with closing(sqlite3.connect(temporary)) as copy:
+            connection.backup(copy)
+    sync_folder(target.parent)
     return target
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.model_files import sha256_of
+from engine.backends.model_files import hash_of_model_file
 from engine.backends.onnx_session import Session
 from engine.types import Image
 
@@ -100,7 +100,7 @@ class Recogniser:
 
 def threshold_of(recogniser: Path) -> float | None:
     """Return the calibrated raw cosine from which two faces are one person; None for an unknown recogniser."""
-    return THRESHOLDS.get(recogniser.stem, THRESHOLDS.get(sha256_of(recogniser)))
+    return THRESHOLDS.get(recogniser.stem, THRESHOLDS.get(hash_of_model_file(recogniser)))
 
 
 def arcface_points(size_px: int) -> NDArray[np.float64]:

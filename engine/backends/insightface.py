@@ -35,7 +35,7 @@ from engine.backends.dlib import landmarks_of, library_versions
 from engine.backends.dlib_models import DlibLandmarks
 from engine.backends.half_precision import choose_precision, judge_embeddings, judge_landmarks
 from engine.backends.landmarks_3d68 import CROP_PX, Landmarks3d68
-from engine.backends.model_files import LICENCE_300W, LICENCE_UNKNOWN, describe_model_file, sha256_of
+from engine.backends.model_files import LICENCE_300W, LICENCE_UNKNOWN, describe_model_file, hash_of_model_file
 from engine.backends.onnx_session import Session
 from engine.backends.packs import Pack, open_pack, quiet
 from engine.backends.warps import cut, fit_warp, five_of_68, roll_deg
@@ -242,7 +242,7 @@ class InsightFaceBackend:
         return BackendInfo(
             name="insightface",
             models=tuple(models),
-            recognition_model=f"{pack.recognition.stem}-{sha256_of(pack.recognition)[:8]}",
+            recognition_model=f"{pack.recognition.stem}-{hash_of_model_file(pack.recognition)[:8]}",
             embedding_size=embedding_size,
             metric="cosine",
             default_threshold=DEFAULT_THRESHOLD if threshold is None else threshold,

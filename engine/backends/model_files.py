@@ -6,10 +6,10 @@ from, and how they are run, is the business of each backend.
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+from core.opening import sha256_of
 from engine.backends.backend import ModelFile
 from engine.errors import ModelError
 
@@ -25,7 +25,7 @@ LICENCE_UNKNOWN = "not stated; check with who made the pack"
 
 def describe_model_file(path: Path, *, task: str, licence: str) -> ModelFile:
     """Given a file of weights, return its name, hash and licence. Raise ModelError when it cannot be read."""
-    return ModelFile(task=task, name=path.name, sha256=sha256_of(path), licence=licence)
+    return ModelFile(task=task, name=path.name, sha256=hash_of_model_file(path), licence=licence)
 
 
 def describe_built_in(name: str, *, task: str, licence: str) -> ModelFile:
@@ -48,7 +48,7 @@ def require_model_file(path: Path) -> Path:
     return path
 
 
-def sha256_of(path: Path) -> str:
+def hash_of_model_file(path: Path) -> str:
     """Return the SHA-256 of a model file as hex, read once per process while its size and mtime stay the same."""
     require_model_file(path)
     state = path.stat()
@@ -57,5 +57,4 @@ def sha256_of(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG001 (they are the cache's key)
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(path, follow_links=True)

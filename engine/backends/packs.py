@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from core.files import put_folder_in_place
 from engine.backends.model_files import LICENCE_UNKNOWN, require_model_file
 from engine.errors import ModelError
 
@@ -172,9 +173,7 @@ def _fetch_pack(root: Path, name: str, *, allow_download: bool) -> Path:
         # Fetched beside its place and renamed: an interrupted download never looks like a pack.
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as work, quiet():
             fetched = Path(ensure_available("models", name, root=work))
-            if target.exists():
-                target.rmdir()
-            fetched.rename(target)
+            put_folder_in_place(fetched, target)
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as problem:
         raise ModelError(
             f"{missing}, and it could not be downloaded: {_plainly(problem)}", hint=_hint(root, name)

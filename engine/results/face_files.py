@@ -5,7 +5,6 @@ Nothing in them is trusted, nothing is changed. What the answers mean is the bus
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import stat
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from core.opening import open_regular
+from core.opening import open_regular, sha256_of
 from dfl.errors import FormatError
 from dfl.faceset import read_faceset
 from dfl.image import read_metadata
@@ -70,14 +69,13 @@ def is_as_written(path: Path, written: WrittenFile) -> bool:
         return found.st_mtime_ns <= written.mtime_ns and not _has_labels(path)
     if found.st_size != written.size:
         return False
-    return found.st_mtime_ns == written.mtime_ns or sha256_of(path) == written.sha256
+    return found.st_mtime_ns == written.mtime_ns or hash_or_nothing(path) == written.sha256
 
 
-def sha256_of(path: Path) -> str:
+def hash_or_nothing(path: Path) -> str:
     """Return the hash of a file; "" for what is no regular file or has gone."""
     try:
-        with open_regular(path, within=None) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path, follow_links=False)
     except OSError:
         return ""
 

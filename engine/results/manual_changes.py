@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from engine.reasons import REVIEW_REASONS
 from engine.results.earlier_log import read_log
-from engine.results.face_files import is_as_written, is_pack, sha256_of, trace_in
+from engine.results.face_files import hash_or_nothing, is_as_written, is_pack, trace_in
 from engine.results.manifest import (
     ChangeKind,
     Folder,
@@ -268,7 +268,7 @@ def _is_still(path: Path, change: ManualChange) -> bool:
     if change.is_of_frame:
         return True
     if change.sha256:
-        return sha256_of(path) == change.sha256
+        return hash_or_nothing(path) == change.sha256
     found = trace_in(path)
     return found is not None and is_same_face(found, change.trace, same_clip=True)
 
@@ -277,4 +277,4 @@ def _sha256_if_unmarked(trace: FaceTrace, path: Path | None) -> str:
     """Return the hash of a file whose metadata does not say which face it is."""
     if path is None or (trace.landmarks_hash and trace_in(path) is not None):
         return ""
-    return sha256_of(path)
+    return hash_or_nothing(path)

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dfl.errors import FormatError
-from engine.results.face_files import face_files, is_as_written, is_pack, sha256_of, trace_in, traces_in_pack
+from engine.results.face_files import face_files, hash_or_nothing, is_as_written, is_pack, trace_in, traces_in_pack
 from engine.results.manifest import Manifest, WrittenFace, WrittenFile, manifest_in, manifest_path, read_manifest
 from engine.same_face import FaceTrace, id_of
 from engine.workspace.layout import FRAME_NAME, Layout, prefix_of_face
@@ -165,7 +165,7 @@ class Pictures:
             by_hash: dict[str, list[Path]] = {}
             self._by_hash[written.size] = by_hash
             for path in self._loose_by_size.get(written.size, ()):
-                by_hash.setdefault(sha256_of(path), []).append(path)
+                by_hash.setdefault(hash_or_nothing(path), []).append(path)
         return self._by_hash[written.size].get(written.sha256, ()) if written.sha256 else ()
 
     def _is_accounted_for(self, path: Path) -> bool:

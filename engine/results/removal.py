@@ -17,11 +17,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.files import open_new, sync_folder, temporary_name
+from core.files import open_new, sync_folder, written_whole
 from core.opening import open_regular
 from dfl.errors import FormatError
 from dfl.faceset import PackedImage, read_faceset, write_header
-from engine.results.face_files import face_files, is_pack, sha256_of, trace_in
+from engine.results.face_files import face_files, hash_or_nothing, is_pack, trace_in
 from engine.results.manifest import Manifest, manifest_path, read_manifest
 from engine.same_face import FaceTrace, id_of, trace_of_jpeg
 from engine.workspace.layout import FRAME_NAME, Layout
@@ -203,7 +203,7 @@ class _Known:
         if path is None or not self._bytes:
             return False
         hashes = self._bytes.get(path.lstat().st_size, set()) | self._bytes.get(-1, set())
-        return bool(hashes) and sha256_of(path) in hashes
+        return bool(hashes) and hash_or_nothing(path) in hashes
 
     def has_id(self, trace: FaceTrace) -> bool:
         """Say whether a face has a known id: its own, or the one that frame and box give it in a known source."""
@@ -266,16 +266,8 @@ def _take_out_of_pack(path: Path, search: _Search, made: Removal) -> None:
 
 
 def _write_pack(path: Path, images: Sequence[PackedImage], view: memoryview) -> None:
-    temporary = temporary_name(path)
-    try:
-        with open(open_new(temporary), "wb") as file:  # noqa: PTH123 -- takes the descriptor with its private mode
-            file.write(write_header(images))
-            for image in images:
-                file.write(view[image.start : image.end])
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with written_whole(path) as temporary, open(open_new(temporary), "wb") as file:  # noqa: PTH123
+        file.write(write_header(images))
+        for image in images:
+            file.write(view[image.start : image.end])
+    sync_folder(path.parent)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.files import TEMPORARY_SUFFIX, make_folder, open_new, replace_file, sync_folder
+from core.files import TEMPORARY_SUFFIX, make_folder, open_new, rename_over, replace_file, sync_folder
 from engine.errors import DiskFullError, OutputError
 from engine.workspace.layout import Layout
 
@@ -44,7 +44,7 @@ def move_file(source: Path, target: Path) -> None:
     """Move a file within the workspace; nothing to do where it was moved before. Raise OutputError."""
     with as_output_error("move", source):
         if source.exists() or not target.exists():
-            source.replace(target)
+            rename_over(source, target)
 
 
 def remove_file(path: Path) -> None:

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfl.byte_source import FileSource
+from core.files import put_in_place
+from core.opening import sha256_of
 from dfl.errors import FormatError
 from dfl.model_files import DATA, is_weights, split_file_name
 from dfl.training_state import read_training_state
@@ -24,7 +25,7 @@ from sync.averaging.compare import agree_on_options
 from sync.averaging.divergence import Divergence, measure_divergence
 from sync.averaging.gates import GateSettings
 from sync.averaging.npz_files import average_npz
-from sync.averaging.tensor_file import TensorFile, file_digest, sync_folder
+from sync.averaging.tensor_file import TensorFile
 from sync.averaging.tensor_formats import TensorFormat, detect_format, index_tensors
 from sync.averaging.torch_files import average_torch
 from sync.errors import AverageError, DisagreementError
@@ -223,10 +224,8 @@ def _average_all(
         written: dict[Path, str] = {}
         replaced = tuple(path for path in made if path.exists())
         for path, partial in made.items():
-            with FileSource(partial) as source:
-                written[path] = file_digest(source)
-            partial.replace(path)
-        sync_folder(parent)
+            written[path] = sha256_of(partial, follow_links=False)
+        put_in_place({partial: path for path, partial in made.items()})
     return AverageReport(
         tuple(shares),
         dict(shares),

@@ -7,7 +7,6 @@ of Python objects are refused: they would be pickles.
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import IO, Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from core.files import sync_file
 from dfl.errors import FormatError
 from dfl.pickles.scanned_values import count_items
 from sync.averaging.average import AverageSettings, GramTable, TensorGram
@@ -46,8 +46,7 @@ def average_npz(paths: Mapping[str, Path], shares: Sequence[float], settings: Av
                 for member in first.infolist():
                     gram = _average_member(archives, written, member, shares, settings)
                     tensors += [gram] if gram else []
-            with out.open("rb") as file:
-                os.fsync(file.fileno())
+            sync_file(out)
         except OSError as error:
             raise AverageError(f"{out.name} cannot be written: {error.strerror}") from error
     with zipfile.ZipFile(out) as again:

@@ -7,7 +7,6 @@ range of bytes (dfl.weights); formats that store tensors otherwise are unpacked 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,12 +19,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from core.files import put_in_place, rename_over, sync_file
+from core.opening import sha256_of
 from dfl.byte_source import FileSource
 from dfl.text_weights import has_text, pack_text, unpack_text, unpacked_layout
 from dfl.weights import TensorLayout, index_weight_source, layout_digest, write_gaps
 from sync.errors import AverageError, DisagreementError
-
-HASH_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -125,14 +124,13 @@ class TensorWriter:
         with self._explained():
             if self._text:
                 self._pack()
-            os.fsync(self._descriptor)
+            sync_file(self._partial)
             return self._read_back()
 
     def place(self) -> None:
         """Give the verified file its name."""
         with self._explained():
-            self._partial.replace(self.path)
-            sync_folder(self.path.parent)
+            put_in_place({self._partial: self.path})
 
     def _pack(self) -> None:
         """Turn the scratch file of plain values into a file of texts."""
@@ -142,7 +140,7 @@ class TensorWriter:
             pack_text(source, self.template.layout, scratch, packed)
         os.close(self._descriptor)
         self._descriptor = packed
-        self._partial.with_suffix(".text").replace(self._partial)
+        rename_over(self._partial.with_suffix(".text"), self._partial)
 
     def _read_back(self) -> str:
         """The sha256 of the file as it lies there; AverageError unless it is the template with the new values."""
@@ -158,7 +156,7 @@ class TensorWriter:
                 raise AverageError(
                     f"{self.path.name} reads back with another layout than its template; not put in place"
                 )
-            return file_digest(written)
+            return sha256_of(self._partial, follow_links=False)
 
     def _check_values(self, written: FileSource) -> None:
         for offset, (length, check) in self._checks.items():
@@ -186,15 +184,6 @@ class TensorWriter:
         self._partial.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def words_sum(content: bytes | memoryview) -> int:
     """The sum of all 64-bit words modulo 2^64, the last one filled up with zeros.
 
@@ -204,14 +193,6 @@ def words_sum(content: bytes | memoryview) -> int:
     whole = len(content) // 8 * 8
     words = np.frombuffer(content[:whole], "<u8")
     return (int(words.sum(dtype=np.uint64)) + int.from_bytes(content[whole:], "little")) % 2**64
-
-
-def file_digest(source: FileSource) -> str:
-    """The sha256 of a whole file, in hexadecimal."""
-    digest = hashlib.sha256()
-    for start in range(0, source.size, HASH_BYTES):
-        digest.update(source.read_at(start, HASH_BYTES))
-    return digest.hexdigest()
 
 
 def to_bfloat16(values: NDArray[Any]) -> NDArray[np.uint16]:

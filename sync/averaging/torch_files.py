@@ -7,12 +7,12 @@ imported here only, when such a file is averaged.
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.files import sync_file
 from dfl.errors import FormatError
 from sync.averaging.average import AverageSettings, GramTable, TensorGram
 from sync.averaging.tensor_arrays import average_arrays
@@ -141,8 +141,7 @@ def _save(content: Any, out: Path) -> None:
     torch = _torch()
     try:
         torch.save(content, out)
-        with out.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(out)
     except (OSError, RuntimeError) as error:
         raise AverageError(f"{out.name} cannot be written: {error}") from error
     again = load_torch(out)

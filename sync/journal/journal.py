@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from core.files import sync_file, sync_folder
 from sync.errors import JournalError
 from sync.journal.lines import Line, line_of
 
@@ -68,7 +69,7 @@ class FileJournal:
             self.folder.mkdir(parents=True, exist_ok=True)
             number = max(self.numbers(), default=0) + 1
             (self.folder / f"{number:06d}").mkdir()
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
             return number
 
     def append(self, number: int, entry: Entry) -> None:
@@ -85,7 +86,7 @@ class FileJournal:
                     os.ftruncate(descriptor, end)
                     try:
                         _write_all(descriptor, content, end)
-                        os.fsync(descriptor)
+                        sync_file(path)
                     except OSError:
                         # A line that was not acknowledged must not count later, when nobody acted on it.
                         os.ftruncate(descriptor, end)
@@ -93,7 +94,7 @@ class FileJournal:
                 finally:
                     os.close(descriptor)
                 if is_new:
-                    _sync_folder(path.parent)
+                    sync_folder(path.parent)
             except OSError as error:
                 raise JournalError(f"cannot write {path}: {error.strerror}") from error
 
@@ -135,11 +136,3 @@ def _write_all(descriptor: int, content: bytes, offset: int) -> None:
     done = 0
     while done < len(content):
         done += os.pwrite(descriptor, content[done:], offset + done)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core.errors import DfldError
+from core.opening import sha256_of
 from dfl.model_files import is_optimizer
 from sync.averaging.average_model import AveragedFile, ModelAverage, ModelPlan, average_model
 from sync.errors import DisagreementError, RoundError
@@ -17,7 +18,6 @@ from sync.journal.lines import Accepted
 from sync.journal.record import RoundRecord
 from sync.rounds.candidates import Candidates, check_candidates, sort_out
 from sync.rounds.round_work import NewWeights, RoundWork
-from sync.rounds.store import sha256_of
 
 MakeWeights = Callable[[RoundWork, History], NewWeights]
 
@@ -144,7 +144,7 @@ def earlier_weights(work: RoundWork, record: RoundRecord) -> NewWeights:
     for name in sorted(work.record.touched - work.record.excluded.keys()):
         folder = work.tools.store.incoming(record.number, name)
         parts = {part: folder / work.tools.settings.model.file_name(part) for part in record.staged[name].files}
-        made[name] = {part: AveragedFile(path, sha256_of(path)) for part, path in parts.items()}
+        made[name] = {part: AveragedFile(path, sha256_of(path, follow_links=False)) for part, path in parts.items()}
     return NewWeights(made, {}, 0, {})
 
 

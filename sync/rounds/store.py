@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.files import put_folder_in_place, put_in_place, replace_file, sync_file, sync_folder
+from core.opening import sha256_of
 from sync.errors import RoundError
 
 MANIFEST = "manifest.json"
@@ -112,11 +114,8 @@ class Store:
             for part, path in files.items():
                 _link_or_copy(path, beside / part)
             manifest = {"iteration": iteration, "sha256": {part: sha256[part] for part in files}}
-            (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            _sync(beside / MANIFEST)
-            _sync(beside)
-            beside.rename(kept)
-            _sync(kept.parent)
+            replace_file(beside / MANIFEST, json.dumps(manifest, indent=1).encode())
+            put_folder_in_place(beside, kept)
         return self.average(number)
 
     def averages(self) -> list[int]:
@@ -138,7 +137,7 @@ class Store:
     def check_average(self, kept: KeptAverage) -> None:
         """Raise RoundError unless every file still has the hash it was kept with."""
         for part, path in kept.files.items():
-            if not path.is_file() or sha256_of(path) != kept.sha256[part]:
+            if not path.is_file() or sha256_of(path, follow_links=True) != kept.sha256[part]:
                 raise RoundError(f"{part} of the kept average {kept.number} is damaged: its hash is another one")
 
     def prune(self, keep: int, needed: set[int]) -> None:
@@ -166,10 +165,8 @@ class Store:
     def write_note(self, name: str, value: Mapping[str, Any]) -> None:
         """Remember a small value."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.folder / f"{name}.json.new"
-        beside.write_text(json.dumps(value), encoding="utf-8")
-        _sync(beside)
-        beside.replace(self.folder / f"{name}.json")
+        replace_file(self.folder / f"{name}.json", json.dumps(value).encode())
+        sync_folder(self.folder)
 
     def momentum_files(self) -> dict[str, Path] | None:
         """Return the outer step's memory by part; None before the first outer step."""
@@ -207,8 +204,7 @@ class Store:
         deployed = self.deployed()
         for name, files in (("deploy", deployed.files if deployed else {}), ("momentum", self.momentum_files() or {})):
             _make_set(beside / name, files)
-        beside.rename(kept)
-        _sync(kept.parent)
+        put_folder_in_place(beside, kept)
 
     def restore_state(self, source: int, number: int) -> bool:
         """Make both what they were after round `source`, the exponential average now as that of round `number`.
@@ -234,11 +230,11 @@ class Store:
             beside = folder / f"{part}.new"
             beside.unlink(missing_ok=True)
             _link_or_copy(path, beside)
-            beside.replace(folder / part)
+        put_in_place({folder / f"{part}.new": folder / part for part in files})
         for path in folder.iterdir():
             if path.name not in files:
                 path.unlink()
-        _sync(folder)
+        sync_folder(folder)
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -247,12 +243,6 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file on this computer."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def set_digest(digests: Mapping[str, str]) -> str:
@@ -277,9 +267,7 @@ def _make_set(folder: Path, files: Mapping[str, Path]) -> None:
     beside.mkdir(parents=True)
     for part, path in files.items():
         _link_or_copy(path, beside / part)
-    _sync(beside)
-    beside.rename(folder)
-    _sync(folder.parent)
+    put_folder_in_place(beside, folder)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -287,12 +275,4 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-        _sync(target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_file(target)

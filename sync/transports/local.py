@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.files import put_in_place, rename_over
+from core.opening import CHUNK_BYTES
 from dfl.byte_source import ByteSource, FileSource
 from sync.errors import (
     CommandError,
@@ -26,7 +28,7 @@ from sync.errors import (
 from sync.transports.transport import PART, OnBytes, clock_of, ignore_bytes
 from sync.types import CommandResult, FileStat, Machine
 
-COPY_BYTES = 1024 * 1024
+COMMAND_OUTPUT_BYTES = 2**20
 
 
 class LocalTransport:
@@ -66,11 +68,9 @@ class LocalTransport:
 
     def write(self, path: str, content: bytes) -> None:
         with self._translated(f"write {path}"):
-            with Path(path + PART).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(path + PART).replace(path)
+            part = Path(path + PART)
+            part.write_bytes(content)
+            put_in_place({part: Path(path)})
 
     def pull(self, path: str, destination: Path, *, on_bytes: OnBytes = ignore_bytes) -> str:
         with self._translated(f"read {path}"):
@@ -86,7 +86,7 @@ class LocalTransport:
         part = destination.with_name(destination.name + PART)
         with source.open("rb", buffering=0) as incoming, part.open("wb", buffering=0) as outgoing:
             before = os.fstat(incoming.fileno())
-            buffer = memoryview(bytearray(COPY_BYTES))
+            buffer = memoryview(bytearray(CHUNK_BYTES))
             while count := incoming.readinto(buffer):
                 sha256.update(buffer[:count])
                 written = 0
@@ -95,15 +95,14 @@ class LocalTransport:
                 on_bytes(count)
                 if time.monotonic() > ends_at:
                     raise ConnectionLostError("the deadline passed during a copy", machine=self.machine.name)
-            os.fsync(outgoing.fileno())
             if os.fstat(outgoing.fileno()).st_size != before.st_size:
                 raise RemoteFileChangedError(f"{source} changed while it was copied", machine=self.machine.name)
-        part.replace(destination)
+        put_in_place({part: destination})
         return sha256.hexdigest()
 
     def rename_over(self, old: str, new: str) -> None:
         with self._translated(f"rename {old} to {new}"):
-            Path(old).replace(new)
+            rename_over(Path(old), Path(new))
 
     def hard_link(self, old: str, new: str) -> bool:
         try:
@@ -153,7 +152,7 @@ class LocalTransport:
                     f"`{command}` did not end within {timeout_s:.0f} s", machine=self.machine.name
                 ) from error
             output.seek(0)
-            return CommandResult(exit_status, output.read(COPY_BYTES).decode("utf-8", "replace").strip())
+            return CommandResult(exit_status, output.read(COMMAND_OUTPUT_BYTES).decode("utf-8", "replace").strip())
 
     def close(self) -> None:
         """Nothing is held open between calls."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import random
 import threading
 import time
@@ -19,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from core.files import put_in_place
 from dfl.byte_source import ByteSource
 from sync.errors import (
     ConnectionLostError,
@@ -179,8 +179,7 @@ class SshTransport:
         with part.open("wb", buffering=0) as file, HashBeside() as sha256:
             arriving = Arriving(file.fileno(), sha256, on_bytes)
             self._keep_trying(lambda sftp: self._pull_rest(sftp, path, arriving), lambda: arriving.count)
-            os.fsync(file.fileno())
-        part.replace(destination)
+        put_in_place({part: destination})
         return sha256.hexdigest()
 
     def _pull_rest(self, sftp: SftpClient, path: str, arriving: Arriving) -> None:

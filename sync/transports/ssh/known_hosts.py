@@ -20,11 +20,13 @@ import fnmatch
 import hashlib
 import hmac
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from core.files import replace_file, sync_folder
 
 NEW_FILE_MODE = 0o644
 """As ssh makes it: the keys are public, and the daemon's user must be able to read what root wrote."""
@@ -236,7 +238,8 @@ def trust_host_key(key: HostKey, known_hosts: Path) -> None:
             return
         if before and not before.endswith(b"\n"):
             before += b"\n"
-        _replace(known_hosts, before + line)
+        replace_file(known_hosts, before + line, check=partial(_take_mode_and_owner, known_hosts))
+        sync_folder(known_hosts.parent)
 
 
 @contextmanager
@@ -246,27 +249,16 @@ def _alone_in(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _replace(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    beside = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            if path.exists():
-                now = path.stat()
-                os.fchmod(file.fileno(), now.st_mode & 0o7777)
-                if (now.st_uid, now.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(file.fileno(), now.st_uid, now.st_gid)
-            else:
-                os.fchmod(file.fileno(), NEW_FILE_MODE)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+def _take_mode_and_owner(path: Path, temporary: Path) -> None:
+    """Give a file that takes another's place what that one has."""
+    if not path.exists():
+        temporary.chmod(NEW_FILE_MODE)
+        return
+    now = path.stat()
+    temporary.chmod(now.st_mode & 0o7777)
+    if (now.st_uid, now.st_gid) != (os.geteuid(), os.getegid()):
+        os.chown(temporary, now.st_uid, now.st_gid)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.model_files import describe_model_file, sha256_of
+from engine.backends.model_files import describe_model_file, hash_of_model_file
 from engine.errors import ModelError
 
 
@@ -21,10 +21,10 @@ def test_a_model_file_is_described_by_name_hash_and_licence(tmp_path: Path) -> N
 def test_a_file_that_changed_is_hashed_again(tmp_path: Path) -> None:
     path = tmp_path / "w.onnx"
     path.write_bytes(b"first")
-    first = sha256_of(path)
+    first = hash_of_model_file(path)
     path.write_bytes(b"other")
     os.utime(path, ns=(1, 1))
-    assert sha256_of(path) == hashlib.sha256(b"other").hexdigest() != first
+    assert hash_of_model_file(path) == hashlib.sha256(b"other").hexdigest() != first
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "empty"])
@@ -35,4 +35,4 @@ def test_what_is_no_model_file_is_refused_by_name(tmp_path: Path, kind: str) -> 
     elif kind == "empty":
         path.touch()
     with pytest.raises(ModelError, match=r"w\.onnx"):
-        sha256_of(path)
+        hash_of_model_file(path)

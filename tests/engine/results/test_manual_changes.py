@@ -23,7 +23,7 @@ from dfl.faceset import pack_faceset, read_faceset
 from dfl.image import AlignedMetadata, MaskPolygon, encode_aligned_jpeg, read_metadata, with_metadata
 from engine.results import face_files, manual_changes, missing_faces
 from engine.results.clearing import clear_results
-from engine.results.face_files import sha256_of, trace_in, traces_in_pack
+from engine.results.face_files import hash_or_nothing, trace_in, traces_in_pack
 from engine.results.manifest import (
     Folder,
     Manifest,
@@ -460,7 +460,7 @@ def test_a_survey_takes_no_more_steps_for_each_face_in_a_large_folder(
         with monkeypatch.context() as patch:
             patch.setattr(PurePath, "__eq__", counted(PurePath.__eq__))
             for module in (manual_changes, missing_faces, face_files):
-                patch.setattr(module, "sha256_of", counted(sha256_of))
+                patch.setattr(module, "hash_or_nothing", counted(hash_or_nothing))
             patch.setattr(layout_module.re, "fullmatch", counted(layout_module.re.fullmatch))
             for module in (layout_module, missing_faces):
                 patch.setattr(module, "prefix_of_face", counted(prefix_of_face))
