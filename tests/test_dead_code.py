@@ -28,7 +28,6 @@ FORMATS = {
 }  # fmt: skip
 """Of dfl: what DeepFaceLab does with its files and dfld does not yet, compared with DeepFaceLab's results by tests."""
 NOT_YET = {
-    "ATTRIBUTES_INPUT_PX",
     "BufferSource",
     "EVENTS",
     "ITERATION_KEY",

@@ -39,6 +39,7 @@ DETECTION_SIDE_PX = 1280
 """Longest side at which the detector looks: see above what it finds at this size and what it costs."""
 # Upsampling further makes boxes from noise and costs four times as much a step.
 MAX_UPSCALE = 2.0
+# Of the curve from dlib's scores to 0..1: see above.
 SCORE_STEEPNESS = 2.0
 # Below this score HOG answers with texture; confidences down to 0 are served by it.
 LOWEST_SCORE = -1.0

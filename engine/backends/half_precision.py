@@ -42,6 +42,7 @@ LANDMARK_MOVE_MAX_PX = 0.5
 one still face wander by more from frame to frame."""
 
 PROBES = 8
+"""28 pairs, whose similarities are compared; more would make opening a backend slow on a CPU, where tests do this."""
 OCTAVES_PX = (2, 4, 8, 16, 32, 64)
 """Cells on a side of the grids of noise that a probe is summed from, coarse to fine."""
 OCTAVE_CONTRAST = 100.0

@@ -17,11 +17,13 @@ from engine.backends.onnx_session import Session
 from engine.backends.warps import box_warp, cut, map_back, roll_deg
 from engine.types import Face, Image
 
+# What the graph was trained with; see above.
 CROP_PX = 192
 CROP_PER_FACE = 1.5
 COORDINATES = 3
 # Graphs converted from MXNet subtract and scale by themselves; others want insightface's mean and spread.
 MEAN, SPREAD = 127.5, 128.0
+# Crops in one run: bounds memory; a frame hardly shows more faces.
 BATCH = 32
 
 

@@ -29,12 +29,16 @@ from engine.types import Face, Image
 CASCADE_FILE = "haarcascade_frontalface_alt.xml"
 DETECTION_SIDE_PX = 960
 """Longest side at which the cascade looks: what is lightest is to stay light, and larger costs by its square."""
+# As for dlib: upsampling further makes boxes from noise.
 MAX_UPSCALE = 2.0
+# OpenCV's own default: how much larger the window is in each pass.
 SCALE_STEP = 1.1
 # Overlapping windows that must agree before a box counts at all.
 MIN_NEIGHBOURS = 3
+# Of the scaled picture: smaller windows, twice the cascade's own 20 px, answer to texture.
 SMALLEST_FACE_PX = 40
 
+# Of the curve from weights to 0..1: see above.
 MIDDLE_WEIGHT = 107.0
 WEIGHT_STEEPNESS = 2.0
 

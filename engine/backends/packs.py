@@ -40,8 +40,9 @@ CONNECT_TIMEOUT_S = 10.0
 
 # insightface's rule for its 68-point model: 1103 points of three coordinates, the last 68 of which count.
 LANDMARKS_68_OUTPUTS = 3309
+# insightface's rules too: models are distinguished by the sides of their inputs; smaller ones than the recognisers' are
+# for age and gender.
 LANDMARKS_INPUT_PX = 192
-ATTRIBUTES_INPUT_PX = 96
 RECOGNITION_INPUT_PX = 112
 # Detectors answer with scores and boxes (and points) for three or five strides.
 DETECTOR_OUTPUTS = 5

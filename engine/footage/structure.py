@@ -33,7 +33,9 @@ ELEMENTS_MAX = 4_000_000
 """A container of more elements is not walked to its end, and nothing is said of it: blocks of eleven hours of Matroska
 with sound, pages of 16 GB of Ogg."""
 INDEX_BYTES_MAX = 64 << 20
+"""A larger table is not read, which bounds memory: four bytes a frame, hours of footage fit."""
 TAIL_BYTES = 1 << 20
+"""Read at once where a file is walked byte by byte: bounds memory."""
 OGG_STREAMS_MAX = 10_000
 """A recorder chains a new stream with every cut; each is remembered."""
 PACK, PROGRAM_END, PADDING_STREAM = 0xBA, 0xB9, 0xBE

@@ -31,6 +31,8 @@ from engine.types import Identity, Metric
 FORMAT = 1
 # 10 000 photos of 512 values are 20 MB; an archive that unpacks to more is not an identity.
 MAX_UNPACKED_BYTES = 64 << 20
+# What a stranger's file may ask for: as many photos as references may have, eight times the largest embedding in use,
+# the length of a file name.
 MAX_PHOTOS = 10_000
 MAX_EMBEDDING_SIZE = 4096
 MAX_NAME_LENGTH = 255

@@ -29,7 +29,7 @@ MAX_PHOTO_PX = 200_000_000  # 600 MB decoded; a small file can ask for far more
 LONGEST_PHOTO_PX = 65_535  # that of a JPEG; a million px by 16 are no photo
 MAX_PHOTO_SIDE_PX = 4096  # larger photos are halved until they fit: no recogniser reads more than 150 px of a face
 PANORAMA_FROM = 2  # sides; the widest usual photo is 16:9
-MAX_PHOTOS = 10_000
+MAX_PHOTOS = 10_000  # a folder of more is not one that somebody chose for one person
 
 # A narrower face has less than a third of the 112 to 150 px that recognisers read: its embedding is mostly guesswork.
 MIN_FACE_PX = 40

@@ -34,6 +34,7 @@ BLANK_SIDES = (5, 7, 9)
 BLANK_BLURS = (0.08, 0.125)
 """Standard deviation of blurs, as fractions of the crop's side, that leave nothing either."""
 KMEANS_ROUNDS = 50
+"""Bounds a set that swings between two answers; others settle long before."""
 
 
 def duplicate_weights(embeddings: Rows, metric: Metric, threshold: float) -> NDArray[np.float64]:

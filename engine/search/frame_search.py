@@ -33,6 +33,7 @@ STRIDE_PX = 32
 TURNED_FROM_DEGREES = 60.0
 """A track rolled further is searched for with its roll, before an upright look is believed about it."""
 SAME_PLACE = 0.3
+"""A face that overlaps a known place more (intersection over union) is the known one."""
 DUPLICATE_OVERLAP = 0.4
 """Two detections that overlap more are one face found twice."""
 

@@ -28,6 +28,7 @@ REACH, REACH_PER_FRAME = 0.6, 0.12
 REACH_KNOWN = 3.0
 """How far if its embedding says that it is the same face: somebody who runs, or a whip pan."""
 SIZE_RATIO, SIZE_RATIO_PER_FRAME = 1.5, 0.03
+"""By how much a face may grow or shrink, at once and for every frame since: nobody comes nearer faster."""
 CONTESTED = 0.5
 """Scores of two pairs that differ by less do not say which of them is right: people who cross come this close."""
 

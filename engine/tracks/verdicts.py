@@ -64,6 +64,7 @@ SETTLED_REJECT = 0.20
 CLEAR_ENOUGH = 6
 """Clear samples after which one more can hardly change a settled verdict."""
 GALLERY_MAX = 32
+"""Entries of a kind, the latest: bounds what every window carries to the next."""
 GALLERY_NEW = 0.90
 """An entry more similar than this to one that is there teaches nothing."""
 Outcome = Literal["accepted", "review", "rejected"]

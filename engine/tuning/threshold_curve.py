@@ -16,6 +16,7 @@ from typing import Literal
 LOWEST, HIGHEST = 0.3, 0.95
 """Thresholds that a configuration may set (ExtractSettings)."""
 STEP = 0.05
+"""Fine enough to see a valley, coarse enough for a table that fits a terminal."""
 STRANGERS_NEEDED = 3
 """Same-frame strangers from which their top says anything at all."""
 KEPT_NEEDED = 2
