@@ -2,7 +2,7 @@
 
 Two things go wrong in the field. `onnxruntime` (which insightface depends on) and `onnxruntime-gpu` ship the same
 module, so that installing both leaves whichever was unpacked last. And a CUDA provider that is listed may fail to
-load (driver, cuDNN), upon which ONNX Runtime quietly goes on with the CPU. Both are found and reported here.
+load (driver, cuDNN), upon which ONNX Runtime goes on without an error with the CPU. Both are found and reported here.
 """
 
 from __future__ import annotations
@@ -122,10 +122,10 @@ def check_device(device: str, wanted: Sequence[str], used: Sequence[str], *, pro
 
 
 def session_options() -> SessionOptions:
-    """Return ONNX Runtime session options: no spinning, no chatter.
+    """Return ONNX Runtime session options: no spinning, no messages.
 
-    How many threads one run has is left to the runtime (one a core). Spinning threads burn a core while the decoder
-    wants it; severity 4 keeps ONNX Runtime off stderr, since what goes wrong is reported by the exceptions and by
+    How many threads one run has is left to the runtime (one a core). Spinning threads use a core that the decoder
+    wants; severity 4 keeps ONNX Runtime off stderr, since what goes wrong is reported by the exceptions and by
     `check_device`.
     """
     import onnxruntime

@@ -21,7 +21,7 @@ def ask_again(scout: Scout, asked: Mapping[int, Asking], observer: Observer, fra
     tracks = scout.window.tracks
     wanted = {number: tracks[number] for number in asked}
     others = [track for number, track in tracks.items() if number not in wanted]
-    follower = Follower(observer.backend, observer.min_confidence, wanted, others, coast=False)
+    follower = Follower(observer.backend, observer.min_confidence, wanted, others, assume_steady=False)
     shown = dict.fromkeys(wanted, 0)
     for decoded in frames:
         expected = follower.expect(decoded.index)

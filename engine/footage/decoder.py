@@ -85,7 +85,7 @@ class Decoder:
         self.container.close()
 
     @property
-    def swallowed(self) -> int:
+    def pictures_lost(self) -> int:
         """Packets of which neither a picture nor an error came, once the decoder was emptied: pictures that are lost.
 
         Counted from the first key frame on, for codecs that make one picture of each packet; 0 for others.

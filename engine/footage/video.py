@@ -192,7 +192,7 @@ class VideoReader(FrameReader):
         same_size = now.st_size == self._opened.st_size
         return Evidence(
             frames=self._next_index,
-            damaged=self._decoder.damaged - self._damaged_before + (self._decoder.swallowed if self._ended else 0),
+            damaged=self._decoder.damaged - self._damaged_before + (self._decoder.pictures_lost if self._ended else 0),
             total_bytes=now.st_size,
             missing_bytes=structure.missing_bytes,
             is_sized=structure.is_sized,

@@ -1,7 +1,7 @@
 """Where the shot changes: cuts found on small luma thumbnails, one frame at a time.
 
 Pure: it sees thumbnails and says yes or no; it reads no video and keeps one thumbnail. Biased to split too often: a
-cut that is missed lets one track run from one person into another and poisons its evidence, a cut too many only
+cut that is missed lets one track run from one person into another and falsifies its evidence, a cut too many only
 makes two tracks of one. Fades and dissolves have no cut; there the embeddings of a track stop agreeing, and
 engine.tracks.linking splits it.
 """

@@ -21,14 +21,14 @@ from engine.tracks.track import Track
 from engine.types import Face, Image
 
 GIVE_UP_AFTER = 2
-"""Frames in a row without the face after which a loose end is over."""
+"""Frames in a row without the face after which a track is no longer followed."""
 GAP_MAX = 36
 """Frames between two looks at a track across which it is searched for; a longer gap is an absence."""
 TAKEN_OVERLAP = 0.4
 """A search that ends on another track's face has lost its own."""
 STEADY = 0.03
 """A face found within this fraction of its size of where it was expected moves as expected: for the next frames …"""
-COAST_FRAMES = 2
+ASSUMED_FRAMES = 2
 """… so many of them, its place is taken as expected without a search; the next search shows whether that was right.
 The landmark predictor mends what is left: the error on the labelled clips does not change."""
 SEARCH_REACH = 1.7
@@ -63,12 +63,12 @@ class Expected:
     """Frames in a row without it so far."""
     since: int = 0
     """Frame of the latest sighting."""
-    coasted: int = 0
+    assumed: int = 0
     """Frames in a row, this one included, whose place was taken without a search."""
 
 
 @dataclass
-class _Loose:
+class _Followed:
     """A track that is being followed beyond its last look."""
 
     face: Face
@@ -76,7 +76,7 @@ class _Loose:
     misses: int = 0
     steady: bool = False
     """The last search found it where it was expected."""
-    coasted: int = 0
+    assumed: int = 0
 
 
 @dataclass
@@ -89,9 +89,9 @@ class Follower:
     """Tracks to fill in, by id, with their sightings of this window, and the last one before it where they go on."""
     others: Sequence[Track]
     """The window's other tracks, whose faces are not to be taken."""
-    coast: bool = True
+    assume_steady: bool = True
     """Take the place of steady faces as expected in some frames; False where each face will be asked who it is."""
-    _loose: dict[int, _Loose] = field(default_factory=dict)
+    _followed: dict[int, _Followed] = field(default_factory=dict)
     _early: dict[int, dict[int, Face]] = field(default_factory=dict)
     """Faces found backwards from a birth: frame -> track -> face."""
 
@@ -102,7 +102,7 @@ class Follower:
     def follow_back(self, born: Sequence[int], frames: Iterable[DecodedFrame]) -> None:
         """Given the frames between a look and the one before, last first, follow tracks born there to their start."""
         ends = {
-            number: _Loose(self.wanted[number].sightings[0].face, self.wanted[number].sightings[0].frame)
+            number: _Followed(self.wanted[number].sightings[0].face, self.wanted[number].sightings[0].frame)
             for number in born
         }
         for decoded in frames:
@@ -117,7 +117,7 @@ class Follower:
                     if ends[number].misses >= GIVE_UP_AFTER:
                         del ends[number]
                     continue
-                ends[number] = _Loose(face, index)
+                ends[number] = _Followed(face, index)
                 self._early.setdefault(index, {})[number] = face
 
     def expect(self, index: int) -> list[Expected]:
@@ -133,11 +133,11 @@ class Follower:
         found = []
         searched = self._search(index, pixels, [place for place in expected if not place.certain])
         for place in expected:
-            before = self._loose.get(place.track)
+            before = self._followed.get(place.track)
             face = place.known if place.certain else searched[place.track]
             if face is not None:
                 steady = before is not None and before.steady if place.certain else _is_steady(face, place.box)
-                self._loose[place.track] = _Loose(face, index, steady=steady, coasted=place.coasted)
+                self._followed[place.track] = _Followed(face, index, steady=steady, assumed=place.assumed)
                 found.append(Found(place.track, index, face, place.looked))
         return _apart(found)
 
@@ -148,22 +148,22 @@ class Follower:
         early = self._early.get(index, {}).get(number)
         if early is not None:
             return Expected(number, early, early.bbox, certain=True)
-        loose = self._loose.get(number) or self._before(track, index)
-        if loose is None:
+        followed = self._followed.get(number) or self._before(track, index)
+        if followed is None:
             return None
         target = next((one for one in track.sightings if one.frame > index), None)
-        if target is not None and target.frame - loose.frame > GAP_MAX + loose.misses:
+        if target is not None and target.frame - followed.frame > GAP_MAX + followed.misses:
             target = None
-        expected = loose.face.bbox.astype(np.float64)
+        expected = followed.face.bbox.astype(np.float64)
         if target is not None:
-            fraction = (index - loose.frame) / (target.frame - loose.frame)
+            fraction = (index - followed.frame) / (target.frame - followed.frame)
             expected = expected + (target.face.bbox - expected) * fraction
-        coasting = self.coast and target is not None and loose.steady and loose.coasted < COAST_FRAMES
-        if coasting and self._alone(number, expected, index):
-            moved = _moved_to(loose.face, expected)
-            return Expected(number, moved, expected, certain=True, goes_on=True, coasted=loose.coasted + 1)
+        assuming = self.assume_steady and target is not None and followed.steady and followed.assumed < ASSUMED_FRAMES
+        if assuming and self._alone(number, expected, index):
+            moved = _moved_to(followed.face, expected)
+            return Expected(number, moved, expected, certain=True, goes_on=True, assumed=followed.assumed + 1)
         return Expected(
-            number, loose.face, expected, goes_on=target is not None, misses=loose.misses, since=loose.frame
+            number, followed.face, expected, goes_on=target is not None, misses=followed.misses, since=followed.frame
         )
 
     def _alone(self, number: int, box: NDArray[np.floating], index: int) -> bool:
@@ -179,17 +179,17 @@ class Follower:
         near = self._near(pixels, [(place.track, place.known, place.box) for place in places], index)
         for place in places:
             if near[place.track] is None:
-                self._loose[place.track] = _Loose(place.known, place.since, place.misses + 1)
+                self._followed[place.track] = _Followed(place.known, place.since, place.misses + 1)
                 if not place.goes_on and place.misses + 1 >= GIVE_UP_AFTER:
-                    del self._loose[place.track]
+                    del self._followed[place.track]
         return near
 
-    def _before(self, track: Track, index: int) -> _Loose | None:
+    def _before(self, track: Track, index: int) -> _Followed | None:
         """The track's last sighting before `index`, close enough to go on from."""
         before = [one for one in track.sightings if one.frame < index]
         if not before or before[-1].frame < index - GIVE_UP_AFTER:
             return None
-        return _Loose(before[-1].face, before[-1].frame)
+        return _Followed(before[-1].face, before[-1].frame)
 
     def _near(
         self, pixels: Image, places: Sequence[tuple[int, Face, NDArray[np.floating]]], index: int

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from engine.search.follow import COAST_FRAMES, Follower
+from engine.search.follow import ASSUMED_FRAMES, Follower
 from engine.tracks.track import Sighting, Track
 from engine.types import Face
 from tests.painted import ALICE, BOB, FAINT_ALICE, PaintedBackend, boxes_of, frames, picture
@@ -62,9 +62,11 @@ def test_steady_faces_are_searched_in_every_third_frame_alone() -> None:
     backend = PaintedBackend()
     follower = Follower(backend, 0.5, {1: track(1, [(0, 100), (24, 100)])}, ())
     assert len(follow(follower, moving(lambda _: 100, 25))[1]) == 25
-    assert backend.near_looks <= 24 // (COAST_FRAMES + 1) + 1
+    assert backend.near_looks <= 24 // (ASSUMED_FRAMES + 1) + 1
     asked = PaintedBackend()
-    follow(Follower(asked, 0.5, {1: track(1, [(0, 100), (24, 100)])}, (), coast=False), moving(lambda _: 100, 25))
+    follow(
+        Follower(asked, 0.5, {1: track(1, [(0, 100), (24, 100)])}, (), assume_steady=False), moving(lambda _: 100, 25)
+    )
     assert asked.near_looks == 23
 
 
@@ -72,7 +74,7 @@ def test_frames_without_the_face_are_left_out_and_the_track_goes_on() -> None:
     pictures = moving(lambda n: 60 + 8 * n, 13)
     for gone in (5, 6, 7):
         pictures[gone] = picture([])
-    follower = Follower(PaintedBackend(), 0.5, {1: track(1, [(0, 60), (12, 156)])}, (), coast=False)
+    follower = Follower(PaintedBackend(), 0.5, {1: track(1, [(0, 60), (12, 156)])}, (), assume_steady=False)
     assert sorted(follow(follower, pictures)[1]) == [0, 1, 2, 3, 4, 8, 9, 10, 11, 12]
 
 
@@ -82,7 +84,7 @@ def test_a_weak_face_within_its_track_is_found_though_no_new_one_would_be() -> N
         pictures[weak] = picture([(FAINT_ALICE, 100, 120, RADIUS)])
     backend = PaintedBackend()
     assert backend.detect(pictures[3]) == []
-    follower = Follower(backend, 0.5, {1: track(1, [(0, 100), (8, 100)])}, (), coast=False)
+    follower = Follower(backend, 0.5, {1: track(1, [(0, 100), (8, 100)])}, (), assume_steady=False)
     assert sorted(follow(follower, pictures)[1]) == list(range(9))
 
 
