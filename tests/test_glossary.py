@@ -56,7 +56,6 @@ NOT_YET: set[str] = {
     "standing",
     "dealt",
     "sight",
-    "glance",
     "at its heels",
     "stands still",
     "sees nobody",
