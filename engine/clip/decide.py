@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from engine.identity.same_person import REVIEW_WIDTH, Rule
+from engine.identity.same_person import REVIEW_WIDTH
 from engine.reasons import ACCEPTED, NEGATIVE
 from engine.search.scout import Scout, replace_track
 from engine.tracks.splitting import disagreement, split, split_frame
@@ -83,11 +83,8 @@ def decide(scout: Scout, gallery: Gallery, accepted: frozenset[int], first_frame
     `gallery`: what the video taught before; `accepted`: tracks of earlier windows that were accepted. Return the
     scout too, with the parts of split tracks in their place.
     """
-    identity, rule = scout.settings.identity, scout.settings.rule
     scout = _split_switches(scout)
-    verdicts = {
-        number: _persisting(number, verdict, accepted, rule) for number, verdict in _judge(scout, gallery).items()
-    }
+    verdicts = {number: _persisting(number, verdict, accepted) for number, verdict in _judge(scout, gallery).items()}
     tracks, beside = tuple(scout.window.tracks.values()), scout.window.beside
     verdicts = judge_together(tracks, verdicts, beside)
     live = {track.id for track in scout.state.live}
@@ -95,7 +92,7 @@ def decide(scout: Scout, gallery: Gallery, accepted: frozenset[int], first_frame
         tracks=tracks,
         verdicts=verdicts,
         beside=beside,
-        gallery=learn(gallery, tracks, verdicts, beside, identity),
+        gallery=learn(gallery, tracks, verdicts, beside, scout.settings.identity),
         accepted=frozenset(number for number in live & verdicts.keys() if verdicts[number].outcome == "accepted")
         | frozenset(number for number in live - verdicts.keys() if number in accepted),
         first_frame=first_frame,
@@ -131,9 +128,9 @@ def _doubtful(verdict: TrackVerdict) -> bool:
     return not is_settled(verdict) and verdict.similarity >= verdict.threshold - DOUBT_WIDTH
 
 
-def _persisting(number: int, verdict: TrackVerdict, accepted: frozenset[int], rule: Rule) -> TrackVerdict:
+def _persisting(number: int, verdict: TrackVerdict, accepted: frozenset[int]) -> TrackVerdict:
     """Keep a track that was accepted before through a weak stretch: hysteresis of one review band."""
-    weak = verdict.outcome == "review" or verdict.similarity >= verdict.threshold - rule.review_width
+    weak = verdict.outcome == "review" or verdict.similarity >= verdict.threshold - REVIEW_WIDTH
     if number in accepted and verdict.outcome != "accepted" and weak and verdict.reason != NEGATIVE:
         return replace(verdict, outcome="accepted", reason=ACCEPTED)
     return verdict

@@ -44,7 +44,6 @@ class Rule:
     """Track similarity from which a track is accepted, before the correction for the number of references."""
     same_person: float
     """Similarity of two clear faces of one video from which they count as one person: the recogniser's default."""
-    review_width: float = REVIEW_WIDTH
 
 
 def similarity(embeddings: NDArray[np.floating], identity: Identity) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Was all of an image file read as its one picture? Walks its structure; pixels are engine.pictures.decoding' affair.
 
-Decoders conceal damage: libjpeg fills what it cannot read with grey and only warns, and nobody can hear that through
+Decoders conceal damage: libjpeg fills what it cannot read with grey and only warns, which nobody can learn through
 OpenCV; WebP and TIFF go on over zeros. They also read the first picture of many and stop. So it is decided here what
 the bytes prove:
 

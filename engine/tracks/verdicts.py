@@ -4,7 +4,7 @@ The rule asks tracks, not frames. A track's similarity is that of the centre of 
 weighted by clarity: noise, blur and compression differ from frame to frame, so in the centre they cancel out. (The
 mean of the samples' own similarities falls with their noise: a hard-compressed speaker had 0.35 by it and 0.42 by the
 centre, while as many of 13 000 pairs of strangers reached 0.40 as before, two.) From the threshold on a track is
-accepted, within `Rule.review_width` below it goes to review, below that it is rejected. Beside this there are, each
+accepted, within REVIEW_WIDTH below it goes to review, below that it is rejected. Beside this there are, each
 with its reason:
 
 - nearly as like a negative reference as the person: rejected, and as like the person at another age: review;
@@ -184,7 +184,7 @@ def best_samples(values: NDArray[np.float64], samples: Sequence[Sample]) -> list
 def _weigh(verdict: TrackVerdict, track: Track, identity: Identity, rule: Rule, gallery: Gallery) -> TrackVerdict:
     """Turn measured similarities into an outcome and its reason."""
     likeness, limit = verdict.similarity, verdict.threshold
-    if likeness < limit - max(rule.review_width, IN_VIDEO_FLOOR):
+    if likeness < limit - max(REVIEW_WIDTH, IN_VIDEO_FLOOR):
         return verdict
     if verdict.negative is not None and verdict.negative >= likeness - NEGATIVE_MARGIN:
         return replace(verdict, reason=NEGATIVE)
@@ -195,7 +195,7 @@ def _weigh(verdict: TrackVerdict, track: Track, identity: Identity, rule: Rule, 
     unsure = likeness < limit + SURE_EXTRA
     if unsure and learned is not None and learned >= max(rule.same_person, known - NEGATIVE_MARGIN):
         return replace(verdict, reason=NEGATIVE)
-    outcome = _by_threshold(verdict, rule)
+    outcome = _by_threshold(verdict)
     if outcome.outcome == "accepted":
         other_age = _nearest(rows, used, identity.other_age, identity.metric)
         if other_age is not None and other_age >= likeness:
@@ -203,7 +203,7 @@ def _weigh(verdict: TrackVerdict, track: Track, identity: Identity, rule: Rule, 
     return outcome
 
 
-def _by_threshold(verdict: TrackVerdict, rule: Rule) -> TrackVerdict:
+def _by_threshold(verdict: TrackVerdict) -> TrackVerdict:
     likeness, limit, in_video = verdict.similarity, verdict.threshold, verdict.in_video
     if likeness >= limit:
         if verdict.samples == 0:
@@ -211,7 +211,7 @@ def _by_threshold(verdict: TrackVerdict, rule: Rule) -> TrackVerdict:
         return replace(verdict, outcome="accepted", reason=ACCEPTED)
     if in_video is not None and known_in_video(likeness, in_video, limit):
         return replace(verdict, outcome="accepted", reason=ACCEPTED_IN_VIDEO)
-    if likeness >= limit - rule.review_width:
+    if likeness >= limit - REVIEW_WIDTH:
         return replace(verdict, outcome="review", reason=REVIEW)
     return verdict
 
