@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from core.boundary import boundary
 from core.errors import DfldError
 from daemon.config.schema import Config
 from daemon.config.sync_tables import SyncConfig
@@ -39,6 +38,7 @@ from daemon.metrics.registry import LabelValues, Metrics, Reading
 from daemon.reports.models import MachineReport, ModelReport, RoundReport
 from daemon.scheduler import Scheduler
 from sync.errors import HostKeyError, RoundError
+from sync.failures import failing_alone
 from sync.journal.downtime import downtime_s
 from sync.journal.lines import Decided, Doubted, Excluded, Line
 from sync.journal.record import RoundRecord
@@ -239,9 +239,9 @@ class _Model:
         self._thread.start()
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Do the work of a thread: whatever goes wrong in a round is reported, and the service goes on."""
+        """Do a round; whatever goes wrong is reported, and the service goes on."""
         try:
-            with boundary("round", f"model {self.name}: a round", self._not_done):
+            with failing_alone(f"a round of model {self.name}", self._report_failure):
                 try:
                     work()
                 finally:
@@ -251,12 +251,12 @@ class _Model:
             if self._stop.is_set():
                 self.rounds.close()
 
-    def _not_done(self, error: Exception) -> None:
-        if isinstance(error, RoundError):
-            self._notify(RoundWaits(f"model {self.name}: {error.message}", model=self.name))
+    def _report_failure(self, failure: DfldError) -> None:
+        if isinstance(failure, RoundError):
+            self._notify(RoundWaits(f"model {self.name}: {failure.message}", model=self.name))
             return
-        why = error.message if isinstance(error, DfldError) else repr(error)
-        self._notify(RoundNotDone(f"model {self.name}: a round could not be done: {why}", model=self.name))
+        why = f"a round could not be done: {failure.message}"
+        self._notify(RoundNotDone(f"model {self.name}: {why}", model=self.name))
 
     def _recover(self) -> None:
         before = [record for record in self.rounds.records() if record.owing or not record.ended]

@@ -5,17 +5,15 @@ Connections are kept between rounds, so that a poll costs one request. Not for d
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from core.errors import DfldError
 from dfl.model_files import ModelName
-from sync.errors import ComputerError, SyncError
+from sync.failures import failing_alone
 from sync.places import RemotePlaces, places_of
 from sync.trainers.contract import RefusedStates, Trainer, TrainerSettings
 from sync.trainers.trainer import trainer_of
@@ -23,9 +21,6 @@ from sync.transports.transport import Connect, Transport
 from sync.types import Machine
 
 T = TypeVar("T")
-
-OWN_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
-"""Errors of a file that can only be this computer's: what a machine says comes as a TransportError."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +74,15 @@ def on_each(
     turns = threading.Lock()
 
     def one(link: MachineLink) -> None:
-        try:
+        def fail(failure: DfldError) -> None:
+            failed[link.name] = failure
+
+        with failing_alone(f"machine {link.name}", fail, machine=link.name):
             if bulk and not link.transport.runs_beside_others:
                 with turns:
                     done[link.name] = work(link)
             else:
                 done[link.name] = work(link)
-        except Exception as error:
-            failed[link.name] = as_failure(error, link.name)
 
     if chosen:
         with ThreadPoolExecutor(len(chosen), thread_name_prefix="machine") as pool:
@@ -94,29 +90,3 @@ def on_each(
                 future.result()
     # In the order of the names, whoever was first: what follows must not depend on who was quicker.
     return {link.name: done[link.name] for link in chosen if link.name in done}, failed
-
-
-def as_failure(error: Exception, machine: str) -> DfldError:
-    """Return an exception of any type as the failure that it is: of this computer, or of the machine worked on."""
-    if isinstance(error, DfldError):
-        return error
-    if isinstance(error, OSError) and error.errno in OWN_FAULTS:
-        failure: DfldError = ComputerError(words_of(error), hint="free space on this computer")
-    else:
-        failure = SyncError(f"machine {machine}: an error that nobody foresaw: {words_of(error)}")
-    failure.__cause__ = error
-    return failure
-
-
-def words_of(error: BaseException) -> str:
-    """Return an exception as words; one that nobody foresaw as its type, its text, and the line that raised it."""
-    if isinstance(error, DfldError):
-        return error.message
-    if isinstance(error, OSError) and error.errno in OWN_FAULTS:
-        where = f" ({error.filename})" if error.filename else ""
-        return f"this computer: {error.strerror}{where}"
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" ({Path(trace.tb_frame.f_code.co_filename).name} line {trace.tb_lineno})" if trace else ""
-    return f"{type(error).__name__}: {error}{place}"

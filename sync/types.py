@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from dfl.model_files import ModelName
 
@@ -84,7 +84,7 @@ class Snapshot:
     taken_at: datetime
     files: Mapping[str, WeightFile]
     """By part; weights, and optimizer state only where it was asked for."""
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     recent_losses: tuple[float, ...] = ()
     """The tail of loss_history, oldest first: per iteration the sum of its row (src and dst)."""
     saved_s: int = 0

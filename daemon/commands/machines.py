@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from daemon.commands.hints import config_of, with_config
 from daemon.commands.models import SYNC_GUIDE, add_config_and_json, open_rounds, read_command_config
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
 
 FINGERPRINT = re.compile(r"(?:^|SHA256:|\s)(?P<digest>[A-Za-z0-9+/]{43})=?(?:\s|$)")
 """32 bytes in base64, without its padding."""
+
+
+@dataclass(frozen=True)
+class MachineRow:
+    """What `dfld machines` says of one machine and model."""
+
+    machine: str
+    model: str
+    iteration: int | None
+    saved_s: int | None
+    owes: bool
+    loss: str
+    """What is odd about its losses; empty where nothing is."""
+    error: str
+    hint: str
 
 
 def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -122,32 +138,32 @@ def _list_machines(config: Config, options: argparse.Namespace) -> int:
     from sync.schedule.watch import Watch
     from sync.trainers.proof import ROWS_COMPARED, what_is_odd
 
-    found: list[dict[str, Any]] = []
+    found: list[MachineRow] = []
     for settings in config.syncs:
         with open_rounds(config, settings, quiet=True) as rounds:
             outlook = Watch(rounds, stage_table_of(settings)).look()
             for name in settings.machines:
                 seen, error = outlook.looks.get(name), outlook.failed.get(name)
                 found.append(
-                    {
-                        "machine": name,
-                        "model": settings.name,
-                        "iteration": seen.history.iteration if seen else None,
-                        "saved_s": seen.saved_s if seen else None,
-                        "owes": name in outlook.owing,
-                        "loss": what_is_odd(seen.history.last_sums(ROWS_COMPARED)) if seen else "",
-                        "error": with_config(error.message, config_of(options)) if error else "",
-                        "hint": with_config(error.hint, config_of(options)) if error else "",
-                    }
+                    MachineRow(
+                        machine=name,
+                        model=settings.name,
+                        iteration=seen.history.iteration if seen else None,
+                        saved_s=seen.saved_s if seen else None,
+                        owes=name in outlook.owing,
+                        loss=what_is_odd(seen.history.last_sums(ROWS_COMPARED)) if seen else "",
+                        error=with_config(error.message, config_of(options)) if error else "",
+                        hint=with_config(error.hint, config_of(options)) if error else "",
+                    )
                 )
     if options.json:
-        print_json(found)
+        print_json([asdict(row) for row in found])
     elif not found:
         print("no [[sync]] names a machine; docs/sync-guide.md says how to set one up")
     for row in [] if options.json else found:
-        state = row["error"] or f"iteration {row['iteration']}" + (", owes a round" if row["owes"] else "")
-        state += f", {row['loss']}" if row["loss"] and not row["error"] else ""
-        print(shown(f"{row['machine']:16} {row['model']:20} {state}"))
-        if row["hint"]:
-            print(shown(f"  → {row['hint']}"))
-    return ExitCode.PARTLY_FAILED if any(row["error"] for row in found) else ExitCode.OK
+        state = row.error or f"iteration {row.iteration}" + (", owes a round" if row.owes else "")
+        state += f", {row.loss}" if row.loss and not row.error else ""
+        print(shown(f"{row.machine:16} {row.model:20} {state}"))
+        if row.hint:
+            print(shown(f"  → {row.hint}"))
+    return ExitCode.PARTLY_FAILED if any(row.error for row in found) else ExitCode.OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
 import threading
@@ -97,11 +98,27 @@ def open_rounds(
     made = Rounds(chosen, stop=stop, on_progress=_print_nothing if quiet else print_progress)
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield made
+        with _tracebacks_on_stderr():
+            yield made
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         made.close()
+
+
+@contextmanager
+def _tracebacks_on_stderr() -> Iterator[None]:
+    """Show what nobody foresaw with its traceback, escaped: a command has no log that it could go to."""
+    from daemon.log import TextFormatter
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(TextFormatter(for_journal=False))
+    logger = logging.getLogger("core.boundary")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def print_progress(line: Line | Waiting) -> None:

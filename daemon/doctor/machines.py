@@ -14,13 +14,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
+from core.errors import DfldError
 from daemon.config.schema import Config
 from daemon.config.sync_tables import MachineConfig, SyncConfig
 from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
 from daemon.machines import machine_of, model_of
 from dfl.model_files import DATA, ModelName, is_optimizer, is_weights
 from sync.errors import CommandError, RemoteFileMissingError, SyncError
-from sync.machines import as_failure
+from sync.failures import failing_alone
 from sync.places import RemotePlaces, places_of
 from sync.trainers.contract import RefusedStates, TrainerSettings
 from sync.trainers.control import CONTROL_MODES
@@ -60,11 +61,13 @@ def examine_machines(config: Config) -> Iterator[Diagnosis]:
 def _examined(settings: MachineConfig, syncs: Sequence[SyncConfig]) -> list[Diagnosis]:
     """Examine one machine; whatever is raised meanwhile, of any type, is that machine's trouble alone."""
     found: list[Diagnosis] = []
-    try:
+    subject = f"machine {settings.name}"
+
+    def fail(failure: DfldError) -> None:
+        found.append(problem(subject, failure.message, failure.hint or "dfld doctor, once more"))
+
+    with failing_alone(subject, fail, machine=settings.name):
         found.extend(examine_machine(settings, syncs))
-    except Exception as error:
-        failure = as_failure(error, settings.name)
-        found.append(problem(f"machine {settings.name}", failure.message, failure.hint or "dfld doctor, once more"))
     return found
 
 

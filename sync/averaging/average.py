@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from sync.errors import DisagreementError
 
 Rule = Literal["mean", "median", "trimmed"]
 ShareRule = Literal["uniform", "iterations"]
-Floats = NDArray[Any]
+Floats = NDArray[np.floating]
 
 OUTGROWN_TIMES = 10.0
 """A largest weight that is so many times the largest of what the machine was given is damage: training moves weights

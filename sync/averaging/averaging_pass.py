@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfl.weights import TensorSpan
 from sync.averaging.average import (
@@ -210,7 +211,7 @@ class _Worker:
     def one_chunk(self, index: int, start: int, stop: int, buffers: _Buffers, part: _Part) -> None:
         """Read, combine, then turn the values into deltas in place and measure: what is touched stays in the cache."""
         span = self.spans[index]
-        rows, average, written = buffers.views(stop - start, span)
+        rows, average, converted = buffers.views(stop - start, span)
         self.read_rows(span, start, rows)
         if self.all_writers:
             values = rows[1:] if self.plan.settings.rule == "mean" else rows[1:].copy()
@@ -227,11 +228,11 @@ class _Worker:
             self.see_largest(index, rows, chunk_gram, part)
         if self.plan.settings.outer == "nesterov" and self.writers:
             self.outer_step(span, start, average, rows[0])
-        if self.writers and written.dtype.str == span.dtype:  # converted once for all, in a buffer that stays
-            np.copyto(written, average, casting="same_kind")
-            average = written
+        converts = converted.dtype.str == span.dtype
+        if self.writers and converts:  # once for all, in a buffer that stays
+            np.copyto(converted, average, casting="same_kind")
         for writer in self.writers:
-            writer.write(span.name, start, average)
+            writer.write(span.name, start, converted if converts else average)
 
     def see_largest(self, index: int, rows: Floats, gram: Floats, part: _Part) -> None:
         """Note the base's largest value, and a machine's where it may be far above that; `rows` hold deltas.
@@ -257,7 +258,7 @@ class _Worker:
         else:
             rows[0] = rows[1]
 
-    def outer_step(self, span: TensorSpan, start: int, average: Floats, base: Floats) -> None:
+    def outer_step(self, span: TensorSpan, start: int, average: NDArray[np.float64], base: Floats) -> None:
         """Turn `average` into the outer step's weights and write the new momentum."""
         velocity = np.zeros(len(average))
         if self.momentum:
@@ -266,7 +267,7 @@ class _Worker:
         if self.momentum_writer:
             self.momentum_writer.write(span.name, start, velocity)
 
-    def careful_gram(self, span: TensorSpan, rows: Floats) -> Floats:
+    def careful_gram(self, span: TensorSpan, rows: Floats) -> NDArray[np.float64]:
         """The Gram matrix again in float64, where float32 overflowed or a machine holds NaN."""
         reference = rows[0].astype(np.float64)
         if self.base and not np.isfinite(reference).all():
@@ -289,7 +290,7 @@ class _Buffers:
         self.average = np.empty(CHUNK_ITEMS, np.float64)
         self.by_type: dict[str, tuple[Floats, Floats]] = {}
 
-    def views(self, items: int, span: TensorSpan) -> tuple[Floats, Floats, Floats]:
+    def views(self, items: int, span: TensorSpan) -> tuple[Floats, NDArray[np.float64], Floats]:
         """Rows (1 + machines, items), average (items,) float64, values to be written (items,), for this type."""
         kind = "<f8" if span.dtype == "<f8" else "<f4"
         if kind not in self.by_type:

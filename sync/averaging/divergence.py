@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +108,7 @@ def _of(entry: TensorGram, indices: Sequence[int]) -> Matrix:
     return matrix
 
 
-def _distances(gram: Matrix, weights: NDArray[Any]) -> Matrix:
+def _distances(gram: Matrix, weights: Matrix) -> Matrix:
     """‖w_i − mean‖ / ‖mean‖ of every machine."""
     deltas, along = gram[1:, 1:], gram[0, 1:]
     to_mean = np.diag(deltas) - 2 * deltas @ weights + weights @ deltas @ weights
@@ -134,9 +133,7 @@ def _mean_to_others(cosines: Matrix, row: int) -> float:
     return float(np.delete(cosines[row], row).mean())
 
 
-def _worst_tensors(
-    tensors: Sequence[TensorGram], indices: Sequence[int], weights: NDArray[Any]
-) -> list[tuple[str, float]]:
+def _worst_tensors(tensors: Sequence[TensorGram], indices: Sequence[int], weights: Matrix) -> list[tuple[str, float]]:
     """Per machine, the tensor with the largest relative distance among those that are not nearly zero."""
     worst = [("", 0.0) for _ in indices]
     for entry in tensors:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,9 +82,9 @@ class _Member:
     file: IO[bytes]
     shape: tuple[int, ...]
     fortran: bool
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
 
-    def read(self, items: int) -> NDArray[Any]:
+    def read(self, items: int) -> NDArray[np.generic]:
         """(items,) the next items in the order in which they are stored."""
         wanted = items * self.dtype.itemsize
         with _unpacking(self.label, self.name):

@@ -7,7 +7,6 @@ written to is the caller's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,7 @@ class ChunkAverager:
         self.nonfinite = np.zeros(files, np.int64)
         self._average = np.empty(CHUNK_ITEMS, np.float64)
 
-    def add(self, chunks: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    def add(self, chunks: Sequence[NDArray[np.generic]]) -> NDArray[np.float64]:
         """Take the same items of every file, each (items,) of floats, at most CHUNK_ITEMS; return their average.
 
         The result is valid until the next call.
@@ -49,8 +48,8 @@ class ChunkAverager:
 
 
 def average_arrays(
-    name: str, arrays: Mapping[str, NDArray[Any]], shares: Sequence[float], settings: AverageSettings
-) -> tuple[NDArray[Any], TensorGram]:
+    name: str, arrays: Mapping[str, NDArray[np.generic]], shares: Sequence[float], settings: AverageSettings
+) -> tuple[NDArray[np.generic], TensorGram]:
     """Average float arrays of one shape and type; return the result in that type, and the inner products.
 
     `arrays`: file → array. Raise DisagreementError where shapes or types differ.
@@ -66,7 +65,7 @@ def average_arrays(
     return out.reshape(first.shape), averager.measured(name)
 
 
-def check_equal(name: str, kinds: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
+def check_equal(name: str, kinds: Mapping[str, tuple[tuple[int, ...], np.dtype[np.generic]]]) -> None:
     """Raise DisagreementError unless a tensor has one shape and type in all files; `kinds`: file → both."""
     first_file, (shape, dtype) = next(iter(kinds.items()))
     for file, (found_shape, found_dtype) in kinds.items():

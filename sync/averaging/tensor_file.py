@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class TensorReader:
             self._spans = unpack_text(source, self.file.layout, scratch.fileno()).by_name
             return os.dup(scratch.fileno())
 
-    def read(self, name: str, start: int, into: NDArray[Any]) -> None:
+    def read(self, name: str, start: int, into: NDArray[np.generic]) -> None:
         """Fill `into` (items,) float32 or float64 with elements [start, start + items) of a tensor."""
         span = self._spans[name]
         offset = span.offset + start * span.item_bytes
@@ -107,7 +107,7 @@ class TensorWriter:
             undo.pop_all()
         return self
 
-    def write(self, name: str, start: int, values: NDArray[Any]) -> None:
+    def write(self, name: str, start: int, values: NDArray[np.generic]) -> None:
         """Put (items,) values at elements [start, …) of a tensor, rounded to its type."""
         span = self._layout.by_name[name]
         stored = to_bfloat16(values) if span.dtype == "bfloat16" else np.asarray(values, span.dtype)
@@ -195,7 +195,7 @@ def words_sum(content: bytes | memoryview) -> int:
     return (int(words.sum(dtype=np.uint64)) + int.from_bytes(content[whole:], "little")) % 2**64
 
 
-def to_bfloat16(values: NDArray[Any]) -> NDArray[np.uint16]:
+def to_bfloat16(values: NDArray[np.generic]) -> NDArray[np.uint16]:
     """Round float values to the upper half of float32, to nearest even; NaN stays NaN."""
     bits = values.astype(np.float32).view(np.uint32)
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)

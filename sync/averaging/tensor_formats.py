@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def index_npy(path: Path) -> TensorLayout:
     return checked_layout(TensorLayout(size, "npy", (span,)))
 
 
-def read_npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def read_npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     """Read shape, Fortran order and type; raise FormatError for element types that are no little-endian numbers."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
@@ -91,7 +91,7 @@ def read_npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, n
     return checked_shape(shape), fortran, dtype
 
 
-def _objects(dtype: np.dtype[Any]) -> str:
+def _objects(dtype: np.dtype[np.generic]) -> str:
     return "arrays of Python objects are pickles; they are never loaded" if dtype.hasobject else ""
 
 
@@ -120,16 +120,19 @@ def index_safetensors(path: Path) -> TensorLayout:
     return checked_layout(TensorLayout(size, "safetensors", tuple(tensors)))
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) != len(pairs):
         raise ValueError("a name comes twice")
     return made
 
 
-def _safetensor(file: str, name: str, facts: Any, start: int) -> TensorSpan:
-    known = isinstance(facts, dict) and facts.get("dtype") in SAFETENSORS_TYPES
-    if not known or not isinstance(facts.get("shape"), list):
+def _safetensor(file: str, name: str, facts: object, start: int) -> TensorSpan:
+    if (
+        not isinstance(facts, dict)
+        or facts.get("dtype") not in SAFETENSORS_TYPES
+        or not isinstance(facts.get("shape"), list)
+    ):
         raise FormatError(f"{file}: tensor {name!r} has no known type and shape: {str(facts)[:200]}")
     offsets = facts.get("data_offsets")
     if (

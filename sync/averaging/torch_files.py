@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from core.files import sync_file
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 ZIP_START = b"PK"
+Content = Any
+"""Whatever a PyTorch file holds: bytes from outside, whose types are looked at below."""
 MAX_DEPTH = 20
 """Checkpoints nest a few levels."""
 
@@ -44,7 +47,7 @@ def average_torch(
     return GramTable(tuple(paths), False, tuple(walk.grams))
 
 
-def load_torch(path: Path) -> Any:
+def load_torch(path: Path) -> Content:
     """Load a PyTorch file to the CPU without running anything of it; raise FormatError where that is refused.
 
     Tensors of the zip format (PyTorch 1.6 and later) stay in the file and are mapped; the older one is read whole.
@@ -62,7 +65,7 @@ def load_torch(path: Path) -> Any:
         ) from error
 
 
-def _torch() -> Any:
+def _torch() -> ModuleType:
     try:
         import torch
     except ImportError as error:
@@ -81,10 +84,10 @@ class _Walk:
         self.shares = shares
         self.settings = settings
         self.grams: list[TensorGram] = []
-        self.done: dict[tuple[object, ...], Any] = {}
+        self.done: dict[tuple[object, ...], torch.Tensor] = {}
         """Averaged already, by the first file's memory: tied weights stay tied."""
 
-    def average(self, place: str, values: Sequence[Any], depth: int) -> Any:
+    def average(self, place: str, values: Sequence[Content], depth: int) -> Content:
         """The average of equal places in all files; the first file's value for what is no tensor."""
         first = values[0]
         if depth > MAX_DEPTH:
@@ -123,8 +126,7 @@ class _Walk:
             return first
         memory = (first.untyped_storage().data_ptr(), first.storage_offset(), tuple(first.shape), first.stride())
         if memory in self.done:
-            made: torch.Tensor = self.done[memory]
-            return made
+            return self.done[memory]
         for label, tensor in zip(self.labels, tensors, strict=True):
             if tensor.dtype != first.dtype:
                 raise DisagreementError(f"{label}: {place} has type {tensor.dtype}, expected {first.dtype}")
@@ -133,11 +135,10 @@ class _Walk:
         average, gram = average_arrays(place, arrays, self.shares, self.settings)
         self.grams.append(gram)
         self.done[memory] = self.torch.from_numpy(average).to(first.dtype)
-        result: torch.Tensor = self.done[memory]
-        return result
+        return self.done[memory]
 
 
-def _save(content: Any, out: Path) -> None:
+def _save(content: Content, out: Path) -> None:
     torch = _torch()
     try:
         torch.save(content, out)

@@ -5,12 +5,12 @@ Whatever ended the round, every trainer that was stopped for it is started again
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from core.errors import DfldError
+from sync.failures import failing_alone
 from sync.journal.lines import (
     Aborted,
     Closed,
@@ -24,7 +24,7 @@ from sync.journal.lines import (
 )
 from sync.machines import MachineLink
 from sync.model_files.push import StagedFile, note_given, put_in_place, round_given, state_of_exchange, unstage
-from sync.rounds.round_work import RoundWork
+from sync.rounds.round_work import RoundWork, pass_over
 from sync.trainers.contract import Exchange
 from sync.trainers.proof import is_enough, why_doubted
 from sync.types import Outcome
@@ -96,7 +96,7 @@ def _exchange(work: RoundWork, link: MachineLink, *, late: bool) -> int | None:
 
     iteration = work.tried(lambda: link.trainer.take(Exchange(work.number, names, rename)))
     # Before the trainer starts: from then on its saves make the files others than those that were given.
-    with contextlib.suppress(Exception):  # not worth a trainer; noted again once it runs
+    with failing_alone(f"machine {link.name}", pass_over, machine=link.name):  # noted again once the trainer runs
         note_given(link.transport, link.places, work.number, staged)
     return iteration
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from dfl.model_files import is_optimizer
 from sync.averaging.compare import agree_on_options, agree_on_start
@@ -24,7 +23,7 @@ class Prospect:
     running: bool
     iteration: int
     """Of its last save."""
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     sizes: Mapping[str, int]
     """Part → bytes, of what would be pulled."""
     free_bytes: int | None

@@ -7,6 +7,7 @@ something that need not be done again; so a round can be resumed from its journa
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TypeVar
 from core.errors import DfldError
 from sync.averaging.average_model import AveragedFile
 from sync.errors import ComputerError, RoundError, TrainerError
+from sync.failures import failing_alone
 from sync.journal.journal import Entry, Journal
 from sync.journal.lines import Excluded, Line
 from sync.journal.record import RoundRecord, with_entry
@@ -68,6 +70,10 @@ class NewWeights:
     momentum: Mapping[str, AveragedFile]
 
 
+def pass_over(_failure: DfldError) -> None:
+    """For a failure that is not worth a round or a trainer."""
+
+
 class RoundWork:
     """One round under way. `record` says at any time what its journal says."""
 
@@ -79,8 +85,7 @@ class RoundWork:
         self.prospects: dict[str, Prospect] = {}
         self.iterating: dict[str, SeenIterating] = {}
         """Machine → the trainer that was seen iterating, for the stop that follows in this round."""
-        self.listener_error: Exception | None = None
-        self.journal_error: Exception | None = None
+        self.journal_error: DfldError | None = None
         """Why lines are missing from the journal: only ever of a round that is being brought to its end."""
         self.must_end = bool(record.decided or record.ended)
         """Whether the round is past its decision or given up: then nothing holds it up any more."""
@@ -96,20 +101,22 @@ class RoundWork:
         entry = Entry(line)
         with self._lock:
             if self._journaled:
-                try:
-                    self.tools.journal.append(self.number, entry)
-                except Exception as error:
-                    if not self.must_end:
-                        raise
-                    self.journal_error = error
+                self._append(entry)
             self.record = with_entry(self.record, entry)
         self._report(line)
 
+    def _append(self, entry: Entry) -> None:
+        failures: list[DfldError] = []
+        with failing_alone(f"the journal of round {self.number}", failures.append):
+            self.tools.journal.append(self.number, entry)
+        if failures and not self.must_end:
+            raise failures[0]
+        self.journal_error = failures[0] if failures else self.journal_error
+
     def _report(self, line: Line | Waiting) -> None:
-        try:
-            self.tools.on_progress(line)
-        except Exception as error:  # who listens (a closed terminal) decides nothing about a round
-            self.listener_error = error
+        """Hand a line on; who listens decides nothing about a round."""
+        with failing_alone(f"who follows round {self.number}", pass_over), contextlib.suppress(OSError):
+            self.tools.on_progress(line)  # a closed terminal is no news
 
     def on_wait(self, link: MachineLink) -> OnWait:
         """Return what a trainer is handed to report that it waits."""
@@ -160,10 +167,10 @@ class RoundWork:
     def tried(self, work: Callable[[], T]) -> T:
         """Do what must not fail by one lost reply or one bad answer: a few times, whatever is raised."""
         for _ in range(TRIES - 1):
-            try:
+            failures: list[DfldError] = []
+            with failing_alone(f"a try in round {self.number}", failures.append):
                 return work()
-            except TrainerError:
-                raise  # it waited as long as it may, and says what is wrong
-            except Exception:
-                pause(self.tools.stop, self.tools.settings.trainer.poll_s)
+            if isinstance(failures[0], TrainerError):
+                raise failures[0]  # it waited as long as it may, and says what is wrong
+            pause(self.tools.stop, self.tools.settings.trainer.poll_s)
         return work()

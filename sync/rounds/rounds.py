@@ -20,13 +20,14 @@ from functools import partial
 
 from core.errors import DfldError
 from sync.errors import RoundError, SyncError
+from sync.failures import failing_alone, words_of
 from sync.journal.downtime import foresee
 from sync.journal.history import History, history_of
 from sync.journal.journal import FileJournal, Journal
 from sync.journal.lines import Closed, Kind, Line
 from sync.journal.record import RoundRecord, replay
 from sync.journal.report import OUTCOMES, report_of
-from sync.machines import link_machines, words_of
+from sync.machines import link_machines
 from sync.rounds.after_decision import close_round, finish_machines, give_up, verify_trainers
 from sync.rounds.before_decision import (
     collect_prospects,
@@ -211,21 +212,22 @@ class Rounds:
         The boundary of a round: whatever is raised, of any type, ends it with its reason, and every trainer that was
         stopped for it is started again before this returns.
         """
+        failures: list[DfldError] = []
         try:
-            prepare()
-            decide(work)
-        except BaseException as error:
-            give_up(work, *self._why_given_up(error))
-            if not isinstance(error, Exception):
-                raise  # a second interrupt: the trainers come first
-            return False
-        return True
+            with failing_alone(f"round {work.number} of {self.settings.model.prefix}", failures.append):
+                prepare()
+                decide(work)
+        except BaseException as interrupt:  # a second Ctrl-C: the trainers come first
+            give_up(work, "aborted", words_of(interrupt))
+            raise
+        if failures:
+            give_up(work, *self._why_given_up(failures[0]))
+        return not failures
 
-    def _why_given_up(self, error: BaseException) -> tuple[Outcome, str]:
+    def _why_given_up(self, failure: DfldError) -> tuple[Outcome, str]:
         """Return outcome and reason of a round that ended before its decision."""
-        if isinstance(error, RoundError) and not self.stop.is_set():
-            return "held", error.message
-        return "aborted", words_of(error)
+        is_held = isinstance(failure, RoundError) and not self.stop.is_set()
+        return "held" if is_held else "aborted", failure.message
 
     def _heed_stop(self) -> None:
         """Before the decision a round can still be given up at once. Raise SyncError when dfld is asked to stop."""
@@ -314,20 +316,24 @@ class Rounds:
         unfinished = [record for record in self.records() if record.owing or not record.ended]
         for record in sorted(unfinished, key=lambda one: (one.decided and not one.ended, one.number)):
             work = RoundWork(self._tools, record)
-            try:
-                if record.ended:
-                    finish_machines(work, late=True)
-                    if not work.record.owing:
-                        self.store.forget_outgoing(record.number)
-                elif record.decided:
-                    self._carry_out(work, late=True)
-                else:
-                    give_up(work, "aborted", "dfld ended before the decision")
-            except Exception as error:
-                left |= dict.fromkeys(record.machines, f"round {record.number}: {words_of(error)}")
+            failures: list[DfldError] = []
+            with failing_alone(f"round {record.number} of {self.settings.model.prefix}", failures.append):
+                self._finish_one(work)
+            left |= {name: f"round {record.number}: {one.message}" for one in failures for name in record.machines}
             owed = f"it owes round {record.number}"
             left |= {name: work.record.unfinished.get(name, owed) for name in work.record.owing}
         return left
+
+    def _finish_one(self, work: RoundWork) -> None:
+        """Finish a round that is over, decided, or neither."""
+        if work.record.ended:
+            finish_machines(work, late=True)
+            if not work.record.owing:
+                self.store.forget_outgoing(work.number)
+        elif work.record.decided:
+            self._carry_out(work, late=True)
+        else:
+            give_up(work, "aborted", "dfld ended before the decision")
 
     def _try(self) -> Round:
         history = self.history()

@@ -23,7 +23,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.files import put_folder_in_place, put_in_place, replace_file, sync_file, sync_folder
 from core.opening import sha256_of
@@ -154,15 +153,15 @@ class Store:
     def forget_outgoing(self, number: int) -> None:
         shutil.rmtree(self.folder / "outgoing" / f"{number:06d}", ignore_errors=True)
 
-    def read_note(self, name: str, default: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a small remembered value; `default` where there is none, or one with other fields."""
+    def read_note(self, name: str) -> Mapping[str, object]:
+        """Return a small remembered value by its fields; none where there is none, or it cannot be read."""
         try:
             found = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return dict(default)
-        return found if isinstance(found, dict) and found.keys() == default.keys() else dict(default)
+            return {}
+        return found if isinstance(found, dict) else {}
 
-    def write_note(self, name: str, value: Mapping[str, Any]) -> None:
+    def write_note(self, name: str, value: Mapping[str, object]) -> None:
         """Remember a small value."""
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_file(self.folder / f"{name}.json", json.dumps(value).encode())

@@ -105,6 +105,14 @@ class StageState:
     since: int = 0
     """Iteration since which the options have been these; losses before it are not compared."""
 
+    @classmethod
+    def remembered(cls, fields: Mapping[str, object]) -> StageState:
+        """Return what was remembered; the state before the first look where that is no such thing."""
+        stage, options, since = (fields.get(name) for name in ("stage", "options", "since"))
+        if isinstance(stage, int) and isinstance(options, str) and isinstance(since, int) and len(fields) == 3:
+            return cls(stage, options, since)
+        return cls()
+
 
 @dataclass(frozen=True, eq=False)
 class LossHistory:

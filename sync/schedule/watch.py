@@ -169,7 +169,7 @@ class Watch:
 
     def _stage(self, counted: Mapping[str, MachineLook]) -> StageState:
         """Move the stage on by the first machine of the configuration that counts; remembered on disk."""
-        state = StageState(**self.rounds.store.read_note("stage", asdict(StageState())))
+        state = StageState.remembered(self.rounds.store.read_note("stage"))
         if not counted:
             return state
         first = next(iter(counted.values()))

@@ -6,6 +6,7 @@ trainer       the trainer of each way
 commanded     stopped and started by commands
 cooperating   asked by notes to a line inside the trainer
 uncontrolled  started and stopped by a person
+hook_notes    pure: the notes between dfld and that line, as values
 hook_program  that line's program; runs on the machine
 processes     does a trainer run? What the machine's processes prove
 pace          pure: how fast a trainer iterates, and since when

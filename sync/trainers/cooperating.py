@@ -7,18 +7,16 @@ of loading; the trainer is started once with the line of `hook_line`.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sync.errors import CommandError, RemoteFileMissingError, SyncError, TrainerError
 from sync.places import RemotePlaces
 from sync.trainers.contract import ControlledTrainer, Exchange, OnWait, SeenIterating, wait_in_silence
 from sync.trainers.control import COOPERATIVE
-from sync.trainers.processes.sign_of_life import Life, judge, mark_of, question
-from sync.trainers.proof import Progress, rows
+from sync.trainers.hook_notes import HookAnswer, HookRequest, SignOfLife
+from sync.trainers.processes.sign_of_life import Life, judge, question
+from sync.trainers.proof import Progress
 from sync.transports.remote_command import run_command
 from sync.transports.transport import Transport
 
@@ -45,7 +43,7 @@ class CooperativeTrainer(ControlledTrainer):
 
     def why_gone(self) -> str:
         silent_s = self._silent_s()
-        mark = mark_of(self.note(self.places.alive))
+        mark = self._sign_of_life().process
         if silent_s is None or mark is None or self._life(silent_s) != "gone":
             return ""
         return f"its process {mark.pid} has ended"
@@ -58,29 +56,22 @@ class CooperativeTrainer(ControlledTrainer):
     def settle(self, on_wait: OnWait = wait_in_silence, seen: SeenIterating | None = None) -> None:  # noqa: ARG002
         if self.is_running():
             on_wait("its trainer saves when it has been asked to", self.settings.answer_s)
-            self.ask({"do": "save", "token": f"save {time.time_ns()}"})
+            self.ask(HookRequest("save", f"save {time.time_ns()}"))
 
     def take(self, exchange: Exchange) -> int | None:
         if not self.is_running():
             exchange.rename()
             return None
-        request = {
-            "do": "load",
-            "token": f"load {exchange.round_number}",
-            "folder": self.places.staged(exchange.round_number).rpartition("/")[2],
-            "files": list(exchange.names),
-        }
+        number = exchange.round_number
+        folder = self.places.staged(number).rpartition("/")[2]
         try:
-            answer = self.ask(request)
+            answer = self.ask(HookRequest("load", f"load {number}", folder, exchange.names))
         except TrainerGoneError:
             exchange.rename()  # it may have begun; no process of it is left that could write
             return None
-        if answer.get("refused"):
-            raise TrainerError(
-                f"machine {self.name}: the trainer could not load {', '.join(map(str, answer['refused']))}"
-            )
-        iteration = answer.get("iteration")
-        return iteration if isinstance(iteration, int) else None
+        if answer.refused:
+            raise TrainerError(f"machine {self.name}: the trainer could not load {', '.join(answer.refused)}")
+        return answer.iteration
 
     def resume(self, on_wait: OnWait = wait_in_silence) -> None:
         """It never stopped."""
@@ -96,21 +87,20 @@ class CooperativeTrainer(ControlledTrainer):
         return taken_ago_s
 
     def progress(self, since_iteration: int) -> Progress | None:
-        note = self.note(self.places.alive)
-        iteration, losses = note.get("iteration"), note.get("losses")
-        if not isinstance(iteration, int) or not isinstance(losses, list) or iteration <= since_iteration:
+        sign = self._sign_of_life()
+        if sign.iteration is None or sign.losses is None or sign.iteration <= since_iteration:
             return None
-        return Progress(iteration, rows(losses[-(iteration - since_iteration) :]))
+        return Progress(sign.iteration, sign.losses[-(sign.iteration - since_iteration) :])
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, request: HookRequest) -> HookAnswer:
         """Leave a request for the hook and return its answer; the same token is only ever done once.
 
         Raise TrainerGoneError as soon as the machine says that the trainer's process has ended, TrainerError when no
         answer came in time.
         """
-        if self.note(self.places.answer).get("token") != request["token"]:
+        if not self._answers(request):
             self.transport.make_folder(self.places.own)
-            self.transport.write(self.places.request, json.dumps(request).encode())
+            self.transport.write(self.places.request, request.content())
         gone = ""
 
         def answered_or_gone() -> bool:
@@ -125,32 +115,35 @@ class CooperativeTrainer(ControlledTrainer):
         if gone and not self._answers(request):
             self.transport.remove(self.places.request)  # not for the next process
             raise TrainerGoneError(
-                f"machine {self.name}: the trainer did not {request['do']}: {gone}",
+                f"machine {self.name}: the trainer did not {request.do}: {gone}",
                 hint="start it again with the line that `dfld sync hook` prints",
             )
         if not ended:
             raise TrainerError(
-                f"machine {self.name}: the trainer did not answer the request to {request['do']} within "
+                f"machine {self.name}: the trainer did not answer the request to {request.do} within "
                 f"{self.settings.answer_s:.0f} s",
                 hint="it must be started with the line that `dfld sync hook` prints",
             )
-        answer = self.note(self.places.answer)
-        if answer.get("error"):
-            raise TrainerError(
-                f"machine {self.name}: the trainer could not {request['do']}: {str(answer['error'])[:300]}"
-            )
+        answer = self._answer()
+        if answer.error:
+            raise TrainerError(f"machine {self.name}: the trainer could not {request.do}: {answer.error[:300]}")
         return answer
 
-    def note(self, path: str) -> dict[str, Any]:
-        """Read a JSON note; nothing for one that is absent or not JSON."""
-        try:
-            found = json.loads(self.transport.read(path, most_bytes=MOST_NOTE_BYTES))
-        except (RemoteFileMissingError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+    def _answer(self) -> HookAnswer:
+        return HookAnswer.read(self._note(self.places.answer))
 
-    def _answers(self, request: Mapping[str, Any]) -> bool:
-        return bool(self.note(self.places.answer).get("token") == request["token"])
+    def _sign_of_life(self) -> SignOfLife:
+        return SignOfLife.read(self._note(self.places.alive))
+
+    def _note(self, path: str) -> bytes:
+        """Read a note; nothing for one that is absent."""
+        try:
+            return self.transport.read(path, most_bytes=MOST_NOTE_BYTES)
+        except RemoteFileMissingError:
+            return b""
+
+    def _answers(self, request: HookRequest) -> bool:
+        return self._answer().token == request.token
 
     def _silent_s(self) -> int | None:
         """Seconds since the last sign of life by the machine's clock; None when there never was one."""
@@ -161,7 +154,7 @@ class CooperativeTrainer(ControlledTrainer):
         return self.transport.clock_s(self.places.own) - seen_s
 
     def _life(self, silent_s: float) -> Life:
-        mark = mark_of(self.note(self.places.alive))
+        mark = self._sign_of_life().process
         if mark is None:
             return "unknown"
         try:

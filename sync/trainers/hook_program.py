@@ -14,20 +14,20 @@ import platform
 from pathlib import Path
 from typing import Any
 
+Model = Any  # DeepFaceLab's own: loss_history, get_iter, get_model_filename_list, …
+Json = Any  # what a note holds
+Function = Any
+
 LOSS_ROWS = 500  # what a judgement about a jump of the loss needs; more would only make the file larger
 
 
-def tick(model: Any, save: Any, folder: Path) -> None:
+def tick(model: Model, save: Function, folder: Path) -> None:
     request = read_json(folder / "request.json")
     if request.get("token") and request["token"] != read_json(folder / "answer.json").get("token"):
         answer = {"token": request["token"]}
-        try:
-            if request.get("do") == "save":
-                save()
-            elif request.get("do") == "load":
-                answer.update(load(model, folder, request))
-        except Exception as error:
-            answer["error"] = f"{type(error).__name__}: {error}"
+        error = error_of(lambda: do(request, answer, model, save, folder))
+        if error:
+            answer["error"] = error
         answer["iteration"] = iteration_of(model)
         write_json(folder / "answer.json", answer)
     losses = [[float(part) for part in row] for row in model.loss_history[-LOSS_ROWS:]]
@@ -35,9 +35,25 @@ def tick(model: Any, save: Any, folder: Path) -> None:
     write_json(folder / "alive.json", sign)
 
 
-def process() -> Any:
+def do(request: Json, answer: Json, model: Model, save: Function, folder: Path) -> None:
+    if request.get("do") == "save":
+        save()
+    elif request.get("do") == "load":
+        answer.update(load(model, folder, request))
+
+
+def error_of(work: Function) -> str:
+    # Whatever goes wrong, the training goes on.
+    try:
+        work()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def process() -> Json:
     # Which process this is, so that dfld can ask the machine whether that very one lives: numbers are used again.
-    mark = {"pid": os.getpid(), "host": platform.node(), "system": platform.system()}  # type: Any
+    mark = {"pid": os.getpid(), "host": platform.node(), "system": platform.system()}  # type: Json
     with contextlib.suppress(Exception):  # without it dfld goes by the age of this note
         if mark["system"] == "Linux":
             behind_name = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
@@ -60,7 +76,7 @@ def windows_start_time() -> int:
     return times[0].value
 
 
-def load(model: Any, folder: Path, request: Any) -> Any:
+def load(model: Model, folder: Path, request: Json) -> Json:
     wanted = set(request["files"])
     # A name with a folder in it would reach outside the model's folder.
     if any(Path(name).name != name for name in [request["folder"], *wanted]):
@@ -70,7 +86,7 @@ def load(model: Any, folder: Path, request: Any) -> Any:
     for name in sorted(wanted):
         if (staged / name).exists():
             (staged / name).replace(live / name)
-    outcome = {"loaded": [], "refused": []}  # type: Any
+    outcome = {"loaded": [], "refused": []}  # type: Json
     for item, filename in model.get_model_filename_list():
         path = Path(model.get_strpath_storage_for_file(filename))
         if path.name in wanted:
@@ -78,11 +94,11 @@ def load(model: Any, folder: Path, request: Any) -> Any:
     return outcome
 
 
-def iteration_of(model: Any) -> int:
+def iteration_of(model: Model) -> int:
     return int(model.get_iter() if hasattr(model, "get_iter") else model.iter)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> Json:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -90,16 +106,15 @@ def read_json(path: Path) -> Any:
     return found if isinstance(found, dict) else {}
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Json) -> None:
     beside = path.with_name(path.name + ".new")
     beside.write_text(json.dumps(content), encoding="utf-8")
     beside.replace(path)
 
 
-try:
-    names = globals()
-    if "program" in names:
-        tick(names["model"], names["model_save"], Path(names["program"]).parent)
-except Exception as problem:
-    with contextlib.suppress(Exception):  # the training must go on, whatever is wrong with the disk
-        Path(globals()["program"] + ".error").write_text(repr(problem), encoding="utf-8")
+names = globals()
+if "program" in names:
+    trouble = error_of(lambda: tick(names["model"], names["model_save"], Path(names["program"]).parent))
+    if trouble:
+        with contextlib.suppress(Exception):  # whatever is wrong with the disk
+            Path(names["program"] + ".error").write_text(trouble, encoding="utf-8")

@@ -189,6 +189,32 @@ def test_the_status_of_a_model_says_its_last_round_and_what_comes_next(
     made.stop(time.monotonic() + 30)
 
 
+def test_a_round_that_raises_what_nobody_foresaw_is_reported_with_its_traceback_and_the_next_poll_comes(
+    averaging: tuple[Averaging, Told, Metrics, Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made, told, _, poll = averaging
+    (model,) = made._models.values()
+
+    def nonsense() -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(model.rounds, "recover", nonsense)
+    poll()
+    until(lambda: told.of("round.failed"), "the failure")
+    until(lambda: not (model._thread and model._thread.is_alive()), "the round's end")
+
+    (event,) = told.of("round.failed")
+    assert "ZeroDivisionError: on purpose" in event.message
+    (record,) = [one for one in caplog.records if one.name == "core.boundary"]
+    assert record.fields["boundary"] == "round"  # type: ignore[attr-defined]
+    assert "in nonsense" in caplog.text
+    monkeypatch.undo()
+    poll()
+    until(lambda: not model._unfinished, "the next poll")
+
+
 def test_without_a_common_start_nothing_is_started(
     fleet: Fleet, averaging: tuple[Averaging, Told, Metrics, Callable[[], None]]
 ) -> None:

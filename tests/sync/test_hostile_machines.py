@@ -17,7 +17,8 @@ import pytest
 from core.errors import DfldError
 from dfl.errors import FormatError
 from sync.errors import ConnectionLostError, TransportError
-from sync.machines import as_failure, link_machines
+from sync.failures import as_failure
+from sync.machines import link_machines
 from sync.rounds.rounds import Rounds
 from sync.schedule.stages import StageTable
 from sync.schedule.watch import Watch

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from dfl.byte_source import ByteSource
 from sync.rounds.rounds import Rounds
-from sync.schedule.stages import SAVE_PERIOD_S, StageSettings, StageTable
+from sync.schedule.stages import StageSettings, StageTable
 from sync.schedule.watch import Watch
+from sync.trainers.contract import TrainerSettings
 from sync.transports.local import LocalTransport
 from sync.types import FileStat, Machine
 from tests.sync.fleet import Fleet, begun, make_fleet
@@ -38,9 +39,8 @@ def test_a_round_is_due_when_all_have_trained_the_interval(fleet: Fleet) -> None
 
 
 def test_a_trainer_faster_than_its_saves_is_not_averaged_more_often_than_it_saves(fleet: Fleet) -> None:
-    settings = begun(fleet).settings
-    saves_as_deepfacelab = replace(settings, trainer=replace(settings.trainer, save_period_s=SAVE_PERIOD_S))
-    watch = Watch(Rounds(saves_as_deepfacelab), EVERY_1000)
+    deepfacelab = replace(fleet.settings().trainer, save_period_s=TrainerSettings().save_period_s)
+    watch = Watch(begun(fleet, trainer=deepfacelab), EVERY_1000)
     data = fleet["gpu1"].folder / MODEL.file_name("data.dat")
     os.utime(data, (1_600_000_000, 1_600_000_000))
     assert watch.look().interval == 1000

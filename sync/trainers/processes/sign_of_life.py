@@ -14,7 +14,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Life = Literal["lives", "gone", "unknown"]
 
@@ -43,7 +43,7 @@ class ProcessMark:
     """Linux: the namespace of process numbers, what /proc/self/ns/pid links to."""
 
 
-def mark_of(note: Mapping[str, Any]) -> ProcessMark | None:
+def mark_of(note: Mapping[str, object]) -> ProcessMark | None:
     """Read the mark in a sign of life; None for an older hook's, another system's, or anything odd."""
     found = note.get("process")
     if not isinstance(found, dict):

@@ -120,7 +120,7 @@ class SshConnection:
             channel = self._transport.open_session(timeout=min(timeout_s, self.stall_s))
             try:
                 with self._watchdog.watching():
-                    _begin(channel, command)
+                    _begin(channel, command, self.machine.name)
                 output = _output_of(channel, ends_at)
                 if output is None:
                     raise CommandError(f"the command did not end within {timeout_s:.0f} s", machine=self.machine.name)
@@ -296,12 +296,13 @@ def _private_key(path: Path, machine: str) -> paramiko.PKey:
         ) from error
 
 
-def _begin(channel: paramiko.Channel, command: str) -> None:
+def _begin(channel: paramiko.Channel, command: str, machine: str) -> None:
     """Ask for the command, and say that no input comes. A server may have run it and closed the channel by then."""
     try:
-        channel.exec_command(command)
-        channel.shutdown_write()
-    except Exception:  # of any type, as in `foreign`
+        with foreign(ConnectionLostError, "cannot run a command", machine):
+            channel.exec_command(command)
+            channel.shutdown_write()
+    except ConnectionLostError:
         if channel.exit_status < 0:
             raise
 
