@@ -17,6 +17,7 @@ from core.moves import KnownFile
 from core.opening import chunks_of, open_regular
 from daemon.arrivals.settling import FileIdentity, Unit
 from daemon.ledger.members import Member
+from engine.footage.source_hash import folder_sha256
 from engine.pictures.sequence import sequence_names
 
 ENDS_BYTES = 4 << 20
@@ -55,11 +56,7 @@ def content_hash(unit: Unit, hashes: Sequence[str]) -> str:
     """Return the SHA-256 of a unit in hex, made of its members' names and hashes; of a video, that of its bytes."""
     if unit.kind == "video":
         return hashes[0]
-    whole = hashlib.sha256()
-    for (name, _), digest in zip(unit.members, hashes, strict=True):
-        whole.update(f"{len(name)}:".encode() + name.encode(errors="surrogateescape"))
-        whole.update(bytes.fromhex(digest))
-    return whole.hexdigest()
+    return folder_sha256((name, digest) for (name, _), digest in zip(unit.members, hashes, strict=True))
 
 
 def footage_members(unit: Unit, hashes: Sequence[str]) -> list[Member]:

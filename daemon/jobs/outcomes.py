@@ -114,7 +114,7 @@ class Outcomes:
     def redo(self, job: Job) -> None:
         """The file changed since it was claimed: what was made of it is removed, and it is a new arrival.
 
-        What a hand decided stays; the job of the new content takes it over, with the name (daemon.ledger.claims).
+        Manual changes stay; the job of the new content takes it over, with the name (daemon.ledger.claims).
         """
         try:
             clear_results(job)

@@ -245,7 +245,7 @@ def _supersede(connection: sqlite3.Connection, arrival: Arrival, part: Job, now_
     _remember(connection, arrival, part.id, "taken", now_s)
     message = (
         f"it holds more of the recording than {os.fsdecode(part.path)} did: the job is done anew, its faces take the "
-        "place of the part's; what a hand decided stays"
+        "place of the part's; manual changes stay"
     )
     return Claim("supersedes", _fetched(connection, part.id), message)
 
@@ -253,8 +253,8 @@ def _supersede(connection: sqlite3.Connection, arrival: Arrival, part: Job, now_
 def take_over_slug(connection: sqlite3.Connection, job_id: int) -> str:
     """Take the slug from a job whose results another job replaces, and return it for that one.
 
-    What lies under the slug goes over with it: the new job's run clears the results before it writes, and what a hand
-    decided about them holds for the new content, too (engine.results.manual_changes).
+    What lies under the slug goes over with it: the new job's run clears the results before it writes, and manual
+    changes of them hold for the new content, too (engine.results.manual_changes).
     """
     row = connection.execute("SELECT slug, sha256 FROM jobs WHERE id = ?", (job_id,)).fetchone()
     connection.execute("UPDATE jobs SET slug = ? WHERE id = ?", (_slug_without_results(job_id, row[1]), job_id))

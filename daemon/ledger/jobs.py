@@ -103,7 +103,7 @@ class Job:
     missing_share: float | None
     mark: str
     discard: str
-    """Name of the order to discard what a hand did when the job is done once more; "" = what a hand did stays."""
+    """Name of the order to discard manual changes when the job is done once more; "" = they stay."""
 
 
 def job_by_id(connection: sqlite3.Connection, job_id: int) -> Job | None:

@@ -1,7 +1,7 @@
 """What the service asks about the pictures of a workspace, answered by a child process: they may be anybody's.
 
-    survey   what a redo of a clip would remove, and what a hand changed
-    clear    remove a clip's results, except what a hand decided
+    survey   what a redo of a clip would remove, and what a person changed
+    clear    remove a clip's results, except manual changes
     missing  which of a clip's faces are there no more, under any name
     forget   remove every face of given clips, whatever its name
 
@@ -57,7 +57,7 @@ def survey_results(job: Job) -> dict[str, Any] | None:
 
 
 def clear_results(job: Job) -> None:
-    """Remove what a job wrote, except what a hand decided. Raise as `survey_results`."""
+    """Remove what a job wrote, except manual changes. Raise as `survey_results`."""
     _ask({"do": "clear", "clip": clip_of(job)}, CLEAR_LIMIT_S)
 
 

@@ -260,6 +260,18 @@ def test_an_original_whose_faces_are_gone_is_not_deleted(rig: Rig) -> None:
     assert (rig.inbox / "a.mp4").exists()
 
 
+def test_an_original_whose_faces_have_other_names_by_now_is_deleted(rig: Rig) -> None:
+    rig.inboxes["alice"]["on_done"] = "delete"
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=60, pause_s=0.02))
+    with InProcess(rig):
+        wait_until(lambda: rig.jobs() and rig.jobs()[0]["next_frame"] >= 10, "no progress")
+        aligned = rig.workspace / "data_src" / "aligned"
+        (aligned / "a-00000003_0.jpg").rename(aligned / "00001.jpg")  # as DeepFaceLab's sorter does
+        (aligned / "a-00000004_0.jpg").rename(rig.workspace / "a-00000003_0.jpg")
+        wait_until(lambda: [job["original"] for job in rig.jobs()] == ["deleted"], lambda: str(rig.jobs()))
+    assert not (rig.inbox / "a.mp4").exists()
+
+
 @pytest.mark.parametrize("frames", [0, 59, 60])
 def test_an_original_whose_frames_for_the_merger_are_gone_is_not_deleted(rig: Rig, frames: int) -> None:
     rig.inboxes["alice"] |= {"on_done": "delete", "role": "dst"}

@@ -213,6 +213,43 @@ def test_unknown_keys_survive_reading_and_writing() -> None:
     assert found["unknown"] == 5
 
 
+def test_the_id_of_a_face_is_one_more_plain_text_and_the_rest_of_a_golden_file_stays(
+    folder: Path, expected: dict[str, dict[str, Any]]
+) -> None:
+    for name in expected:
+        data = (folder / name).read_bytes()
+        marked = with_metadata(data, replace(read_metadata(data), dfld_face_id="0f" * 16))
+        before, after = read_fields(with_metadata(data, read_metadata(data))), read_fields(marked)
+        assert type(after["dfld_face_id"]) is str
+        assert after.pop("dfld_face_id") == "0f" * 16
+        assert list(after) == list(before)
+        assert dump_for_dfl(after, protocol=3) == dump_for_dfl(before, protocol=3)
+        assert read_metadata(marked).dfld_face_id == "0f" * 16
+        assert with_metadata(marked, read_metadata(data)) == with_metadata(data, read_metadata(data))
+
+
+def test_an_id_and_unknown_keys_survive_every_rewriting_of_a_golden_file(
+    folder: Path, expected: dict[str, dict[str, Any]]
+) -> None:
+    """As DeepFaceLab leaves them: its own keys change, the others stay."""
+    for name in expected:
+        data = (folder / name).read_bytes()
+        fields = {**read_fields(data), "dfld_face_id": "0f" * 16, "from_a_fork": [1, 2]}
+        foreign = with_app15(data, dump_for_dfl(fields, protocol=3))
+        changed = with_metadata(foreign, replace(read_metadata(foreign), seg_ie_polys=(), source_filename="other.png"))
+        assert read_fields(changed)["dfld_face_id"] == "0f" * 16
+        assert read_fields(changed)["from_a_fork"] == [1, 2]
+        assert read_fields(changed)["source_filename"] == "other.png"
+
+
+@pytest.mark.parametrize("stored", ["", "0F" * 16, "0f" * 15, "0f" * 17, 5, b"0f" * 16, ["0f" * 16]])
+def test_what_is_no_id_is_kept_and_taken_for_none(stored: object) -> None:
+    fields = {**fields_of_metadata(some_metadata()), "dfld_face_id": stored}
+    metadata = metadata_of_fields(fields)
+    assert metadata.dfld_face_id is None
+    assert fields_of_metadata(metadata)["dfld_face_id"] == stored
+
+
 finite = st.floats(-1e6, 1e6)
 
 

@@ -236,10 +236,10 @@ class ExtractKind:
 
 
 def _notes(result: Extracted) -> list[str]:
-    """Return what a done clip leaves to a person, and what a person's work left out of it."""
+    """Return what a done clip leaves to a person, and what manual changes left out of it."""
     review, by_hand = result.faces_in_review, result.reasons.get("decided_by_hand", 0)
     notes = [f"{review} wait in review/"] if review else []
-    return [*notes, f"{by_hand} are not written again, since a hand decided about them"] if by_hand else notes
+    return [*notes, f"{by_hand} are not written again, since they were changed by hand"] if by_hand else notes
 
 
 def extract_request(job: Job, inbox: InboxConfig, config: Config, *, now_s: float) -> ExtractRequest | Failure:

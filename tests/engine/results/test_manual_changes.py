@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from dfl.faceset import pack_faceset, read_faceset
 from dfl.image import AlignedMetadata, MaskPolygon, encode_aligned_jpeg, read_metadata, with_metadata
+from engine.face_id import box_of, face_id
 from engine.results import face_files, manual_changes, missing_faces
 from engine.results.clearing import clear_results
 from engine.results.face_files import hash_or_nothing, trace_in, traces_in_pack
@@ -34,14 +35,16 @@ from engine.results.manifest import (
     write_manifest,
 )
 from engine.results.manual_changes import survey
+from engine.results.missing_faces import faces_not_found
 from engine.results.run_results import Results
-from engine.same_face import FaceTrace, is_same_face, trace_of_jpeg
+from engine.same_face import FaceTrace, is_same_face, trace_of, trace_of_jpeg
 from engine.workspace import layout as layout_module
 from engine.workspace.align import encode_mask
 from engine.workspace.layout import Layout, inbox_layout, output_layout, prefix_of_face
 from engine.workspace.output_files import prepare_workspace
 
 FACES = 8
+SOURCE, OTHER_SOURCE = "5" * 64, "6" * 64
 SIDE = 32
 NOTE = RunNote("clip.mp4", "content", "basis")
 EXAMPLES = int(os.environ.get("DFLD_MANUAL_CHANGES_EXAMPLES", "25"))
@@ -73,14 +76,27 @@ JPEGS = {place: face_jpeg(*place) for place in ALL}
 TRACES = {place: trace for place, jpeg in JPEGS.items() if (trace := trace_of_jpeg(jpeg))}
 
 
-def run(layout: Layout, note: RunNote = NOTE, *, quality: int = 90, discard: str = "") -> None:
-    """Write all faces as an extraction does: of each frame one to aligned/ and one to review/."""
+def identified(jpeg: bytes, source: str) -> bytes:
+    """Return an aligned JPEG with the id that its face has in a source."""
+    metadata = read_metadata(jpeg)
+    assert metadata.source_rect is not None
+    one = face_id(source, int(PurePath(str(metadata.source_filename)).stem), box_of(metadata.source_rect.tolist()))
+    return with_metadata(jpeg, replace(metadata, dfld_face_id=one))
+
+
+def run(layout: Layout, note: RunNote = NOTE, *, quality: int = 90, discard: str = "", source: str = "") -> None:
+    """Write all faces as an extraction does: of each frame one to aligned/ and one to review/.
+
+    `source`: of the ids; "" as a dfld that gave faces none.
+    """
     prepare_workspace(layout)
     with Results(layout, note, resumes=False, discard=discard) as results:
         for number, index in ALL:
-            trace = TRACES[number, index]
+            jpeg = JPEGS[number, index] if quality == 90 else face_jpeg(number, index, quality=quality)
+            jpeg = identified(jpeg, source) if source else jpeg
+            trace = trace_of_jpeg(jpeg)
+            assert trace is not None
             if not results.is_decided(trace):
-                jpeg = JPEGS[number, index] if quality == 90 else face_jpeg(number, index, quality=quality)
                 folder: Folder = "review" if index else "aligned"
                 results.write_face(folder, number, index, "jpg", jpeg, MASK, trace)
         results.committed(len(ALL))
@@ -252,20 +268,27 @@ def check(hands: Hands, done: str) -> None:
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
-@given(seed=st.integers(0, 2**32), deeds=st.lists(st.integers(0, len(DEEDS) - 1), max_size=6), inbox=st.booleans())
+@given(
+    seed=st.integers(0, 2**32),
+    deeds=st.lists(st.integers(0, len(DEEDS) - 1), max_size=6),
+    inbox=st.booleans(),
+    ids_since=st.integers(0, 4),
+)
 def test_no_sequence_of_hands_is_undone_by_any_number_of_redos(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, deeds: list[int], inbox: bool
+    tmp_path_factory: pytest.TempPathFactory, seed: int, deeds: list[int], inbox: bool, ids_since: int
 ) -> None:
+    """Also where faces have ids only since one of the redos (`ids_since`; 4: none ever)."""
     base = tmp_path_factory.mktemp("hands")
     layout = layouts(base)[inbox]
-    run(layout)
+    run(layout, source="" if ids_since else SOURCE)
     hands = Hands(layout, random.Random(seed))
     done = ""
     for redo in range(3):
         for deed in deeds[redo::2]:
             DEEDS[deed](hands)
             done += f" {DEEDS[deed].__name__}"
-        run(layout, replace(NOTE, basis=f"basis {redo}"), quality=90 - redo)
+        source = SOURCE if redo + 1 >= ids_since else ""
+        run(layout, replace(NOTE, basis=f"basis {redo}"), quality=90 - redo, source=source)
         done += " REDO"
         check(hands, done)
     shutil.rmtree(base)
@@ -604,6 +627,87 @@ def test_a_face_that_two_clips_of_one_recording_miss_is_taken_for_neithers(tmp_p
     run(other)
     assert renamed.read_bytes() == JPEGS[0, 0]
     assert survey(other).counts == {"renamed": 1}
+
+
+def test_ids_say_whose_a_face_of_two_clips_of_one_recording_is(tmp_path: Path) -> None:
+    mine, other = (inbox_layout(tmp_path, "src", slug) for slug in ("take", "take-2"))
+    run(mine, source=SOURCE)
+    run(other, source=OTHER_SOURCE)
+    (mine.aligned / "take-00000000_0.jpg").unlink()
+    renamed = (other.aligned / "take-2-00000000_0.jpg").rename(other.aligned / "zz.jpg")
+    assert survey(mine).counts == {"deleted": 1}
+    assert survey(other).counts == {"renamed": 1}
+    renamed.rename(mine.aligned / "take-00000000_0.jpg")
+    assert survey(other).counts == {"renamed": 1}, "under the very name that the other clip gave to its face"
+
+
+def test_no_name_hides_a_face_that_has_an_id(tmp_path: Path) -> None:
+    mine, other = (inbox_layout(tmp_path, "src", slug) for slug in ("take", "take-2"))
+    run(mine, source=SOURCE)
+    run(other, source=OTHER_SOURCE)
+    (mine.aligned / "take-00000001_0.jpg").rename(other.aligned / "take-2-00000077_0.jpg")
+    found = survey(mine)
+    assert found.counts == {"renamed": 1}
+    assert found.changes[0].file == "data_src/aligned/take-2-00000077_0.jpg"
+
+
+@pytest.mark.parametrize("moved_px", [0, 6, 400])
+def test_faces_without_id_and_manifest_are_known_by_frame_and_place(tmp_path: Path, moved_px: int) -> None:
+    """As an older dfld left them, or a workspace whose manifest was lost: a redo by other models doubles nothing."""
+    layout = output_layout(tmp_path / "out")
+    run(layout)
+    shutil.rmtree(layout.debug)
+    before = pictures(layout.root)
+    prepare_workspace(layout)
+    with Results(layout, replace(NOTE, content="another clip's"), resumes=False) as results:
+        for (number, index), trace in TRACES.items():
+            points = landmarks_of(number, index) + moved_px
+            found = trace_of(f"{trace.frame}.png", np.array(trace.box) + moved_px, points, face_id=f"{number}{index}")
+            assert results.is_decided(found) == (moved_px < 100), "what is elsewhere in the frame is another face"
+        results.finished()
+    assert pictures(layout.root) == before
+    assert all(one.is_unlisted for one in read_manifest(layout).changes), "the next redo knows it, too"
+
+
+def test_an_added_face_beside_a_manifest_takes_no_face_of_the_clip_away(tmp_path: Path) -> None:
+    layout = output_layout(tmp_path / "out")
+    run(layout, source=SOURCE)
+    (layout.aligned / "00000001_7.jpg").write_bytes(face_jpeg(1, 0, clip=1))
+    with Results(layout, NOTE, resumes=False) as results:
+        assert not any(results.is_decided(trace) for trace in TRACES.values())
+
+
+def test_faces_are_found_under_any_name_and_in_facesets_and_what_is_gone_is_named(tmp_path: Path) -> None:
+    for source in (SOURCE, ""):  # "": made before there were ids
+        layout = inbox_layout(tmp_path / f"with {source or 'none'}", "src", "take")
+        run(layout, source=source)
+        written = [
+            (face_id(SOURCE, face.number, face.trace.box), name) for name, face in read_manifest(layout).faces.items()
+        ]
+        assert faces_not_found(layout, written, SOURCE) == []
+        first, second, third = sorted(layout.aligned.glob("*.jpg"))[:3]
+        first.rename(layout.root / "best.jpg")
+        pack = layout.aligned / "faceset.pak"
+        pack.write_bytes(pack_faceset([("00000.jpg", second.read_bytes())]))
+        second.unlink()
+        third.unlink()
+        (layout.review / "take-00000001_1.jpg").write_bytes(face_jpeg(9, 0, clip=9))
+        assert sorted(faces_not_found(layout, written, SOURCE)) == ["take-00000001_1.jpg", third.name]
+        shutil.rmtree(layout.debug)
+        assert sorted(faces_not_found(layout, written, SOURCE)) == ["take-00000001_1.jpg", third.name]
+
+
+def test_pictures_without_metadata_are_found_by_their_bytes(tmp_path: Path) -> None:
+    layout = output_layout(tmp_path / "out")
+    prepare_workspace(layout)
+    with Results(layout, NOTE, resumes=False) as results:
+        for number in range(3):
+            trace = FaceTrace(f"{number:08d}", (1, 2, 3, 4), face_id=f"id {number}")
+            results.write_face("aligned", number, 0, "png", b"face %d" % number, None, trace)
+    written = [(f"id {number}", f"{number:08d}_0.png") for number in range(3)]
+    (layout.aligned / "00000000_0.png").rename(layout.aligned / "best.png")
+    (layout.aligned / "00000001_0.png").write_bytes(b"another picture")
+    assert faces_not_found(layout, written) == ["00000001_0.png"]
 
 
 @pytest.mark.parametrize("same_clip", [True, False])

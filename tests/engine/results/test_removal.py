@@ -22,7 +22,19 @@ from engine.results.run_results import Results
 from engine.same_face import FaceTrace, trace_of_jpeg
 from engine.workspace.layout import Layout, inbox_layout
 from engine.workspace.output_files import prepare_workspace
-from tests.engine.results.test_manual_changes import DEEDS, JPEGS, MASK, TRACES, Hands, face_jpeg, run
+from tests.engine.results.test_manual_changes import (
+    DEEDS,
+    FACES,
+    JPEGS,
+    MASK,
+    OTHER_SOURCE,
+    SOURCE,
+    TRACES,
+    Hands,
+    face_jpeg,
+    identified,
+    run,
+)  # fmt: skip
 
 EXAMPLES = int(os.environ.get("DFLD_MANUAL_CHANGES_EXAMPLES", "25"))
 OWN = {trace.landmarks_hash for trace in TRACES.values()}
@@ -147,6 +159,45 @@ def test_pictures_that_another_clip_has_under_its_own_name_are_not_listed_as_unt
     (other.aligned / "bob-00000000_0.png").write_bytes(b"bob, retouched")
     assert forget(layout)["left"] == []
     assert (other.aligned / "bob-00000000_0.png").exists()
+
+
+def test_a_face_of_another_clip_under_a_name_of_this_one_stays_and_a_face_of_this_one_under_any_name_goes(
+    tmp_path: Path,
+) -> None:
+    layout, other = (inbox_layout(tmp_path, "src", slug) for slug in ("alice", "bob"))
+    run(layout, source=SOURCE)
+    run(other, source=OTHER_SOURCE)  # another recording of the same faces: nothing but the ids tells them apart
+    mine, theirs = layout.aligned / "alice-00000001_0.jpg", other.aligned / "bob-00000001_0.jpg"
+    data = theirs.read_bytes()
+    mine.unlink()
+    theirs.rename(mine)
+    (layout.aligned / "alice-00000002_0.jpg").rename(theirs)
+    made = forget(layout)
+    assert mine.read_bytes() == data
+    assert made["remains"] == []
+    assert not theirs.exists()
+    assert str(theirs) in made["removed"]
+    assert len(list(other.aligned.iterdir())) == FACES // 2
+
+
+def test_a_picture_that_says_that_it_is_of_an_unknown_source_is_left_and_named(tmp_path: Path) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    run(layout, source=SOURCE)
+    added = layout.aligned / "alice-00000001_7.jpg"
+    added.write_bytes(identified(face_jpeg(1, 0, clip=3), "7" * 64))
+    made = forget(layout)
+    assert [path.name for path in layout.aligned.iterdir()] == [added.name]
+    assert any(one.startswith(f"{added}: ") for one in made["left"])
+
+
+def test_faces_whose_manifest_was_lost_are_known_by_the_ids_in_the_ledger(tmp_path: Path) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    run(layout, source=SOURCE)
+    shutil.rmtree(layout.debug)
+    (layout.aligned / "alice-00000001_0.jpg").rename(layout.aligned / "00017.jpg")
+    known = frozenset(face_id(SOURCE, number, TRACES[number, index].box) for number, index in TRACES)
+    remove_faces([ClipFaces(layout, face_ids=known)], clip_files)
+    assert list(layout.aligned.iterdir()) == []
 
 
 PLACES = (
