@@ -36,8 +36,6 @@ MAX_TENSORS = 100_000
 """A 640 px SAEHD optimizer file has a few hundred."""
 MAX_WEIGHT_FILE_BYTES = 64 * 2**30
 """The largest known models stay below 4 GiB."""
-ITERATION_KEY = "iters:0"
-"""The optimizer's step counter: a machine's own, never averaged."""
 
 LayoutForm = Literal["dict", "stream", "npy", "npz", "safetensors"]
 

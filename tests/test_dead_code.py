@@ -28,21 +28,15 @@ FORMATS = {
 }  # fmt: skip
 """Of dfl: what DeepFaceLab does with its files and dfld does not yet, compared with DeepFaceLab's results by tests."""
 NOT_YET = {
-    "BufferSource",
     "EVENTS",
-    "ITERATION_KEY",
     "REASONS",
     "UNSUPPORTED",
     "extend_timeout",
     "http_port",
-    "is_round_due",
     "last_scan_s",
-    "latest_iterations",
     "load_config",
     "look_again",
-    "losses_now",
     "machine_time_s",
-    "network_options_text",
     "real_path",
     "scan_seconds",
     "waiting_for",
