@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -31,7 +30,7 @@ from daemon.jobs.originals import REASON_ENDING, reason_path
 from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
-from daemon.ledger.ledger import Ledger
+from daemon.ledger.ledger import Connection, Ledger
 from daemon.ledger.transitions import State
 from daemon.worker.workspaces import identified_clip_of, remove_faces
 
@@ -126,7 +125,7 @@ def _clip(ledger: Ledger, job: Job) -> Mapping[str, Any]:
 def _needles(ledger: Ledger, name: str, jobs: Sequence[Job]) -> frozenset[bytes]:
     """Return what stood in the ledger of this person, and of nobody who stays: hashes of content, names of files."""
 
-    def others(reader: sqlite3.Connection) -> bytes:
+    def others(reader: Connection) -> bytes:
         question = "SELECT path FROM jobs WHERE inbox != ?1 UNION ALL SELECT path FROM files WHERE inbox != ?1"
         return b"\0".join(bytes(row[0]) for row in reader.execute(question, (name,)))
 
@@ -141,12 +140,12 @@ def _needles(ledger: Ledger, name: str, jobs: Sequence[Job]) -> frozenset[bytes]
     )
 
 
-def _hashes_of_others(reader: sqlite3.Connection, name: str) -> set[str]:
+def _hashes_of_others(reader: Connection, name: str) -> set[str]:
     question = " UNION ".join(f"SELECT sha256 FROM {one} WHERE inbox != ?1" for one in ("jobs", "files", "parts"))
     return {row[0] for row in reader.execute(question, (name,))}
 
 
-def _seen_of(reader: sqlite3.Connection, name: str) -> tuple[set[bytes], set[str]]:
+def _seen_of(reader: Connection, name: str) -> tuple[set[bytes], set[str]]:
     """Return the paths and hashes of what lay in the inbox and is no job's own: duplicates, parts of whole copies."""
     paths = {row[0] for row in reader.execute("SELECT path FROM files WHERE inbox = ?", (name,))}
     question = "SELECT sha256 FROM files WHERE inbox = ?1 UNION SELECT sha256 FROM parts WHERE inbox = ?1"
@@ -228,7 +227,7 @@ def _original(job: Job, inbox: InboxConfig | None) -> str | None:
     return str(path) if os.path.lexists(path) else None
 
 
-def _remove_rows(writer: sqlite3.Connection, name: str) -> int:
+def _remove_rows(writer: Connection, name: str) -> int:
     """Remove every row of every table that names the inbox or a job of it; return how many."""
     tables = [row[0] for row in writer.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()]
     columns = {one: {column[1] for column in writer.execute(f"PRAGMA table_info({one})").fetchall()} for one in tables}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator
 
 from daemon.arrivals.roots import Root, look_at_root
@@ -13,7 +12,7 @@ from daemon.config.inbox_rules import gate_rules, scan_rules
 from daemon.config.schema import Config, InboxConfig, WatchConfig
 from daemon.inboxes.references import references_of_config, references_of_jobs, scan_beside_references
 from daemon.inboxes.sentences import why_passed_over, why_waiting
-from daemon.ledger.ledger import Ledger
+from daemon.ledger.ledger import Connection, Ledger
 from daemon.reports.orders import PlannedFile
 from engine.pictures.sequence import sequence_names
 
@@ -78,7 +77,7 @@ def _what(unit: Unit) -> str:
     return f"a folder of {len(sequence.names)} images{odd}"
 
 
-def _known(reader: sqlite3.Connection, inbox: str) -> dict[bytes, tuple[str, int, str, str]]:
+def _known(reader: Connection, inbox: str) -> dict[bytes, tuple[str, int, str, str]]:
     rows = reader.execute(
         "SELECT files.path, files.file_state, jobs.id, jobs.state,"
         " CASE WHEN files.sha256 IN (SELECT sha256 FROM parts WHERE parts.job = files.job) THEN 'part'"

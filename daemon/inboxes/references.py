@@ -8,7 +8,6 @@ other inboxes: whoever may write into one shall not keep footage from another. R
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from daemon.config.inbox_rules import references_of_inbox
 from daemon.config.load import read_sidecar
 from daemon.config.schema import Config
 from daemon.errors import ConfigError
+from daemon.ledger.ledger import Connection
 
 
 def references_of_config(config: Config) -> frozenset[Path]:
@@ -28,7 +28,7 @@ def references_of_config(config: Config) -> frozenset[Path]:
     return frozenset(path for inbox in config.inboxes for path in references_of_inbox(inbox))
 
 
-def references_of_jobs(reader: sqlite3.Connection, inbox: str) -> frozenset[Path]:
+def references_of_jobs(reader: Connection, inbox: str) -> frozenset[Path]:
     """Return what sidecars of an inbox named when their videos were claimed."""
     rows = reader.execute("SELECT DISTINCT sidecar FROM jobs WHERE sidecar <> '' AND inbox = ?", (inbox,))
     return frozenset(Path(path) for row in rows for path in json.loads(row[0]).get("references", ()))

@@ -148,7 +148,7 @@ class Conversation:
             self._link.flush(0.0)  # of a stop that found the pipe full
             self._look_round()
             if message is None or not is_about(message, self._task):
-                continue  # silence, or what was said before it had heard of this attempt
+                continue  # silence, or what was said before it knew of this attempt
             self._moved = self._state.monotonic()
             kind = message["type"]
             if kind == "piece":
@@ -193,7 +193,7 @@ class Conversation:
             self._look_round()
 
     def _begin(self, basis: str) -> None:
-        """Tell the worker where to begin: at the cursor when what decides the outcome is what made what is there."""
+        """Give the worker where to begin: at the cursor when what decides the outcome is what made what is there."""
         job, kind = self._job, self._kind
         resume = self._ledger.read(lambda reader: kind.resume(reader, job)) if basis == job.basis else None
         if basis != job.basis:
@@ -278,7 +278,7 @@ class Conversation:
         is_loading = self._kind.needs.models and self._state.phase == "loading"
         limit = LOAD_LIMIT_S if is_loading else self._no_progress_limit_s
         if now - self._moved > limit:
-            lack = "it takes nothing that it is told, and that" if self._link.flush(0.0) else "no new frame"
+            lack = "it reads nothing that it is sent, and that" if self._link.flush(0.0) else "no new frame"
             raise WorkerEndedError("no_progress", "worker_hung", f"{lack} for {limit:.0f} s")
         if now - self._memory_looked > MEMORY_LOOK_S:
             self._memory_looked = now

@@ -33,7 +33,7 @@ def _nothing(*_: object) -> None:
 
 
 @dataclass(frozen=True)
-class Dealt:
+class OriginalsResult:
     """What was done with the files of a job."""
 
     place: Path | None
@@ -62,7 +62,7 @@ def move_unit(
     started: Path | None = None,
     on_start: Callable[[Path], None] = _nothing,
     on_chunk: Callable[[], None] = _nothing,
-) -> Dealt:
+) -> OriginalsResult:
     """Move the files of a job into `folder`, keeping their place below the inbox `root`.
 
     A name that is taken gets a number. `on_start` is called with the place of the video or of the folder of images
@@ -99,8 +99,8 @@ def move_unit(
         if kind == "folder":
             with suppress(OSError):
                 target.rmdir()
-        return Dealt(None, 0, left)
-    return Dealt(target, done, left)
+        return OriginalsResult(None, 0, left)
+    return OriginalsResult(target, done, left)
 
 
 def delete_unit(
@@ -112,7 +112,7 @@ def delete_unit(
     started: bool = False,
     on_start: Callable[[], None] = _nothing,
     on_chunk: Callable[[], None] = _nothing,
-) -> Dealt:
+) -> OriginalsResult:
     """Delete the files of a job. Raise OSError when one cannot be deleted; it is then still there.
 
     `on_start` is called before the first goes; `started`: an earlier try did so. What goes along with files that are
@@ -125,7 +125,7 @@ def delete_unit(
             with suppress(FileNotFoundError, OtherFileError):
                 remove(root / os.fsdecode(one.path), one.known)
     _remove_if_empty(root, path, kind)
-    return Dealt(None, done, left)
+    return OriginalsResult(None, done, left)
 
 
 def put_back(place: Path, wanted: Path, on_chunk: Callable[[], None] = _nothing) -> Path:
@@ -180,7 +180,7 @@ def reason_path(path: Path) -> Path:
     name = path.name
     room = NAME_BYTES_MAX - len(REASON_ENDING)
     if len(os.fsencode(name)) > room:
-        mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:MARK_LENGTH]  # tells names of one beginning apart
+        mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:MARK_LENGTH]  # distinguishes names of one beginning
         name = shortened(name, room - len(mark)) + mark
     return path.with_name(name + REASON_ENDING)
 

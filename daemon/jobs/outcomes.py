@@ -1,13 +1,12 @@
 """How a job ends, written down: done, tried again, failed, quarantined, changed, interrupted.
 
-Each method takes the job as it was started, changes the ledger in one transaction, deals with the original, and
-tells. What the ledger cannot take at once (no space) is tried until it can: an outcome is never dropped.
+Each method takes the job as it was started, changes the ledger in one transaction, handles the original, and
+reports it. What the ledger cannot take at once (no space) is tried until it can: an outcome is never dropped.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,14 +36,14 @@ from daemon.jobs.tidying import Tidier, Turn
 from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
-from daemon.ledger.ledger import Ledger, LedgerUnavailableError
+from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
 from daemon.ledger.transitions import Action, JobEvent, State, next_of
 from daemon.worker.workspaces import clear_results
 from engine.errors import OutputError
 
 LEDGER_TRIES_PAUSE_S = 1.0
 LEDGER_TRIES = 5
-"""The service goes on stopping when the ledger's disk stays full: the job is then found running, and taken up again."""
+"""The service goes on stopping when the ledger's disk stays full: the job is then found running, and resumed."""
 SPACE_LOOK_S = 10.0
 """A full disk is tried again this soon, however often it was full before: it empties by itself or by a person."""
 INCOMPLETE_LOOKS = 6
@@ -121,7 +120,7 @@ class Outcomes:
         except (OutputError, WorkerError) as problem:  # the job that takes the name over clears it before it writes
             self._notify(JobWarning(f"job {job.id}: {problem.message}", job.inbox, job.id))
 
-        def hand_over(writer: sqlite3.Connection) -> None:
+        def hand_over(writer: Connection) -> None:
             table.start_over(writer, job.id, "")
             claims.pass_on_slug(writer, job)
 
@@ -135,7 +134,7 @@ class Outcomes:
         ending = kind.ending(now, result)
         original = "to_finish" if ending.original == "done with" and inbox.on_done != "keep" else "kept"
 
-        def close(writer: sqlite3.Connection) -> None:
+        def close(writer: Connection) -> None:
             table.apply(
                 writer,
                 job.id,
@@ -254,7 +253,7 @@ class Outcomes:
         now_s = self._wall()
         state, actions = next_of(State.RUNNING, event)
 
-        def close(writer: sqlite3.Connection) -> None:
+        def close(writer: Connection) -> None:
             table.apply(
                 writer,
                 job.id,
@@ -283,7 +282,7 @@ class Outcomes:
             self._tidier.tidy(job.id, inbox, config, self._turn)
 
     def _gone(self, job: Job, reason: str, message: str) -> None:
-        def close(writer: sqlite3.Connection) -> None:
+        def close(writer: Connection) -> None:
             table.apply(
                 writer,
                 job.id,
@@ -299,7 +298,7 @@ class Outcomes:
         self._on_originals_gone(job.inbox, [job.path])
         self._notify(JobGone(f"job {job.id}: {message}", job.inbox, job.id, reason=reason))
 
-    def _write(self, step: Callable[[sqlite3.Connection], object]) -> None:
+    def _write(self, step: Callable[[Connection], object]) -> None:
         """Write an outcome; a full disk gets a few tries, then the slot puts the job back once the ledger has room."""
         for attempt in range(LEDGER_TRIES):
             try:
@@ -317,7 +316,7 @@ def _give_up(kind: JobKind) -> JobEvent:
     return JobEvent.QUARANTINE if kind.reads_original else JobEvent.FAIL
 
 
-def _follow(writer: sqlite3.Connection, job: Job, path: bytes) -> None:
+def _follow(writer: Connection, job: Job, path: bytes) -> None:
     """Go on with another file of the same content; the row's file state is that of the file seen there."""
     row = writer.execute("SELECT file_state FROM files WHERE inbox = ? AND path = ?", (job.inbox, path)).fetchone()
     claims.forget_files(writer, job.inbox, [job.path])

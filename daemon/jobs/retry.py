@@ -7,7 +7,7 @@ import signal
 DEATHS_MAX = 3
 """A file that kills its worker so often, with nothing finished in between, is quarantined."""
 SAME_PLACE_FRAMES = 64
-"""Two deaths so close together are at the same place: progress is told five times a second."""
+"""Two deaths so close together are at the same place: progress is reported five times a second."""
 
 
 def delay_s(attempts: int, *, first_s: float, longest_s: float) -> float:

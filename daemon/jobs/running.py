@@ -27,7 +27,7 @@ class Running:
     """Where this run began; rates count from there."""
     working_since_s: float | None = None
     moved_s: float | None = None
-    """When the last frame was told, Unix seconds."""
+    """When the last frame was reported, Unix seconds."""
     held: str = ""
     """Why a finished piece cannot be stored at the moment."""
     kind: str = "extract"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -30,11 +29,11 @@ from daemon.errors import WorkerError
 from daemon.events.event import Notify
 from daemon.events.job_events import OriginalKept, OriginalSettled, OriginalWaits
 from daemon.jobs import originals
-from daemon.jobs.originals import Dealt
+from daemon.jobs.originals import OriginalsResult
 from daemon.ledger import claims, faces, members
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
-from daemon.ledger.ledger import Ledger, LedgerUnavailableError
+from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
 from daemon.worker.workspaces import missing_faces
 from engine.errors import OutputError
@@ -49,7 +48,7 @@ def _go_on() -> None:
 
 
 class Tidier:
-    """Deals with originals; any thread may ask, and each original is in one thread's hands at a time."""
+    """Deals with originals; any thread may ask, and each original is one thread's at a time."""
 
     def __init__(self, ledger: Ledger, notify: Notify, on_originals_gone: Callable[[str, list[bytes]], None]) -> None:
         """`on_originals_gone(inbox, paths)`: these files left the inbox."""
@@ -100,7 +99,7 @@ class Tidier:
             self._notify(OriginalWaits(message, job.inbox, job.id))
             return
 
-        def settle(writer: sqlite3.Connection) -> None:
+        def settle(writer: Connection) -> None:
             where = None if target is None else os.fsencode(target)
             table.update(writer, job.id, original=original, original_path=where, **({"message": why} if why else {}))
             if original not in ("marked", "kept"):
@@ -118,14 +117,14 @@ class Tidier:
         """Return what became of the original, and where it is. Raise OSError when it has to wait."""
         files = self._members(job, inbox, config, turn)
         if files is None:
-            self._tell_left(job, (f"{path} is not what the job read; it was left alone",))
+            self._report_left(job, (f"{path} is not what the job read; it was left alone",))
             return "kept", None
         if job.original == "to_finish" and inbox.on_done == "delete":
             if missing := self._missing_results(job):
                 message = f"job {job.id}: {missing[0]} is not there any more; {path} is kept, not deleted"
                 self._notify(OriginalKept(message, job.inbox, job.id))
                 return "kept", path
-            dealt = originals.delete_unit(
+            result = originals.delete_unit(
                 inbox.path,
                 job.path,
                 job.source_kind,
@@ -134,20 +133,20 @@ class Tidier:
                 on_start=lambda: self._note(job, path),
                 on_chunk=turn,
             )
-            return self._ended(job, dealt, "deleted")
+            return self._ended(job, result, "deleted")
         if job.original == "to_finish":
             return self._ended(job, self._move(job, files, inbox, inbox.done_folder, turn), "moved")
         try:
-            dealt = self._move(job, files, inbox, inbox.quarantine_folder, turn)
+            result = self._move(job, files, inbox, inbox.quarantine_folder, turn)
         except OSError:
             if os.access(inbox.path, os.W_OK):
                 raise
             return "marked", path  # a read-only inbox: the ledger alone says that it is not to be taken again
-        if dealt.place is not None:
-            originals.write_reason(dealt.place, _reason(job, path))
-        return self._ended(job, dealt, "quarantined")
+        if result.place is not None:
+            originals.write_reason(result.place, _reason(job, path))
+        return self._ended(job, result, "quarantined")
 
-    def _move(self, job: Job, files: list[Member], inbox: InboxConfig, folder: Path, turn: Turn) -> Dealt:
+    def _move(self, job: Job, files: list[Member], inbox: InboxConfig, folder: Path, turn: Turn) -> OriginalsResult:
         return originals.move_unit(
             inbox.path,
             job.path,
@@ -164,11 +163,11 @@ class Tidier:
         where = os.fsencode(place)
         self._ledger.write(lambda writer: table.update(writer, job.id, original_path=where))
 
-    def _ended(self, job: Job, dealt: Dealt, how: str) -> tuple[str, Path | None]:
-        self._tell_left(job, dealt.left)
-        return ("kept", None) if dealt.left and not dealt.done else (how, dealt.place)
+    def _ended(self, job: Job, result: OriginalsResult, how: str) -> tuple[str, Path | None]:
+        self._report_left(job, result.left)
+        return ("kept", None) if result.left and not result.done else (how, result.place)
 
-    def _tell_left(self, job: Job, left: Sequence[str]) -> None:
+    def _report_left(self, job: Job, left: Sequence[str]) -> None:
         if left:
             more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
             message = f"job {job.id}: {left[0]}{more}; what came under its name since is an arrival of its own"

@@ -1,7 +1,7 @@
 """Arrivals in the ledger: from a complete file's content to its job. Functions of a connection.
 
 Content decides, never a name: the same content in the same inbox finds its job again, and the inbox says what then
-happens. `files` holds what lies in the inboxes and was dealt with. Everything runs inside one transaction of
+happens. `files` holds what lies in the inboxes and was handled. Everything runs inside one transaction of
 `Ledger.write`; nothing here looks at the disk or a clock.
 """
 
@@ -351,7 +351,7 @@ def _remember(connection: sqlite3.Connection, arrival: Arrival, job_id: int, out
 
 
 def known_files(connection: sqlite3.Connection, inbox: str, *, without: str = "") -> dict[bytes, str]:
-    """Return path → file state of everything in the inbox that was dealt with, without those of one outcome."""
+    """Return path → file state of everything in the inbox that was handled, without those of one outcome."""
     rows = connection.execute("SELECT path, file_state FROM files WHERE inbox = ? AND outcome != ?", (inbox, without))
     return {row[0]: row[1] for row in rows}
 

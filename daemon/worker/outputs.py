@@ -1,6 +1,6 @@
 """The files that one clip left in a workspace: finding exactly them, by their names.
 
-Clips of an inbox share folders; a clip's files are told by its slug and the fixed form of the names, so that
+Clips of an inbox share folders; a clip's files are known by its slug and the fixed form of the names, so that
 `take` never means what belongs to `take-2`. Results are cleared by engine.results.clearing, not by name.
 """
 

@@ -1,7 +1,7 @@
 """The child process that owns models and decoders: `python -m daemon.worker`, started by daemon.crew.local.
 
 Videos are hostile input to a large body of C code: what can hang or crash does so here, and costs one process. The
-worker dies with its parent (the kernel sends SIGKILL, and the pipe ends), is told what to do on its standard input
+worker dies with its parent (the kernel sends SIGKILL, and the pipe ends), is given its orders on its standard input
 and answers on its standard output; libraries that print go to standard error. It knows no inbox and no ledger.
 
 An error that nobody foresaw is not caught: the worker dies of it with a traceback on standard error, and the service

@@ -24,7 +24,7 @@ EXIT_DOES_NOT_OPEN = 65  # EX_DATAERR of <sysexits.h>: no exit of Python's own
 
 
 def does_not_open(path: Path, stopped: Callable[[], bool], *, within: Sequence[Path]) -> bool:
-    """Say whether the file clearly is no video; False where it is one, or where that cannot be told, or on a stop.
+    """Say whether the file clearly is no video; False where it is one, or where that is unknown, or on a stop.
 
     `within`: folders that it must lie in.
     """

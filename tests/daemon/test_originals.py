@@ -14,7 +14,7 @@ from core.moves import know
 from daemon.arrivals.settling import Kind
 from daemon.jobs.originals import (
     REASON_ENDING,
-    Dealt,
+    OriginalsResult,
     companion_paths,
     delete_unit,
     move_unit,
@@ -105,11 +105,11 @@ def test_of_a_folder_only_the_files_that_were_read_go(inbox: Path, done: Path, w
 
 @pytest.mark.parametrize("what", ["move", "delete"])
 def test_a_folder_of_which_nothing_is_left_goes_too(inbox: Path, done: Path, what: str) -> None:
-    assert deal(inbox, done, what, pictures(inbox)) == Dealt(done / "shoot" if what == "move" else None, 3)
+    assert deal(inbox, done, what, pictures(inbox)) == OriginalsResult(done / "shoot" if what == "move" else None, 3)
     assert not (inbox / "shoot").exists()
 
 
-def deal(inbox: Path, done: Path, what: str, members: list[Member]) -> Dealt:
+def deal(inbox: Path, done: Path, what: str, members: list[Member]) -> OriginalsResult:
     if what == "move":
         return move_unit(inbox, b"shoot", "folder", members, done)
     return delete_unit(inbox, b"shoot", "folder", members)
@@ -126,7 +126,7 @@ def test_a_move_of_a_folder_that_was_broken_off_goes_on_into_the_same_folder(inb
     (inbox / "shoot").mkdir(exist_ok=True)
     (inbox / "1.png").rename(inbox / "shoot" / "1.png")
     again = move_unit(inbox, b"shoot", "folder", members, done, started=places[0])
-    assert again == Dealt(done / "shoot", 3)
+    assert again == OriginalsResult(done / "shoot", 3)
     assert below(done) == ["shoot", "shoot/0.png", "shoot/1.png", "shoot/2.png"]
 
 
@@ -186,11 +186,11 @@ def test_what_is_gone_already_is_no_failure(inbox: Path, done: Path) -> None:
     path = clip(inbox)
     members = [member(inbox, "sub/clip.mp4")]
     path.unlink()
-    works: list[Callable[[], Dealt]] = [
+    works: list[Callable[[], OriginalsResult]] = [
         lambda: move_unit(inbox, b"sub/clip.mp4", "video", members, done),
         lambda: delete_unit(inbox, b"sub/clip.mp4", "video", members),
     ]
-    assert [work() for work in works] == [Dealt(None, 0), Dealt(None, 0)]
+    assert [work() for work in works] == [OriginalsResult(None, 0), OriginalsResult(None, 0)]
 
 
 def test_a_reason_lies_beside_its_file_and_goes_when_the_file_is_put_back(inbox: Path, done: Path) -> None:

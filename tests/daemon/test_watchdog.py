@@ -286,7 +286,7 @@ def test_a_worker_that_reads_nothing_is_replaced_while_the_watchdog_is_fed(rig: 
         assert worker not in killable.workers()
         assert killable.terminate() == 0
     assert len(rig.faces()) == 10
-    assert "it takes nothing that it is told, and that for 2 s" in killable.said()
+    assert "it reads nothing that it is sent, and that for 2 s" in killable.said()
 
 
 def test_a_service_stops_while_its_worker_reads_nothing(rig: Rig) -> None:

@@ -300,7 +300,7 @@ def sidecar_folders(inbox: InboxConfig, config: Config) -> tuple[list[Path], lis
 
 
 def _refusal(path: Path, within: Sequence[Path], outside: Sequence[Path]) -> str:
-    """Say why a sidecar may not name `path`; "" when it may, as far as one look tells."""
+    """Say why a sidecar may not name `path`; "" when it may, as far as one check shows."""
     real = _real(path)
     if not lies_within(real, within):
         return "is neither in the inbox nor among its references; sidecar_references may allow more folders"
