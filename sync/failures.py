@@ -32,7 +32,7 @@ def failing_alone(unit: str, on_failure: Callable[[DfldError], object], *, machi
 
 @contextmanager
 def _own_faults() -> Iterator[None]:
-    """Tell errors that are this computer's from those that nobody foresaw."""
+    """Separate errors that are this computer's from those that nobody foresaw."""
     try:
         yield
     except OSError as error:
