@@ -28,6 +28,7 @@ from daemon.commands import (
     service,
     sync,
     tune,
+    verify,
 )
 from daemon.commands.hints import config_in
 from daemon.commands.output import prepared_streams, print_error
@@ -72,7 +73,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for module in (demo, extract, tune, photos, service, average, sync, rounds, machines, control, doctor, completion):
+    for module in (
+        demo,
+        extract,
+        tune,
+        photos,
+        service,
+        average,
+        sync,
+        rounds,
+        machines,
+        control,
+        verify,
+        doctor,
+        completion,
+    ):
         module.add_commands(commands)
     return parser
 

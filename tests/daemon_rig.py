@@ -27,6 +27,8 @@ READING_WORKER = (sys.executable, str(ROOT / "tests" / "reading_worker.py"))
 """Real videos, opened and decoded as by the real worker; no faces are looked for."""
 WRITING_WORKER = (sys.executable, str(ROOT / "tests" / "writing_worker.py"))
 """Real videos; a face for every frame, written as the real worker writes them."""
+PICTURE_WORKER = (sys.executable, str(ROOT / "tests" / "picture_worker.py"))
+"""Pretended videos; faces are real aligned JPEGs, and the real worker reads them back."""
 DEADLINE_S = 30.0
 
 WATCH = {"stable_for": "200ms", "rescan_every": "2s", "unreadable_grace": "1s"}

@@ -40,6 +40,10 @@ def fake_video(**settings: Any) -> bytes:
 
 
 class FakeExtractor:
+    def picture(self, order: ExtractRequest, frame: int, face_id: str) -> bytes:
+        """Return the bytes of a face's file: no picture, here."""
+        return pretended_picture(order, frame, face_id)
+
     def try_source(self, order: ExtractRequest) -> None:
         video = read_video(Path(order.source))
         if video.get("incomplete") and not order.take_incomplete:
@@ -93,7 +97,7 @@ class FakeExtractor:
             for frame in range(begin, end):
                 misbehave(video, frame)
                 note(video, order, frame)
-                piece.append(write_face(results, order, frame))
+                piece.append(write_face(results, order, frame, self.picture))
                 undecided = video.get("undecided", 0)
                 on_progress(Progress(frame + 1, frames, len(records) + len(piece), 0, {}, faces_undecided=undecided))
                 stop.wait(video.get("pause_s", 0.0))
@@ -145,11 +149,20 @@ def note(video: dict[str, Any], order: ExtractRequest, frame: int) -> None:
             trace.write(f"{order.slug}:{frame}\n")
 
 
-def write_face(results: Results, order: ExtractRequest, frame: int) -> FaceRecord:
+def pretended_picture(order: ExtractRequest, frame: int, _face_id: str) -> bytes:
+    return hashlib.sha256(f"{order.slug} {frame}".encode()).digest() * 16
+
+
+def write_face(
+    results: Results,
+    order: ExtractRequest,
+    frame: int,
+    picture_of: Callable[[ExtractRequest, int, str], bytes] = pretended_picture,
+) -> FaceRecord:
     box = (1.0, 2.0, 3.0, 4.5)
     one = face_id(order.notes.get("sha256", "0" * 64), frame, box_of(box))
     trace = FaceTrace(f"{frame:08d}", (1, 2, 3, 4), face_id=one)
-    picture = hashlib.sha256(f"{order.slug} {frame}".encode()).digest() * 16
+    picture = picture_of(order, frame, one)
     name = None if results.is_decided(trace) else results.write_face("aligned", frame, 0, "jpg", picture, None, trace)
     reason = "accepted" if name else BY_HAND
     return FaceRecord(frame, frame, 0, box, 0.9, 0.1 + 1 / 3, bool(name), reason, name, face_id=one)

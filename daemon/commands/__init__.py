@@ -5,6 +5,7 @@ completion          dfld completion, man
 control             dfld status, jobs, quarantine, pause, resume, drain, scan, reload, forget
 demo                dfld demo
 doctor              dfld doctor
+verify              dfld verify
 extract             dfld extract
 hints               commands in what is printed keep the --config that was given
 options             options that several commands share

@@ -41,10 +41,10 @@ JOB_STATES = """states:
 
 
 def add_commands(commands: Commands) -> None:
-    status = _add(commands, "status", "what the daemon is doing", run_status)
+    status = add_control_command(commands, "status", "what the daemon is doing", run_status)
     status.add_argument("--watch", action="store_true", help="go on until Ctrl-C, once a second")
 
-    jobs = _add(commands, "jobs", "list jobs, show one, try one again, cancel one", run_jobs)
+    jobs = add_control_command(commands, "jobs", "list jobs, show one, try one again, cancel one", run_jobs)
     jobs.epilog, jobs.formatter_class = JOB_STATES, argparse.RawDescriptionHelpFormatter
     jobs.add_argument("what", nargs="?", choices=("list", "show", "retry", "cancel"), default="list")
     jobs.add_argument("id", nargs="?", type=int, metavar="ID", help="number of the job; not for list")
@@ -60,7 +60,9 @@ def add_commands(commands: Commands) -> None:
         "--state", action="append", metavar="STATE", help="only jobs in this state (see below); may repeat"
     )
 
-    quarantine = _add(commands, "quarantine", "list files that could not be used; put one back", run_quarantine)
+    quarantine = add_control_command(
+        commands, "quarantine", "list files that could not be used; put one back", run_quarantine
+    )
     quarantine.add_argument("what", nargs="?", choices=("list", "release"), default="list")
     quarantine.add_argument("id", nargs="?", type=int, metavar="ID", help="number of the job, for release")
 
@@ -69,21 +71,24 @@ def add_commands(commands: Commands) -> None:
         ("drain", "finish what runs, then pause"),
         ("resume", "work again after pause or drain"),
     ):
-        parser = _add(commands, verb, text, run_pause)
+        parser = add_control_command(commands, verb, text, run_pause)
         parser.add_argument("inbox", nargs="?", metavar="INBOX", help="only this inbox (default: all)")
 
-    scan = _add(commands, "scan", "look through the inboxes now", run_scan)
+    scan = add_control_command(commands, "scan", "look through the inboxes now", run_scan)
     scan.add_argument("inbox", nargs="?", metavar="INBOX", help="only this inbox (default: all)")
     scan.add_argument("--dry-run", action="store_true", help="say what would become of each file; change nothing")
 
-    _add(commands, "reload", "read the configuration again, as SIGHUP does", run_reload)
+    add_control_command(commands, "reload", "read the configuration again, as SIGHUP does", run_reload)
 
-    forget = _add(commands, "forget", "remove everything that was made of a person", run_forget)
+    forget = add_control_command(commands, "forget", "remove everything that was made of a person", run_forget)
     forget.add_argument("name", metavar="NAME", help="the inbox whose faces, logs and ledger rows are removed")
     forget.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def _add(commands: Commands, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+def add_control_command(
+    commands: Commands, name: str, text: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Add a command that asks the daemon: it takes --config and --json."""
     parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.add_argument(
         "--config", type=path_argument, metavar="FILE",

@@ -78,14 +78,14 @@ def _round_line(last: RoundReport, now_s: float) -> str:
 
 def _running_lines(job: RunningReport) -> list[str]:
     done, total = job.frames_done, job.frames_total
-    lines = [f"job {job.job}  {job.inbox}  {_short(job.path)}  {job.phase}"]
+    lines = [f"job {job.job}  {job.inbox}  {_short(job.path)}  {job.job_kind}: {job.phase}"]
     if total:
         part = min(1.0, done / total)
         bar = "█" * round(part * BAR_WIDTH)
-        progress = f"{bar:·<{BAR_WIDTH}} {part:4.0%}  {done}/{total} frames"
+        progress = f"{bar:·<{BAR_WIDTH}} {part:4.0%}  {done}/{total} {job.unit}"
     else:
-        progress = f"{done} frames"
-    speed = f"  {job.frames_per_s:.1f} frames/s" if job.frames_per_s else ""
+        progress = f"{done} {job.unit}"
+    speed = f"  {job.frames_per_s:.1f} {job.unit}/s" if job.frames_per_s else ""
     faces = f"  {job.faces_per_s:.1f} faces/s" if job.faces_per_s else ""
     left = f"  {duration(job.eta_s)} left" if job.eta_s is not None else ""
     lines.append(f"  {progress}{speed}{faces}{left}")
@@ -100,11 +100,13 @@ def jobs_text(jobs: Sequence[JobReport]) -> str:
     """Return jobs as a table, one a line, newest last."""
     if not jobs:
         return "there are no jobs"
-    rows = [["id", "inbox", "state", "arrived", "frames", "file", "reason"]]
+    rows = [["id", "kind", "inbox", "state", "arrived", "done", "file", "reason"]]
     for job in jobs:
-        frames = f"{job.next_frame}/{job.frames_total}" if job.frames_total else str(job.next_frame)
+        done = f"{job.next_frame}/{job.frames_total}" if job.frames_total else str(job.next_frame)
         reason = _with_reason(job.reason, escaped(job.message))
-        rows.append([str(job.id), job.inbox, job.state, moment(job.arrived_s), frames, _short(job.path), reason])
+        rows.append(
+            [str(job.id), job.job_kind, job.inbox, job.state, moment(job.arrived_s), done, _short(job.path), reason]
+        )
     return "\n".join(table(rows))
 
 

@@ -6,4 +6,5 @@ wire     what both sides share
 request  one request, its details taken by type
 answers  what can be asked
 forget   dfld forget: what was made of a person, removed
+verify   dfld verify: the faces of an inbox, read back
 """

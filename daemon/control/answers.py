@@ -2,6 +2,7 @@
 
     status · jobs [states, limit] · job id · retry id [replace, discard_hand_work] · cancel id · quarantine · release id
     pause [inbox] · drain [inbox] · resume [inbox] · scan [inbox, dry_run] · reload · forget name
+    verify inbox [repair] · verified [jobs]
 
 Times are Unix seconds, file names text with undecodable bytes as surrogates. How it looks to a person is the
 command line's business.
@@ -23,7 +24,8 @@ from daemon.arrivals.hashing import HashingStoppedError
 from daemon.averaging import Averaging
 from daemon.config.schema import Config, InboxConfig
 from daemon.control.forget import forget, wipe_until_gone
-from daemon.control.request import Request
+from daemon.control.request import NUMBER_END, Request
+from daemon.control.verify import start_verification, verifications
 from daemon.errors import ControlError
 from daemon.events.event import Notify
 from daemon.events.job_events import JobRedone
@@ -43,6 +45,7 @@ from daemon.ledger.transitions import STATES, JobEvent, State, can
 from daemon.reports.jobs import JobDetails, JobReport, RetriedJob
 from daemon.reports.orders import ForgetReport, PlannedFile, Reloaded, ScanStarted
 from daemon.reports.service import CheckReport, HoldReport, InboxReport, LostFootage, RunningReport, ServiceReport
+from daemon.reports.verify import ClipVerification, VerificationStarted
 from daemon.worker.workspaces import survey_results
 
 JOBS_MAX = 1000
@@ -89,6 +92,8 @@ class Answers:
             "scan": self._scan,
             "reload": lambda _request: Reloaded(tuple(self._service.reload())),
             "forget": self._forget,
+            "verify": self._verify,
+            "verified": self._verified,
         }
 
     def __call__(self, details: Mapping[str, object]) -> object:
@@ -290,6 +295,20 @@ class Answers:
             remains=forgotten.remains,
             paused=inbox is not None,
         )
+
+    def _verify(self, request: Request) -> VerificationStarted:
+        name = request.text("inbox")
+        if name is None:
+            raise ControlError("verify needs the name of an inbox")
+        inbox = self._inbox(name).name
+        repair = request.flag("repair")
+        started = start_verification(self._service.ledger, inbox, repair=repair, now_s=time.time())
+        self._service.queue.wake_idle()
+        return started
+
+    def _verified(self, request: Request) -> list[ClipVerification]:
+        numbers = [int(one) for one in request.texts("jobs") if one.isdecimal() and int(one) < NUMBER_END]
+        return verifications(self._service.ledger, numbers)
 
     # -- finding
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from engine.results.checked_face import RecordedFace
 from engine.types import FaceRecord
 
 
@@ -36,6 +37,20 @@ def records_of(connection: sqlite3.Connection, job_id: int) -> tuple[FaceRecord,
     """Return every face of a job, in order."""
     rows = connection.execute("SELECT record, face_id FROM faces WHERE job = ? ORDER BY place", (job_id,))
     return tuple(face_record({**json.loads(record), "face_id": face_id}) for record, face_id in rows)
+
+
+def recorded_faces(connection: sqlite3.Connection, job_id: int) -> list[RecordedFace]:
+    """Return the faces of a job that were written, each with the hash of its pixels if it was read back."""
+    question = "SELECT file, face_id, pixels_sha256 FROM faces WHERE job = ? AND file IS NOT NULL ORDER BY place"
+    return [RecordedFace(*row) for row in connection.execute(question, (job_id,))]
+
+
+def note_pixels(connection: sqlite3.Connection, job_id: int, pixels: Mapping[str, str]) -> None:
+    """Keep the hash of the decoded pixels of faces of a job, by the name of their files."""
+    connection.executemany(
+        "UPDATE faces SET pixels_sha256 = ? WHERE job = ? AND file = ?",
+        [(sha256, job_id, name) for name, sha256 in pixels.items()],
+    )
 
 
 def add_faces(connection: sqlite3.Connection, job_id: int, records: Sequence[FaceRecord]) -> None:

@@ -23,9 +23,13 @@ from engine.types import Commit, Counts, Cursor, Resume
 Kind = Literal["video", "folder"]
 
 
-READY = f"state IN {sql_list(*states_with(JobEvent.START))} AND NOT (not_before_s > ? AND not_before_s <= ?)"
+READY = (
+    f"state IN {sql_list(*states_with(JobEvent.START))} AND NOT (not_before_s > ? AND not_before_s <= ?)"
+    f" AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.state IN {sql_list(State.RUNNING)}"
+    " AND (other.id = jobs.subject OR other.subject = jobs.id))"
+)
 """A job may start unless its time lies ahead by no more than the longest wait; further ahead than that only a clock
-that was set back can have put it."""
+that was set back can have put it. It never runs beside the job that it is about, nor beside one that is about it."""
 
 OF_ITS_FILE = "subject IS NULL"
 """A job that is about its own file, not about another job: there is one for each content and one for each slug."""

@@ -193,6 +193,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX jobs_to_tidy ON jobs (original) WHERE original IN ('to_finish', 'to_quarantine');
     CREATE INDEX jobs_by_subject ON jobs (subject);
     ALTER TABLE files RENAME COLUMN identity TO file_state;
+    ALTER TABLE faces ADD COLUMN pixels_sha256 TEXT NOT NULL DEFAULT '';   -- of the decoded picture; '' = not read back
     """,
 )
 """Statement scripts; entry N brings a ledger from version N to N + 1. Never edit one that was released. They may call

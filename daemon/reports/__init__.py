@@ -5,4 +5,5 @@ service  the whole service: its inboxes, the work in hand, what it lacks
 jobs     jobs, and what became of an order about one
 models   a model that is averaged, its machines, its last round
 orders   what came of a scan, a reload, an order to forget
+verify   what reading back the faces of clips has shown
 """

@@ -50,6 +50,8 @@ REASONS = (
     "stopped",
     "paused",
     "unforeseen",
+    "unfinished",
+    "damaged",
 )
 """Every reason that a job can carry: the label values of metrics."""
 

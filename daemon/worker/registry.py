@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractKind
+from daemon.jobs.kinds.verify import VERIFY_CODECS, VerifyKind
 from daemon.worker.contract import AnyTrade, Trade
 from daemon.worker.extractor import EngineExtractor
+from daemon.worker.verifier import Verifier
 
 
 def trades() -> Mapping[str, AnyTrade]:
     """Return who does what; nothing is loaded before a job asks for it."""
-    return {ExtractKind.name: Trade(EXTRACT_CODECS, EngineExtractor)}
+    return {
+        ExtractKind.name: Trade(EXTRACT_CODECS, EngineExtractor),
+        VerifyKind.name: Trade(VERIFY_CODECS, Verifier),
+    }

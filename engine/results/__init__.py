@@ -9,4 +9,6 @@ face_files      the pictures and facesets of a workspace, and which face each sh
 removal         every face of given clips, found whatever its name is, and removed
 earlier_run     may a run write into this folder, and what would go?
 earlier_log     the extraction log of an earlier run, read with care
+checked_face    pure: what reading a face back can find
+read_back       does what lies there still agree with what was written? Every face, read back
 """

@@ -50,7 +50,7 @@ function _shtab_dfld_using
   test "$_shtab_dfld_cmdpath" = "$argv"
 end
 
-set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget doctor completion man
+set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify doctor completion man
 set -g _shtab_dfld_opts_with_value --backend --config --device --face-type --fingerprint --format --frame-skip --from --jpeg-quality --keep --keep-in --margin-factor --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --picture --reference --rule --save --shares --similarity-threshold --state -o
 
 complete -c dfld -e
@@ -226,6 +226,11 @@ complete -c dfld -n '_shtab_dfld_using forget' -s h -l help -d 'show this help m
 complete -c dfld -n '_shtab_dfld_using forget' -l config -xka "(__fish_complete_suffix '')" -d 'configuration of the daemon (default: config.toml or /etc/dfld/config.toml)'
 complete -c dfld -n '_shtab_dfld_using forget' -l json -d 'print JSON for programs'
 complete -c dfld -n '_shtab_dfld_using forget' -l yes -d 'do not ask'
+complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a verify -d 'Read every face back and compare it with what was written.'
+complete -c dfld -n '_shtab_dfld_using verify' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using verify' -l config -xka "(__fish_complete_suffix '')" -d 'configuration of the daemon (default: config.toml or /etc/dfld/config.toml)'
+complete -c dfld -n '_shtab_dfld_using verify' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using verify' -l repair -d 'have what is damaged or unfinished written again; needs the daemon'
 complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a doctor -d 'Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd unit, and every training machine over SSH; say what is wrong and the remedy. Changes nothing.'
 complete -c dfld -n '_shtab_dfld_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c dfld -n '_shtab_dfld_using doctor' -l config -xka "(__fish_complete_suffix '')" -d 'configuration (default: config.toml or /etc/dfld/config.toml, if there)'

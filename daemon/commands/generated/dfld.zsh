@@ -35,6 +35,7 @@ _shtab_dfld_commands() {
     status:'What the daemon is doing.'
     sync:'dfld sync NAME: do one round for the [[sync]] of that name. dfld sync init NAME --from MACHINE: give every machine the weights of one. dfld sync hook NAME: print what to add to the command line of cooperating trainers.'
     tune:'Print how many faces of a video each similarity threshold keeps and how many strangers it lets in, draw the histogram, and name the threshold that fits.'
+    verify:'Read every face back and compare it with what was written.'
   )
   _describe 'dfld commands' _commands
 }
@@ -362,6 +363,17 @@ _shtab_dfld_tune_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_dfld_tune_defaults_added=0
 
+_shtab_dfld_verify_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
+  "--json[print JSON for programs]"
+  "--repair[have what is damaged or unfinished written again\; needs the daemon]"
+  ":name of an inbox, or a folder that dfld wrote faces into:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_verify_defaults_added=0
+
 
 _shtab_dfld() {
   local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->dfld'
@@ -406,6 +418,7 @@ _shtab_dfld() {
         status) _arguments -C -s $_shtab_dfld_status_options ;;
         sync) _arguments -C -s $_shtab_dfld_sync_options ;;
         tune) _arguments -C -s $_shtab_dfld_tune_options ;;
+        verify) _arguments -C -s $_shtab_dfld_verify_options ;;
       esac
   esac
 }

@@ -7,7 +7,10 @@ from types import MappingProxyType
 
 from daemon.jobs.kinds.contract import JobKind
 from daemon.jobs.kinds.extract import ExtractKind
+from daemon.jobs.kinds.verify import VerifyKind
 
 OF_ARRIVALS: JobKind = ExtractKind()
 """What becomes of a file that arrives in an inbox."""
-KINDS: Mapping[str, JobKind] = MappingProxyType({one.name: one for one in (OF_ARRIVALS,)})
+OF_VERIFICATIONS: JobKind = VerifyKind()
+"""What reads the faces of a done job back."""
+KINDS: Mapping[str, JobKind] = MappingProxyType({one.name: one for one in (OF_ARRIVALS, OF_VERIFICATIONS)})

@@ -1,0 +1,197 @@
+"""`dfld verify`: are the faces of a workspace still as they were written? Asks the service, or reads them itself."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.commands.control import add_control_command, state_dir_of
+from daemon.commands.output import print_json, shown
+from daemon.errors import ControlError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from daemon.reports.verify import ClipVerification, VerificationReport
+
+    Commands = _SubParsersAction[argparse.ArgumentParser]
+
+POLL_S = 0.5
+SHOWN_FAULTS = 20
+"""Of a clip, by name; `--json` has them all."""
+FINDINGS = """findings:
+  whole        as it was written
+  edited       changed by a person: pixels, mask or metadata
+  elsewhere    moved, renamed or packed by a person
+  taken out    in the workspace no more: a person took it out, and it stays out
+  damaged      the file is there, and is not what was written: a bad disk, a copy that was cut off
+  unfinished   not written to its end
+  unlisted     the records of workspace and service do not agree about it
+
+Exit status 3 where a face is damaged, unfinished or unlisted. --repair then has the clip done once more from its
+original, if that lies in the inbox still; what a person changed or took out stays so."""
+
+
+def add_commands(commands: Commands) -> None:
+    verify = add_control_command(
+        commands, "verify", "read every face back and compare it with what was written", run_verify
+    )
+    verify.epilog, verify.formatter_class = FINDINGS, argparse.RawDescriptionHelpFormatter
+    verify.add_argument(
+        "what", metavar="WORKSPACE|INBOX", help="name of an inbox, or a folder that dfld wrote faces into"
+    )
+    verify.add_argument(
+        "--repair", action="store_true", help="have what is damaged or unfinished written again; needs the daemon"
+    )
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Verify an inbox with the daemon's help, or a folder without it; say what was found."""
+    inboxes = _inboxes_of(options)
+    if inboxes:
+        reports = [_by_the_daemon(options, inbox) for inbox in inboxes]
+    elif options.repair:
+        raise UsageError(
+            f"{shown(options.what)} is no inbox of a running daemon and no workspace of one; --repair needs its ledger",
+            hint="without --repair a folder is read as it is",
+        )
+    else:
+        reports = [_by_itself(Path(options.what))]
+    if options.json:
+        from daemon.reports.codec import encoded
+
+        print_json(encoded(reports))
+    else:
+        for report in reports:
+            print("\n".join(report_lines(report)))
+    return ExitCode.OK if all(is_sound(report) for report in reports) else ExitCode.PARTLY_FAILED
+
+
+def _inboxes_of(options: argparse.Namespace) -> list[str]:
+    """Return the inboxes of the running daemon that are meant; none where no daemon answers, and a folder is meant."""
+    from daemon.control.client import ask
+    from daemon.reports.codec import decoded
+    from daemon.reports.service import ServiceReport
+
+    is_folder = Path(options.what).is_dir()
+    try:
+        status = decoded(ServiceReport, ask(state_dir_of(options.config), "status"))
+    except ControlError:
+        if is_folder and not options.repair:
+            return []
+        raise
+    named = [one.name for one in status.inboxes if one.name == options.what]
+    if named:
+        return named
+    if not is_folder:
+        names = ", ".join(one.name for one in status.inboxes) or "none"
+        raise UsageError(f"{shown(options.what)} is neither an inbox ({names}) nor a folder")
+    return [one.name for one in status.inboxes if Path(one.workspace).resolve() == Path(options.what).resolve()]
+
+
+def _by_the_daemon(options: argparse.Namespace, inbox: str) -> VerificationReport:
+    """Have the daemon read an inbox's clips back, and wait for the end."""
+    from daemon.control.client import ask
+    from daemon.ledger.transitions import UNFINISHED
+    from daemon.reports.codec import decoded, decoded_list
+    from daemon.reports.verify import ClipVerification, VerificationReport, VerificationStarted
+
+    state_dir = state_dir_of(options.config)
+    answer = ask(state_dir, "verify", {"inbox": inbox, "repair": options.repair})
+    started = decoded(VerificationStarted, answer)
+    while True:
+        clips = decoded_list(ClipVerification, ask(state_dir, "verified", {"jobs": list(map(str, started.jobs))}))
+        _show_progress(sum(one.faces_done for one in clips), sum(one.faces_total or 0 for one in clips))
+        if not any(one.state in UNFINISHED for one in clips):
+            break
+        time.sleep(POLL_S)
+    _show_progress(0, 0)
+    return VerificationReport(inbox, clips, started.retried, started.unfinished)
+
+
+def _by_itself(folder: Path) -> VerificationReport:
+    """Read every clip back that a manifest names in a folder; there is no ledger to compare with."""
+    from daemon.reports.verify import ClipVerification, FaceFinding, VerificationReport
+    from engine.results.read_back import ReadBack, layouts_in
+
+    layouts = layouts_in(folder)
+    if not layouts:
+        raise UsageError(
+            f"no manifest of dfld lies in {shown(folder)}", hint="give the folder that holds aligned/ or data_src/"
+        )
+    clips = []
+    for layout in layouts:
+        clip = ReadBack(layout, None)
+        checked = []
+        for name in clip.names:
+            checked.append(clip.check(name))
+            _show_progress(len(checked), len(clip.names))
+        counts = Counter(str(one.finding) for one in checked)
+        findings = tuple(
+            FaceFinding(one.name, one.finding, one.why, one.file) for one in checked if one.finding != "whole"
+        )
+        name = layout.prefix.removesuffix("-") or folder.name
+        clips.append(ClipVerification(name, "done", len(checked), len(checked), dict(counts), findings))
+    _show_progress(0, 0)
+    return VerificationReport(str(folder), tuple(clips))
+
+
+def _show_progress(done: int, total: int) -> None:
+    """Show how far it is on a terminal; clear that with (0, 0)."""
+    if sys.stderr.isatty():
+        text = f"{done} of {total} faces read back" if total else ""
+        print(f"\r{text:<60}\r", end="", file=sys.stderr, flush=True)
+
+
+def is_sound(report: VerificationReport) -> bool:
+    """Say whether every clip was read back, and none of its faces is at fault."""
+    return not report.retried and all(not _faults(clip) and clip.state == _done() for clip in report.clips)
+
+
+def report_lines(report: VerificationReport) -> list[str]:
+    """Return what was found, a line a clip, and one a face that is at fault."""
+    lines = []
+    for clip in report.clips:
+        number = "" if clip.subject is None else f" (job {clip.subject})"
+        lines.append(f"{shown(clip.clip)}{number}: {shown(clip.message) if clip.message else _counts_text(clip)}")
+        at_fault = [one for one in clip.findings if one.finding in _fault_words()]
+        lines += [f"  {one.finding.upper():<11} {shown(one.name)}: {shown(one.why)}" for one in at_fault[:SHOWN_FAULTS]]
+        if len(at_fault) > SHOWN_FAULTS:
+            lines.append(f"  and {len(at_fault) - SHOWN_FAULTS} more: --json has them all")
+        if clip.hint:
+            lines.append(f"  {shown(clip.hint)}")
+    if report.retried:
+        lines.append(f"tried again: job {', '.join(map(str, report.retried))}")
+    if report.unfinished:
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(report.unfinished.items()))
+        lines.append(f"not read back, since they are not done: {counts}")
+    if not report.clips:
+        lines.append(f"{shown(report.subject)}: no clip is done yet")
+    return lines
+
+
+def _counts_text(clip: ClipVerification) -> str:
+    total = sum(clip.counts.values())
+    parts = ", ".join(f"{count} {finding}" for finding, count in clip.counts.items())
+    return f"{total} faces read back" + (f": {parts}" if parts else "")
+
+
+def _faults(clip: ClipVerification) -> int:
+    return sum(count for finding, count in clip.counts.items() if finding in _fault_words())
+
+
+def _fault_words() -> Sequence[str]:
+    from engine.results.checked_face import FAULTS
+
+    return FAULTS
+
+
+def _done() -> str:
+    from daemon.ledger.transitions import State
+
+    return State.DONE

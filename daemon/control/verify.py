@@ -1,0 +1,70 @@
+"""`dfld verify INBOX`: a job that reads each clip's faces back, and what these jobs have found so far."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from daemon.jobs.kinds.registry import OF_VERIFICATIONS
+from daemon.ledger import jobs as table
+from daemon.ledger.claims import rank
+from daemon.ledger.jobs import Job
+from daemon.ledger.ledger import Connection, Ledger
+from daemon.ledger.transitions import JobEvent, State, can
+from daemon.reports.verify import ClipVerification, FaceFinding, VerificationStarted
+
+PRIORITY = 0
+"""What arrives goes first."""
+
+
+def start_verification(ledger: Ledger, inbox: str, *, repair: bool, now_s: float) -> VerificationStarted:
+    """Queue a job for each clip of an inbox that is done; with `repair`, try again what failed."""
+
+    def start(writer: Connection) -> VerificationStarted:
+        own = [job for job in table.jobs(writer) if job.inbox == inbox and job.subject is None]
+        request = json.dumps({"repair": repair})
+        place = rank(now_s, PRIORITY)
+        queued = [
+            table.queue_about(writer, OF_VERIFICATIONS.name, job, request=request, rank=place, now_s=now_s).id
+            for job in own
+            if job.state is State.DONE
+        ]
+        failed = [job.id for job in own if job.state is State.FAILED and can(job.state, JobEvent.RETRY)]
+        for job_id in failed if repair else ():
+            table.apply(writer, job_id, JobEvent.RETRY)
+        unfinished = Counter(str(job.state) for job in own if job.state is not State.DONE)
+        return VerificationStarted(inbox, tuple(queued), tuple(failed if repair else ()), dict(unfinished))
+
+    return ledger.write(start)
+
+
+def verifications(ledger: Ledger, job_ids: Sequence[int]) -> list[ClipVerification]:
+    """Return what these jobs have found so far; those that are not there any more are left out."""
+
+    def read(reader: Connection) -> list[ClipVerification]:
+        found = (table.job_by_id(reader, one) for one in job_ids)
+        return [verification_of(job) for job in found if job is not None]
+
+    return ledger.read(read)
+
+
+def verification_of(job: Job) -> ClipVerification:
+    """Return what a job of kind verify has found so far. Pure."""
+    kept = json.loads(job.report or job.carry or "{}")
+    return ClipVerification(
+        clip=os.fsdecode(job.path),
+        state=str(job.state),
+        faces_done=job.next_frame,
+        faces_total=job.frames_total,
+        counts=kept.get("counts", {}),
+        findings=tuple(
+            FaceFinding(**one) for one in kept.get("findings", kept.get("faces", ())) if isinstance(one, dict)
+        ),
+        message=job.message,
+        hint=job.hint,
+        job=job.id,
+        subject=job.subject,
+        redo=bool(kept.get("redo")),
+    )

@@ -1,0 +1,46 @@
+"""What reading a face back can find. Pure; the reading is engine.results.read_back.
+
+    whole        the file is as dfld wrote it, and its picture decodes
+    edited       a person changed it: other bytes, a whole picture of the same face
+    elsewhere    a person moved, renamed or packed it
+    taken out    it is nowhere in the workspace: a person took it out, and it stays out
+    damaged      the file lies there, and its picture, its bytes or its mask are not what was written
+    unfinished   it was not written to its end, or dfld removed it to write it again
+    unlisted     manifest and ledger do not agree about it
+
+The last three are faults: nobody meant them to be so, and a redo of the clip puts them right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Finding = Literal["whole", "edited", "elsewhere", "taken out", "damaged", "unfinished", "unlisted"]
+FINDINGS: tuple[Finding, ...] = get_args(Finding)
+FAULTS: tuple[Finding, ...] = ("damaged", "unfinished", "unlisted")
+
+
+@dataclass(frozen=True)
+class RecordedFace:
+    """A written face as the ledger has it."""
+
+    name: str
+    face_id: str = ""
+    pixels_sha256: str = ""
+    """Of its decoded pixels when they were read back first; "" = they never were."""
+
+
+@dataclass(frozen=True)
+class CheckedFace:
+    """What reading one face back has shown."""
+
+    name: str
+    """Under which it was written."""
+    finding: Finding
+    why: str = ""
+    """The rest of a sentence that begins with the face; "" for a whole one."""
+    file: str = ""
+    """Where it is now, below the workspace; "" where it is nowhere."""
+    pixels_sha256: str = ""
+    """Of its decoded pixels; "" where they could not be decoded, or were not asked for."""

@@ -1,0 +1,225 @@
+"""Reading back every face of a clip: do file, metadata, pixels, manifest and ledger still agree?
+
+What can be found is engine.results.checked_face. Nothing is changed but by `drop_faces`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from core.opening import RefusedFileError, read_regular
+from dfl.jpeg import FILE_LIMIT_BYTES
+from engine.errors import PictureError
+from engine.pictures.decoding import decode_picture, picture_format
+from engine.pictures.whole_picture import account_for
+from engine.results.checked_face import CheckedFace, Finding, RecordedFace
+from engine.results.face_files import is_pack
+from engine.results.manifest import (
+    Manifest,
+    ManifestWriter,
+    WrittenFace,
+    WrittenFile,
+    manifest_path,
+    mask_name,
+    read_manifest,
+)
+from engine.results.missing_faces import Pictures
+from engine.same_face import is_same_face, trace_of_jpeg
+from engine.workspace.layout import Layout, inbox_layout, output_layout
+from engine.workspace.output_files import remove_file
+
+SIDE_MAX_PX = 4096
+"""dfld writes aligned images up to 2048 px a side; what claims to be larger is not decoded."""
+MANIFEST_ENDING = "manifest.jsonl"
+
+
+class ReadBack:
+    """The faces of one clip, to be read back one by one."""
+
+    def __init__(self, layout: Layout, recorded: Iterable[RecordedFace] | None) -> None:
+        """`recorded`: the written faces of the clip's job; None where there is no ledger. Raise OutputError when the
+        manifest cannot be read."""
+        self._layout = layout
+        self._manifest: Manifest = read_manifest(layout)
+        self._recorded: Mapping[str, RecordedFace] | None = None
+        if recorded is not None:
+            self._recorded = {one.name: one for one in recorded}
+        self._pictures = Pictures(layout, self._manifest)
+        known = self._manifest.faces.keys() | (self._recorded or {}).keys()
+        self.names: tuple[str, ...] = tuple(sorted(name for name in known if not self._is_settled(name)))
+        """The faces to read back, in a fixed order."""
+
+    @property
+    def basis(self) -> str:
+        """Hash of what decides what is read back: the clip's run and the names of its faces."""
+        run = self._manifest.run
+        parts = ("", "", "") if run is None else (run.source, run.content, run.basis)
+        return hashlib.sha256("\n".join((*parts, *self.names)).encode(errors="surrogateescape")).hexdigest()
+
+    def check(self, name: str) -> CheckedFace:
+        """Read one face back. Raise OSError only where the disk itself fails."""
+        written = self._manifest.faces.get(name)
+        recorded = None if self._recorded is None else self._recorded.get(name)
+        if written is None:
+            return self._check_recorded(name, recorded or RecordedFace(name))
+        found = self._check_written(written, recorded)
+        is_there = found.finding in ("whole", "edited", "elsewhere")
+        if self._recorded is not None and recorded is None and is_there and self._is_committed(written):
+            return replace(found, finding="unlisted", why="the ledger does not hold it")
+        if recorded is not None and recorded.face_id and written.trace.face_id not in ("", recorded.face_id):
+            return replace(found, finding="unlisted", why="ledger and manifest give it different ids")
+        return found
+
+    def _is_settled(self, name: str) -> bool:
+        """Say whether a face was dropped by the run that wrote it, as the ledger knows: nothing is to be there."""
+        written = self._manifest.faces.get(name)
+        return written is not None and written.dropped and name not in (self._recorded or {})
+
+    def _is_committed(self, written: WrittenFace) -> bool:
+        return written.number < self._manifest.committed and not self._manifest.clearing
+
+    def _check_written(self, written: WrittenFace, recorded: RecordedFace | None) -> CheckedFace:
+        layout, name = self._layout, written.file.name
+        for folder in (layout.aligned, layout.review)[:: 1 if written.folder == "aligned" else -1]:
+            if (folder / name).is_symlink():
+                return CheckedFace(name, "edited", "a person put a link in its place", self._below(folder / name))
+            data = _bytes_of(folder / name)
+            if data is None:
+                continue
+            found = self._check_file(folder / name, data, written, recorded)
+            if found is not None:
+                is_home = folder == (layout.aligned if written.folder == "aligned" else layout.review)
+                moved = not is_home and found.finding == "whole" and not written.was_in_review
+                return replace(found, finding="elsewhere", why="it was moved") if moved else found
+        place = self._pictures.place_of(written)
+        if place is not None:
+            how = "it was packed" if is_pack(place) else "it was moved or renamed"
+            return CheckedFace(name, "elsewhere", how, self._below(place))
+        if not self._is_committed(written) or written.dropped:
+            return CheckedFace(name, "unfinished", "it is not written yet")
+        return CheckedFace(name, "taken out", "a person took it out; it stays out")
+
+    def _check_file(
+        self, path: Path, data: bytes, written: WrittenFace, recorded: RecordedFace | None
+    ) -> CheckedFace | None:
+        """Judge the file that lies where a face was written; None where it is another face by now."""
+        name, file = written.file.name, self._below(path)
+        is_as_written = not written.file.sha256 or hashlib.sha256(data).hexdigest() == written.file.sha256
+        if not is_as_written and _is_untouched(path, written.file):
+            return CheckedFace(name, "damaged", "its bytes changed, and nobody wrote them", file)
+        trace = trace_of_jpeg(data)
+        says_who = not is_as_written and trace is not None and bool(written.trace.landmarks_hash)
+        if says_who and trace is not None and not is_same_face(trace, written.trace, same_clip=True):
+            return None
+        pixels, trouble = _pixels(data, name)
+        if trouble:
+            return CheckedFace(name, "damaged", trouble, file)
+        if trouble := self._mask_trouble(written):
+            return CheckedFace(name, "damaged", trouble, file, pixels)
+        if is_as_written:
+            return CheckedFace(name, "whole", "", file, pixels)
+        if trace is None and written.trace.face_id:
+            why = "a person changed it, and its metadata is gone"
+        elif recorded is not None and pixels == recorded.pixels_sha256:
+            why = "a person changed its metadata; its pixels are as they were written"
+        else:
+            why = "a person changed it"
+        return CheckedFace(name, "edited", why, file, pixels)
+
+    def _mask_trouble(self, written: WrittenFace) -> str:
+        """Say what is wrong with the mask of a face; one that a person took away or drew anew is theirs."""
+        path = self._layout.masks / mask_name(written.file.name)
+        data = _bytes_of(path) if written.mask is not None else None
+        if data is None or written.mask is None:
+            return ""
+        is_as_written = not written.mask.sha256 or hashlib.sha256(data).hexdigest() == written.mask.sha256
+        if not is_as_written and _is_untouched(path, written.mask):
+            return "the bytes of its mask changed, and nobody wrote them"
+        _, trouble = _pixels(data, "its mask")
+        return trouble
+
+    def _check_recorded(self, name: str, recorded: RecordedFace) -> CheckedFace:
+        """Read back a face that the ledger holds and no manifest names: an older dfld wrote none, or it is lost."""
+        for folder in (self._layout.aligned, self._layout.review):
+            data = _bytes_of(folder / name)
+            if data is None:
+                continue
+            trace = trace_of_jpeg(data)
+            if trace is not None and trace.face_id and recorded.face_id and trace.face_id != recorded.face_id:
+                continue
+            pixels, trouble = _pixels(data, name)
+            finding: Finding = "damaged" if trouble else "whole"
+            return CheckedFace(name, finding, trouble, self._below(folder / name), pixels)
+        return CheckedFace(name, "taken out", "a person took it out; it stays out")
+
+    def _below(self, path: Path) -> str:
+        return str(path.relative_to(self._layout.root))
+
+
+def drop_faces(layout: Layout, names: Iterable[str]) -> None:
+    """Remove damaged faces and their masks, so that the next run of the clip writes them again. Raise OutputError.
+
+    The manifest says so first: what is missing then, dfld took away, and no person.
+    """
+    manifest = read_manifest(layout)
+    with ManifestWriter(layout) as writer:
+        for name in names:
+            if name in manifest.faces:
+                writer.add({"dropped": name}, sync=True)
+            for path in (layout.aligned / name, layout.review / name, layout.masks / mask_name(name)):
+                remove_file(path)
+
+
+def layouts_in(workspace: Path) -> list[Layout]:
+    """Return the layout of each clip that a manifest names in a workspace of DeepFaceLab, or in the output folder of
+    `dfld extract`."""
+    found = []
+    for debug in (workspace / "debug", workspace / "data_src" / "debug", workspace / "data_dst" / "debug"):
+        for path in sorted(debug.glob(f"*{MANIFEST_ENDING}")):
+            prefix = path.name.removesuffix(MANIFEST_ENDING)
+            if debug.parent == workspace:
+                layout = replace(output_layout(workspace), prefix=prefix)
+            else:
+                role: Literal["src", "dst"] = "src" if debug.parent.name == "data_src" else "dst"
+                layout = inbox_layout(workspace, role, prefix.removesuffix("-"))
+            if manifest_path(layout) == path:
+                found.append(layout)
+    return found
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    """Read a file; None where there is none, or it is a link or no regular file: a person put it there."""
+    try:
+        return read_regular(path, within=None, max_bytes=FILE_LIMIT_BYTES)
+    except (FileNotFoundError, NotADirectoryError, RefusedFileError):
+        return None
+
+
+def _is_untouched(path: Path, written: WrittenFile) -> bool:
+    """Say whether size and time of a file are those that it was written with."""
+    found = path.lstat()
+    return (found.st_size, found.st_mtime_ns) == (written.size, written.mtime_ns)
+
+
+def _pixels(data: bytes, what: str) -> tuple[str, str]:
+    """Return the hash of a picture's decoded pixels and what is wrong with it: one of the two is ""."""
+
+    def check_size(width: int, height: int) -> None:
+        if max(width, height) > SIDE_MAX_PX:
+            raise PictureError(f"{what} claims to be {width} px wide and {height} px high")
+
+    try:
+        pixels = decode_picture(data, what, check_size)
+    except PictureError as problem:
+        return "", problem.message
+    height, width = pixels.shape[:2]
+    account = account_for(data, picture_format(data) or "", (width, height))
+    if account.damage:
+        return "", f"{what} is damaged: {account.damage}"
+    digest = hashlib.sha256(f"{width}x{height}:".encode())
+    digest.update(pixels.tobytes())
+    return digest.hexdigest(), ""

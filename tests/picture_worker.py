@@ -1,0 +1,41 @@
+"""A worker with a pretended engine whose faces are real aligned JPEGs, and the real verifier."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractRequest
+from daemon.jobs.kinds.verify import VERIFY_CODECS
+from daemon.worker.contract import Trade
+from daemon.worker.process import main
+from daemon.worker.verifier import Verifier
+from dfl.image import AlignedMetadata, encode_aligned_jpeg
+from tests.fake_worker import FakeExtractor
+
+SIDE = 64
+
+
+def aligned_jpeg(slug: str, frame: int, face_id: str) -> bytes:
+    """Return a small aligned JPEG; clip and frame decide its pixels."""
+    random = np.random.default_rng([frame, *slug.encode()])
+    pixels = random.integers(0, 255, (SIDE, SIDE, 3), np.uint8)
+    landmarks = random.uniform(8, SIDE - 8, (68, 2))
+    metadata = AlignedMetadata(
+        face_type="whole_face",
+        landmarks=landmarks,
+        source_filename=f"{frame:08d}.png",
+        source_rect=np.array([1, 2, 3, 4]),
+        source_landmarks=landmarks + 100,
+        image_to_face_mat=np.eye(2, 3),
+        dfld_face_id=face_id,
+    )
+    return encode_aligned_jpeg(pixels, metadata, 95)
+
+
+class PictureExtractor(FakeExtractor):
+    def picture(self, order: ExtractRequest, frame: int, face_id: str) -> bytes:
+        return aligned_jpeg(order.slug, frame, face_id)
+
+
+if __name__ == "__main__":
+    main({"extract": Trade(EXTRACT_CODECS, PictureExtractor), "verify": Trade(VERIFY_CODECS, Verifier)})
