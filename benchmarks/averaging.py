@@ -44,7 +44,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from dfl.weights import index_weights  # noqa: E402
-from sync.averaging.average import AverageSettings, uniform_shares  # noqa: E402
+from sync.averaging.average import AverageSettings, uniform_weights  # noqa: E402
 from sync.averaging.averaging_pass import CHUNK_ITEMS, THREADS, Output, PassPlan, run_averaging_pass  # noqa: E402
 from sync.averaging.tensor_file import TensorFile, TensorWriter  # noqa: E402
 
@@ -168,7 +168,7 @@ def average_fused(way: str, folder: Path, machines: int) -> float:
     plan = PassPlan(
         "model",
         files,
-        uniform_shares(names),
+        uniform_weights(names),
         settings,
         base=base,
         outputs=[Output(files["0"], folder / f"out {way}.npy")],

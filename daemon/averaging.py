@@ -1,4 +1,4 @@
-"""The job of one model: look whether a round is due, do it, and tell what came of it.
+"""The job of one model: is a round due? Do it, and report what came of it.
 
 One `Averaging` for the service. Each model is polled by the scheduler over kept connections; a due round runs in a
 thread of its own, and while it runs the model is not polled. What a round does is `sync.rounds.rounds`; here it becomes
@@ -78,7 +78,7 @@ class Averaging:
             self._scheduler.every(sync.poll_every_s, f"poll {key}", model.poll, at_once=True)
 
     def ask_to_stop(self) -> None:
-        """Have every round end where it can be taken up again: given up before its decision, else brought forward."""
+        """Have every round end where it can be resumed: given up before its decision, else brought forward."""
         for model in self._models.values():
             model.ask_to_stop()
 
@@ -181,14 +181,14 @@ class _Model:
         """The last line of the round under way; empty between rounds."""
 
     def poll(self) -> None:
-        """Look once and start what is due. Called by the scheduler; returns without waiting for a round."""
+        """Observe every machine once and start what is due, without waiting for it. Called by the scheduler."""
         if self._stop.is_set() or (self._thread and self._thread.is_alive()) or not self._polling.acquire(False):
             return
         try:
             if self._unfinished:
                 self._start(self._recover)
                 return
-            self._outlook = outlook = self._watch.look()
+            self._outlook = outlook = self._watch.observe()
             self._publish()
             self._report_outlook(outlook)
             if outlook.owing:
@@ -272,7 +272,7 @@ class _Model:
 
     def _average(self) -> None:
         done = self.rounds.average()
-        self._publish()  # who is told asks for it at once
+        self._publish()  # who is notified asks for it at once
         self._report_round(done)
 
     def _report_round(self, done: Round) -> None:
@@ -311,7 +311,7 @@ class _Model:
                 metrics.add("dfld_transfer_seconds_total", took_s, machine=machine, direction=direction)
 
     def _report_outlook(self, outlook: Outlook) -> None:
-        for machine, seen in outlook.looks.items():
+        for machine, seen in outlook.machines.items():
             self._metrics.set("dfld_machine_up", 1.0, machine=machine)
             self._metrics.add("dfld_machine_connections_total", machine=machine, result="ok")
             for metric, value in (
@@ -325,7 +325,7 @@ class _Model:
             self._metrics.add("dfld_machine_connections_total", machine=machine, result=result)
             if machine not in self._down:
                 self._notify(MachineDown(f"model {self.name}: {error.message}", model=self.name, machine=machine))
-        for machine in self._down & outlook.looks.keys():
+        for machine in self._down & outlook.machines.keys():
             message = f"model {self.name}: machine {machine} answers again"
             self._notify(MachineUp(message, model=self.name, machine=machine))
         self._down = set(outlook.failed)
@@ -348,7 +348,7 @@ class _Model:
 
 
 def _machine_report(name: str, outlook: Outlook | None) -> MachineReport:
-    seen = outlook.looks.get(name) if outlook else None
+    seen = outlook.machines.get(name) if outlook else None
     error = outlook.failed.get(name) if outlook else None
     return MachineReport(
         iteration=seen.history.iteration if seen else None,

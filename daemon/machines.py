@@ -29,7 +29,7 @@ def machine_of(settings: MachineConfig) -> Machine:
         start=settings.start,
         status=settings.status,
         pid=settings.pid,
-        share=settings.share,
+        weight=settings.share,
         transfer=settings.transfer,
         deadline_s=settings.deadline_s,
     )
@@ -53,7 +53,7 @@ def round_settings_of(config: Config, settings: SyncConfig) -> SyncSettings:
         keep_rounds=settings.keep_rounds,
         average=AverageSettings(
             rule=settings.rule,
-            share_rule=settings.shares,
+            weight_rule=settings.shares,
             trim=settings.trim,
             outer=settings.outer,
             outer_learning_rate=settings.outer_learning_rate,

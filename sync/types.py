@@ -44,7 +44,8 @@ class Machine:
     """Command whose exit status 0 means: the trainer runs."""
     pid: str = ""
     """Command that prints the trainer's main process id; with it dfld sends SIGINT itself where `stop` is empty."""
-    share: float = 1.0
+    weight: float = 1.0
+    """Its part in the average, relative to the others; `share` in the configuration."""
     transfer: Transfer = "auto"
     deadline_s: float = 3600.0
     """Total time that one pull or one push of a whole model may take on this machine."""
@@ -140,7 +141,7 @@ class Round:
     """Machine → seconds its trainer did not train because of this round, or trained what was thrown away: from the
     request to stop or save until it iterated on what it was given."""
     not_seen: tuple[str, ...] = ()
-    """Machines whose trainers were not seen iterating again: theirs stood still at least as long as `paused_s` says."""
+    """Machines whose trainers were not seen iterating again: they did not train at least as long as `paused_s` says."""
     downtime_s: float = 0.0
     """From the first request to stop or save until the last trainer iterated again."""
     lost_iterations: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

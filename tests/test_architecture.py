@@ -267,9 +267,6 @@ def test_any_stands_only_where_bytes_from_outside_are_parsed() -> None:
     assert sum(anys(path) for path in modules().values()) <= ANY_AT_MOST
 
 
-TEXT_DECIDES_NOT_YET = {"sync.averaging.average_files"}
-
-
 def decisions_by_text(path: Path) -> Iterator[int]:
     """Every line that compares or searches what an error says; its type is what may decide."""
     tree = parsed(path)
@@ -297,7 +294,7 @@ def decisions_by_text(path: Path) -> Iterator[int]:
 
 def test_nothing_is_decided_by_what_an_error_says() -> None:
     found = {f"{name}:{line}" for name, path in modules().items() for line in decisions_by_text(path)}
-    assert {one for one in found if one.partition(":")[0] not in TEXT_DECIDES_NOT_YET} == set()
+    assert found == set()
 
 
 @pytest.mark.parametrize("package", sorted(n for n, path in modules().items() if path.name == "__init__.py"))

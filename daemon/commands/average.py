@@ -60,13 +60,15 @@ def run_average(options: argparse.Namespace) -> int:
     """Average, and say how far apart the inputs were."""
     from sync.averaging.average_files import average_files
 
-    report = average_files(options.inputs, options.out, shares=options.shares, rule=options.rule, model=options.model)
+    report = average_files(
+        options.inputs, options.out, machine_weights=options.shares, rule=options.rule, model=options.model
+    )
     if options.json:
         print(json.dumps(_values(report), indent=2))
         return ExitCode.OK
     for path in report.written:
         print(f"written  {shown(path)}{' in place of the file that was there' if path in report.replaced else ''}")
-    for name, share in report.shares.items():
+    for name, share in report.machine_weights.items():
         apart = report.divergence.machines[name]
         print(f"input    {shown(name)}: share {share:.3f}, {apart.distance_rel:.2%} from the average")
         if apart.worst_tensor:
@@ -82,7 +84,7 @@ def run_average(options: argparse.Namespace) -> int:
 def _values(report: AverageReport) -> dict[str, object]:
     return {
         "inputs": list(report.inputs),
-        "shares": dict(report.shares),
+        "shares": dict(report.machine_weights),
         "rule": report.rule,
         "written": {str(path): sha256 for path, sha256 in report.written.items()},
         "replaced": list(map(str, report.replaced)),

@@ -141,9 +141,9 @@ def _list_machines(config: Config, options: argparse.Namespace) -> int:
     found: list[MachineRow] = []
     for settings in config.syncs:
         with open_rounds(config, settings, quiet=True) as rounds:
-            outlook = Watch(rounds, stage_table_of(settings)).look()
+            outlook = Watch(rounds, stage_table_of(settings)).observe()
             for name in settings.machines:
-                seen, error = outlook.looks.get(name), outlook.failed.get(name)
+                seen, error = outlook.machines.get(name), outlook.failed.get(name)
                 found.append(
                     MachineRow(
                         machine=name,

@@ -133,7 +133,7 @@ def print_round(done: Round, options: argparse.Namespace) -> None:
         lost = done.lost_iterations.get(name)
         detail = f", {lost} iterations between its save and the new weights are lost" if lost else ""
         detail += ", and was not seen iterating again" if least else ""
-        lines.append(f"  {name} stood still for {least}{seconds:.1f} s{detail}")
+        lines.append(f"  {name} did not train for {least}{seconds:.1f} s{detail}")
     if len(done.paused_s) > 1:
         lines.append(f"  from the first request to stop until the last trainer iterated again: {done.downtime_s:.1f} s")
     lines += [f"  a round would cost {name} {_forecast(one)}" for name, one in done.forecast.items()]

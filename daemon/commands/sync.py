@@ -90,7 +90,7 @@ def _watch(rounds: Rounds, settings: SyncConfig, options: argparse.Namespace) ->
     rounds.recover()
     said = ""
     while not rounds.stop.is_set():
-        outlook = watch.look()
+        outlook = watch.observe()
         if outlook.reason != said and not options.json:
             said = outlook.reason
             line = f"stage {outlook.stage}, every {outlook.interval} iterations: {outlook.reason}"

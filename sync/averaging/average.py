@@ -1,4 +1,4 @@
-"""The arithmetic of an average, on arrays: rules, shares, outer step, and what the deltas say about each other.
+"""The arithmetic of an average, on arrays: rules, weights, outer step, and what the deltas say about each other.
 
 Pure: opens no file. Sums are float64, so the mean of float32 weights is the exact mean rounded once. Reading
 weights in chunks and writing the result is sync.averaging.averaging_pass; judging the numbers is
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from sync.errors import DisagreementError
 
 Rule = Literal["mean", "median", "trimmed"]
-ShareRule = Literal["uniform", "iterations"]
+WeightRule = Literal["uniform", "iterations"]
 Floats = NDArray[np.floating]
 
 OUTGROWN_TIMES = 10.0
 """A largest weight that is so many times the largest of what the machine was given is damage: training moves weights
 by per cents between two rounds, a flipped bit of an exponent by powers of two."""
-SHARE_CLAMP = 4.0
-"""By iterations the largest share is at most this many times the smallest: a machine that did ten times the work of
+WEIGHT_CLAMP = 4.0
+"""By iterations the largest weight is at most this many times the smallest: a machine that did ten times the work of
 another has not seen ten times the data."""
 MACHINES_FOR_TRIMMED = 5
 """With fewer, leaving out the ends leaves a median."""
@@ -35,9 +35,9 @@ class AverageSettings:
     """How an average is taken."""
 
     rule: Rule = "mean"
-    """mean: by shares. median: the middle of the machines, per weight. trimmed: mean without the extremes."""
-    share_rule: ShareRule = "uniform"
-    """iterations: a machine counts by what it trained since the last round, within SHARE_CLAMP."""
+    """mean: by the machines' weights. median: their middle, number by number. trimmed: mean without the extremes."""
+    weight_rule: WeightRule = "uniform"
+    """iterations: a machine counts by what it trained since the last round, within WEIGHT_CLAMP."""
     trim: float = 0.2
     """Part of the machines that `trimmed` leaves out at each end, at least one machine."""
     outer: Literal["none", "nesterov"] = "none"
@@ -60,15 +60,15 @@ class AverageSettings:
                 raise DisagreementError(f"average setting {name} = {getattr(self, name)} is outside its range")
 
 
-# -- shares
+# -- weights
 
 
-def uniform_shares(machines: Sequence[str]) -> dict[str, float]:
-    """Give every machine the same share; the shares sum to 1."""
+def uniform_weights(machines: Sequence[str]) -> dict[str, float]:
+    """Give every machine the same weight; the weights sum to 1."""
     return {machine: 1.0 / len(machines) for machine in machines}
 
 
-def shares_by_iterations(iterations: Mapping[str, int], *, clamp: float = SHARE_CLAMP) -> dict[str, float]:
+def weights_by_iterations(iterations: Mapping[str, int], *, clamp: float = WEIGHT_CLAMP) -> dict[str, float]:
     """Weight machines by the iterations done since the last round; the largest is at most `clamp` times the smallest.
 
     The counts are first brought into [median / √clamp, median · √clamp], so that one machine that did ten
@@ -77,27 +77,31 @@ def shares_by_iterations(iterations: Mapping[str, int], *, clamp: float = SHARE_
     middle = max(1.0, float(np.median(list(iterations.values()))))
     width = float(np.sqrt(clamp))
     bounded = {machine: min(max(count, middle / width), middle * width) for machine, count in iterations.items()}
-    return normalise_shares(bounded)
+    return normalise_weights(bounded)
 
 
-def normalise_shares(shares: Mapping[str, float]) -> dict[str, float]:
-    """Scale shares so that they sum to 1; raise DisagreementError for one that is negative or no number, or all 0."""
-    total = sum(shares.values())
-    if any(not np.isfinite(share) or share < 0 for share in shares.values()) or not 0 < total < np.inf:
-        raise DisagreementError(f"shares {dict(shares)} are no parts of a whole: each 0 or more, one more than 0")
-    return {machine: share / total for machine, share in shares.items()}
+def normalise_weights(machine_weights: Mapping[str, float]) -> dict[str, float]:
+    """Scale weights so that they sum to 1; raise DisagreementError for one that is negative or no number, or all 0."""
+    total = sum(machine_weights.values())
+    if any(not np.isfinite(weight) or weight < 0 for weight in machine_weights.values()) or not 0 < total < np.inf:
+        raise DisagreementError(
+            f"shares {dict(machine_weights)} are no parts of a whole: each 0 or more, one more than 0"
+        )
+    return {machine: weight / total for machine, weight in machine_weights.items()}
 
 
 # -- combining one chunk; values (machines, items) float32 or float64, out (items,) float64
 
 
-def combine(values: Floats, shares: Sequence[float], settings: AverageSettings, out: NDArray[np.float64]) -> None:
+def combine(
+    values: Floats, machine_weights: Sequence[float], settings: AverageSettings, out: NDArray[np.float64]
+) -> None:
     """Write to `out` the average of the rows of `values` by the rule; `values` are left in another order for median.
 
-    Only `mean` looks at shares. Raise DisagreementError for trimmed with fewer than five machines.
+    Only `mean` asks for the machines' weights. Raise DisagreementError for trimmed with fewer than five machines.
     """
     if settings.rule == "mean":
-        weighted_mean(values, shares, out)
+        weighted_mean(values, machine_weights, out)
         return
     count = len(values)
     drop = (count - 1) // 2 if settings.rule == "median" else trimmed_at_each_end(count, settings.trim)
@@ -116,17 +120,17 @@ def trimmed_at_each_end(machines: int, trim: float) -> int:
     return max(1, int(machines * trim))
 
 
-def weighted_mean(values: Floats, shares: Sequence[float], out: NDArray[np.float64]) -> None:
-    """Write Σ share · row to `out`, summed in float64; equal shares are a sum divided once, which is exact."""
-    if len(set(shares)) == 1:
+def weighted_mean(values: Floats, machine_weights: Sequence[float], out: NDArray[np.float64]) -> None:
+    """Write Σ weight · row to `out`, summed in float64; equal weights are a sum divided once, which is exact."""
+    if len(set(machine_weights)) == 1:
         np.copyto(out, values[0])
         for row in values[1:]:
             np.add(out, row, out=out)
         np.divide(out, len(values), out=out)
         return
-    np.multiply(values[0], shares[0], out=out, dtype=np.float64)
-    for row, share in zip(values[1:], shares[1:], strict=True):
-        np.add(out, np.multiply(row, share, dtype=np.float64), out=out)
+    np.multiply(values[0], machine_weights[0], out=out, dtype=np.float64)
+    for row, weight in zip(values[1:], machine_weights[1:], strict=True):
+        np.add(out, np.multiply(row, weight, dtype=np.float64), out=out)
 
 
 def sort_rows(values: Floats) -> None:

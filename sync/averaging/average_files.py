@@ -7,6 +7,7 @@ data.dat of a folder are a machine's own and are left out.
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from core.opening import sha256_of
 from dfl.errors import FormatError
 from dfl.model_files import DATA, is_weights, split_file_name
 from dfl.training_state import read_training_state
-from sync.averaging.average import AverageSettings, GramTable, Rule, normalise_shares, trimmed_at_each_end
+from sync.averaging.average import AverageSettings, GramTable, Rule, normalise_weights, trimmed_at_each_end
 from sync.averaging.averaging_pass import Output, PassPlan, run_averaging_pass
 from sync.averaging.compare import agree_on_options
 from sync.averaging.divergence import Divergence, measure_divergence
@@ -36,8 +37,8 @@ class AverageReport:
     """What was averaged, and how far apart the inputs were."""
 
     inputs: tuple[str, ...]
-    shares: Mapping[str, float]
-    """Input → share."""
+    machine_weights: Mapping[str, float]
+    """Input → its part in the average."""
     rule: Rule
     written: Mapping[Path, str]
     """Output file → sha256."""
@@ -52,19 +53,19 @@ def average_files(
     paths: Sequence[Path],
     out: Path,
     *,
-    shares: Sequence[float] | None = None,
+    machine_weights: Sequence[float] | None = None,
     rule: Rule = "mean",
     model: str | None = None,
 ) -> AverageReport:
     """Average `paths`, all files of one format or all folders of one DeepFaceLab model, into `out`.
 
     `model`: of folders that hold several models, the one that is meant, with its class (`alice_SAEHD`) or without.
-    `shares`: one number per path, in any scale; only for the mean. Existing files at `out` are replaced, each at
-    once and only after everything was averaged. Raise FormatError for an input that is no file of tensors or is
+    `machine_weights`: one number per path, in any scale; only for the mean. Existing files at `out` are replaced,
+    each at once and only after everything was averaged. Raise FormatError for an input that is no file of tensors or is
     hostile, DisagreementError where inputs do not fit each other or hold NaN, AverageError for a full disk.
     """
     labels = _labels(paths)
-    weights = _shares(labels, shares, rule)
+    weights = _machine_weights(labels, machine_weights, rule)
     for path in paths:  # before what folders and files have in common is asked: a slip of the pen is neither
         if not path.exists():
             raise DisagreementError(f"{path} is not there; nothing was averaged", hint="check the path")
@@ -93,22 +94,24 @@ def _labels(paths: Sequence[Path]) -> dict[str, Path]:
     return labels
 
 
-def _shares(labels: Mapping[str, Path], shares: Sequence[float] | None, rule: Rule) -> dict[str, float]:
+def _machine_weights(
+    labels: Mapping[str, Path], machine_weights: Sequence[float] | None, rule: Rule
+) -> dict[str, float]:
     if rule == "trimmed":
         trimmed_at_each_end(len(labels), AverageSettings().trim)
-    if shares is None:
-        return normalise_shares(dict.fromkeys(labels, 1.0))
+    if machine_weights is None:
+        return normalise_weights(dict.fromkeys(labels, 1.0))
     if rule != "mean":
         raise DisagreementError(f"shares are for the mean; the rule {rule} counts every input alike")
-    if len(shares) != len(labels):
-        raise DisagreementError(f"{len(shares)} shares for {len(labels)} inputs")
-    return normalise_shares(dict(zip(labels, shares, strict=True)))
+    if len(machine_weights) != len(labels):
+        raise DisagreementError(f"{len(machine_weights)} shares for {len(labels)} inputs")
+    return normalise_weights(dict(zip(labels, machine_weights, strict=True)))
 
 
 def _average_folders(
     labels: Mapping[str, Path],
     out: Path,
-    shares: Mapping[str, float],
+    machine_weights: Mapping[str, float],
     settings: AverageSettings,
     model: str | None,
 ) -> AverageReport:
@@ -134,7 +137,7 @@ def _average_folders(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AverageError(f"folder {out} cannot be made: {error.strerror}") from error
-    return _average_all(files, outputs, shares, settings, warnings)
+    return _average_all(files, outputs, machine_weights, settings, warnings)
 
 
 def _chosen_model(models: Mapping[str, Mapping[str, object]], wanted: str | None) -> str:
@@ -203,7 +206,7 @@ def _refuse_input_as_output(inputs: Sequence[Path], outputs: Sequence[Path]) -> 
 def _average_all(
     files: Mapping[str, Mapping[str, Path]],
     outputs: Mapping[str, Path],
-    shares: Mapping[str, float],
+    machine_weights: Mapping[str, float],
     settings: AverageSettings,
     warnings: tuple[str, ...],
 ) -> AverageReport:
@@ -214,12 +217,12 @@ def _average_all(
     except OSError as error:
         raise AverageError(f"nothing can be written in {parent}: {error.strerror}") from error
     with scratch_folder as scratch:
-        table = GramTable(tuple(shares), False, ())
+        table = GramTable(tuple(machine_weights), False, ())
         made: dict[Path, Path] = {}
         for part, inputs in files.items():
             made[outputs[part]] = Path(scratch) / outputs[part].name
-            table = table.joined(_average_one(inputs, made[outputs[part]], shares, settings))
-        divergence = measure_divergence(table, shares)
+            table = table.joined(_average_one(inputs, made[outputs[part]], machine_weights, settings))
+        divergence = measure_divergence(table, machine_weights)
         _refuse_nonfinite(divergence)
         written: dict[Path, str] = {}
         replaced = tuple(path for path in made if path.exists())
@@ -227,8 +230,8 @@ def _average_all(
             written[path] = sha256_of(partial, follow_links=False)
         put_in_place({partial: path for path, partial in made.items()})
     return AverageReport(
-        tuple(shares),
-        dict(shares),
+        tuple(machine_weights),
+        dict(machine_weights),
         settings.rule,
         written,
         divergence,
@@ -238,7 +241,7 @@ def _average_all(
 
 
 def _average_one(
-    inputs: Mapping[str, Path], out: Path, shares: Mapping[str, float], settings: AverageSettings
+    inputs: Mapping[str, Path], out: Path, machine_weights: Mapping[str, float], settings: AverageSettings
 ) -> GramTable:
     formats: dict[str, TensorFormat] = {}
     for label, path in inputs.items():
@@ -248,9 +251,9 @@ def _average_one(
     if set(formats.values()) != {form}:
         raise DisagreementError(f"the inputs have different formats: {formats}")
     if form == "npz":
-        return average_npz(inputs, list(shares.values()), settings, out)
+        return average_npz(inputs, list(machine_weights.values()), settings, out)
     if form == "torch":
-        return average_torch(inputs, list(shares.values()), settings, out)
+        return average_torch(inputs, list(machine_weights.values()), settings, out)
     machines = {}
     for label, path in inputs.items():
         with _in_full(path):
@@ -258,7 +261,7 @@ def _average_one(
     first = next(iter(machines.values()))
     if not any(tensor.averaged for tensor in first.layout.tensors):
         raise DisagreementError(f"{first.path.name} holds no floating-point tensors; there is nothing to average")
-    plan = PassPlan(out.name, machines, shares, settings, outputs=[Output(first, out)])
+    plan = PassPlan(out.name, machines, machine_weights, settings, outputs=[Output(first, out)])
     return run_averaging_pass(plan).grams
 
 
@@ -268,8 +271,9 @@ def _in_full(path: Path) -> Iterator[None]:
     try:
         yield
     except FormatError as error:
-        told = error.message.removeprefix(path.name)
-        raise FormatError(f"{path}{'' if told != error.message else ': '}{told}", hint=error.hint) from error
+        # Its message begins with the file's name, or with its whole path where it cannot even be opened.
+        named = os.path.join(path.parent, error.message)  # noqa: PTH118  of a sentence, not of a path
+        raise FormatError(named, hint=error.hint) from error
 
 
 def _refuse_nonfinite(divergence: Divergence) -> None:

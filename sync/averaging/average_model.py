@@ -20,9 +20,9 @@ from sync.averaging.average import (
     MACHINES_FOR_TRIMMED,
     AverageSettings,
     GramTable,
-    normalise_shares,
-    shares_by_iterations,
-    uniform_shares,
+    normalise_weights,
+    uniform_weights,
+    weights_by_iterations,
 )
 from sync.averaging.averaging_pass import Output, PassPlan, run_averaging_pass
 from sync.averaging.gates import GateSettings, Verdict, judge_weights
@@ -47,10 +47,10 @@ class ModelPlan:
     """What every machine was given in the last round, any machine's layout."""
     momentum: ModelFiles | None = None
     """The outer step's momentum of the last round."""
-    own_shares: Mapping[str, float] = field(default_factory=dict)
-    """Machine → the share of its configuration; 1 where it is not named."""
+    configured_weights: Mapping[str, float] = field(default_factory=dict)
+    """Machine → the weight of its configuration; 1 where it is not named."""
     iterations: Mapping[str, int] = field(default_factory=dict)
-    """Machine → iterations since the last round; used where shares go by iterations."""
+    """Machine → iterations since the last round; used where weights go by iterations."""
     settings: AverageSettings = field(default_factory=AverageSettings)
     gates: GateSettings = field(default_factory=GateSettings)
     quorum: int = 2
@@ -71,7 +71,7 @@ class ModelAverage:
     """The verdict and, unless it is held, the average."""
 
     verdict: Verdict
-    shares: Mapping[str, float]
+    machine_weights: Mapping[str, float]
     """Of the accepted machines."""
     files: Mapping[str, Mapping[str, AveragedFile]] = field(default_factory=dict)
     """Receiver → part → the file in its own layout; several receivers may share one."""
@@ -98,8 +98,10 @@ def average_model(
     with ExitStack() as undo:
         undo.callback(_remove, made)
         table = _run(plan, inputs, targets, made, stop, on_progress)
-        shares = machine_shares(plan, list(inputs))
-        verdict = judge_weights(table, shares, plan.gates, quorum=plan.quorum, usual_spreads=plan.usual_spreads)
+        machine_weights = weights_of_machines(plan, list(inputs))
+        verdict = judge_weights(
+            table, machine_weights, plan.gates, quorum=plan.quorum, usual_spreads=plan.usual_spreads
+        )
         verdict = _hold_trimmed(verdict, plan.settings)
         if verdict.held:
             return ModelAverage(verdict, {})
@@ -109,16 +111,18 @@ def average_model(
         undo.pop_all()
     files = {machine: {part: made[targets[part][machine].path] for part in targets} for machine in receivers}
     momentum = {part: made[path] for part in targets if (path := _momentum_path(plan.folder, part)) in made}
-    return ModelAverage(verdict, machine_shares(plan, verdict.accepted), files, momentum)
+    return ModelAverage(verdict, weights_of_machines(plan, verdict.accepted), files, momentum)
 
 
-def machine_shares(plan: ModelPlan, machines: Sequence[str]) -> dict[str, float]:
-    """The shares of `machines`, summing to 1: each one's own, times its iterations where the settings say so."""
-    shares = uniform_shares(machines)
-    if plan.settings.share_rule == "iterations" and plan.iterations:
+def weights_of_machines(plan: ModelPlan, machines: Sequence[str]) -> dict[str, float]:
+    """The weights of `machines`, summing to 1: each one's own, times its iterations where the settings say so."""
+    machine_weights = uniform_weights(machines)
+    if plan.settings.weight_rule == "iterations" and plan.iterations:
         done = {machine: plan.iterations.get(machine, 0) for machine in machines}
-        shares = shares_by_iterations(done)
-    return normalise_shares({machine: share * plan.own_shares.get(machine, 1.0) for machine, share in shares.items()})
+        machine_weights = weights_by_iterations(done)
+    return normalise_weights(
+        {machine: weight * plan.configured_weights.get(machine, 1.0) for machine, weight in machine_weights.items()}
+    )
 
 
 def update_deployed(
@@ -131,13 +135,13 @@ def update_deployed(
     made = {}
     for part, path in latest.items():
         new = TensorFile(path, index_weights(path))
-        machines, shares = {"latest": new}, {"latest": 1.0}
+        machines, machine_weights = {"latest": new}, {"latest": 1.0}
         if deployed is not None:
             before = deployed[part]
             machines["deployed"] = TensorFile(before, index_weights(before))
-            shares = {"latest": 1 - settings.ema_decay, "deployed": settings.ema_decay}
+            machine_weights = {"latest": 1 - settings.ema_decay, "deployed": settings.ema_decay}
         out = folder / part
-        result = run_averaging_pass(PassPlan(part, machines, shares, outputs=[Output(new, out)]))
+        result = run_averaging_pass(PassPlan(part, machines, machine_weights, outputs=[Output(new, out)]))
         made[part] = AveragedFile(out, result.written[out])
     return made
 
@@ -182,7 +186,7 @@ def _run(
         pass_plan = PassPlan(
             part,
             {machine: files[part] for machine, files in inputs.items()},
-            machine_shares(plan, list(inputs)),
+            weights_of_machines(plan, list(inputs)),
             plan.settings,
             base=base.get(part),
             momentum=momentum.get(part),

@@ -57,8 +57,8 @@ class PassPlan:
     name: str
     """How messages and measurements call the file: its part, `encoder.npy`."""
     machines: Mapping[str, TensorFile]
-    shares: Mapping[str, float]
-    """Machine → share; they sum to 1. A machine with share 0 is measured only."""
+    machine_weights: Mapping[str, float]
+    """Machine → weight; they sum to 1. A machine with weight 0 is measured only."""
     settings: AverageSettings = field(default_factory=AverageSettings)
     base: TensorFile | None = None
     """What every machine was given in the last round; needed for drift and for the outer step."""
@@ -112,8 +112,10 @@ def run_averaging_pass(
 
 def check_plan(plan: PassPlan) -> None:
     """Raise DisagreementError unless every file of the plan has the same tensors, shapes, types and orders."""
-    if not plan.machines or set(plan.machines) != set(plan.shares):
-        raise DisagreementError(f"{plan.name}: shares are given for {sorted(plan.shares)}, not {sorted(plan.machines)}")
+    if not plan.machines or set(plan.machines) != set(plan.machine_weights):
+        raise DisagreementError(
+            f"{plan.name}: weights are given for {sorted(plan.machine_weights)}, not {sorted(plan.machines)}"
+        )
     if plan.settings.outer == "nesterov" and plan.base is None and plan.outputs:
         raise DisagreementError(f"{plan.name}: the outer step needs the weights that the machines were given last")
     first_name, first = next(iter(plan.machines.items()))
@@ -168,7 +170,7 @@ class _Worker:
         self.on_progress = on_progress
         first = next(iter(plan.machines.values()))
         self.spans = [span for span in first.layout.tensors if span.averaged]
-        self.shares = [plan.shares[machine] for machine in plan.machines]
+        self.machine_weights = [plan.machine_weights[machine] for machine in plan.machines]
         self.readers = [stack.enter_context(TensorReader(file)) for file in plan.machines.values()]
         self.base = stack.enter_context(TensorReader(plan.base)) if plan.base else None
         self.momentum = stack.enter_context(TensorReader(plan.momentum)) if plan.momentum else None
@@ -215,7 +217,7 @@ class _Worker:
         self.read_rows(span, start, rows)
         if self.all_writers:
             values = rows[1:] if self.plan.settings.rule == "mean" else rows[1:].copy()
-            combine(values, self.shares, self.plan.settings, average)
+            combine(values, self.machine_weights, self.plan.settings, average)
         np.subtract(rows[1:], rows[0], out=rows[1:])
         chunk_gram = gram_of_rows(rows)
         if not np.isfinite(chunk_gram).all():

@@ -2,13 +2,13 @@
 
 Pure: a `GramTable` in, numbers out, for any subset of the machines without reading the weights again. Distances
 are always relative: an absolute L2 has no scale and speaks only of the largest layer. δ_i = w_i − base, base = what
-all machines were given in the last round, mean = Σ share · w_i.
+all machines were given in the last round, mean = Σ weight · w_i.
 
     drift_rel      ‖δ_i‖ / ‖base‖              how far one machine went since the last round
     distance_rel   ‖w_i − mean‖ / ‖mean‖       how far it is from the average
     spread_rel     mean_i of distance_rel      the model variance of FDA (arXiv 2405.20988)
     cosine         of δ_i and δ_j              do they move together? low by nature late in training
-    shrink         ‖Σ share · δ_i‖ / mean ‖δ_i‖   progress kept by averaging: 1 all agree, 1/√N pure noise
+    shrink         ‖Σ weight · δ_i‖ / mean ‖δ_i‖   progress kept by averaging: 1 all agree, 1/√N pure noise
     outgrown       max |w_i| / max |base|      of one file, where above OUTGROWN_TIMES: damage
     worst tensor   largest distance_rel of one tensor: an exploding layer hides in the whole model's norm
 
@@ -71,12 +71,12 @@ class Divergence:
     """None without a base."""
 
 
-def measure_divergence(table: GramTable, shares: Mapping[str, float]) -> Divergence:
-    """Measure the machines of `shares` (which sum to 1) against their weighted mean; others are left out."""
+def measure_divergence(table: GramTable, machine_weights: Mapping[str, float]) -> Divergence:
+    """Measure the machines of `machine_weights` (which sum to 1) against their weighted mean; others are left out."""
     if not table.tensors:
         raise DisagreementError("there is no tensor of floating-point numbers to average, only counters or nothing")
-    indices = [table.machines.index(machine) for machine in shares]
-    weights = np.array(list(shares.values()))
+    indices = [table.machines.index(machine) for machine in machine_weights]
+    weights = np.array(list(machine_weights.values()))
     total = np.sum([_of(entry, indices) for entry in table.tensors], axis=0)
     distances = _distances(total, weights)
     norms = np.sqrt(np.maximum(np.diag(total)[1:], 0))
@@ -94,7 +94,7 @@ def measure_divergence(table: GramTable, shares: Mapping[str, float]) -> Diverge
             nonfinite=int(nonfinite[row]),
             outgrown=_outgrown(table.tensors, indices[row]),
         )
-        for row, machine in enumerate(shares)
+        for row, machine in enumerate(machine_weights)
     }
     mean_delta = np.sqrt(max(0.0, weights @ total[1:, 1:] @ weights))
     shrink = _ratio(mean_delta, norms.mean()) if table.has_base else None

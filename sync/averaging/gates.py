@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from sync.averaging.average import OUTGROWN_TIMES, GramTable, normalise_shares
+from sync.averaging.average import OUTGROWN_TIMES, GramTable, normalise_weights
 from sync.averaging.divergence import Divergence, measure_divergence
 from sync.errors import DisagreementError
 
@@ -67,7 +67,7 @@ class Verdict:
 
 def judge_weights(
     table: GramTable,
-    shares: Mapping[str, float],
+    machine_weights: Mapping[str, float],
     settings: GateSettings,
     *,
     quorum: int,
@@ -75,19 +75,19 @@ def judge_weights(
 ) -> Verdict:
     """Decide from the measurements which machines may be averaged.
 
-    `usual_spreads`: spread_rel of the last successful rounds. The refused machines' shares are not used: shares of
+    `usual_spreads`: spread_rel of the last successful rounds. The refused machines' weights are not used: those of
     the accepted ones are scaled to sum to 1.
     """
     limit = spread_limit(settings, usual_spreads)
-    every_machine = measure_divergence(table, normalise_shares(shares))
+    every_machine = measure_divergence(table, normalise_weights(machine_weights))
     refused = _refuse_alone(every_machine, settings)
-    accepted = [machine for machine in shares if machine not in refused]
+    accepted = [machine for machine in machine_weights if machine not in refused]
     if len(accepted) > 2:
-        refused |= _refuse_by_direction(_measure(table, shares, accepted), settings)
-        accepted = [machine for machine in shares if machine not in refused]
-    refused |= _refuse_by_spread(table, shares, accepted, limit, least=max(quorum, 2))
-    accepted = [machine for machine in shares if machine not in refused]
-    divergence = _measure(table, shares, accepted) if accepted else every_machine
+        refused |= _refuse_by_direction(_measure(table, machine_weights, accepted), settings)
+        accepted = [machine for machine in machine_weights if machine not in refused]
+    refused |= _refuse_by_spread(table, machine_weights, accepted, limit, least=max(quorum, 2))
+    accepted = [machine for machine in machine_weights if machine not in refused]
+    divergence = _measure(table, machine_weights, accepted) if accepted else every_machine
     held = _held(accepted, refused, divergence, limit, quorum)
     return Verdict(
         tuple(accepted),
@@ -139,8 +139,8 @@ def refuse_cold_start(start_iteration: int, settings: GateSettings) -> str:
     )
 
 
-def _measure(table: GramTable, shares: Mapping[str, float], machines: Sequence[str]) -> Divergence:
-    return measure_divergence(table, normalise_shares({machine: shares[machine] for machine in machines}))
+def _measure(table: GramTable, machine_weights: Mapping[str, float], machines: Sequence[str]) -> Divergence:
+    return measure_divergence(table, normalise_weights({machine: machine_weights[machine] for machine in machines}))
 
 
 def _refuse_alone(divergence: Divergence, settings: GateSettings) -> dict[str, str]:
@@ -178,7 +178,7 @@ def _refuse_by_direction(divergence: Divergence, settings: GateSettings) -> dict
 
 
 def _refuse_by_spread(
-    table: GramTable, shares: Mapping[str, float], accepted: Sequence[str], limit: float, least: int
+    table: GramTable, machine_weights: Mapping[str, float], accepted: Sequence[str], limit: float, least: int
 ) -> dict[str, str]:
     """Leave out the farthest machine, one after another, where the rest then is close enough.
 
@@ -186,19 +186,19 @@ def _refuse_by_spread(
     """
     refused: dict[str, str] = {}
     remaining = list(accepted)
-    while len(remaining) > least and not _measure(table, shares, remaining).spread_rel <= limit:
+    while len(remaining) > least and not _measure(table, machine_weights, remaining).spread_rel <= limit:
         spreads = {
-            machine: _measure(table, shares, [other for other in remaining if other != machine]).spread_rel
+            machine: _measure(table, machine_weights, [other for other in remaining if other != machine]).spread_rel
             for machine in remaining
         }
         farthest = min(spreads, key=lambda machine: spreads[machine])
-        before = _measure(table, shares, remaining)
+        before = _measure(table, machine_weights, remaining)
         refused[farthest] = (
             f"with it the machines are {before.spread_rel:.3g} apart, without it {spreads[farthest]:.3g}; "
             f"the limit is {limit:.3g}"
         )
         remaining.remove(farthest)
-    close = bool(remaining) and _measure(table, shares, remaining).spread_rel <= limit
+    close = bool(remaining) and _measure(table, machine_weights, remaining).spread_rel <= limit
     return refused if close else {}
 
 

@@ -29,7 +29,9 @@ from sync.errors import AverageError, DisagreementError
 MAX_ARRAY_BYTES = 16 * 2**30
 
 
-def average_npz(paths: Mapping[str, Path], shares: Sequence[float], settings: AverageSettings, out: Path) -> GramTable:
+def average_npz(
+    paths: Mapping[str, Path], machine_weights: Sequence[float], settings: AverageSettings, out: Path
+) -> GramTable:
     """Average the archives `paths` (label → file) into the new file `out`; return the inner products.
 
     Arrays that are not floating point are the first archive's. `out` is written, synced and read back, but it is
@@ -44,7 +46,7 @@ def average_npz(paths: Mapping[str, Path], shares: Sequence[float], settings: Av
         try:
             with zipfile.ZipFile(out, "w") as written:
                 for member in first.infolist():
-                    gram = _average_member(archives, written, member, shares, settings)
+                    gram = _average_member(archives, written, member, machine_weights, settings)
                     tensors += [gram] if gram else []
             sync_file(out)
         except OSError as error:
@@ -98,7 +100,7 @@ def _average_member(
     archives: Mapping[str, zipfile.ZipFile],
     written: zipfile.ZipFile,
     info: zipfile.ZipInfo,
-    shares: Sequence[float],
+    machine_weights: Sequence[float],
     settings: AverageSettings,
 ) -> TensorGram | None:
     """Average one array into `written`; None where it is not of floats and was copied from the first archive."""
@@ -114,7 +116,7 @@ def _average_member(
         out = stack.enter_context(written.open(made, "w", force_zip64=True))
         header = {"descr": first.dtype.str, "fortran_order": first.fortran, "shape": first.shape}
         np.lib.format.write_array_header_1_0(cast(BinaryIO, out), header)
-        averager = ChunkAverager(len(members), shares, settings) if first.dtype.kind == "f" else None
+        averager = ChunkAverager(len(members), machine_weights, settings) if first.dtype.kind == "f" else None
         count = count_items(first.shape)
         for start in range(0, count, CHUNK_ITEMS):
             items = min(CHUNK_ITEMS, count - start)

@@ -20,8 +20,8 @@ CHUNK_ITEMS = 65536
 class ChunkAverager:
     """One tensor of several files, chunk by chunk: each chunk's average, and the sums over all chunks."""
 
-    def __init__(self, files: int, shares: Sequence[float], settings: AverageSettings) -> None:
-        self.shares = shares
+    def __init__(self, files: int, machine_weights: Sequence[float], settings: AverageSettings) -> None:
+        self.machine_weights = machine_weights
         self.settings = settings
         self.gram = np.zeros((files + 1, files + 1))
         self.nonfinite = np.zeros(files, np.int64)
@@ -39,7 +39,7 @@ class ChunkAverager:
             reference = np.where(finite[0], values[0], 0.0)
             self.gram += gram_of_rows(np.vstack([reference, values - reference]))
             part = self._average[: values.shape[1]]
-            combine(values, self.shares, self.settings, part)
+            combine(values, self.machine_weights, self.settings, part)
         return part
 
     def measured(self, name: str) -> TensorGram:
@@ -48,7 +48,7 @@ class ChunkAverager:
 
 
 def average_arrays(
-    name: str, arrays: Mapping[str, NDArray[np.generic]], shares: Sequence[float], settings: AverageSettings
+    name: str, arrays: Mapping[str, NDArray[np.generic]], machine_weights: Sequence[float], settings: AverageSettings
 ) -> tuple[NDArray[np.generic], TensorGram]:
     """Average float arrays of one shape and type; return the result in that type, and the inner products.
 
@@ -58,7 +58,7 @@ def average_arrays(
     first = next(iter(arrays.values()))
     flat = [array.reshape(-1) for array in arrays.values()]
     out = np.empty(first.size, first.dtype)
-    averager = ChunkAverager(len(flat), shares, settings)
+    averager = ChunkAverager(len(flat), machine_weights, settings)
     with np.errstate(all="ignore"):
         for start in range(0, first.size, CHUNK_ITEMS):
             out[start : start + CHUNK_ITEMS] = averager.add([array[start : start + CHUNK_ITEMS] for array in flat])

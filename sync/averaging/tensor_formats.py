@@ -9,6 +9,8 @@ arrays are refused.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -62,6 +64,15 @@ def index_tensors(path: Path, form: TensorFormat) -> TensorLayout:
     return index_npy(path) if form == "npy" else index_safetensors(path)
 
 
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name the file in a FormatError of what does not know it."""
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(f"{name}: {error.message}", hint=error.hint) from error
+
+
 def index_npy(path: Path) -> TensorLayout:
     """Find the one array of a true .npy file; raise FormatError for Python objects or a wrong length."""
     with path.open("rb") as file:
@@ -71,7 +82,8 @@ def index_npy(path: Path) -> TensorLayout:
     span = TensorSpan(NPY_NAME, shape, dtype.str, fortran, offset, size - offset)
     if span.count * span.item_bytes != size - offset:
         raise FormatError(f"{path.name} has {size - offset} bytes for an array of shape {shape} and type {dtype}")
-    return checked_layout(TensorLayout(size, "npy", (span,)))
+    with _naming(path.name):
+        return checked_layout(TensorLayout(size, "npy", (span,)))
 
 
 def read_npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
@@ -88,7 +100,8 @@ def read_npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, n
         raise FormatError(
             f"{name} holds elements of type {dtype}, expected little-endian numbers", hint=_objects(dtype)
         )
-    return checked_shape(shape), fortran, dtype
+    with _naming(name):
+        return checked_shape(shape), fortran, dtype
 
 
 def _objects(dtype: np.dtype[np.generic]) -> str:
@@ -98,7 +111,8 @@ def _objects(dtype: np.dtype[np.generic]) -> str:
 def index_safetensors(path: Path) -> TensorLayout:
     """Find the tensors of a .safetensors file: 8 bytes length, a JSON header, and their bytes without holes."""
     with FileSource(path) as source:
-        length = int.from_bytes(read_exactly(source, 0, 8), "little")
+        with _naming(path.name):
+            length = int.from_bytes(read_exactly(source, 0, 8), "little")
         if length > min(MAX_HEADER_BYTES, source.size - 8):
             raise FormatError(f"{path.name} has a header of {length} bytes, the file has {source.size}")
         try:
@@ -117,7 +131,8 @@ def index_safetensors(path: Path) -> TensorLayout:
         position += tensor.stored_bytes
     if position != size:
         raise FormatError(f"{path.name} has {size} bytes, its tensors end at {position}")
-    return checked_layout(TensorLayout(size, "safetensors", tuple(tensors)))
+    with _naming(path.name):
+        return checked_layout(TensorLayout(size, "safetensors", tuple(tensors)))
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -141,7 +156,8 @@ def _safetensor(file: str, name: str, facts: object, start: int) -> TensorSpan:
         or any(type(place) is not int or place < 0 for place in offsets)
     ):
         raise FormatError(f"{file}: tensor {name!r} has no two offsets")
-    shape = checked_shape(tuple(facts["shape"]))
+    with _naming(file):
+        shape = checked_shape(tuple(facts["shape"]))
     span = TensorSpan(
         name, shape, SAFETENSORS_TYPES[facts["dtype"]], False, start + offsets[0], offsets[1] - offsets[0]
     )

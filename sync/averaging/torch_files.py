@@ -30,7 +30,7 @@ MAX_DEPTH = 20
 
 
 def average_torch(
-    paths: Mapping[str, Path], shares: Sequence[float], settings: AverageSettings, out: Path
+    paths: Mapping[str, Path], machine_weights: Sequence[float], settings: AverageSettings, out: Path
 ) -> GramTable:
     """Average the files `paths` (label → file) into the new file `out`; return the inner products.
 
@@ -39,7 +39,7 @@ def average_torch(
     into place. Raise FormatError where weights_only refuses a file, DisagreementError where structures differ.
     """
     contents = {label: load_torch(path) for label, path in paths.items()}
-    walk = _Walk(list(contents), shares, settings)
+    walk = _Walk(list(contents), machine_weights, settings)
     result = walk.average("", list(contents.values()), 0)
     if not walk.grams:
         raise DisagreementError(f"{next(iter(contents))} holds no floating-point tensors")
@@ -78,10 +78,10 @@ def _torch() -> ModuleType:
 class _Walk:
     """One walk through equal structures, tensor by tensor."""
 
-    def __init__(self, labels: Sequence[str], shares: Sequence[float], settings: AverageSettings) -> None:
+    def __init__(self, labels: Sequence[str], machine_weights: Sequence[float], settings: AverageSettings) -> None:
         self.torch = _torch()
         self.labels = labels
-        self.shares = shares
+        self.machine_weights = machine_weights
         self.settings = settings
         self.grams: list[TensorGram] = []
         self.done: dict[tuple[object, ...], torch.Tensor] = {}
@@ -132,7 +132,7 @@ class _Walk:
                 raise DisagreementError(f"{label}: {place} has type {tensor.dtype}, expected {first.dtype}")
         exact = self.torch.float64 if first.dtype == self.torch.float64 else self.torch.float32
         arrays = {label: tensor.detach().to(exact).numpy() for label, tensor in zip(self.labels, tensors, strict=True)}
-        average, gram = average_arrays(place, arrays, self.shares, self.settings)
+        average, gram = average_arrays(place, arrays, self.machine_weights, self.settings)
         self.grams.append(gram)
         self.done[memory] = self.torch.from_numpy(average).to(first.dtype)
         return self.done[memory]

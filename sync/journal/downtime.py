@@ -62,7 +62,7 @@ def lost_iterations(record: RoundRecord) -> dict[str, int]:
 
 
 def _over(record: RoundRecord, name: str, *, stopped: bool) -> datetime | None:
-    """Return until when a machine that was not seen iterating certainly stood still."""
+    """Return until when a machine that was not seen iterating certainly did not train."""
     if not stopped:
         # It took the new weights, or was asked to save and trained on with what it had.
         return record.times.get(("swapped", name)) or record.times.get(("settled", name))

@@ -153,7 +153,7 @@ def verify_trainers(work: RoundWork) -> None:
         _wait_until_iterating(work, link, before, work.tools.settings.trainer.proof_s)
 
     known = work.record.verified.keys() | work.record.doubted.keys()
-    # Machines that were stopped and then left out: nothing is proved of them, but how long they stood still is.
+    # Machines that were stopped and then left out: nothing is proved of them, but how long they did not train is.
     released = work.record.stopped & work.record.released - work.record.iterating_since.keys()
     released &= work.record.iterations.keys() | work.prospects.keys()
     ask = sorted((work.record.resumed - known) | released)

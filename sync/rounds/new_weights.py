@@ -39,7 +39,7 @@ def averaged_weights(work: RoundWork, history: History) -> NewWeights:
             warnings=(*chosen.warnings, *verdict.warnings),
             spread_rel=verdict.divergence.spread_rel,
             shrink=verdict.divergence.shrink,
-            weights=average.shares,
+            weights=average.machine_weights,
         )
     )
     if verdict.held:
@@ -77,7 +77,7 @@ def _average(work: RoundWork, chosen: Candidates, history: History) -> ModelAver
         receivers=files,
         base=base if files[chosen.candidates[0]].keys() <= base.keys() else None,
         momentum=work.tools.store.momentum_files(),
-        own_shares={machine.name: machine.share for machine in work.tools.settings.machines},
+        configured_weights={machine.name: machine.weight for machine in work.tools.settings.machines},
         iterations=chosen.work,
         settings=work.tools.settings.average,
         gates=work.tools.settings.gates,

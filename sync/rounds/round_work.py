@@ -116,7 +116,7 @@ class RoundWork:
     def _report(self, line: Line | Waiting) -> None:
         """Hand a line on; who listens decides nothing about a round."""
         with failing_alone(f"who follows round {self.number}", pass_over), contextlib.suppress(OSError):
-            self.tools.on_progress(line)  # a closed terminal changes nothing
+            self.tools.on_progress(line)  # a closed terminal is foreseen
 
     def on_wait(self, link: MachineLink) -> OnWait:
         """Return what a trainer is handed to report that it waits."""

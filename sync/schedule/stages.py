@@ -96,12 +96,12 @@ class StageTable:
 
 @dataclass(frozen=True)
 class StageState:
-    """What is remembered between two looks at a model's losses; plain values, for the ledger."""
+    """What is remembered between two observations of a model's losses; plain values."""
 
     stage: int = 0
     """Index into the table."""
     options: str = ""
-    """The options at the last look (dfl.model_options.training_options_text); empty before the first."""
+    """The options at the last observation (dfl.model_options.training_options_text); empty before the first."""
     since: int = 0
     """Iteration since which the options have been these; losses before it are not compared."""
 
@@ -138,10 +138,10 @@ class LossHistory:
         return tuple(float(sum(map(float, row))) for row in self.losses[-count:])
 
 
-def look(table: StageTable, state: StageState, history: LossHistory, options: str) -> StageState:
-    """Take one more look at a model's losses; return what is remembered after it.
+def stage_after(table: StageTable, state: StageState, history: LossHistory, options: str) -> StageState:
+    """Given one more observation of a model's losses, return what is remembered after it.
 
-    `options`: the options of this look as text. Another text than at the last look begins anew in the first stage,
+    `options`: the options now, as text. Another text than at the last observation begins anew in the first stage,
     with the losses from this iteration on; within the same options a stage is never left for an earlier one.
     """
     if not state.options:

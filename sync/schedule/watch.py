@@ -1,7 +1,7 @@
-"""Is a round due? Looks at every machine's data.dat over the kept connections and asks `sync.schedule.stages`.
+"""Is a round due? Observes every machine's data.dat over the kept connections and asks `sync.schedule.stages`.
 
-A look costs one stat per machine; data.dat is read only when it has changed. Everything is counted in the machines'
-own iterations, so their clocks do not matter. Not for doing rounds.
+An observation costs one stat per machine; data.dat is read only when it has changed. Everything is counted in the
+machines' own iterations, so their clocks do not matter. Not for doing rounds.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from sync.schedule.stages import (
     StageState,
     StageTable,
     interval_iterations,
-    look,
     machines_due,
+    stage_after,
     target_reached,
 )
 from sync.trainers.contract import read_state
@@ -41,7 +41,7 @@ CAME_TO_NOTHING = ("held", "aborted", "undone")
 
 
 @dataclass(frozen=True, eq=False)
-class MachineLook:
+class MachineState:
     """What one machine's data.dat said when it was last read."""
 
     saved_s: int
@@ -63,7 +63,7 @@ class Outlook:
     reason: str
     stage: str
     interval: int
-    looks: Mapping[str, MachineLook]
+    machines: Mapping[str, MachineState]
     failed: Mapping[str, DfldError]
     owing: tuple[str, ...]
     """Machines that can be reached and still have to finish a round."""
@@ -88,12 +88,12 @@ class Watch:
         self._monotonic = monotonic
         self._first_seen: tuple[int, float] = (0, 0.0)
         """The last round that came to nothing, and when this watch saw it first, by a clock that nobody sets."""
-        self._looks: dict[str, MachineLook] = {}
+        self._states: dict[str, MachineState] = {}
 
-    def look(self) -> Outlook:
+    def observe(self) -> Outlook:
         """Ask every machine once. Machines that cannot be reached are named, and do not count."""
-        found, failed = on_each(self.rounds.links, self.rounds.links, self._look_at)
-        self._looks |= found
+        found, failed = on_each(self.rounds.links, self.rounds.links, self._observe)
+        self._states |= found
         history = self.rounds.history()
         owing = tuple(name for name in found if name in history.debts)
         counted = {name: seen for name, seen in found.items() if history.base.get(name, 0) == history.newest}
@@ -129,7 +129,7 @@ class Watch:
             return False, f"{progress}; waiting for the others"
         return True, progress
 
-    def _why_not_again(self, history: History, counted: Mapping[str, MachineLook], interval: int) -> str:
+    def _why_not_again(self, history: History, counted: Mapping[str, MachineState], interval: int) -> str:
         """A round that came to nothing is not tried at every poll: each try stops the trainers."""
         last = history.records[-1] if history.records else None
         if last is None or last.outcome not in CAME_TO_NOTHING or last.ended_at is None:
@@ -149,16 +149,16 @@ class Watch:
             return f"{before}the next try is within {wait_s / 60:.0f} minutes"
         return ""
 
-    def _look_at(self, link: MachineLink) -> MachineLook:
+    def _observe(self, link: MachineLink) -> MachineState:
         stat = link.transport.stat(link.places.live(DATA))
-        before = self._looks.get(link.name)
+        before = self._states.get(link.name)
         if before and (before.saved_s, before.size_bytes) == (stat.modified_s, stat.size_bytes):
             return before
         state = read_state(link.transport, link.places, link.refused)
         iteration_s = before.iteration_s if before else None
         if before and state.iteration > before.history.iteration and stat.modified_s > before.saved_s:
             iteration_s = (stat.modified_s - before.saved_s) / (state.iteration - before.history.iteration)
-        return MachineLook(
+        return MachineState(
             stat.modified_s,
             stat.size_bytes,
             LossHistory(state.iteration, state.losses),
@@ -167,19 +167,19 @@ class Watch:
             iteration_s,
         )
 
-    def _stage(self, counted: Mapping[str, MachineLook]) -> StageState:
+    def _stage(self, counted: Mapping[str, MachineState]) -> StageState:
         """Move the stage on by the first machine of the configuration that counts; remembered on disk."""
         state = StageState.remembered(self.rounds.store.read_note("stage"))
         if not counted:
             return state
         first = next(iter(counted.values()))
-        moved = look(self.table, state, first.history, first.options)
+        moved = stage_after(self.table, state, first.history, first.options)
         if moved != state:
             self.rounds.store.write_note("stage", asdict(moved))
         return moved
 
     def _downtime_s(self, history: History) -> float | None:
-        """How long trainers stood still in the last round that stopped any; None before there was one."""
+        """How long trainers did not train because of the last round that stopped any; None before there was one."""
         for record in reversed(history.records):
             found = downtime_s(record) if record.outcome == "averaged" else 0.0
             if found:

@@ -12,11 +12,11 @@ from sync.averaging.average import (
     AverageSettings,
     GramTable,
     combine,
-    normalise_shares,
+    normalise_weights,
     outer_nesterov,
-    shares_by_iterations,
     sort_rows,
     trimmed_at_each_end,
+    weights_by_iterations,
 )
 from sync.errors import DisagreementError
 
@@ -44,7 +44,7 @@ def test_the_mean_is_numpys_in_float64(array: np.ndarray) -> None:
 @given(values, st.data())
 def test_the_weighted_mean_is_numpys(array: np.ndarray, data: st.DataObject) -> None:
     parts = data.draw(st.lists(st.floats(0.1, 9), min_size=len(array), max_size=len(array)))
-    shares = list(normalise_shares({str(number): part for number, part in enumerate(parts)}).values())
+    shares = list(normalise_weights({str(number): part for number, part in enumerate(parts)}).values())
     expected = np.average(array.astype(np.float64), axis=0, weights=parts)
     np.testing.assert_allclose(combined(array, shares), expected, rtol=1e-9, atol=1e-9)
 
@@ -94,7 +94,7 @@ def test_the_outer_step_is_torchs_sgd_with_nesterov() -> None:
 @settings(deadline=None)
 @given(st.dictionaries(st.text(min_size=1), st.integers(0, 10**9), min_size=1), st.floats(1, 16))
 def test_shares_by_iterations_sum_to_one_and_stay_within_the_clamp(iterations: dict[str, int], clamp: float) -> None:
-    shares = shares_by_iterations(iterations, clamp=clamp)
+    shares = weights_by_iterations(iterations, clamp=clamp)
     assert sum(shares.values()) == pytest.approx(1)
     assert max(shares.values()) <= min(shares.values()) * clamp * (1 + 1e-9)
 
@@ -102,7 +102,7 @@ def test_shares_by_iterations_sum_to_one_and_stay_within_the_clamp(iterations: d
 @pytest.mark.parametrize("shares", [{"a": -1.0, "b": 2.0}, {"a": 0.0}, {"a": float("nan")}, {"a": float("inf")}, {}])
 def test_shares_that_are_no_parts_of_a_whole_are_refused(shares: dict[str, float]) -> None:
     with pytest.raises(DisagreementError, match="no parts of a whole"):
-        normalise_shares(shares)
+        normalise_weights(shares)
 
 
 @pytest.mark.parametrize(

@@ -239,9 +239,9 @@ def test_a_pytorch_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
 def test_shares_in_any_scale_weigh_the_inputs(tmp_path: Path) -> None:
     for number, value in enumerate([1.0, 3.0]):
         np.save(tmp_path / f"{number}.npy", np.full(5, value, np.float32))
-    report = average_files([tmp_path / "0.npy", tmp_path / "1.npy"], tmp_path / "out.npy", shares=[3, 1])
+    report = average_files([tmp_path / "0.npy", tmp_path / "1.npy"], tmp_path / "out.npy", machine_weights=[3, 1])
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), np.full(5, 1.5))
-    assert list(report.shares.values()) == [0.75, 0.25]
+    assert list(report.machine_weights.values()) == [0.75, 0.25]
 
 
 def test_the_median_and_the_trimmed_mean(tmp_path: Path) -> None:
@@ -386,11 +386,11 @@ def test_wrong_numbers_of_inputs_and_shares_are_refused(tmp_path: Path) -> None:
         with pytest.raises(DisagreementError, match=why):
             average_files(too_few, out)
     with pytest.raises(DisagreementError, match="2 shares for 3 inputs"):
-        average_files(paths, out, shares=[1, 2])
+        average_files(paths, out, machine_weights=[1, 2])
     with pytest.raises(DisagreementError, match="no parts of a whole"):
-        average_files(paths, out, shares=[1, -1, 1])
+        average_files(paths, out, machine_weights=[1, -1, 1])
     with pytest.raises(DisagreementError, match="counts every input alike"):
-        average_files(paths, out, shares=[1, 2, 3], rule="median")
+        average_files(paths, out, machine_weights=[1, 2, 3], rule="median")
     assert not out.exists()
 
 

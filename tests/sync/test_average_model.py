@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sync.averaging.average import AverageSettings
-from sync.averaging.average_model import ModelPlan, average_model, machine_shares, update_deployed
+from sync.averaging.average_model import ModelPlan, average_model, update_deployed, weights_of_machines
 from sync.averaging.gates import GateSettings
 from sync.errors import AverageError, DisagreementError
 
@@ -55,7 +55,7 @@ def test_machines_with_equal_layouts_share_one_averaged_file(tmp_path: Path) -> 
     models = {f"gpu{number}": weights(number) for number in range(3)}
     average = average_model(plan_of(tmp_path, models))
     assert average.verdict.accepted == ("gpu0", "gpu1", "gpu2")
-    assert average.shares == pytest.approx(dict.fromkeys(models, 1 / 3))
+    assert average.machine_weights == pytest.approx(dict.fromkeys(models, 1 / 3))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["decoder.npy", "encoder.npy"]
     for part in PARTS:
         files = {machine: average.files[machine][part] for machine in models}
@@ -86,7 +86,7 @@ def test_a_machine_with_garbage_is_left_out_of_the_average_and_still_receives_it
     models["gpu2"]["decoder.npy"]["weight:0"] = np.full((60, 50), 7.0, np.float32)
     average = average_model(plan_of(tmp_path, models))
     assert set(average.verdict.refused) == {"gpu2"}
-    assert set(average.shares) == {"gpu0", "gpu1", "gpu3"}
+    assert set(average.machine_weights) == {"gpu0", "gpu1", "gpu3"}
     assert set(average.files) == set(models)
     good = [models[name] for name in ("gpu0", "gpu1", "gpu3")]
     for part in PARTS:
@@ -149,17 +149,17 @@ def test_the_outer_step_is_the_plain_average_when_its_rate_is_one_and_its_moment
 
 def test_shares_go_by_iterations_within_four_times_each_other() -> None:
     plan = ModelPlan(
-        {}, Path(), iterations={"a": 1000, "b": 10, "c": 50_000}, settings=AverageSettings(share_rule="iterations")
+        {}, Path(), iterations={"a": 1000, "b": 10, "c": 50_000}, settings=AverageSettings(weight_rule="iterations")
     )
-    shares = machine_shares(plan, ["a", "b", "c"])
+    shares = weights_of_machines(plan, ["a", "b", "c"])
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["c"] == pytest.approx(4 * shares["b"])
     assert shares["a"] == pytest.approx(2 * shares["b"])
 
 
 def test_the_share_of_the_configuration_multiplies() -> None:
-    plan = ModelPlan({}, Path(), own_shares={"a": 3.0})
-    assert machine_shares(plan, ["a", "b"]) == pytest.approx({"a": 0.75, "b": 0.25})
+    plan = ModelPlan({}, Path(), configured_weights={"a": 3.0})
+    assert weights_of_machines(plan, ["a", "b"]) == pytest.approx({"a": 0.75, "b": 0.25})
 
 
 def test_the_model_to_deploy_is_an_exponential_average_of_rounds(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from dfl.weights import index_weights
-from sync.averaging.average import AverageSettings, uniform_shares
+from sync.averaging.average import AverageSettings, uniform_weights
 from sync.averaging.averaging_pass import CHUNK_ITEMS, Output, PassPlan, run_averaging_pass
 from sync.averaging.divergence import measure_divergence
 from sync.averaging.gates import GateSettings, judge_weights
@@ -63,7 +63,7 @@ def averaged(tmp_path: Path, files: dict[str, TensorFile], **plan: object) -> Mo
     """Run the pass with one output in the first machine's layout; return the result as pickle reads it."""
     template = next(iter(files.values()))
     out = tmp_path / "average.npy"
-    shares = plan.pop("shares", uniform_shares(list(files)))
+    shares = plan.pop("shares", uniform_weights(list(files)))
     run_averaging_pass(PassPlan("encoder.npy", files, shares, outputs=[Output(template, out)], **plan))
     return pickle.loads(out.read_bytes())
 
@@ -79,7 +79,7 @@ def test_the_golden_means_are_met_bit_for_bit_in_every_machines_own_layout(share
     for name, facts in expected.items():
         files = {machine: tensor_file(models / machine / name) for machine in ("machine_a", "machine_b", "machine_c")}
         outputs = [Output(file, tmp_path / f"{machine} {name}") for machine, file in files.items()]
-        run_averaging_pass(PassPlan(name, files, uniform_shares(list(files)), outputs=outputs))
+        run_averaging_pass(PassPlan(name, files, uniform_weights(list(files)), outputs=outputs))
         for output in outputs:
             mean = pickle.loads(output.path.read_bytes())
             own = pickle.loads(output.template.path.read_bytes())
@@ -113,7 +113,7 @@ def test_machines_with_other_pickle_protocols_are_matched_by_name(tmp_path: Path
         "gpu2": write_model(tmp_path / "c.npy", models[2], 3),
     }
     outputs = [Output(file, tmp_path / f"out {machine}") for machine, file in files.items()]
-    run_averaging_pass(PassPlan("encoder.npy", files, uniform_shares(list(files)), outputs=outputs))
+    run_averaging_pass(PassPlan("encoder.npy", files, uniform_weights(list(files)), outputs=outputs))
     results = [pickle.loads(output.path.read_bytes()) for output in outputs]
     assert [list(result) for result in results] == [list(models[0]), list(reordered), list(models[2])]
     assert [result["iters:0"] for result in results] == [100, 101, 102]
@@ -135,7 +135,7 @@ def test_a_stream_of_me_advanced_stays_a_stream(tmp_path: Path) -> None:
         files[f"gpu{number}"] = tensor_file(path)
     out = tmp_path / "out.npy"
     template = files["gpu1"]
-    run_averaging_pass(PassPlan("encoder.npy", files, uniform_shares(list(files)), outputs=[Output(template, out)]))
+    run_averaging_pass(PassPlan("encoder.npy", files, uniform_weights(list(files)), outputs=[Output(template, out)]))
     written = io.BytesIO(out.read_bytes())
     assert pickle.load(written) == len(models[0])
     for name in models[0]:
@@ -177,7 +177,7 @@ def test_the_measurements_are_those_of_the_whole_tensors(tmp_path: Path) -> None
     base_model = random_models(1, seed=9)[0]
     base = write_model(tmp_path / "base.npy", base_model)
     files = files_of(tmp_path, models)
-    result = run_averaging_pass(PassPlan("encoder.npy", files, uniform_shares(list(files)), base=base))
+    result = run_averaging_pass(PassPlan("encoder.npy", files, uniform_weights(list(files)), base=base))
     for entry in result.grams.tensors:
         start = np.asarray(base_model[entry.tensor], np.float64).ravel()
         rows = np.stack([start, *(plain(models, entry.tensor).reshape(3, -1) - start)])
@@ -193,7 +193,7 @@ def test_not_a_number_is_counted_for_the_machine_that_has_it_and_spoils_no_other
     spoilt[[5, CHUNK_ITEMS + 3]] = np.nan, np.inf
     models[0]["large:0"] = spoilt
     files = files_of(tmp_path, models)
-    table = run_averaging_pass(PassPlan("encoder.npy", files, uniform_shares(list(files)))).grams
+    table = run_averaging_pass(PassPlan("encoder.npy", files, uniform_weights(list(files)))).grams
     entry = next(tensor for tensor in table.tensors if tensor.tensor == "large:0")
     assert entry.nonfinite.tolist() == [2, 0, 0]
     assert np.isfinite(entry.gram[np.ix_([2, 3], [2, 3])]).all()
@@ -203,7 +203,7 @@ def test_numbers_too_large_for_float32_products_are_still_measured(tmp_path: Pat
     models = random_models(2)
     models[1]["small:0"] = np.full((3, 4), 1e30, np.float32)
     files = files_of(tmp_path, models)
-    table = run_averaging_pass(PassPlan("encoder.npy", files, uniform_shares(list(files)))).grams
+    table = run_averaging_pass(PassPlan("encoder.npy", files, uniform_weights(list(files)))).grams
     entry = next(tensor for tensor in table.tensors if tensor.tensor == "small:0")
     assert entry.nonfinite.tolist() == [0, 0]
     assert entry.gram[2, 2] == pytest.approx(12e60, rel=1e-3)
@@ -223,7 +223,7 @@ def test_the_outer_step_is_torchs_nesterov_over_two_rounds(tmp_path: Path) -> No
         plan = PassPlan(
             "encoder.npy",
             files,
-            uniform_shares(list(files)),
+            uniform_weights(list(files)),
             settings,
             base=base_file,
             momentum=momentum,
@@ -248,7 +248,7 @@ def test_other_shapes_and_other_tensors_are_refused_by_name(tmp_path: Path, shar
     name = "alice_SAEHD_encoder.npy"
     files = {machine: tensor_file(golden / machine / name) for machine in ("machine_a", "machine_mismatch")}
     with pytest.raises(DisagreementError, match=r"machine_mismatch does not fit machine_a: .* has shape"):
-        run_averaging_pass(PassPlan(name, files, uniform_shares(list(files))))
+        run_averaging_pass(PassPlan(name, files, uniform_weights(list(files))))
     models = random_models(2)
     del models[1]["small:0"]
     with pytest.raises(DisagreementError, match=r"5 tensors instead of 6, missing \['small:0'\]"):
@@ -261,7 +261,7 @@ def test_a_pass_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     plan = PassPlan(
-        "encoder.npy", files, uniform_shares(list(files)), outputs=[Output(files["gpu0"], out / "average.npy")]
+        "encoder.npy", files, uniform_weights(list(files)), outputs=[Output(files["gpu0"], out / "average.npy")]
     )
     with pytest.raises(AverageError, match="stopped"):
         run_averaging_pass(plan, stop=stop, on_progress=lambda *_: stop.set())
@@ -283,7 +283,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> Non
     out.mkdir()
     (out / "average.npy").write_bytes(b"old")
     plan = PassPlan(
-        "encoder.npy", files, uniform_shares(list(files)), outputs=[Output(files["gpu0"], out / "average.npy")]
+        "encoder.npy", files, uniform_weights(list(files)), outputs=[Output(files["gpu0"], out / "average.npy")]
     )
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
@@ -313,7 +313,7 @@ def test_the_python_of_deepfacelab_reads_an_average_of_golden_files(shared: Path
     name = "alice_SAEHD_src_dst_opt.npy"
     files = {machine: tensor_file(models / machine / name) for machine in ("machine_a", "machine_b")}
     out = tmp_path / name
-    run_averaging_pass(PassPlan(name, files, uniform_shares(list(files)), outputs=[Output(files["machine_b"], out)]))
+    run_averaging_pass(PassPlan(name, files, uniform_weights(list(files)), outputs=[Output(files["machine_b"], out)]))
     python = os.environ.get("DFLD_OLD_PYTHON")
     if python is None:  # without one at hand: the bytes are those that DeepFaceLab wrote, apart from the values
         content = out.read_bytes()
@@ -332,12 +332,12 @@ def test_one_huge_weight_is_seen_though_the_rest_is_healthy(tmp_path: Path) -> N
     machines[1]["large:0"][CHUNK_ITEMS + 5] = -60.0
     files = files_of(tmp_path, models)
     given = files.pop("gpu0")
-    grams = run_averaging_pass(PassPlan("encoder.npy", files, uniform_shares(list(files)), base=given)).grams
-    divergence = measure_divergence(grams, uniform_shares(list(files)))
+    grams = run_averaging_pass(PassPlan("encoder.npy", files, uniform_weights(list(files)), base=given)).grams
+    divergence = measure_divergence(grams, uniform_weights(list(files)))
     largest = max(np.abs(base[name]).max() for name in ("large:0", "small:0", "half:0", "double:0", "scale:0"))
     assert divergence.machines["gpu2"].outgrown == ("encoder.npy", pytest.approx(60.0 / largest, rel=1e-4))
     assert divergence.machines["gpu1"].outgrown is None
     assert divergence.machines["gpu3"].outgrown is None
-    verdict = judge_weights(grams, uniform_shares(list(files)), GateSettings(), quorum=2)
+    verdict = judge_weights(grams, uniform_weights(list(files)), GateSettings(), quorum=2)
     assert "times the largest of the last average" in verdict.refused["gpu2"]
     assert verdict.accepted == ("gpu1", "gpu3")

@@ -193,13 +193,13 @@ def test_hopeless_rounds_in_a_row_are_tried_ever_more_rarely_but_never_given_up(
     fleet.train_by_hand(iterations=2000)
     clocks = Clocks()
     watch = clocks.watch(rounds)
-    assert watch.look().due
+    assert watch.observe().due
     waits = []
     for _ in range(8):
         assert rounds.average().outcome == "held"
         clocks.wall = datetime.now(UTC)
         waited = 0.0
-        while not watch.look().due:
+        while not watch.observe().due:
             clocks.pass_s(300)
             waited += 300
         waits.append(waited)
@@ -216,6 +216,6 @@ def test_the_wait_for_the_next_try_survives_a_clock_that_is_set_back(fleet: Flee
     clocks = Clocks()
     watch = clocks.watch(rounds)
     clocks.wall -= timedelta(days=days)
-    assert not watch.look().due
+    assert not watch.observe().due
     clocks.pass_s(RETRY_AFTER_S + 1)
-    assert watch.look().due
+    assert watch.observe().due

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from sync.averaging.average import GramTable, TensorGram, gram_of_rows, uniform_shares
+from sync.averaging.average import GramTable, TensorGram, gram_of_rows, uniform_weights
 from sync.averaging.divergence import measure_divergence
 from sync.averaging.gates import GateSettings, judge_weights, refuse_cold_start, refuse_idle, spread_limit
 from sync.errors import DisagreementError
@@ -42,7 +42,7 @@ def machines(count: int) -> dict[str, np.ndarray]:
 
 
 def judged(weights: Mapping[str, np.ndarray], quorum: int = 2, base: np.ndarray | None = BASE, **settings: float):
-    shares = uniform_shares(list(weights))
+    shares = uniform_weights(list(weights))
     return judge_weights(table_of(weights, base), shares, GateSettings(**settings), quorum=quorum)
 
 
@@ -67,7 +67,7 @@ def test_measures_are_those_of_the_weights_themselves() -> None:
 
 def test_without_a_base_the_spread_is_the_same_and_drift_is_not_claimed() -> None:
     weights = machines(3)
-    shares = uniform_shares(list(weights))
+    shares = uniform_weights(list(weights))
     with_base = measure_divergence(table_of(weights), shares)
     without = measure_divergence(table_of(weights, None), shares)
     assert without.spread_rel == pytest.approx(with_base.spread_rel)
@@ -79,7 +79,7 @@ def test_without_a_base_the_spread_is_the_same_and_drift_is_not_claimed() -> Non
 def test_the_worst_tensor_of_a_machine_is_named() -> None:
     weights = machines(3)
     weights["gpu1"][4900:] *= 3
-    divergence = measure_divergence(table_of(weights), uniform_shares(list(weights)))
+    divergence = measure_divergence(table_of(weights), uniform_weights(list(weights)))
     assert divergence.machines["gpu1"].worst_tensor == "encoder.npy: small:0"
     assert divergence.machines["gpu1"].worst_tensor_rel > 3 * divergence.machines["gpu1"].distance_rel
 

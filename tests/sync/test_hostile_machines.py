@@ -301,14 +301,14 @@ def test_a_transport_that_raises_anything_at_any_call_fails_alone(
     assert done.outcome in ("averaged", "undone"), done.reason  # trainers that are files prove nothing
     assert set(done.excluded) <= {"gpu2"}
     if Failing.ever_after:
-        seen = Watch(rounds, StageTable()).look()
-        assert set(seen.looks) == {"gpu1", "gpu3"}
+        seen = Watch(rounds, StageTable()).observe()
+        assert set(seen.machines) == {"gpu1", "gpu3"}
         assert "gpu2" in seen.failed["gpu2"].message
         assert "\x1b" not in seen.failed["gpu2"].message
     monkeypatch.setattr(Failing, "at", -1)
     rounds.recover()
     assert runs(fleet, "gpu2"), "once it answers again, its trainer is started too"
-    assert set(Watch(rounds, StageTable()).look().looks) == {"gpu1", "gpu2", "gpu3"}
+    assert set(Watch(rounds, StageTable()).observe().machines) == {"gpu1", "gpu2", "gpu3"}
 
 
 def commanded(fleet: Fleet) -> list[Machine]:

@@ -13,10 +13,10 @@ from sync.schedule.stages import (
     StageState,
     StageTable,
     interval_iterations,
-    look,
     loss_fall,
     machines_due,
     recent_loss,
+    stage_after,
     target_reached,
 )
 from sync.trainers.proof import what_is_odd
@@ -34,7 +34,7 @@ def history(iteration: int, *, power: float = 0.0, level: float = 1.0, noise: fl
 
 
 def stage_of(power: float, iteration: int = 40_000) -> int:
-    return look(TREND, StageState(), history(iteration, power=power, noise=0.03), "options").stage
+    return stage_after(TREND, StageState(), history(iteration, power=power, noise=0.03), "options").stage
 
 
 def test_defaults_are_those_of_the_table() -> None:
@@ -57,7 +57,7 @@ def test_the_fall_is_measured_through_the_noise() -> None:
 
 def test_a_short_history_is_early() -> None:
     assert stage_of(power=0.0, iteration=1500) == 0
-    assert look(TREND, StageState(), history(40_000, tail=5000), "options").stage == 0
+    assert stage_after(TREND, StageState(), history(40_000, tail=5000), "options").stage == 0
 
 
 def test_one_quiet_window_does_not_move_the_stage() -> None:
@@ -65,35 +65,35 @@ def test_one_quiet_window_does_not_move_the_stage() -> None:
     losses[-500:] *= 1.2  # the newest window alone looks as if nothing fell any more
     jumped = LossHistory(40_000, losses)
     assert loss_fall(jumped, 40_000) < 0.02
-    assert look(TREND, StageState(), jumped, "options").stage == 0
+    assert stage_after(TREND, StageState(), jumped, "options").stage == 0
 
 
 def test_a_stage_is_never_left_for_an_earlier_one_within_the_same_options() -> None:
     state = StageState(stage=2, options="options")
-    assert look(TREND, state, history(40_000, power=0.4), "options").stage == 2
+    assert stage_after(TREND, state, history(40_000, power=0.4), "options").stage == 2
 
 
 def test_other_options_begin_anew_and_compare_only_losses_since_then() -> None:
-    late = look(TREND, StageState(), history(40_000), "options")
+    late = stage_after(TREND, StageState(), history(40_000), "options")
     assert late.stage == 2
-    anew = look(TREND, late, history(41_000), "random_warp off")
+    anew = stage_after(TREND, late, history(41_000), "random_warp off")
     assert (anew.stage, anew.since) == (0, 41_000)
-    assert look(TREND, anew, history(42_000), "random_warp off").stage == 0
-    assert look(TREND, anew, history(60_000), "random_warp off").stage == 2
+    assert stage_after(TREND, anew, history(42_000), "random_warp off").stage == 0
+    assert stage_after(TREND, anew, history(60_000), "random_warp off").stage == 2
 
 
 def test_stages_by_iteration() -> None:
     table = StageTable((StageSettings("a", 10), StageSettings("b", 20, 1000), StageSettings("c", 30, 5000)))
-    stages = [look(table, StageState(), history(n), "o").stage for n in (999, 1000, 4999, 5000)]
+    stages = [stage_after(table, StageState(), history(n), "o").stage for n in (999, 1000, 4999, 5000)]
     assert stages == [0, 1, 1, 2]
 
 
 def test_stages_by_loss_do_not_flicker_around_their_limit() -> None:
     table = StageTable((StageSettings("a", 10), StageSettings("b", 20, below_loss=0.5)))
-    state = look(table, StageState(), history(2000, level=0.49), "o")
+    state = stage_after(table, StageState(), history(2000, level=0.49), "o")
     assert state.stage == 1
-    assert look(table, state, history(3000, level=0.51), "o").stage == 1
-    assert look(table, state, history(3000, level=0.51), "other options").stage == 0
+    assert stage_after(table, state, history(3000, level=0.51), "o").stage == 1
+    assert stage_after(table, state, history(3000, level=0.51), "other options").stage == 0
 
 
 def test_the_target_ends_syncing_when_every_machine_reached_it() -> None:
@@ -170,7 +170,7 @@ def test_losses_that_are_no_numbers_warn_of_nothing_and_are_told(odd: tuple[floa
     rows = np.full((6000, 2), 0.1, np.float32)
     rows[-800:] = odd
     history = LossHistory(20_000, rows)
-    assert look(StageTable(), StageState(), history, "x").stage == 0
+    assert stage_after(StageTable(), StageState(), history, "x").stage == 0
     assert recent_loss(history) == (pytest.approx(6e38) if odd == (3e38, 3e38) else None)
     words = what_is_odd(history.last_sums(500))
     if odd == (3e38, 3e38):

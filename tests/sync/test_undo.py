@@ -132,9 +132,9 @@ def test_a_bad_round_is_due_to_be_undone_at_the_next_look(
         after_the_swap(patches, lambda: fill_disks(patches))
         with pytest.raises(RoundError):
             rounds.average()
-    outlook = Watch(rounds, StageTable(), monotonic=lambda: time.monotonic() + RETRY_AFTER_S + 1).look()
+    outlook = Watch(rounds, StageTable(), monotonic=lambda: time.monotonic() + RETRY_AFTER_S + 1).observe()
     assert "within 10 minutes" in outlook.reason, "as any round that came to nothing"
     watch = Watch(rounds, StageTable(), clock=lambda: datetime.now(UTC) + timedelta(seconds=RETRY_AFTER_S + 1))
-    outlook = watch.look()
+    outlook = watch.observe()
     assert outlook.due
     assert "made most trainers worse" in outlook.reason

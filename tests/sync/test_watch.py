@@ -24,18 +24,18 @@ EVERY_1000 = StageTable((StageSettings("early", 1000),))
 
 
 def test_before_a_common_start_nothing_is_due(fleet: Fleet) -> None:
-    found = Watch(Rounds(fleet.settings()), EVERY_1000).look()
+    found = Watch(Rounds(fleet.settings()), EVERY_1000).observe()
     assert not found.due
     assert "dfld sync init" in found.reason
 
 
 def test_a_round_is_due_when_all_have_trained_the_interval(fleet: Fleet) -> None:
     rounds = begun(fleet)  # 100 iterations each
-    assert not Watch(rounds, EVERY_1000).look().due
+    assert not Watch(rounds, EVERY_1000).observe().due
     fleet.train_by_hand(iterations=900)
-    assert Watch(rounds, EVERY_1000).look().due
+    assert Watch(rounds, EVERY_1000).observe().due
     assert rounds.average().outcome == "averaged"
-    assert not Watch(rounds, EVERY_1000).look().due, "counted from that round on"
+    assert not Watch(rounds, EVERY_1000).observe().due, "counted from that round on"
 
 
 def test_a_trainer_faster_than_its_saves_is_not_averaged_more_often_than_it_saves(fleet: Fleet) -> None:
@@ -43,10 +43,10 @@ def test_a_trainer_faster_than_its_saves_is_not_averaged_more_often_than_it_save
     watch = Watch(begun(fleet, trainer=deepfacelab), EVERY_1000)
     data = fleet["gpu1"].folder / MODEL.file_name("data.dat")
     os.utime(data, (1_600_000_000, 1_600_000_000))
-    assert watch.look().interval == 1000
+    assert watch.observe().interval == 1000
     fleet.train_by_hand(["gpu1"], iterations=900)
     os.utime(data, (1_600_000_090, 1_600_000_090))  # 0.1 s each: 15000 between two saves
-    assert watch.look().interval == 15_000
+    assert watch.observe().interval == 15_000
 
 
 def test_a_machine_that_trains_a_gan_halves_the_interval(fleet: Fleet) -> None:
@@ -55,24 +55,24 @@ def test_a_machine_that_trains_a_gan_halves_the_interval(fleet: Fleet) -> None:
     state = pickle.loads(data.read_bytes())
     state["options"]["gan_power"] = 0.1
     data.write_bytes(pickle.dumps(state))
-    assert watch.look().interval == 500
+    assert watch.observe().interval == 500
 
 
 def test_the_quorum_waits_a_while_for_the_others_but_not_for_ever(fleet: Fleet) -> None:
     rounds = begun(fleet)
     fleet.train_by_hand(["gpu1", "gpu2"], iterations=900)
-    found = Watch(rounds, EVERY_1000).look()
+    found = Watch(rounds, EVERY_1000).observe()
     assert not found.due
     assert "waiting for the others" in found.reason
     fleet.train_by_hand(["gpu1", "gpu2"], iterations=300)
-    assert Watch(rounds, EVERY_1000).look().due
+    assert Watch(rounds, EVERY_1000).observe().due
 
 
 def test_a_machine_that_cannot_be_reached_does_not_hold_up_the_quorum(fleet: Fleet) -> None:
     watch = Watch(begun(fleet), EVERY_1000)
     fleet.train_by_hand(["gpu1", "gpu2"], iterations=900)
     (fleet["gpu3"].folder / MODEL.file_name("data.dat")).unlink()
-    found = watch.look()
+    found = watch.observe()
     assert found.due
     assert "data.dat" in found.failed["gpu3"].message
 
@@ -80,7 +80,7 @@ def test_a_machine_that_cannot_be_reached_does_not_hold_up_the_quorum(fleet: Fle
 def test_at_the_target_loss_nothing_is_due_any_more(fleet: Fleet) -> None:
     watch = Watch(begun(fleet), StageTable(EVERY_1000.stages, target_loss=0.5))
     fleet.train_by_hand(iterations=2000)
-    found = watch.look()
+    found = watch.observe()
     assert found.finished
     assert not found.due
 
@@ -102,27 +102,27 @@ def test_a_look_costs_one_stat_per_machine_while_nothing_was_saved(fleet: Fleet)
 
     begun(fleet).close()
     watch = Watch(Rounds(fleet.settings(), connect=connect), EVERY_1000)
-    watch.look()
+    watch.observe()
     asked.clear()
-    watch.look()
+    watch.observe()
     assert asked == ["stat"] * 3
 
 
 def test_the_stage_is_remembered_by_the_next_dfld(fleet: Fleet) -> None:
     table = StageTable((StageSettings("early", 1000), StageSettings("late", 10, from_iteration=20_050)))
     rounds = begun(fleet)
-    assert Watch(rounds, table).look().stage == "late"
-    assert Rounds(fleet.settings()).store.read_note("stage", {"stage": 0, "options": "", "since": 0})["stage"] == 1
+    assert Watch(rounds, table).observe().stage == "late"
+    assert Rounds(fleet.settings()).store.read_note("stage")["stage"] == 1
 
 
 def test_one_machine_alone_is_due_by_its_own_iterations(quick_folder: Path) -> None:
     alone = make_fleet(quick_folder, ("gpu1",))
     rounds = Rounds(alone.settings(quorum=1))
-    assert Watch(rounds, EVERY_1000).look().due
+    assert Watch(rounds, EVERY_1000).observe().due
     assert rounds.average().outcome == "averaged"
-    assert not Watch(rounds, EVERY_1000).look().due
+    assert not Watch(rounds, EVERY_1000).observe().due
     alone.train_by_hand(iterations=1000)
-    assert Watch(rounds, EVERY_1000).look().due
+    assert Watch(rounds, EVERY_1000).observe().due
 
 
 def test_a_round_that_came_to_nothing_is_not_tried_again_at_every_poll(fleet: Fleet) -> None:
@@ -130,16 +130,16 @@ def test_a_round_that_came_to_nothing_is_not_tried_again_at_every_poll(fleet: Fl
     fleet.train_by_hand(iterations=900)
     for name in ("gpu1", "gpu2"):
         break_weights(fleet[name], "NaN")
-    assert Watch(rounds, EVERY_1000).look().due
+    assert Watch(rounds, EVERY_1000).observe().due
     assert rounds.average().outcome == "held"
 
-    found = Watch(rounds, EVERY_1000).look()
+    found = Watch(rounds, EVERY_1000).observe()
     assert not found.due
     assert "the next try is 250 iterations away" in found.reason
     fleet.train_by_hand(iterations=249)
-    assert not Watch(rounds, EVERY_1000).look().due
+    assert not Watch(rounds, EVERY_1000).observe().due
     fleet.train_by_hand(iterations=1)
-    assert Watch(rounds, EVERY_1000).look().due
+    assert Watch(rounds, EVERY_1000).observe().due
 
 
 def test_a_round_that_never_got_a_snapshot_is_tried_again_after_a_while(fleet: Fleet) -> None:
@@ -148,9 +148,9 @@ def test_a_round_that_never_got_a_snapshot_is_tried_again_after_a_while(fleet: F
     for one in fleet.machines:
         (one.folder / MODEL.file_name("encoder.npy.tmp")).write_bytes(b"half")
     assert rounds.average().outcome == "held"
-    assert not Watch(rounds, EVERY_1000).look().due
+    assert not Watch(rounds, EVERY_1000).observe().due
     later = datetime.now(UTC) + timedelta(minutes=11)
-    assert Watch(rounds, EVERY_1000, clock=lambda: later).look().due
+    assert Watch(rounds, EVERY_1000, clock=lambda: later).observe().due
 
 
 def test_a_data_dat_that_was_refused_is_not_read_again_until_it_changes(fleet: Fleet) -> None:
@@ -170,15 +170,15 @@ def test_a_data_dat_that_was_refused_is_not_read_again_until_it_changes(fleet: F
     watch = Watch(rounds, EVERY_1000)
 
     for _ in range(3):
-        seen = watch.look()
-        assert set(seen.looks) == {"gpu1", "gpu3"}
+        seen = watch.observe()
+        assert set(seen.machines) == {"gpu1", "gpu3"}
         assert f"machine gpu2: {data.name} is no usable data.dat" in seen.failed["gpu2"].message
         assert "autobackups" in seen.failed["gpu2"].hint
     done = rounds.average()
     assert "is no usable data.dat" in done.excluded["gpu2"]
     assert len(read) == 1, "a round does not read it again either"
     os.utime(data, (1_600_000_000, 1_600_000_000))
-    watch.look()
+    watch.observe()
     assert len(read) == 2
     data.write_bytes(good)
-    assert set(watch.look().looks) == {"gpu1", "gpu2", "gpu3"}
+    assert set(watch.observe().machines) == {"gpu1", "gpu2", "gpu3"}
