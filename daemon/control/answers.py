@@ -210,12 +210,12 @@ class Answers:
         found = survey_results(job) if replaces else None
         if found is not None and not request.flag("replace"):
             raise ControlError(
-                f"job {job.id} is done, and {found['holds']}; nothing was changed",
-                hint=f"`dfld jobs retry {job.id} --replace` does it once more: {found['goes']}",
+                f"job {job.id} is done, and {found.holds}; nothing was changed",
+                hint=f"`dfld jobs retry {job.id} --replace` does it once more: {found.goes}",
             )
         if found is None:
             return ""
-        return str(found["went_with_changes" if discard else "went"])
+        return found.went_with_changes if discard else found.went
 
     def _cancel(self, request: Request) -> JobReport:
         job = self._job(request)

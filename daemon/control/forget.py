@@ -17,9 +17,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.opening import CHUNK_BYTES, read_regular
 from daemon.config.schema import InboxConfig
@@ -32,7 +31,7 @@ from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Connection, Ledger
 from daemon.ledger.transitions import State
-from daemon.worker.workspaces import identified_clip_of, remove_faces
+from daemon.worker.workspaces import Clip, RemovedFaces, clip_of, remove_faces
 
 TRY_AGAIN_S = 2.0
 NEEDLE_BYTES_MIN = 6
@@ -53,9 +52,6 @@ class Forgotten:
     remains: tuple[str, ...]
     """Files that still hold something of the person, each with the reason; none once it is done."""
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def forget(ledger: Ledger, name: str, inbox: InboxConfig | None) -> tuple[Forgotten, frozenset[bytes]]:
     """Remove everything of the inbox `name`, which no worker is working for; return it, and the needles to look for.
@@ -69,9 +65,9 @@ def forget(ledger: Ledger, name: str, inbox: InboxConfig | None) -> tuple[Forgot
     if any(job.state is State.RUNNING for job in jobs):
         raise ServiceError(f"a job of {name} still runs; nothing was removed", hint=f"dfld pause {name}, then again")
     clips = [_clip(ledger, job) for job in jobs if job.subject is None]
-    gone = remove_faces(clips) if clips else {"removed": [], "left": [], "remains": []}
+    gone = remove_faces(clips) if clips else RemovedFaces()
     reasons = _reasons(name, jobs, inbox)
-    removed = [*gone["removed"], *map(str, _remove_reasons(reasons))]
+    removed = [*gone.removed, *map(str, _remove_reasons(reasons))]
     left = {path: None for job in jobs if (path := _original(job, inbox)) is not None}
     left |= dict.fromkeys(path for path in map(str, reasons.values()) if os.path.lexists(path))
     left |= dict.fromkeys(_copies(ledger, inbox)) if inbox else {}
@@ -80,11 +76,11 @@ def forget(ledger: Ledger, name: str, inbox: InboxConfig | None) -> tuple[Forgot
     rows = ledger.write(lambda writer: _remove_rows(writer, name))
     removed += _remove_copies(ledger.path)
     remains = [
-        *gone["remains"],
+        *gone.remains,
         *(f"{path}: cannot be removed" for path in _reasons(name, jobs, inbox)),
         *wipe(ledger, needles, ledger.shrink),
     ]
-    return Forgotten(name, tuple(removed), rows, (*gone["left"], *left), tuple(remains)), needles
+    return Forgotten(name, tuple(removed), rows, (*gone.left, *left), tuple(remains)), needles
 
 
 def wipe(ledger: Ledger, needles: frozenset[bytes], overwrite: Callable[[], None]) -> list[str]:
@@ -116,10 +112,9 @@ def wipe_until_gone(
     threading.Thread(target=work, name="forget", daemon=True).start()
 
 
-def _clip(ledger: Ledger, job: Job) -> Mapping[str, Any]:
+def _clip(ledger: Ledger, job: Job) -> Clip:
     """Return a job's clip with the id of each written face: those of an older dfld stand in no manifest."""
-    written = ledger.read(lambda reader: faces.written_faces(reader, job.id))
-    return {**identified_clip_of(job), "face_ids": [one.face_id for one in written if one.face_id]}
+    return clip_of(job, ledger.read(lambda reader: faces.written_faces(reader, job.id)))
 
 
 def _needles(ledger: Ledger, name: str, jobs: Sequence[Job]) -> frozenset[bytes]:

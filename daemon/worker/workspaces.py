@@ -15,8 +15,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from daemon.crew.local import child_environment
 from daemon.errors import WorkerError
@@ -34,51 +35,78 @@ MEMORY_BYTES = 4 << 30
 EXIT_REFUSED = 65  # EX_DATAERR of <sysexits.h>: no exit of Python's own
 
 
-def clip_of(job: Job) -> dict[str, str]:
-    """Return what names a job's files to the child."""
-    return {"workspace": job.workspace, "role": job.role, "slug": job.slug}
+@dataclass(frozen=True)
+class Clip:
+    """What names a job's files, and its faces, to the child."""
+
+    workspace: str
+    role: Literal["src", "dst"]
+    slug: str
+    source_sha256: str = ""
+    """Of a video, as ids of its faces are made of it; "" where it has none."""
+    face_ids: tuple[str, ...] = ()
+    """Those of its faces that the ledger names."""
 
 
-def identified_clip_of(job: Job) -> dict[str, str]:
-    """Return what names a job's files, and the hash that ids of its faces are made of; "" where it has none."""
-    is_known = job.source_kind == "video" and is_sha256(job.sha256)
-    return {**clip_of(job), "source_sha256": job.sha256 if is_known else ""}
+@dataclass(frozen=True)
+class SurveyTexts:
+    """What lies in a workspace of a job, each a sentence."""
+
+    holds: str
+    goes: str
+    """What a redo would remove."""
+    went: str
+    """The same once it was asked for."""
+    went_with_changes: str
+    """The same where manual changes are to go as well."""
 
 
-def survey_results(job: Job) -> dict[str, Any] | None:
-    """Return what lies there of a job, each a sentence; None where a redo removes nothing.
+@dataclass(frozen=True)
+class RemovedFaces:
+    """What a removal did, as engine.results.removal says it."""
 
-    `holds`; `goes`: what a redo would remove; `went` and `went_with_changes`: the same once it was asked for.
+    removed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    remains: tuple[str, ...] = ()
+
+
+def clip_of(job: Job, written: Sequence[WrittenFace] = ()) -> Clip:
+    """Return what names a job's files, and these faces of it."""
+    source_sha256 = job.sha256 if job.source_kind == "video" and is_sha256(job.sha256) else ""
+    face_ids = tuple(one.face_id for one in written if one.face_id)
+    return Clip(job.workspace, job.role, job.slug, source_sha256, face_ids)
+
+
+def survey_results(job: Job) -> SurveyTexts | None:
+    """Return what lies there of a job; None where a redo removes nothing.
 
     Raise OutputError where the workspace cannot be read, WorkerError where the child gave no answer.
     """
-    answer: dict[str, Any] | None = _ask({"do": "survey", "clip": clip_of(job)}, SURVEY_LIMIT_S)
-    return answer
+    answer = _ask("survey", [clip_of(job)], SURVEY_LIMIT_S)
+    return None if answer is None else SurveyTexts(**answer)
 
 
 def clear_results(job: Job) -> None:
     """Remove what a job wrote, except manual changes. Raise as `survey_results`."""
-    _ask({"do": "clear", "clip": clip_of(job)}, CLEAR_LIMIT_S)
+    _ask("clear", [clip_of(job)], CLEAR_LIMIT_S)
 
 
 def missing_faces(job: Job, written: Sequence[WrittenFace]) -> list[str]:
     """Return the names under which these faces of a job were written that are there no more. Raise as
     `survey_results`."""
-    faces = [[one.face_id, one.file] for one in written]
-    answer: list[str] = _ask({"do": "missing", "clip": identified_clip_of(job), "faces": faces}, SURVEY_LIMIT_S)
-    return answer
+    answer = _ask("missing", [clip_of(job)], SURVEY_LIMIT_S, faces=[[one.face_id, one.file] for one in written])
+    return [str(name) for name in answer]
 
 
-def remove_faces(clips: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Remove every face of these clips; return `removed`, `left` and `remains`. Raise as `survey_results`.
-
-    A clip is what `identified_clip_of` returns, with `face_ids`, those of its faces in the ledger.
-    """
-    answer: dict[str, list[str]] = _ask({"do": "forget", "clips": list(clips)}, FORGET_LIMIT_S)
-    return answer
+def remove_faces(clips: Sequence[Clip]) -> RemovedFaces:
+    """Remove every face of these clips. Raise as `survey_results`."""
+    answer = _ask("forget", clips, FORGET_LIMIT_S)
+    return RemovedFaces(**{name: tuple(texts) for name, texts in answer.items()})
 
 
-def _ask(request: Mapping[str, Any], limit_s: float) -> Any:
+def _ask(what: str, clips: Sequence[Clip], limit_s: float, **more: object) -> Any:
+    """Return the answer of a child process, as JSON values."""
+    request = {"do": what, "clips": [asdict(clip) for clip in clips], **more}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "daemon.worker.workspaces", str(os.getpid())],
@@ -96,11 +124,11 @@ def _ask(request: Mapping[str, Any], limit_s: float) -> Any:
         raise OutputError(refusal["error"], hint=refusal["hint"])
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise WorkerError(f"the look into the workspace ended with {done.returncode}: {' '.join(said)}")
+        raise WorkerError(f"the search of the workspace ended with {done.returncode}: {' '.join(said)}")
     return json.loads(done.stdout)
 
 
-def _answer(request: Mapping[str, Any]) -> Any:
+def _answer(request: Mapping[str, Any]) -> object:
     from daemon.worker.outputs import clip_files
     from engine.results.clearing import clear_results
     from engine.results.earlier_run import find_earlier_run
@@ -108,29 +136,30 @@ def _answer(request: Mapping[str, Any]) -> Any:
     from engine.results.removal import ClipFaces, remove_faces
     from engine.workspace.layout import inbox_layout
 
-    def layout(clip: Mapping[str, Any]) -> Any:
-        return inbox_layout(Path(clip["workspace"]), clip["role"], clip["slug"])
-
+    clips = [Clip(**clip) for clip in request["clips"]]
+    layouts = [inbox_layout(Path(clip.workspace), clip.role, clip.slug) for clip in clips]
     if request["do"] == "forget":
-        clips = [
-            ClipFaces(layout(clip), clip["source_sha256"], frozenset(clip["face_ids"])) for clip in request["clips"]
+        known = [
+            ClipFaces(layout, clip.source_sha256, frozenset(clip.face_ids))
+            for layout, clip in zip(layouts, clips, strict=True)
         ]
         try:
-            return vars(remove_faces(clips, clip_files))
+            return vars(remove_faces(known, clip_files))
         except OSError as problem:
             raise OutputError(f"cannot remove {problem.filename}: {problem.strerror}") from problem
-    clip = layout(request["clip"])
+    (layout,), (clip,) = layouts, clips
     if request["do"] == "missing":
-        return faces_not_found(clip, request["faces"], request["clip"]["source_sha256"])
+        return faces_not_found(layout, request["faces"], clip.source_sha256)
     if request["do"] == "clear":
-        clear_results(clip)
-    elif (earlier := find_earlier_run(clip)) is not None:
-        return {
-            "holds": earlier.text(),
-            "goes": earlier.would_go_text(),
-            "went": earlier.replaced_text(discard_changes=False),
-            "went_with_changes": earlier.replaced_text(discard_changes=True),
-        }
+        clear_results(layout)
+    elif (earlier := find_earlier_run(layout)) is not None:
+        texts = SurveyTexts(
+            holds=earlier.text(),
+            goes=earlier.would_go_text(),
+            went=earlier.replaced_text(discard_changes=False),
+            went_with_changes=earlier.replaced_text(discard_changes=True),
+        )
+        return asdict(texts)
     return None
 
 
@@ -139,6 +168,7 @@ def main(parent: int) -> int:
     die_with(parent)
     limit_memory(MEMORY_BYTES)
     os.umask(UMASK)
+    answer: object
     try:
         answer, code = _answer(json.load(sys.stdin)), 0
     except OutputError as problem:

@@ -14,7 +14,7 @@ from engine.frames.contract import FrameForm
 from engine.reasons import BY_HAND, NOT_FIT, NOT_VARIED, REVIEW_REASONS, TOO_MANY_FACES
 from engine.types import WHOLE, Counts, ExtractReport, ExtractSettings, FaceRecord, Identity, SourceVerdict
 from engine.workspace.align import encode_picture
-from engine.workspace.extraction_log import extraction_log, log_bytes
+from engine.workspace.extraction_log import extraction_log
 from engine.workspace.layout import Layout
 from engine.workspace.output_files import sync_folders, write_file
 from engine.workspace.preview import preview_sheet
@@ -146,7 +146,7 @@ def write_log(report: ExtractReport, records: Sequence[FaceRecord], subject: Sub
         notes=subject.notes,
         program=_program(),
     )
-    write_file(subject.layout.log, log_bytes(log))
+    write_file(subject.layout.log, log)
 
 
 def _program() -> dict[str, str]:

@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from engine.backends.backend import BackendInfo
 from engine.types import ExtractReport, ExtractSettings, FaceRecord, Identity
@@ -30,9 +29,9 @@ def extraction_log(
     identity: Identity,
     notes: Mapping[str, str],
     program: Mapping[str, str],
-) -> dict[str, object]:
-    """Collect the log of one clip as plain JSON values."""
-    return {
+) -> bytes:
+    """Return the log of one clip: JSON, with one face a line, readable by eye, searchable by line."""
+    head: dict[str, object] = {
         "schema": SCHEMA,
         "program": dict(program),
         "source": str(report.source),
@@ -63,8 +62,8 @@ def extraction_log(
         "queue_fill": {queue: round(share, 3) for queue, share in report.queue_fill.items()},
         "warnings": list(report.warnings),
         "tracks": _tracks(records),
-        "faces": [_face(record) for record in sorted(records, key=_place)],
     }
+    return _log_bytes(head, [_face(record) for record in sorted(records, key=_place)])
 
 
 def _place(record: FaceRecord) -> tuple[int, int, int]:
@@ -92,12 +91,10 @@ def _tracks(records: Sequence[FaceRecord]) -> list[dict[str, object]]:
     ]
 
 
-def log_bytes(log: Mapping[str, Any]) -> bytes:
-    """Write the log with one face a line: readable by eye, searchable by line."""
-    head = {key: value for key, value in log.items() if key != "faces"}
+def _log_bytes(head: Mapping[str, object], faces: Sequence[Mapping[str, object]]) -> bytes:
     text = json.dumps(head, indent=2, ensure_ascii=False)
-    faces = ",\n    ".join(json.dumps(face, ensure_ascii=False) for face in log["faces"])
-    body = f"[\n    {faces}\n  ]" if faces else "[]"
+    lines = ",\n    ".join(json.dumps(face, ensure_ascii=False) for face in faces)
+    body = f"[\n    {lines}\n  ]" if faces else "[]"
     whole = f'{text[:-2]},\n  "faces": {body}\n}}\n'
     # A file name that is not UTF-8 has lone surrogates in it; `\\udcff` is how JSON writes them, and reads them back.
     return whole.encode(errors="backslashreplace")
