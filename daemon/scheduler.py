@@ -44,7 +44,7 @@ class Scheduler:
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
-        self._scheduler.add_listener(self._heard, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_listener(self._on_trouble, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         self._ended = threading.Event()
 
     def every(self, seconds: float, name: str, work: Callable[[], None], *, at_once: bool = False) -> None:
@@ -99,7 +99,7 @@ class Scheduler:
                 with contextlib.suppress(JobLookupError):  # forgotten meanwhile
                     job.modify(next_run_time=now)
 
-    def _heard(self, event: JobEvent) -> None:
+    def _on_trouble(self, event: JobEvent) -> None:
         if event.code == EVENT_JOB_MISSED:
             message = f"the recurring job {event.job_id} was missed"
         else:

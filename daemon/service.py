@@ -139,7 +139,7 @@ class Service:
     # -- the life of a service
 
     def start(self) -> Ready:
-        """Take up what was left, arm the inboxes, start the slots. Raise DaemonError when a part cannot start."""
+        """Resume what was left, arm the inboxes, start the slots. Raise DaemonError when a part cannot start."""
         logging.getLogger().addHandler(self._line_counter)
         self._resume()
         self._declare()

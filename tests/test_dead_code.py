@@ -28,18 +28,12 @@ FORMATS = {
 }  # fmt: skip
 """Of dfl: what DeepFaceLab does with its files and dfld does not yet, compared with DeepFaceLab's results by tests."""
 NOT_YET = {
-    "EVENTS",
     "REASONS",
     "UNSUPPORTED",
-    "extend_timeout",
     "http_port",
-    "last_scan_s",
-    "load_config",
     "look_again",
     "machine_time_s",
     "real_path",
-    "scan_seconds",
-    "waiting_for",
 }
 """What is to go. It only shrinks."""
 

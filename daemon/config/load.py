@@ -46,11 +46,6 @@ class LoadedConfig:
     warnings: tuple[str, ...]
 
 
-def load_config(path: Path) -> Config:
-    """Read and check `path`; return its Config. Raise ConfigError with every problem that was found."""
-    return read_config(path).config
-
-
 def read_config(path: Path, *, missing_files: str = "error") -> LoadedConfig:
     """Read and check `path`; return its Config with warnings. Raise ConfigError with every problem.
 

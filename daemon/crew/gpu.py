@@ -37,7 +37,7 @@ def gpu_for(slot: int, visible: str | None, installed: Sequence[str]) -> str | N
 
 
 def gpu_memory_used_bytes(installed: Sequence[str]) -> int | None:
-    """Return what all programs together use of the memory of this machine's GPUs, as nvidia-smi tells it.
+    """Return what all programs together use of the memory of this machine's GPUs, as nvidia-smi says.
 
     None without a GPU or without nvidia-smi. Raise OSError, subprocess.SubprocessError or ValueError where it does not
     answer in ANSWER_S, or not with numbers of MiB.
@@ -45,5 +45,5 @@ def gpu_memory_used_bytes(installed: Sequence[str]) -> int | None:
     program = shutil.which("nvidia-smi")
     if not installed or program is None:
         return None
-    told = subprocess.run([program, *ASK_MEMORY], check=True, capture_output=True, text=True, timeout=ANSWER_S)
-    return sum(int(line) for line in told.stdout.splitlines()) * MIB
+    answer = subprocess.run([program, *ASK_MEMORY], check=True, capture_output=True, text=True, timeout=ANSWER_S)
+    return sum(int(line) for line in answer.stdout.splitlines()) * MIB

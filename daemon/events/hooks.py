@@ -135,13 +135,13 @@ class _Caller:
         self._given_up.set()
 
     def _run(self) -> None:
-        self._tell_in_turn()
+        self._call_in_turn()
         with self._waiting.mutex:
             left = sum(body is not None for body in self._waiting.queue)
         if left:
             log.warning("a hook ended with %d more events not sent", left)
 
-    def _tell_in_turn(self) -> None:
+    def _call_in_turn(self) -> None:
         while not self._given_up.is_set() and (body := self._waiting.get()) is not None:
             result = self._call(body)
             self._count(result)

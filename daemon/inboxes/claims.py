@@ -91,7 +91,7 @@ class Claimer:
         self._lock = threading.Lock()
         again = "duplicate" if inbox.on_duplicate == "quarantine" and os.access(inbox.path, os.W_OK) else ""
         self._known: dict[bytes, str] = ledger.read(lambda reader: known_files(reader, inbox.name, without=again))
-        """Path to file state of what was dealt with; what a stop or a kill kept from the quarantine was not."""
+        """Path to file state of what is done with; what a stop or a kill kept from the quarantine was not."""
         self._in_hand: dict[bytes, str] = {}
         self._queue: list[_Settled] = []
         self._wake = threading.Event()
@@ -100,7 +100,7 @@ class Claimer:
         """Set by the owner: called with a path that must go through the gate again."""
 
     def has(self, unit: Unit) -> bool:
-        """Say whether this unit, as it is, was dealt with or is being claimed."""
+        """Say whether this unit, as it is, is done with or is being claimed."""
         path = os.fsencode(unit.path)
         with self._lock:
             return unit.fingerprint in (self._known.get(path), self._in_hand.get(path))
@@ -298,7 +298,7 @@ class Claimer:
     def _slugs_of_unknown_origin(self) -> frozenset[str]:
         """Return the slugs, in small letters, that stand in the workspace's logs and not in the ledger; looked once.
 
-        A log that comes later under exactly such a name is seen by `_slugs`; Windows and macOS tell no capitals apart.
+        A log that comes later under exactly such a name is seen by `_slugs`; Windows and macOS do not know capitals.
         """
         if self._unknown_slugs is None:
             known = self._ledger.read(lambda reader: _slugs_in(reader, str(self.inbox.workspace), self.inbox.role))

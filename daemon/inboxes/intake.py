@@ -1,7 +1,7 @@
 """One inbox from arrival to claim: look, settle, hash, claim. Two threads an inbox, so none waits for another's disk.
 
 The looking thread owns what is pending and the watch; the claiming thread hashes what settled and claims it in the
-ledger. Every path that is dealt with stands in `_known` with its identity, as in the ledger; a scan that finds
+ledger. Every path that is done with stands in `_known` with its identity, as in the ledger; a scan that finds
 another identity there starts at the beginning.
 """
 
@@ -127,9 +127,6 @@ class Intake:
                 self.hints.wake.clear()
         finally:
             self._disarm()
-
-    def is_up(self) -> bool:
-        return self.status.up
 
     def _begin_anew(self, error: Exception) -> None:
         """After an error that nobody foresaw: what is known of files that settle is given up, the folder armed anew."""
@@ -335,7 +332,7 @@ class Intake:
         self._not_read = frozenset(folders)
 
     def _see(self, unit: Unit) -> None:
-        """Add one look at a unit, unless it was dealt with as it is or is being claimed."""
+        """Add one look at a unit, unless it is done with as it is or is being claimed."""
         if self._claimer.has(unit):
             self._drop(unit.path)
             return

@@ -28,12 +28,12 @@ OWN_READS = (FileOpenedEvent, FileClosedNoWriteEvent)
 """Reading changes nothing, and dfld's own reading would wake it again."""
 OVERFLOW_LOGGER = "watchdog.observers.inotify_c"
 OVERFLOW_TEXT = "queue overflowed"
-"""watchdog 7.1 tells an overflow of the kernel's queue to this logger alone."""
+"""watchdog 7.1 reports an overflow of the kernel's queue to this logger alone."""
 EMITTER_LOGGER = "watchdog.observers.inotify"
 EMITTER_STOPPED_TEXT = "queue_events() called when the thread is inactive"
 """What an emitter logs as an error each time that it is stopped."""
 WATCHED_TWICE_TEXT = "Callback with id"
-"""What watchdog warns of where folders are made inside each other faster than it hears of the first: it watches the
+"""What watchdog warns of where folders are made inside each other faster than it notices the first: it watches the
 inner one twice, to the same effect."""
 HINTS_MAX = 10_000
 """More hints than this between two looks, and a full scan is cheaper."""
@@ -83,7 +83,7 @@ class Watcher:
         self._observer.schedule(self.handler, str(root), recursive=recursive)
         self._overflow = _OverflowListener(getattr(self._observer, "_inotify_fd", None), on_overflow)
         logging.getLogger(OVERFLOW_LOGGER).addHandler(self._overflow)
-        logging.getLogger(EMITTER_LOGGER).addFilter(_is_worth_telling)
+        logging.getLogger(EMITTER_LOGGER).addFilter(_is_worth_a_line)
         # Where warnings are errors, this one would end the thread that reads events.
         warnings.filterwarnings("ignore", WATCHED_TWICE_TEXT, RuntimeWarning, r"watchdog\.")
         try:
@@ -93,7 +93,7 @@ class Watcher:
             raise
 
     def is_healthy(self) -> bool:
-        """Say whether every thread behind the events lives; watchdog itself never tells."""
+        """Say whether every thread behind the events lives; watchdog itself never says."""
         emitters = list(self._observer.emitters)
         reader = getattr(self._observer, "_inotify_fd", None)
         return (
@@ -138,12 +138,12 @@ class _HintHandler(FileSystemEventHandler):
         self._hints.ask_full_scan("handler_failed")
 
 
-def _is_worth_telling(record: logging.LogRecord) -> bool:
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
     return EMITTER_STOPPED_TEXT not in record.getMessage()
 
 
 class _OverflowListener(logging.Handler):
-    """Hears watchdog log that the kernel dropped events of this observer."""
+    """Notices when watchdog logs that the kernel dropped events of this observer."""
 
     def __init__(self, reader: threading.Thread | None, on_overflow: Callable[[], None]) -> None:
         super().__init__(logging.WARNING)

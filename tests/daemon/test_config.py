@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.text import escaped
-from daemon.config.load import load_config, read_config, read_sidecar
+from daemon.config.load import read_config, read_sidecar
 from daemon.config.schema import Config
 from daemon.errors import ConfigError, ConfigProblem, ExitCode
 
@@ -79,13 +79,13 @@ def write(tmp_path: Path):
 
 def problems(path: Path) -> dict[str, ConfigProblem]:
     with pytest.raises(ConfigError) as caught:
-        load_config(path)
+        read_config(path)
     assert caught.value.exit_code is ExitCode.CONFIGURATION
     return {problem.key: problem for problem in caught.value.problems}
 
 
 def test_every_promised_key_is_read(write, tmp_path: Path) -> None:
-    config = load_config(write(GOOD))
+    config = read_config(write(GOOD)).config
     inbox = config.inboxes[0]
     assert (config.watch.stable_for_s, config.watch.rescan_every_s) == (10.0, 300.0)
     assert config.http.address == ("127.0.0.1", 9770)
@@ -148,7 +148,7 @@ def test_a_wrong_key_brings_no_second_problem_about_its_absence(write) -> None:
 def test_margins_of_no_face_type_need_a_plain_crop(write) -> None:
     odd = GOOD.replace("output_size = 512", "margin_factor = 0.3")
     assert "--plain-crop" in problems(write(odd))["inbox[1].extract"].expected
-    load_config(write(odd.replace("margin_factor", "plain_crop = true\nmargin_factor")))
+    read_config(write(odd.replace("margin_factor", "plain_crop = true\nmargin_factor")))
 
 
 def test_a_missing_key_is_told_at_its_table(write) -> None:
@@ -258,9 +258,9 @@ def test_a_byte_order_mark_in_front_is_passed_over_in_every_file_that_people_wri
     write, tmp_path: Path, ending: str
 ) -> None:
     plain = write(GOOD)
-    wanted = load_config(plain)
+    wanted = read_config(plain).config
     plain.write_text(GOOD.replace("\n", ending), encoding="utf-8-sig", newline="")
-    assert load_config(plain) == wanted
+    assert read_config(plain).config == wanted
     sidecar = tmp_path / "clip.mp4.dfld.toml"
     sidecar.write_text(f"priority = 7{ending}", encoding="utf-8-sig", newline="")
     assert read_sidecar(sidecar, within=[tmp_path]).priority == 7

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import main
-from daemon.config.load import load_config
+from daemon.config.load import read_config
 from daemon.config.schema import Config, HttpConfig
 from daemon.doctor import folders as doctor_folders
 from daemon.doctor import system as doctor_system
@@ -46,7 +46,7 @@ def write_config(folder: Path, *, inbox: str = "", top: str = "") -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return load_config(write_config(tmp_path))
+    return read_config(write_config(tmp_path)).config
 
 
 def bad(found: list[Diagnosis]) -> dict[str, str]:
@@ -136,18 +136,18 @@ def test_a_workspace_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None
     # Not even root may write there.
     path = write_config(tmp_path)
     path.write_text(path.read_text().replace('"workspace"', '"/proc/self/workspace"'))
-    found = bad(list(examine_folders(load_config(path))))
+    found = bad(list(examine_folders(read_config(path).config)))
     assert "cannot be written" in found["problem inbox alice"]
 
 
 def test_the_folders_that_originals_go_to_are_tried(tmp_path: Path) -> None:
     lines = 'on_done = "move"\ndone_dir = "/proc/self/done"\nquarantine_dir = "/proc/self/bad"'
-    found = list(examine_folders(load_config(write_config(tmp_path, inbox=lines))))
+    found = list(examine_folders(read_config(write_config(tmp_path, inbox=lines)).config))
     assert sum(one.verdict == "problem" for one in found) == 2
 
 
 def test_an_inbox_that_must_be_mounted_and_is_not_is_a_problem(tmp_path: Path) -> None:
-    found = bad(list(examine_folders(load_config(write_config(tmp_path, inbox="require_mount = true")))))
+    found = bad(list(examine_folders(read_config(write_config(tmp_path, inbox="require_mount = true")).config)))
     mounted = Path("/").stat().st_dev != tmp_path.stat().st_dev
     assert found == ({} if mounted else {"problem inbox alice": found["problem inbox alice"]})
 
@@ -167,7 +167,7 @@ def test_file_events_are_judged_by_the_kernels_limits(folders: int, inboxes: int
 
 
 def test_the_watches_of_a_polled_inbox_are_not_counted(tmp_path: Path) -> None:
-    assert list(examine_watches(load_config(write_config(tmp_path, inbox='mode = "poll"')))) == []
+    assert list(examine_watches(read_config(write_config(tmp_path, inbox='mode = "poll"')).config)) == []
 
 
 @pytest.mark.parametrize(
@@ -229,9 +229,9 @@ def test_a_pack_that_can_be_downloaded_is_a_warning_and_another_a_problem(tmp_pa
     path = write_config(tmp_path)
     text = path.read_text().replace('backend = "dlib"', "")
     path.write_text(text)
-    assert [one.verdict for one in examine_models(load_config(path))] == ["warning"]
+    assert [one.verdict for one in examine_models(read_config(path).config)] == ["warning"]
     path.write_text(text + 'model_pack = "of_our_own"\n')
-    assert [one.verdict for one in examine_models(load_config(path))] == ["problem"]
+    assert [one.verdict for one in examine_models(read_config(path).config)] == ["problem"]
 
 
 def test_a_free_port_is_good_and_one_that_another_program_holds_is_not() -> None:

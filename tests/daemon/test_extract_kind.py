@@ -13,7 +13,7 @@ import pytest
 
 import daemon.worker.extractor as extractor_module
 from core.opening import RefusedFileError
-from daemon.config.load import load_config
+from daemon.config.load import read_config
 from daemon.errors import SidecarError
 from daemon.jobs.kinds.contract import Failure
 from daemon.jobs.kinds.extract import ExtractRequest, extract_request
@@ -63,7 +63,7 @@ def order_of_inbox(folder: Path, job: Job, keys: str, shared: Path) -> ExtractRe
         f'[service]\nstate_dir = "state"\n[models]\nroot = "{os.path.relpath(shared / "models", folder)}"\n'
         '[[inbox]]\nname = "alice"\npath = "inbox"\nworkspace = "ws"\nmodel_pack = "insightface_mini"\n' + keys
     )
-    config = load_config(path)
+    config = read_config(path).config
     order = extract_request(job, config.inboxes[0], config, now_s=NOW)
     assert not isinstance(order, Failure)
     return order
@@ -131,7 +131,7 @@ def order_with_sidecar(people: Path, job: Job, *named: str, alice: str = 'refere
         f'[[inbox]]\nname = "alice"\npath = "inbox/alice"\nworkspace = "ws/a"\n{alice}\n'
         '[[inbox]]\nname = "bob"\npath = "inbox/bob"\nworkspace = "ws/b"\nreferences = ["people/bob"]\n'
     )
-    config = load_config(path)
+    config = read_config(path).config
     sidecar = json.dumps({"references": [str(people / one) for one in named]})
     return extract_request(replace(job, sidecar=sidecar), config.inboxes[0], config, now_s=NOW)
 
