@@ -2,7 +2,7 @@
 
 A worker is started, used and ended by one thread, which must live as long as the worker does: the kernel takes the
 death of the thread that forked for the death of the parent. Two threads of its own read what the worker says. What
-the worker is told waits here while its pipe is full: a worker that reads nothing holds up nobody.
+goes to the worker waits here while its pipe is full: a worker that reads nothing holds up nobody.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def _write_some(pipe: int, data: bytearray) -> bool:
 
 
 def _takes_more(pipe: int, timeout_s: float) -> bool:
-    """Wait until the pipe has room, or nobody reads from it any more: the next write tells. False after the time."""
+    """Wait until the pipe has room, or nobody reads from it any more: the next write shows it. False after the time."""
     poll = select.poll()
     poll.register(pipe, select.POLLOUT)
     return bool(poll.poll(timeout_s * 1000))

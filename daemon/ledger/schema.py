@@ -171,7 +171,7 @@ MIGRATIONS: tuple[str, ...] = (
         missing_s REAL,                      -- of lost footage; NULL = cannot be said
         missing_share REAL,
         mark TEXT NOT NULL DEFAULT '',       -- by which a whole copy of a part is recognised
-        discard TEXT NOT NULL DEFAULT '',    -- order to discard hand work with this redo
+        discard TEXT NOT NULL DEFAULT '',    -- order to discard manual changes with this redo
         UNIQUE (kind, subject)
     ) STRICT;
     INSERT INTO new_jobs (id, kind, inbox, path, source_kind, sha256, size_bytes, file_state, workspace, role, slug,
