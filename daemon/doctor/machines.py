@@ -26,7 +26,7 @@ from sync.places import RemotePlaces, places_of
 from sync.trainers.contract import RefusedStates, TrainerSettings
 from sync.trainers.control import CONTROL_MODES
 from sync.trainers.trainer import trainer_of
-from sync.trainers.uncontrolled import see_processes
+from sync.trainers.uncontrolled import run_state_by_processes
 from sync.transports.local import LocalTransport
 from sync.transports.remote_command import RunsLines, has_drive, run_command
 from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS, SftpClient
@@ -232,7 +232,7 @@ def _trainer(subject: str, machine: Machine, models: Sequence[SyncConfig], there
 def _proof_without_status(subject: str, machine: Machine, sync: SyncConfig, there: _Asked) -> Diagnosis:
     """Can dfld know whether a trainer runs that it neither controls nor has a status command for?"""
     try:
-        seen = see_processes(there, places_of(machine.model_dir, model_of(sync)), timeout_s=STATUS_LIMIT_S)
+        seen = run_state_by_processes(there, places_of(machine.model_dir, model_of(sync)), timeout_s=STATUS_LIMIT_S)
     except SyncError as error:
         return problem(subject, error.message, error.hint or STATUS_WANTED)
     mode = f'model {sync.name}: control = "none" without status: '

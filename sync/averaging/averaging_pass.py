@@ -227,7 +227,7 @@ class _Worker:
             np.subtract(rows[1:], rows[0], out=rows[1:])
         part.grams[index] += chunk_gram
         if self.base:
-            self.see_largest(index, rows, chunk_gram, part)
+            self.note_largest(index, rows, chunk_gram, part)
         if self.plan.settings.outer == "nesterov" and self.writers:
             self.outer_step(span, start, average, rows[0])
         converts = converted.dtype.str == span.dtype
@@ -236,7 +236,7 @@ class _Worker:
         for writer in self.writers:
             writer.write(span.name, start, converted if converts else average)
 
-    def see_largest(self, index: int, rows: Floats, gram: Floats, part: _Part) -> None:
+    def note_largest(self, index: int, rows: Floats, gram: Floats, part: _Part) -> None:
         """Note the base's largest value, and a machine's where it may be far above that; `rows` hold deltas.
 
         No value is further from the base's than the norm of the whole delta, which is known already: a healthy

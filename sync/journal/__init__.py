@@ -2,6 +2,7 @@
 
 journal   the lines of each round, on disk
 lines     pure: the lines as values, and how each stands in the file
+facts     pure: the facts of a line, read one by one out of JSON
 record    pure: one round as its lines say
 history   pure: where the machines are, as all rounds say
 downtime  pure: how long a round kept trainers from training, and what the next will cost

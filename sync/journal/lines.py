@@ -7,92 +7,24 @@ a newer one may hold more, and steps that are not known here: they are passed ov
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from types import MappingProxyType
-from typing import ClassVar, Literal, Self, TypeVar, get_args
+from typing import ClassVar, Literal, Self, get_args
 
+from sync.journal.facts import Facts, Json, a_flag, a_number, a_text, a_whole_number, one_of, some_numbers, typed
 from sync.model_files.push import StagedFile
 from sync.trainers.proof import LossLevel
 from sync.types import Outcome
 
-Json = Mapping[str, object]
 Kind = Literal["average", "init", "rollback", "undo", "dry_run"]
 """average: the machines' own mean. init: one machine's weights for all. rollback: a kept average for all. undo: to
 every machine what it had before a round that turned out bad."""
-T = TypeVar("T")
-
-
-class Facts:
-    """The facts of one line, read one by one. Raise ValueError where one is missing or of another kind."""
-
-    def __init__(self, values: Json) -> None:
-        self._values = values
-
-    def has(self, name: str) -> bool:
-        """Whether a fact is there and is not null."""
-        return self._values.get(name) is not None
-
-    def text(self, name: str) -> str:
-        return _of(str, self._values.get(name), name)
-
-    def whole(self, name: str) -> int:
-        return _of(int, self._values.get(name), name)
-
-    def number(self, name: str) -> float:
-        return _number(self._values.get(name), name)
-
-    def flag(self, name: str) -> bool:
-        return _of(bool, self._values.get(name), name)
-
-    def numbers(self, name: str) -> tuple[float, ...]:
-        return tuple(_number(one, name) for one in _of(list, self._values.get(name), name))
-
-    def optional(self, read: Callable[[str], T], name: str) -> T | None:
-        """Return what `read` makes of a fact; None where it is not there."""
-        return read(name) if self.has(name) else None
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        return tuple(_of(str, one, name) for one in _of(list, self._values.get(name), name))
-
-    def table(self, name: str, read: Callable[[object, str], T]) -> Mapping[str, T]:
-        """Return a table whose values are what `read` makes of them."""
-        found = _of(dict, self._values.get(name), name)
-        return MappingProxyType({str(key): read(value, name) for key, value in found.items()})
-
-
-def _of(kind: type[T], value: object, name: str) -> T:
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{name} is a {type(value).__name__}, expected {kind.__name__}")
-    return value
-
-
-def _number(value: object, name: str) -> float:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    return _of(float, value, name)
-
-
-def _whole(value: object, name: str) -> int:
-    return _of(int, value, name)
-
-
-def _text(value: object, name: str) -> str:
-    return _of(str, value, name)
-
-
-def _flag(value: object, name: str) -> bool:
-    return _of(bool, value, name)
-
-
-def _numbers(value: object, name: str) -> Mapping[str, float]:
-    found = _of(dict, value, name)
-    return MappingProxyType({str(key): _number(one, name) for key, one in found.items()})
 
 
 def _staged_file(value: object, name: str) -> StagedFile:
-    size, digest = _of(list, value, name)
-    return StagedFile(_whole(size, name), _text(digest, name))
+    size, digest = typed(list, value, name)
+    return StagedFile(a_whole_number(size, name), a_text(digest, name))
 
 
 _EMPTY: Mapping[str, float] = MappingProxyType({})
@@ -167,14 +99,7 @@ class _End(RoundLine):
 
     @classmethod
     def read(cls, _machine: str, facts: Facts) -> Self:
-        return cls(_one_of(get_args(Outcome), facts.text("outcome")), facts.text("reason"))
-
-
-def _one_of(known: tuple[T, ...], value: object) -> T:
-    for one in known:
-        if one == value:
-            return one
-    raise ValueError(f"{value!r} is none of {', '.join(map(str, known))}")
+        return cls(one_of(get_args(Outcome), facts.text("outcome")), facts.text("reason"))
 
 
 @dataclass(frozen=True)
@@ -196,10 +121,10 @@ class Planned(RoundLine):
     @classmethod
     def read(cls, _machine: str, facts: Facts) -> Self:
         return cls(
-            _one_of(get_args(Kind), facts.text("kind")),
+            one_of(get_args(Kind), facts.text("kind")),
             facts.optional(facts.text, "source") or "",
             facts.texts("machines"),
-            facts.table("running", _flag),
+            facts.table("running", a_flag),
         )
 
 
@@ -301,12 +226,12 @@ class Accepted(RoundLine):
     def read(cls, _machine: str, facts: Facts) -> Self:
         return cls(
             contributors=facts.texts("contributors"),
-            work=facts.table("work", _whole) if facts.has("work") else MappingProxyType({}),
-            measures=facts.table("measures", _numbers) if facts.has("measures") else MappingProxyType({}),
+            work=facts.table("work", a_whole_number) if facts.has("work") else MappingProxyType({}),
+            measures=facts.table("measures", some_numbers) if facts.has("measures") else MappingProxyType({}),
             warnings=facts.optional(facts.texts, "warnings") or (),
             spread_rel=facts.optional(facts.number, "spread_rel"),
             shrink=facts.optional(facts.number, "shrink"),
-            weights=facts.table("shares", _number) if facts.has("shares") else _EMPTY,
+            weights=facts.table("shares", a_number) if facts.has("shares") else _EMPTY,
         )
 
 
@@ -360,7 +285,7 @@ class Staged(MachineLine):
         return cls(
             machine,
             facts.table("files", _staged_file),
-            facts.table("sources", _text),
+            facts.table("sources", a_text),
             facts.whole("bytes"),
             facts.number("seconds"),
         )

@@ -154,16 +154,16 @@ class _Attempt:
         parts = weight_parts(self.places.model, state.options, listing.parts)
         if with_optimizer:
             parts += optimizer_parts(self.places.model, state.options, listing.parts)
-        now_s = self._see_settled(listing, parts)
+        now_s = self._check_settled(listing, parts)
         self._check_sizes(listing, parts, folder)
         with self._held_still(listing, parts, number) as held:
             files = {part: self._pull(part, held[part], listing.parts[part], folder, on_bytes) for part in parts}
             if held[DATA] == self.places.live(DATA):
-                self._see_unchanged(listing, parts)
+                self._check_unchanged(listing, parts)
         made = _snapshot(self.transport.machine.name, self.places, state, files, now_s)
         return replace(made, saved_s=listing.parts[DATA].modified_s)
 
-    def _see_settled(self, listing: ModelListing, parts: tuple[str, ...]) -> int:
+    def _check_settled(self, listing: ModelListing, parts: tuple[str, ...]) -> int:
         reason = why_unsettled(listing, parts)
         if reason:
             raise SnapshotError(reason)
@@ -173,10 +173,10 @@ class _Attempt:
         # A negative rest: the times were set by another clock. Then only seeing no change for a while will do.
         if self.trainer_runs and not rested_s >= self.settings.quiet_s:
             self.stop.wait(self.settings.quiet_s)
-            self._see_unchanged(listing, parts)
+            self._check_unchanged(listing, parts)
         return now_s
 
-    def _see_unchanged(self, listing: ModelListing, parts: tuple[str, ...]) -> None:
+    def _check_unchanged(self, listing: ModelListing, parts: tuple[str, ...]) -> None:
         now = list_model(self.transport, self.places)
         reason = why_unsettled(now, parts)
         if reason:
@@ -212,7 +212,7 @@ class _Attempt:
                 self.transport.remove(link)  # left by a dfld that was killed
             linked = all(self.transport.hard_link(live[part], links[part]) for part in live)
             if linked:
-                self._see_unchanged(listing, parts)
+                self._check_unchanged(listing, parts)
             yield links if linked else live
         finally:
             for link in links.values():

@@ -172,7 +172,7 @@ class Rounds:
         def prepare() -> None:
             plan_round(work, kind, source, self.links, history.debts)
             if not self.alone:
-                self._see_that_it_can_succeed(work, history)
+                self._check_feasibility(work, history)
                 wait_until_stoppable(work, least=2 if kind == "init" else least)
                 self._heed_stop()
                 settle_trainers(work)
@@ -187,7 +187,7 @@ class Rounds:
             self._carry_out(work)
         return report_of(work.record, self.settings.model)
 
-    def _see_that_it_can_succeed(self, work: RoundWork, history: History) -> None:
+    def _check_feasibility(self, work: RoundWork, history: History) -> None:
         """Before the first trainer is stopped: raise RoundError when the round cannot succeed; leave out who cannot."""
         record = work.record
         kind = "average" if record.kind == "dry_run" else record.kind
@@ -290,7 +290,7 @@ class Rounds:
 
         def prepare() -> None:
             plan_round(work, "undo", str(record.number), sorted(record.swapped), {})
-            self._see_that_it_can_succeed(work, history)
+            self._check_feasibility(work, history)
             wait_until_stoppable(work, least=1)
             settle_trainers(work)
             work.check_enough(1)
@@ -342,7 +342,7 @@ class Rounds:
         try:
             plan_round(work, "dry_run", "", self.links, history.debts)
             if not self.alone:
-                self._see_that_it_can_succeed(work, history)
+                self._check_feasibility(work, history)
             pull_snapshots(work, with_optimizer=False, settled=False)
             (own_weights if self.alone else averaged_weights)(work, history)
             reason = f"{len(work.record.contributors)} machines would be averaged"

@@ -32,7 +32,7 @@ class RunState:
     reason: str
 
 
-def see_uncontrolled(transport: Transport, places: RemotePlaces, settings: TrainerSettings) -> RunState:
+def run_state_of_uncontrolled(transport: Transport, places: RemotePlaces, settings: TrainerSettings) -> RunState:
     """Say whether a trainer that a person starts and stops runs: the one place that decides it.
 
     The status command answers where there is one. Else the machine's process list: a process that names the model or
@@ -43,7 +43,7 @@ def see_uncontrolled(transport: Transport, places: RemotePlaces, settings: Train
     if machine.status:
         runs = run_command(transport, machine.status, timeout_s=settings.command_s).exit_status == 0
         return RunState("runs" if runs else "rests", f"`{machine.status}`")
-    seen = see_processes(transport, places, timeout_s=settings.command_s)
+    seen = run_state_by_processes(transport, places, timeout_s=settings.command_s)
     if seen.state != "unknown":
         return seen
     if settings.are_stopped:
@@ -57,7 +57,7 @@ def see_uncontrolled(transport: Transport, places: RemotePlaces, settings: Train
     return RunState("unknown", doubt)
 
 
-def see_processes(there: RunsLines, places: RemotePlaces, *, timeout_s: float) -> RunState:
+def run_state_by_processes(there: RunsLines, places: RemotePlaces, *, timeout_s: float) -> RunState:
     """Say what the process list of a machine proves about a model's trainer."""
     try:
         listing = list_processes(there, places, timeout_s=timeout_s)
@@ -103,7 +103,7 @@ class UncontrolledTrainer(ControlledTrainer):
         return self.state_beyond(since_iteration)
 
     def _see(self) -> RunState:
-        return see_uncontrolled(self.transport, self.places, self.settings)
+        return run_state_of_uncontrolled(self.transport, self.places, self.settings)
 
     def _refuse_unless_at_rest(self, consequence: str) -> None:
         seen = self._see()
