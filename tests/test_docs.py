@@ -133,6 +133,19 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
     assert {name for name in named if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()} == set()
 
 
+def test_every_module_that_a_page_names_without_its_folder_exists(page: Path) -> None:
+    there = {path.name for folder in (*PACKAGES, "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
+    assert set(re.findall(r"`(\w+\.py)`", page.read_text())) - there == set()
+
+
+def test_every_method_that_architecture_md_names_with_its_class_exists() -> None:
+    named = re.findall(r"`([A-Z]\w+)\.(\w+)`", (ROOT / "docs/architecture.md").read_text())
+    source = "\n".join(path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    bodies = dict(re.findall(r"^class (\w+)\b(.*?)(?=^\S|\Z)", source, re.M | re.S))
+    assert [f"{one}.{name}" for one, name in named if not re.search(rf"\b{name}\b", bodies.get(one, ""))] == []
+    assert named
+
+
 WRITTEN = [
     *PAGES,
     ROOT / "CHANGELOG.md",
