@@ -59,12 +59,16 @@ class StretchEnds:
 
 @dataclass(frozen=True, eq=False)
 class SmallPicture:
+    """The frame in small."""
+
     luma: Image
     """(h, engine.search.novelty.NOVELTY_WIDTH_PX) uint8."""
 
 
 @dataclass(frozen=True, eq=False)
 class KnownFaces:
+    """What was found near the known places."""
+
     faces: tuple[Face | None, ...]
     """One a place, in frame px; None where it is not, or where another place's face was found first."""
 
@@ -84,6 +88,8 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
+    """What the recogniser made of the faces that were asked."""
+
     samples: tuple[Sample, ...]
     """One a face, in the order of the request."""
 

@@ -11,7 +11,7 @@ frame, until it asks nothing more; engine.search.observer carries that out. `Sco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -112,7 +112,7 @@ class _Frame:
     """Look again, whole, should a first look leave something out."""
     luma: Image | None = None
     seen: Seen | None = None
-    guess: dict[int, int] = field(default_factory=dict)
+    guess: Mapping[int, int] = field(default_factory=dict)
     """Which face goes on which live track by geometry alone: place in seen -> place in live."""
     asked: tuple[int, ...] = ()
     """Places in seen of the faces that are asked who they are."""
@@ -307,7 +307,7 @@ def _ask_who(scout: Scout) -> tuple[Scout, Request | None]:
     return _put_on_tracks(scout, {})
 
 
-def _put_on_tracks(scout: Scout, samples: dict[int, Sample]) -> tuple[Scout, Request | None]:
+def _put_on_tracks(scout: Scout, samples: Mapping[int, Sample]) -> tuple[Scout, Request | None]:
     """Given the samples that were asked for, by place among the faces, link all faces and take note of the look."""
     frame, luma = _observed(scout)
     faces, seen, index = _faces(frame), frame.seen, frame.view.index
@@ -342,8 +342,8 @@ def _advance(
     scout: Scout,
     live: Sequence[Track],
     faces: Sequence[Face],
-    links: dict[int, int],
-    samples: dict[int, Sample],
+    links: Mapping[int, int],
+    samples: Mapping[int, Sample],
 ) -> Scout:
     """Write the links down: longer tracks, new ones, who was beside whom, and when to look next."""
     frame, _ = _observed(scout)
