@@ -44,6 +44,8 @@ class EngineExtractor:
     def __init__(self) -> None:
         self._backends: dict[BackendKey, Backend] = {}
         self._identities: dict[str, Identity] = {}
+        self._loaded: tuple[ExtractRequest, Identity] | None = None
+        """The latest job that was loaded for, and the identity that its basis names."""
 
     def try_source(self, request: ExtractRequest) -> None:
         try_file(request)
@@ -54,7 +56,7 @@ class EngineExtractor:
         backend = self._backend(request)
         try:
             photos = _photos_of(request)
-            self._identity(request, backend, photos)
+            self._loaded = request, self._identity(request, backend, photos)
         except ReferencePhotoError as problem:
             if request.references_within is None:
                 raise
@@ -80,13 +82,11 @@ class EngineExtractor:
         on_commit: Callable[[Commit], None],
         resume: Resume | None,
     ) -> Extracted:
-        backend = self._backend(request)
-        identity = self._identity(request, backend, _photos_of(request))
         report = extract(
             Path(request.source),
             layout_of(request),
-            identity=identity,
-            backend=backend,
+            identity=self._loaded_identity(request),
+            backend=self._backend(request),
             settings=request.extract_settings(),
             stop=stop,
             on_progress=on_progress,
@@ -107,6 +107,12 @@ class EngineExtractor:
                 request.backend, model_root=Path(request.model_root), model_pack=request.model_pack
             )
         return self._backends[key]
+
+    def _loaded_identity(self, request: ExtractRequest) -> Identity:
+        """Return the identity that `load` made for this job: of the photos whose hashes are in the basis."""
+        if self._loaded is None or self._loaded[0] != request:
+            raise RuntimeError("a job was begun whose models and photos were not loaded")
+        return self._loaded[1]
 
     def _identity(self, request: ExtractRequest, backend: Backend, photos: Photos) -> Identity:
         """Make the person's identity, or take the one made of the same photos before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
 from daemon.worker.extractor import EngineExtractor, reader_of
 from engine.errors import ReferencePhotoError
+from engine.types import Identity
 
 NOW = 1_000_000.0
 
@@ -88,6 +90,28 @@ def test_the_other_age_of_an_inbox_is_part_of_its_identity_and_of_what_decides_t
     assert first.other_age is not None
     assert (len(first.negatives), len(first.other_age)) == (2, 1)
     assert second.other_age is None
+
+
+def test_photos_are_hashed_once_and_the_faces_are_those_of_the_photos_that_the_basis_names(
+    tmp_path: Path, job: Job, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = order_of_inbox(tmp_path, job, 'references = ["photos/obama/ref_1.jpg"]\n', shared)
+    extractor, used = EngineExtractor(), []
+    extractor.load(order)
+
+    def stop_at_extract(*_: object, identity: Identity, **__: object) -> None:
+        used.append(identity)
+        raise _StopHereError
+
+    monkeypatch.setattr(extractor_module, "extract", stop_at_extract)
+    monkeypatch.setattr(extractor_module, "_photo_hashes", None)
+    with pytest.raises(_StopHereError):
+        extractor.work(order, stop=threading.Event(), on_progress=lambda _: None, on_commit=lambda _: None, resume=None)
+    assert used == list(extractor._identities.values())
+
+
+class _StopHereError(Exception):
+    """The extraction would begin now."""
 
 
 def test_references_of_two_people_are_refused_unless_the_inbox_allows_it(
