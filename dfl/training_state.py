@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfl.byte_source import ByteSource, FileSource
-from dfl.errors import FormatError
+from dfl.errors import FormatError, shown
 from dfl.pickles.loss_rows import MAX_ROW_COLUMNS
-from dfl.pickles.scanned_values import FloatRows, ScalarValue, Text, shown
+from dfl.pickles.scanned_values import FloatRows, ScalarValue, Text
 from dfl.pickles.scanning import ScanLimits, scan_pickle
 
 MAX_TRAINING_STATE_BYTES = 2**30

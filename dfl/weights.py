@@ -20,6 +20,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from core.opening import CHUNK_BYTES
 from dfl.byte_source import ByteSource, FileSource, read_exactly
 from dfl.errors import FormatError
-from dfl.pickles.scanned_values import ArrayValue, Encoding, ScalarValue, count_items
+from dfl.pickles.scanned_values import ArrayValue, Encoding, ScalarValue
 from dfl.pickles.scanning import scan_pickle
 
 MAX_TENSORS = 100_000
@@ -58,7 +59,7 @@ class TensorSpan:
     @property
     def count(self) -> int:
         """How many elements."""
-        return count_items(self.shape)
+        return prod(self.shape)
 
     @property
     def item_bytes(self) -> int:

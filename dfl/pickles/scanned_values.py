@@ -10,25 +10,24 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfl.errors import FormatError
+from dfl.errors import FormatError, shown
 from dfl.pickles.machine import Named, Shell
+from dfl.pickles.numpy_values import NUMBER_TYPES
 
 Encoding = Literal["raw", "latin1"]
 NumberType = np.dtype[np.generic]
 
-ITEM_TYPES = {
-    code: np.dtype(f"<{code}") for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
-}
+ITEM_TYPES = {code: np.dtype(f"<{code}") for code in sorted(NUMBER_TYPES)}
 """Element types a tensor or number may have; objects, text, records and complex numbers are refused."""
 
 MAX_DIMENSIONS = 32
 """numpy 1 refuses more."""
-SHOWN_CHARACTERS = 80
 
 KNOWN_NAMES: tuple[tuple[str, str], ...] = (
     ("numpy.core.multiarray", "_reconstruct"),
@@ -96,16 +95,6 @@ class FloatRows:
 
     rows: NDArray[np.float32] = field(repr=False)
     """(count, columns) float32."""
-
-
-def shown(value: object) -> str:
-    """Return a value of a pickle for a message: what is short as it stands, all else as its type alone.
-
-    A list that holds itself, or one list a million times over, would take for ever to print.
-    """
-    if isinstance(value, str):
-        return repr(str(value)[:SHOWN_CHARACTERS])
-    return repr(value) if value is None or isinstance(value, bool | int | float) else f"of type {type(value).__name__}"
 
 
 # Constructors of the closed list: arguments and states of any other form raise FormatError.
@@ -178,7 +167,7 @@ def checked_array(shape: object, dtype: object, fortran: object, payload: object
     if not isinstance(dtype, np.dtype) or not isinstance(fortran, bool) or not isinstance(payload, ByteRange):
         raise FormatError("an array's element type, order or bytes are of another kind")
     array = ArrayValue(dtype, checked_shape(shape), fortran, payload)
-    expected = count_items(array.shape) * array.dtype.itemsize
+    expected = prod(array.shape) * array.dtype.itemsize
     if payload.encoding == "raw" and payload.length != expected:
         raise FormatError(f"an array of shape {array.shape} has {payload.length} bytes, expected {expected}")
     if payload.encoding == "latin1" and not expected <= payload.length <= 2 * expected:
@@ -193,14 +182,6 @@ def checked_shape(shape: object) -> tuple[int, ...]:
     if any(type(size) is not int or size < 0 for size in shape):
         raise FormatError("a shape holds something that is not a size")
     return shape
-
-
-def count_items(shape: tuple[int, ...]) -> int:
-    """How many elements an array of `shape` has; Python integers, so nothing overflows."""
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 def decode_number(dtype: NumberType, content: bytes) -> int | float | bool:

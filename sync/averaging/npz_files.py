@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 
 from core.files import sync_file
 from dfl.errors import FormatError
-from dfl.pickles.scanned_values import count_items
 from sync.averaging.average import AverageSettings, GramTable, TensorGram
 from sync.averaging.tensor_arrays import CHUNK_ITEMS, ChunkAverager, check_equal
 from sync.averaging.tensor_formats import read_npy_header
@@ -117,7 +117,7 @@ def _average_member(
         header = {"descr": first.dtype.str, "fortran_order": first.fortran, "shape": first.shape}
         np.lib.format.write_array_header_1_0(cast(BinaryIO, out), header)
         averager = ChunkAverager(len(members), machine_weights, settings) if first.dtype.kind == "f" else None
-        count = count_items(first.shape)
+        count = prod(first.shape)
         for start in range(0, count, CHUNK_ITEMS):
             items = min(CHUNK_ITEMS, count - start)
             if averager is None:
@@ -135,7 +135,7 @@ def _open_member(stack: ExitStack, archive: zipfile.ZipFile, name: str, label: s
     with _unpacking(label, name):
         file = stack.enter_context(archive.open(info))
         shape, fortran, dtype = read_npy_header(cast(BinaryIO, file), f"{label}: {name}")
-        expected = count_items(shape) * dtype.itemsize
+        expected = prod(shape) * dtype.itemsize
         if expected > MAX_ARRAY_BYTES or file.tell() + expected != info.file_size:
             raise FormatError(f"{label}: {name} has {info.file_size} bytes for shape {shape} and type {dtype}")
     return _Member(label, name, file, shape, fortran, dtype)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from dfl.model_options import training_options_text, trains_gan
 from dfl.training_state import read_training_state
 from dfl.weights import index_weights
 from sync.averaging.compare import agree_on_options, agree_on_start, agree_on_tensors, warn_of_learning_rates
@@ -83,18 +82,6 @@ def test_machines_with_another_start_or_none_are_refused() -> None:
     assert agreement.agreed == ("gpu0",)
     assert "bb22" in agreement.refused["gpu1"]
     assert "dfld sync init" in agreement.refused["gpu2"]
-
-
-def test_the_text_of_options_changes_with_what_changes_the_loss_only() -> None:
-    assert training_options_text(options()) == training_options_text(options(autobackup_hour=3))
-    assert training_options_text(options()) != training_options_text(options(random_warp=False))
-
-
-def test_pretraining_switches_the_gan_off() -> None:
-    assert trains_gan(options(gan_power=0.1))
-    assert not trains_gan(options(gan_power=0.1, pretrain=True))
-    assert not trains_gan(options(gan_power=0))
-    assert not trains_gan(options(gan_power="<list>"))
 
 
 def test_machines_at_other_places_of_the_learning_rates_wave_are_told() -> None:
