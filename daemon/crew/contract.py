@@ -33,6 +33,13 @@ class WorkerDiedError(WorkerError):
         super().__init__(f"the worker {how}" + (f": {said.strip()}" if said else ""))
 
 
+class WorkerSaidError(Exception):
+    """What a worker said last, as the cause of its death: so its traceback stands in the service's log."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n" + "\n".join(lines))
+
+
 class Link(Protocol):
     """One worker, as its service sees it. All but `kill` belong to one thread, which lives as long as the worker."""
 

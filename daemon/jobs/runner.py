@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from core.boundary import log_unforeseen
 from daemon.arrivals.hashing import HashingStoppedError
 from daemon.config.schema import Config, InboxConfig
-from daemon.crew.contract import Crew, Link, WorkerDiedError
+from daemon.crew.contract import Crew, Link, WorkerDiedError, WorkerSaidError
 from daemon.errors import WorkerError
 from daemon.events.event import Notify
 from daemon.events.job_events import JobStarted, JobWarning
@@ -229,6 +230,9 @@ class Runner:
     def _worker_died(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, death: WorkerDiedError) -> None:
         """The worker died of its own or by another's hand: blame the file, the set-up, or nobody."""
         phase = self._state.phase
+        if not death.signal:  # it ended itself: of an error that nobody foresaw, whose traceback is what it said last
+            death.__cause__ = WorkerSaidError(death.last_words)
+            log_unforeseen("job", f"job {job.id}: its worker", death, job=job.id, inbox=job.inbox)
         self._replace_worker("crashed")
         self._finish()
         if phase == "loading":

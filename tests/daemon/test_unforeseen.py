@@ -66,3 +66,18 @@ def test_a_file_that_cannot_be_claimed_is_named_and_the_others_are_done(
         ask(tmp_path / "state", "scan")
         rig.wait_for_states("done", "done")
     assert any("bad.mp4 was not claimed (ZeroDivisionError())" in record.getMessage() for record in caplog.records)
+
+
+def test_the_traceback_of_a_worker_stands_in_the_log_of_the_service(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path)
+    (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=5, raise_at=2))
+    with caplog.at_level(logging.INFO), InProcess(rig):
+        (job,) = rig.wait_for_states("quarantined")
+    assert job["reason"] == "worker_died"
+    assert boundaries(caplog) == ["job"] * 3
+    (record, *_) = (one for one in caplog.records if one.exc_info)
+    text = logging.Formatter().format(record)
+    assert "Traceback (most recent call last)" in text
+    assert "KeyError: 'a bug that nobody foresaw'" in text
