@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -111,13 +112,22 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
+def _wait_for_end(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Wait until it has ended, without collecting it, but no longer than that."""
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(timeout_s * 1000)
+    finally:
+        os.close(descriptor)
+
+
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Ask a command and what it started to end, kill what is left once it has or TERM_S is over, and collect it."""
     with contextlib.suppress(PermissionError):  # it became somebody else, as sudo does: that one has to end it
         os.killpg(process.pid, signal.SIGTERM)
-        ends_at_s = time.monotonic() + TERM_S
-        while not _has_ended(process) and time.monotonic() < ends_at_s:
-            threading.Event().wait(LOOK_EVERY_S)
+        _wait_for_end(process, TERM_S)
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(TERM_S)

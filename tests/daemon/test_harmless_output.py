@@ -111,6 +111,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "scan": [[H, *CONFIG], ["--dry-run", "--config", H]],
     "reload": [["--config", H], CONFIG],
     "forget": [[H, "--yes", *CONFIG], [H, *CONFIG]],
+    "verify": [[H, *CONFIG], [f"{H}.d", *CONFIG], [f"{H}.d", "--repair", *CONFIG], ["--config", H, H]],
     "doctor": [["--config", H]],
     "completion": [[H], ["bash"]],
     "man": [[H], []],
@@ -162,7 +163,7 @@ def test_what_a_service_says_of_hostile_names_is_harmless(
     config = ("--config", str(service.config_path))
     for words in (
         ["status"], ["jobs"], ["jobs", "show", "1"], ["jobs", "show", "2"], ["jobs", "retry", "1"], ["quarantine"],
-        ["scan", "--dry-run"], ["reload"], ["forget", "alice", "--yes"],
+        ["scan", "--dry-run"], ["reload"], ["verify", "alice"], ["forget", "alice", "--yes"],
     ):  # fmt: skip
         main([*words, *config])
         found = capsys.readouterr()

@@ -1,0 +1,204 @@
+"""Every face of a clip, read back: what was written is whole, what people did is theirs, and what rotted is found."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dfl.image import read_metadata, with_metadata
+from engine.face_id import face_id
+from engine.results.checked_face import FAULTS, FINDINGS, CheckedFace, RecordedFace
+from engine.results.manifest import RunNote, manifest_path
+from engine.results.read_back import ReadBack, drop_faces, layouts_in
+from engine.results.run_results import Results
+from engine.same_face import trace_of_jpeg
+from engine.workspace.layout import Layout, inbox_layout, output_layout
+from engine.workspace.output_files import prepare_workspace
+from tests.picture_worker import SIDE, aligned_jpeg
+
+SOURCE = "5" * 64
+FACES = 6
+NOTE = RunNote("clip.mp4", "content", "basis")
+
+
+def id_of(frame: int) -> str:
+    return face_id(SOURCE, frame, (1, 2, 3, 4))
+
+
+def mask(frame: int) -> bytes:
+    return cv2.imencode(".png", np.full((SIDE, SIDE), frame, np.uint8))[1].tobytes()
+
+
+def write_clip(layout: Layout, *, finished: bool = True, faces: int = FACES) -> list[RecordedFace]:
+    """Write the faces of a clip as a run does, each with its mask; return what the ledger holds of them."""
+    prepare_workspace(layout)
+    recorded = []
+    with Results(layout, NOTE, resumes=False) as results:
+        for frame in range(faces):
+            data = aligned_jpeg("clip", frame, id_of(frame))
+            trace = trace_of_jpeg(data)
+            assert trace is not None
+            name = results.write_face("aligned", frame, 0, "jpg", data, mask(frame), trace)
+            assert name is not None
+            recorded.append(RecordedFace(name, id_of(frame)))
+        if finished:
+            results.committed(faces)
+            results.finished()
+    return recorded
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return inbox_layout(tmp_path, "src", "clip")
+
+
+def checked(layout: Layout, recorded: list[RecordedFace] | None) -> dict[str, CheckedFace]:
+    clip = ReadBack(layout, recorded)
+    return {name: clip.check(name) for name in clip.names}
+
+
+def findings(layout: Layout, recorded: list[RecordedFace] | None) -> Counter[str]:
+    return Counter(one.finding for one in checked(layout, recorded).values())
+
+
+def rot(path: Path, at: int) -> None:
+    """Change a byte as a bad disk does: size and time stay."""
+    found = path.stat()
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0xFF
+    path.write_bytes(data)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def test_what_was_written_is_whole_with_the_hash_of_its_pixels(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    found = checked(layout, recorded)
+    assert Counter(one.finding for one in found.values()) == {"whole": FACES}
+    assert len({one.pixels_sha256 for one in found.values()} - {""}) == FACES
+    assert findings(layout, None) == {"whole": FACES}, "without a ledger as well"
+
+
+@pytest.mark.parametrize("place", ["head", "metadata", "middle", "end"])
+def test_a_byte_that_a_bad_disk_changed_is_found_wherever_it_lies(layout: Layout, place: str) -> None:
+    recorded = write_clip(layout)
+    path = layout.aligned / recorded[2].name
+    size = path.stat().st_size
+    rot(path, {"head": 3, "metadata": 60, "middle": size // 2, "end": size - 2}[place])
+    assert checked(layout, recorded)[path.name].finding == "damaged"
+    assert findings(layout, recorded) == {"whole": FACES - 1, "damaged": 1}
+
+
+def test_a_mask_that_a_bad_disk_changed_damages_its_face_and_one_that_a_person_drew_does_not(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    masks = sorted(layout.masks.iterdir())
+    rot(masks[0], masks[0].stat().st_size // 2)
+    masks[1].write_bytes(mask(200))
+    masks[2].unlink()
+    found = checked(layout, recorded)
+    assert [found[one.name].finding for one in recorded[:3]] == ["damaged", "whole", "whole"]
+    assert "mask" in found[recorded[0].name].why
+
+
+@pytest.mark.parametrize("length", [0, 10, 300])
+def test_a_file_that_was_cut_off_is_damaged(layout: Layout, length: int) -> None:
+    recorded = write_clip(layout)
+    os.truncate(layout.aligned / recorded[0].name, length)
+    assert checked(layout, recorded)[recorded[0].name].finding == "damaged"
+
+
+def test_what_people_do_is_no_fault(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    taken, aside, review, labelled, linked = (layout.aligned / one.name for one in recorded[:5])
+    taken.unlink()
+    aside.rename(layout.root / "mine.jpg")
+    review.rename(layout.review / review.name)
+    data = labelled.read_bytes()
+    labelled.write_bytes(with_metadata(data, replace(read_metadata(data), eyebrows_expand_mod=1.25)))
+    linked.rename(layout.root / "behind a link.jpg")
+    linked.symlink_to(layout.root / "behind a link.jpg")
+    found = checked(layout, recorded)
+    assert [found[one.name].finding for one in recorded] == [
+        "taken out", "elsewhere", "elsewhere", "edited", "edited", "whole",
+    ]  # fmt: skip
+    assert not {one.finding for one in found.values()} & set(FAULTS)
+    assert {one.finding for one in found.values()} < set(FINDINGS)
+
+
+def test_pixels_that_a_person_painted_are_told_from_metadata_that_a_tool_wrote(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    before = checked(layout, recorded)
+    recorded = [replace(one, pixels_sha256=before[one.name].pixels_sha256) for one in recorded]
+    first, second = (layout.aligned / one.name for one in recorded[:2])
+    data = first.read_bytes()
+    first.write_bytes(with_metadata(data, replace(read_metadata(data), eyebrows_expand_mod=1.25)))
+    second.write_bytes(with_metadata(aligned_jpeg("painted", 99, ""), read_metadata(second.read_bytes())))
+    found = checked(layout, recorded)
+    assert (found[first.name].finding, found[second.name].finding) == ("edited", "edited")
+    assert "pixels are as they were written" in found[first.name].why
+    assert "pixels are as they were written" not in found[second.name].why
+
+
+def test_a_run_that_was_cut_off_leaves_unfinished_faces_and_no_person_took_them(layout: Layout) -> None:
+    write_clip(layout, finished=False)
+    next(layout.aligned.iterdir()).unlink()
+    assert findings(layout, []) == {"unfinished": 1, "whole": FACES - 1}
+
+
+def test_a_face_that_ledger_and_manifest_do_not_agree_about_is_unlisted(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    other = replace(recorded[1], face_id="0" * 32)
+    found = checked(layout, [other, *recorded[2:]])
+    assert [found[one.name].finding for one in recorded[:3]] == ["unlisted", "unlisted", "whole"]
+
+
+def test_without_a_manifest_the_ledger_alone_says_what_is_to_be_there(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    manifest_path(layout).unlink()
+    (layout.aligned / recorded[0].name).unlink()
+    os.truncate(layout.aligned / recorded[1].name, 200)
+    assert findings(layout, recorded) == {"whole": FACES - 2, "taken out": 1, "damaged": 1}
+
+
+def test_a_dropped_face_is_written_again_by_the_next_run_and_one_that_was_taken_out_is_not(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    taken, damaged = recorded[0].name, recorded[1].name
+    (layout.aligned / taken).unlink()
+    os.truncate(layout.aligned / damaged, 100)
+    drop_faces(layout, [damaged])
+    assert checked(layout, recorded)[damaged].finding == "unfinished", "until the clip is done once more"
+    with Results(layout, NOTE, resumes=False) as results:
+        decided = []
+        for frame in range(FACES):
+            data = aligned_jpeg("clip", frame, id_of(frame))
+            trace = trace_of_jpeg(data)
+            assert trace is not None
+            decided.append(results.is_decided(trace))
+            if not decided[-1]:
+                results.write_face("aligned", frame, 0, "jpg", data, mask(frame), trace)
+        results.committed(FACES)
+        results.finished()
+    assert decided == [True, *[False] * (FACES - 1)]
+    assert findings(layout, recorded[1:]) == {"whole": FACES - 1}
+
+
+def test_the_basis_says_which_faces_are_read_back(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    basis = ReadBack(layout, recorded).basis
+    (layout.aligned / recorded[0].name).unlink()
+    assert ReadBack(layout, recorded).basis == basis, "what people do meanwhile changes nothing"
+    assert ReadBack(layout, [*recorded, RecordedFace("another.jpg")]).basis != basis
+
+
+def test_the_clips_of_a_workspace_and_of_an_output_folder_are_found_by_their_manifests(tmp_path: Path) -> None:
+    layouts = [inbox_layout(tmp_path / "ws", "src", "a"), inbox_layout(tmp_path / "ws", "dst", "b-2")]
+    for one in (*layouts, output_layout(tmp_path / "out")):
+        write_clip(one, faces=1)
+    assert layouts_in(tmp_path / "ws") == layouts
+    assert layouts_in(tmp_path / "out") == [output_layout(tmp_path / "out")]
+    assert layouts_in(tmp_path) == []
