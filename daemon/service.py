@@ -155,7 +155,7 @@ class Service:
         self.averaging.configure(self.config)
         self.scheduler.every(SETUP_RETRY_S, "retry-setup", self._retry_setup)
         self.scheduler.start()
-        if slow := self.inboxes.wait_until_looked(FIRST_LOOK_S):
+        if slow := self.inboxes.wait_until_inspected(FIRST_LOOK_S):
             message = f"the first look at inbox {', '.join(slow)} takes longer than {FIRST_LOOK_S:.0f} s; it goes on"
             self.notify(InboxSlow(message))
         count = len(self.config.inboxes)

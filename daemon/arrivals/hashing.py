@@ -2,7 +2,7 @@
 
 A video's hash is the SHA-256 of its bytes; a folder's is that of its images' names and hashes. Reading bytes is
 all that happens here: nothing of a file is interpreted in the service's own process. Each file is opened as
-core.opening does, and what was opened must be what was looked at: a pipe or another file under its name is never read.
+core.opening does, and what was opened must be what was examined: a pipe or another file under its name is never read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class HashingStoppedError(Exception):
 
 
 class ChangedMeanwhileError(Exception):
-    """The file is not the one that was looked at; it has to go through the gate again."""
+    """The file is not the one that was examined; it has to go through the gate again."""
 
 
 def member_hashes(root: Path, unit: Unit, stopped: Callable[[], bool], *, within: Sequence[Path]) -> tuple[str, ...]:
@@ -46,8 +46,8 @@ def member_hashes(root: Path, unit: Unit, stopped: Callable[[], bool], *, within
         with _open(full, unit.members[0][1], within, follow_links=True) as file:
             return (_hash(file, full, stopped),)
     hashes = []
-    for name, looked_at in unit.members:
-        with _open(full / name, looked_at, [root]) as file:
+    for name, examined in unit.members:
+        with _open(full / name, examined, [root]) as file:
             hashes.append(_hash(file, full / name, stopped))
     return tuple(hashes)
 
@@ -110,9 +110,9 @@ def rough_hash(root: Path, unit: Unit, *, within: Sequence[Path]) -> str:
     return f"{digest.hexdigest()}-of-head-and-tail"
 
 
-def _open(path: Path, looked_at: FileIdentity, within: Sequence[Path], *, follow_links: bool = False) -> io.FileIO:
+def _open(path: Path, examined: FileIdentity, within: Sequence[Path], *, follow_links: bool = False) -> io.FileIO:
     file = open_regular(path, within=within, follow_links=follow_links)
-    if not looked_at.is_same_file(FileIdentity.of(os.fstat(file.fileno()))):
+    if not examined.is_same_file(FileIdentity.of(os.fstat(file.fileno()))):
         file.close()
         raise ChangedMeanwhileError
     return file

@@ -23,7 +23,7 @@ COMPRESSING_FILESYSTEMS = ("btrfs", "zfs", "bcachefs", "f2fs", "squashfs", "erof
 
 @dataclass(frozen=True)
 class Root:
-    """What one look at an inbox's folder found."""
+    """What one inspection of an inbox's folder found."""
 
     device: int
     inode: int
@@ -33,8 +33,8 @@ class Root:
     filesystem: str
 
 
-def look_at_root(path: Path) -> Root | Trouble:
-    """Look at the folder; say what is wrong when it cannot be used."""
+def inspect_root(path: Path) -> Root | Trouble:
+    """Inspect the folder; say what is wrong when it cannot be used."""
     try:
         result = path.stat()
         if not stat.S_ISDIR(result.st_mode):

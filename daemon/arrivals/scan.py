@@ -1,4 +1,4 @@
-"""Looking at an inbox: what lies in it now. The scan is the truth; events only make it come sooner.
+"""What lies in an inbox now. The scan is the truth; events only make it come sooner.
 
 One walk with `os.scandir`. A link to a video is followed where it stays in the inbox or leads to one of `link_targets`;
 links to folders (they may lead round in a circle) and links among images are not. What a name says decides first
@@ -61,7 +61,7 @@ DEPTH_MAX = 32
 
 @dataclass(frozen=True)
 class ScanRules:
-    """What of an inbox is looked at."""
+    """What of an inbox is examined."""
 
     recursive: bool = True
     ignore: tuple[str, ...] = ()
@@ -90,15 +90,15 @@ def scan(
 ) -> Iterator[Unit | PassedOver]:
     """Yield every unit below `root`/`below`. Raise OSError when that folder itself cannot be listed.
 
-    `deep=False` looks at that one folder. `contents`: what earlier scans of this inbox read. What vanishes during the
+    `deep=False` examines that one folder. `contents`: what earlier scans of this inbox read. What vanishes during the
     walk is left out.
     """
     walk = _Walk(root, rules, Contents() if contents is None else contents, deep and rules.recursive)
     yield from _scan_folder(walk, below, depth=0)
 
 
-def look_at(root: Path, path: str, rules: ScanRules, kind: Kind) -> Unit | None:
-    """Look at one unit again; None when it is not there any more, `unreadable` where looking at it fails."""
+def inspect_unit(root: Path, path: str, rules: ScanRules, kind: Kind) -> Unit | None:
+    """Inspect one unit again; None when it is not there any more, `unreadable` where that fails."""
     full = root / path
     try:
         if kind == "video":
@@ -115,20 +115,22 @@ def look_at(root: Path, path: str, rules: ScanRules, kind: Kind) -> Unit | None:
         return _unreadable(path, kind, problem)
 
 
-def look_again(root: Path, path: str, rules: ScanRules, kind: Kind, *, contents: Contents | None = None) -> Unit | None:
-    """Look at one unit as a scan would: None where it is gone, or where a scan would not take it (any more)."""
-    return look_again_at(root, {path: kind}, rules, contents=contents)[path]
+def inspect_one_again(
+    root: Path, path: str, rules: ScanRules, kind: Kind, *, contents: Contents | None = None
+) -> Unit | None:
+    """Inspect one unit as a scan does: None where it is gone, or where a scan would not take it (any more)."""
+    return inspect_again(root, {path: kind}, rules, contents=contents)[path]
 
 
-def look_again_at(
+def inspect_again(
     root: Path, units: Mapping[str, Kind], rules: ScanRules, *, contents: Contents | None = None
 ) -> dict[str, Unit | None]:
-    """Look at units as a scan would, each folder once: path -> unit, None as of `look_again`."""
+    """Inspect units as a scan does, each folder once: path -> unit, None as of `inspect_one_again`."""
     found: dict[str, Unit | None] = {}
     folders: dict[str, list[str]] = defaultdict(list)
     for path, kind in units.items():
         if kind == "video" and is_video_name(path.rpartition("/")[2]):
-            found[path] = look_at(root, path, rules, kind)
+            found[path] = inspect_unit(root, path, rules, kind)
         else:
             folders[path if kind == "folder" else path.rpartition("/")[0]].append(path)
     for folder, paths in folders.items():
@@ -369,7 +371,7 @@ def _folder(root: Path, path: str, entries: Collection[os.DirEntry[str]], rules:
             try:
                 identity = FileIdentity.of(entry.stat(follow_symlinks=False))
             except OSError:
-                continue  # vanished; the next look sees the folder as it is then
+                continue  # vanished; the next inspection sees the folder as it is then
             if identity.regular:  # links, pipes and folders with such names are no images
                 members.append((entry.name, identity))
     if not members:

@@ -1,9 +1,9 @@
 """Which files of an inbox are complete: the one gate for events, rescans and the start of the service. Pure.
 
-A unit is a video file or a folder of images. Looks at it come from `scan`, the clock is handed in. A unit
-settles when nothing speaks against it and two looks or more, `stable_for` apart, found the same identity. The last
-steps of the gate need more than a look: that no process has it open for writing (`writers`), and that it
-opens as a video, which only a worker may try.
+A unit is a video file or a folder of images. Observations of it come from `scan`, the clock is handed in. A unit
+settles when nothing speaks against it and two observations or more, `stable_for` apart, found the same identity. The
+last steps of the gate need more: that no process has it open for writing (`writers`), and that it opens as a video,
+which only a worker may try.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPARSE_RATIO = 0.98
 SPARSE_FREE_BYTES = 4096
 """Filesystems may keep so small a file inside its inode, with no blocks at all."""
 BLOCK_BYTES = 512
-LOOKS_MIN = 2
+OBSERVATIONS_MIN = 2
 
 Obstacle = Literal[
     "",
@@ -73,7 +73,7 @@ class FileIdentity:
 
 @dataclass(frozen=True)
 class Unit:
-    """A video, or a folder of images, as one look found it."""
+    """A video, or a folder of images, as one inspection found it."""
 
     path: str
     """Below the inbox, with `/`."""
@@ -87,7 +87,7 @@ class Unit:
     sidecar: FileIdentity | None = None
     """`<name>.dfld.toml` beside it: its settling is waited for too."""
     unreadable: str = ""
-    """Why it could not be looked at; it then has no members, and the others go on without it."""
+    """Why it could not be inspected; it then has no members, and the others go on without it."""
     may_be_a_part: bool = False
     """Its name is one that yt-dlp gives to what it has not joined yet, and that a person may give as well."""
 
@@ -118,43 +118,43 @@ class GateRules:
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """What the looks so far add up to."""
+class Observation:
+    """What the observations so far add up to."""
 
     unit: Unit
     since_s: float
     """When the present identity was first seen, on the clock of the caller."""
     first_s: float
     """When the path was first seen."""
-    looks: int
+    observations: int
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """May it be taken now? If not, why, and when is the next look worth while?"""
+    """May it be taken now? If not, why, and when is the next inspection worth while?"""
 
     settled: bool
     obstacle: Obstacle
-    look_again_s: float
+    check_again_s: float
 
 
-def sighted(previous: Sighting | None, unit: Unit, now_s: float) -> Sighting:
-    """Add one look to what was seen before; a changed identity starts the count again."""
+def observed(previous: Observation | None, unit: Unit, now_s: float) -> Observation:
+    """Add one observation to what was seen before; a changed identity starts the count again."""
     if previous is None:
-        return Sighting(unit, now_s, now_s, 1)
+        return Observation(unit, now_s, now_s, 1)
     if (previous.unit.members, previous.unit.sidecar) != (unit.members, unit.sidecar):
-        return Sighting(unit, now_s, previous.first_s, 1)
-    return Sighting(unit, previous.since_s, previous.first_s, previous.looks + 1)
+        return Observation(unit, now_s, previous.first_s, 1)
+    return Observation(unit, previous.since_s, previous.first_s, previous.observations + 1)
 
 
-def judge(sighting: Sighting, now_s: float, rules: GateRules) -> Verdict:
-    """Given the looks so far, say whether the unit is complete as far as looks can show."""
-    obstacle = obstacle_of(sighting.unit, rules)
-    due_s = sighting.since_s + stable_for_s(sighting.unit, rules)
+def judge(observation: Observation, now_s: float, rules: GateRules) -> Verdict:
+    """Given the observations so far, say whether the unit is complete as far as they can show."""
+    obstacle = obstacle_of(observation.unit, rules)
+    due_s = observation.since_s + stable_for_s(observation.unit, rules)
     if obstacle:
         return Verdict(False, obstacle, max(due_s, now_s + max(rules.stable_for_s / 2, 0.05)))
-    if sighting.looks < LOOKS_MIN or now_s < due_s:
-        return Verdict(False, "may_be_a_part" if sighting.unit.may_be_a_part else "changing", max(due_s, now_s))
+    if observation.observations < OBSERVATIONS_MIN or now_s < due_s:
+        return Verdict(False, "may_be_a_part" if observation.unit.may_be_a_part else "changing", max(due_s, now_s))
     return Verdict(True, "", now_s)
 
 
@@ -164,7 +164,7 @@ def stable_for_s(unit: Unit, rules: GateRules) -> float:
 
 
 def obstacle_of(unit: Unit, rules: GateRules) -> Obstacle:
-    """Say what one look alone has against a unit; "" for nothing."""
+    """Say what one observation alone has against a unit; "" for nothing."""
     members = [member for _, member in unit.members]
     if unit.unreadable:
         return "unreadable"

@@ -1,4 +1,4 @@
-"""Which GPU a worker gets: one each, in turn; and how full their memory is. Looks at the devices, and asks the driver.
+"""Which GPU a worker gets: one each, in turn; and how full their memory is. Lists the devices, and asks the driver.
 
 CUDA shows a program the devices that `CUDA_VISIBLE_DEVICES` names; a worker is started with one of them, so that its
 models and its video decoder lie on the same one and no worker crowds another.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.arrivals.mounts import network_filesystem
-from daemon.arrivals.roots import Root, look_at_root, trouble_with
+from daemon.arrivals.roots import Root, inspect_root, trouble_with
 from daemon.config.schema import Config, InboxConfig
 from daemon.config.values import format_size
 from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
@@ -129,7 +129,7 @@ def judge_space(target: Path, *, free_bytes: int, total_bytes: int, reserve_byte
 
 
 def _inbox_folder(subject: str, inbox: InboxConfig, config: Config) -> Iterator[Diagnosis]:
-    now = look_at_root(inbox.path)
+    now = inspect_root(inbox.path)
     trouble = trouble_with(None, now, require_mount=inbox.require_mount)
     if trouble or not isinstance(now, Root):
         words = {"missing": "is not there", "not_mounted": "is not a mounted filesystem (require_mount = true)"}

@@ -1,4 +1,4 @@
-"""From a file that arrives to a claimed one: the threads of each inbox. What they look with is daemon.arrivals.
+"""From a file that arrives to a claimed one: the threads of each inbox. What they examine it with is daemon.arrivals.
 
 running     the inboxes of a running service
 intake      one inbox from arrival to claim

@@ -32,7 +32,7 @@ from daemon.arrivals.hashing import (
     rough_hash,
 )
 from daemon.arrivals.never_footage import SIDECAR_ENDING
-from daemon.arrivals.scan import ScanRules, look_at
+from daemon.arrivals.scan import ScanRules, inspect_unit
 from daemon.arrivals.settling import Unit
 from daemon.config.load import read_sidecar
 from daemon.config.schema import InboxConfig, SidecarConfig
@@ -53,7 +53,7 @@ BATCH_FILES = 256
 BATCH_BYTES = 256 << 20
 """A batch is hashed in a second or so; a stop never waits longer."""
 TRIED_FIRST_BYTES = 1 << 30
-"""A larger file is hashed only if it opens: reading it all takes longer than a look by a child process."""
+"""A larger file is hashed only if it opens: reading it all takes longer than a trial by a child process."""
 COMPANION_BYTES_MAX = 1 << 20
 """A sidecar is a few lines, a marker is empty; what is larger is neither, and stays where it is."""
 LEDGER_RETRY_S = 2.0
@@ -70,7 +70,7 @@ class _Settled:
 
 
 class Claimer:
-    """The claiming thread of one inbox. `has`, `take` and `forget_gone` are called by the looking thread."""
+    """The claiming thread of one inbox. `has`, `take` and `forget_gone` are called by the scanning thread."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Claimer:
         self._queue: list[_Settled] = []
         self._wake = threading.Event()
         self._unknown_slugs: frozenset[str] | None = None
-        self.look_sooner: Callable[[str], None] = _ignore
+        self.check_sooner: Callable[[str], None] = _ignore
         """Set by the owner: called with a path that must go through the gate again."""
 
     def has(self, unit: Unit) -> bool:
@@ -180,7 +180,7 @@ class Claimer:
 
     def _not_claimed(self, batch: Sequence[_Settled], error: Exception) -> None:
         for one in batch:
-            self._let_go(one.unit, look_sooner=False)
+            self._let_go(one.unit, check_sooner=False)
             message = f"{self.inbox.path / one.unit.path} was not claimed ({error!r}); the next scan tries it again"
             self._notify(FileUnreadable(message, self.inbox.name, file=one.unit.path, reason="failed"))
 
@@ -204,18 +204,18 @@ class Claimer:
             mark = mark_of(root, unit, within=self.inbox.footage_folders)
             supersedes = self._part_of(unit)
             members = self._members(unit, hashes)
-            now = look_at(root, unit.path, self._rules, unit.kind)
+            now = inspect_unit(root, unit.path, self._rules, unit.kind)
         except ChangedMeanwhileError:
-            self._let_go(unit, look_sooner=True)
+            self._let_go(unit, check_sooner=True)
             return None
         except OSError as problem:
-            self._let_go(unit, look_sooner=isinstance(problem, FileNotFoundError))
+            self._let_go(unit, check_sooner=isinstance(problem, FileNotFoundError))
             if not isinstance(problem, FileNotFoundError):
                 message = f"{root / unit.path} cannot be read: {problem.strerror}; it is tried again with the next scan"
                 self._notify(FileUnreadable(message, self.inbox.name, file=unit.path))
             return None
         if now is None or now.members != unit.members:
-            self._let_go(unit, look_sooner=True)
+            self._let_go(unit, check_sooner=True)
             return None
         sidecar, overrides = self._sidecar(unit)
         priority = self.inbox.priority if sidecar is None or sidecar.priority is None else sidecar.priority
@@ -296,7 +296,7 @@ class Claimer:
         return slug.casefold() not in unknown and (slug in known or not _is_there(self._log_of(slug)))
 
     def _slugs_of_unknown_origin(self) -> frozenset[str]:
-        """Return the slugs, in small letters, that stand in the workspace's logs and not in the ledger; looked once.
+        """Return the slugs, in small letters, that stand in the workspace's logs and not in the ledger; read once.
 
         A log that comes later under exactly such a name is seen by `_slugs`; Windows and macOS do not know capitals.
         """
@@ -376,11 +376,11 @@ class Claimer:
         job = self._ledger.read(lambda reader: job_of_content(reader, self.inbox.name, arrival.sha256))
         return job is None or job.path == arrival.path or _is_there(self.inbox.path / os.fsdecode(job.path))
 
-    def _let_go(self, unit: Unit, *, look_sooner: bool) -> None:
+    def _let_go(self, unit: Unit, *, check_sooner: bool) -> None:
         with self._lock:
             self._in_hand.pop(os.fsencode(unit.path), None)
-        if look_sooner:
-            self.look_sooner(unit.path)
+        if check_sooner:
+            self.check_sooner(unit.path)
 
 
 def _is_there(path: Path) -> bool:

@@ -1,7 +1,7 @@
-"""One inbox from arrival to claim: look, settle, hash, claim. Two threads an inbox, so none waits for another's disk.
+"""One inbox from arrival to claim: scan, settle, hash, claim. Two threads an inbox, so none waits for another's disk.
 
-The looking thread owns what is pending and the watch; the claiming thread hashes what settled and claims it in the
-ledger. Every path that is done with stands in `_known` with its identity, as in the ledger; a scan that finds
+The scanning thread owns what is pending and the watch; the claiming thread hashes what settled and claims it in the
+ledger. Every path that is handled stands in `_known` with its identity, as in the ledger; a scan that finds
 another identity there starts at the beginning.
 """
 
@@ -19,9 +19,9 @@ from core.boundary import boundary
 from daemon.arrivals.first_bytes import Contents
 from daemon.arrivals.mounts import network_filesystem
 from daemon.arrivals.never_footage import SIDECAR_ENDING
-from daemon.arrivals.roots import Root, Trouble, look_at_root, trouble_with
-from daemon.arrivals.scan import PassedOver, inside, look_again_at, scan, unit_of_path
-from daemon.arrivals.settling import GateRules, Kind, Sighting, Unit, judge, sighted
+from daemon.arrivals.roots import Root, Trouble, inspect_root, trouble_with
+from daemon.arrivals.scan import PassedOver, inside, inspect_again, scan, unit_of_path
+from daemon.arrivals.settling import GateRules, Kind, Observation, Unit, judge, observed
 from daemon.arrivals.writers import open_for_writing
 from daemon.config.inbox_rules import gate_rules, scan_rules
 from daemon.config.schema import InboxConfig, WatchConfig
@@ -46,20 +46,20 @@ from daemon.inboxes.watcher import Hints, Watcher
 from daemon.jobs.originals import put_back_all_asides
 
 ROOT_CHECK_S = 5.0
-"""The folder's identity and the watch's threads are looked at this often: trouble is seen well within 30 s."""
+"""The folder's identity and the watch's threads are checked this often: trouble is seen well within 30 s."""
 POLL_S = 15.0
 """Between two scans where events do not come: network filesystems."""
-WRITER_LOOK_S = 1.0
-"""Between two looks at what only an open writer holds back."""
+WRITER_CHECK_S = 1.0
+"""Between two checks of what only an open writer holds back."""
 HINT_PAUSE_S = 0.2
-"""Events come in bursts; so long they are gathered before the next look."""
+"""Events come in bursts; so long they are gathered before the next inspection."""
 
 Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class IntakeStatus:
-    """What the looking thread last knew; replaced whole, so any thread may read it."""
+    """What the scanning thread last knew; replaced whole, so any thread may read it."""
 
     up: bool = False
     trouble: Trouble = ""
@@ -76,7 +76,7 @@ class IntakeStatus:
 
 
 class Intake:
-    """The looking thread of one inbox."""
+    """The scanning thread of one inbox."""
 
     def __init__(
         self,
@@ -93,8 +93,8 @@ class Intake:
         self.inbox = inbox
         self.hints = Hints()
         self.status = IntakeStatus()
-        self.looked = threading.Event()
-        """Set once the folder was looked at: it is watched and was scanned, or its trouble is known."""
+        self.inspected = threading.Event()
+        """Set once the folder was inspected: it is watched and was scanned, or its trouble is known."""
         self._watch = watch
         self._claimer = claimer
         self._notify = notify
@@ -106,7 +106,7 @@ class Intake:
         """Sidecars that were read, as they were then."""
         self._not_read: frozenset[str] = frozenset()
         """Folders of pictures that dfld does not read, already reported."""
-        self._pending: dict[str, Sighting] = {}
+        self._pending: dict[str, Observation] = {}
         self._due: dict[str, float] = {}
         self._links_reported: set[str] = set()
         self._armed: Root | None = None
@@ -120,7 +120,7 @@ class Intake:
             while not stop.is_set():
                 with boundary("thread", f"inbox {self.inbox.name}", self._begin_anew):
                     self._step()
-                self.looked.set()
+                self.inspected.set()
                 self.hints.wake.wait(self._pause())
                 if self.hints.wake.is_set() and not stop.is_set():
                     stop.wait(HINT_PAUSE_S)
@@ -147,7 +147,7 @@ class Intake:
             if trigger:
                 self._scan_all(trigger)
             else:
-                self._look_at_hints(paths)
+                self._inspect_hinted(paths)
             self._settle()
         except OSError:  # the folder itself went away under the walk; its check says how
             self._next_root_check = 0.0
@@ -156,16 +156,16 @@ class Intake:
     # -- the folder itself
 
     def _check_root(self) -> bool:
-        """Look at the folder; suspend or arm. Return whether it can be used."""
+        """Inspect the folder; suspend or arm. Return whether it can be used."""
         self._next_root_check = self._monotonic() + ROOT_CHECK_S
-        now = look_at_root(self.inbox.path)
+        now = inspect_root(self.inbox.path)
         trouble = trouble_with(self._armed, now, require_mount=self.inbox.require_mount)
         if self._armed is not None and not trouble and self._watcher is not None and not self._watcher.is_healthy():
             self._report_restart("watch_died", "the watch on the folder died; it is armed again")
             self._rearm(self._armed)
         if trouble:
             self._suspend(trouble)
-            if trouble == "replaced":  # flagged now, taken as it is with the next look
+            if trouble == "replaced":  # flagged now, taken as it is with the next check
                 self._armed, self._next_root_check = None, self._monotonic() + min(ROOT_CHECK_S, 1.0)
             return False
         assert isinstance(now, Root), "no trouble means a root"
@@ -230,7 +230,7 @@ class Intake:
         text = f"inbox {self.inbox.name}: {message}"
         self._notify(InboxRearmed(text, self.inbox.name, reason=reason))
 
-    # -- looking
+    # -- scanning
 
     def _scan_all(self, trigger: str) -> None:
         begun = self._monotonic()
@@ -266,10 +266,10 @@ class Intake:
 
     def _still_same_root(self) -> bool:
         """Without this, the empty folder below an unmounted share would look as if everything had been deleted."""
-        now = look_at_root(self.inbox.path)
+        now = inspect_root(self.inbox.path)
         return not trouble_with(self._armed, now, require_mount=self.inbox.require_mount)
 
-    def _look_at_hints(self, paths: Iterable[str]) -> None:
+    def _inspect_hinted(self, paths: Iterable[str]) -> None:
         units: dict[str, Kind] = {}
         for path in paths:
             if path.endswith(SIDECAR_ENDING):
@@ -281,7 +281,7 @@ class Intake:
                         self._see(unit)
             elif found := unit_of_path(self.inbox.path, path, self._rules):
                 units[found[0]] = found[1]
-        self._look_again(units)
+        self._inspect_again(units)
 
     def _units_below(self, path: str) -> Iterable[Unit]:
         found = scan(self.inbox.path, self._rules, below=path, contents=self._contents)
@@ -290,8 +290,8 @@ class Intake:
         except OSError:
             return []  # moved on meanwhile, and its new place has a hint of its own; or closed to us
 
-    def _look_again(self, units: Mapping[str, Kind]) -> None:
-        found = look_again_at(self.inbox.path, units, self._rules, contents=self._contents)
+    def _inspect_again(self, units: Mapping[str, Kind]) -> None:
+        found = inspect_again(self.inbox.path, units, self._rules, contents=self._contents)
         for path, unit in found.items():
             if unit is None:
                 self._drop(path)
@@ -315,8 +315,8 @@ class Intake:
         if references <= self._rules.references:
             return
         self._rules = replace(self._rules, references=self._rules.references | references)
-        pending = {path: sighting.unit.kind for path, sighting in self._pending.items()}
-        found = look_again_at(self.inbox.path, pending, self._rules, contents=self._contents)
+        pending = {path: observation.unit.kind for path, observation in self._pending.items()}
+        found = inspect_again(self.inbox.path, pending, self._rules, contents=self._contents)
         for path in [path for path, unit in found.items() if unit is None]:
             self._drop(path)
 
@@ -332,7 +332,7 @@ class Intake:
         self._not_read = frozenset(folders)
 
     def _see(self, unit: Unit) -> None:
-        """Add one look at a unit, unless it is done with as it is or is being claimed."""
+        """Add one observation of a unit, unless it was handled as it is or is being claimed."""
         if self._claimer.has(unit):
             self._drop(unit.path)
             return
@@ -340,9 +340,9 @@ class Intake:
         if unit.unreadable and (before is None or before.unit.unreadable != unit.unreadable):
             message = f"{self.inbox.path / unit.path} cannot be looked at: {unit.unreadable}; others go on without it"
             self._notify(FileUnreadable(message, self.inbox.name, file=unit.path))
-        sighting = sighted(before, unit, self._monotonic())
-        self._pending[unit.path] = sighting
-        self._due[unit.path] = judge(sighting, self._monotonic(), self._gate()).look_again_s
+        observation = observed(before, unit, self._monotonic())
+        self._pending[unit.path] = observation
+        self._due[unit.path] = judge(observation, self._monotonic(), self._gate()).check_again_s
 
     def _drop(self, path: str) -> None:
         self._pending.pop(path, None)
@@ -351,9 +351,9 @@ class Intake:
     # -- settling
 
     def _settle(self) -> None:
-        """Look again at what is due and hand on what passes the gate."""
+        """Inspect again what is due and hand on what passes the gate."""
         now = self._monotonic()
-        self._look_again({path: self._pending[path].unit.kind for path, due in self._due.items() if due <= now})
+        self._inspect_again({path: self._pending[path].unit.kind for path, due in self._due.items() if due <= now})
         gate = self._gate()
         settled = [one for one in self._pending.values() if judge(one, self._monotonic(), gate).settled]
         files = {(m.device, m.inode) for one in settled for _, m in one.unit.members}
@@ -361,7 +361,7 @@ class Intake:
         ready = []
         for one in settled:
             if any((m.device, m.inode) in held for _, m in one.unit.members):
-                self._due[one.unit.path] = self._monotonic() + min(WRITER_LOOK_S, max(gate.stable_for_s, 0.05))
+                self._due[one.unit.path] = self._monotonic() + min(WRITER_CHECK_S, max(gate.stable_for_s, 0.05))
             else:
                 ready.append(one)
                 self._drop(one.unit.path)

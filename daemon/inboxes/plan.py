@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from daemon.arrivals.roots import Root, look_at_root
+from daemon.arrivals.roots import Root, inspect_root
 from daemon.arrivals.scan import PassedOver, ScanRules
 from daemon.arrivals.settling import GateRules, Unit, obstacle_of, stable_for_s
 from daemon.config.inbox_rules import gate_rules, scan_rules
@@ -18,7 +18,7 @@ from engine.pictures.sequence import sequence_names
 
 
 def plan_inbox(inbox: InboxConfig, config: Config, ledger: Ledger) -> list[PlannedFile]:
-    """Look at an inbox once. Raise nothing for a folder that is away: that is one line of the plan."""
+    """Scan an inbox once. Raise nothing for a folder that is away: that is one line of the plan."""
     known = ledger.read(lambda reader: _known(reader, inbox.name))
     references = references_of_config(config) | ledger.read(lambda reader: references_of_jobs(reader, inbox.name))
     try:
@@ -38,7 +38,7 @@ def plan_inbox(inbox: InboxConfig, config: Config, ledger: Ledger) -> list[Plann
 def _plan(
     inbox: InboxConfig, watch: WatchConfig, rules: ScanRules, known: dict[bytes, tuple[str, int, str, str]]
 ) -> Iterator[PlannedFile]:
-    root = look_at_root(inbox.path)
+    root = inspect_root(inbox.path)
     gate = gate_rules(watch, root.filesystem if isinstance(root, Root) else "")
     for found in scan_beside_references(inbox.path, rules)[0]:
         if isinstance(found, PassedOver):

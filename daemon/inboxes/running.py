@@ -19,7 +19,7 @@ from daemon.ledger.claims import Claim
 from daemon.ledger.ledger import Ledger
 
 JOIN_S = 3.0
-"""A thread that looks at a dead network share may not return; it is left behind, it holds nothing."""
+"""A thread that reads a dead network share may not return; it is left behind, it holds nothing."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Inboxes:
     def stop(self) -> None:
         self._halt(list(self._armed.values()))
 
-    def wait_until_looked(self, limit_s: float) -> list[str]:
-        """Wait until every inbox was looked at once; return those that were not within the limit."""
+    def wait_until_inspected(self, limit_s: float) -> list[str]:
+        """Wait until every inbox was inspected once; return those that were not within the limit."""
         end = time.monotonic() + limit_s
         return [
             name
             for name, armed in list(self._armed.items())
-            if not armed.intake.looked.wait(max(0.0, end - time.monotonic()))
+            if not armed.intake.inspected.wait(max(0.0, end - time.monotonic()))
         ]
 
     def trouble(self, name: str) -> str:
@@ -113,7 +113,7 @@ class Inboxes:
         )
         named_before = self._ledger.read(lambda reader: references_of_jobs(reader, inbox.name))
         intake = Intake(inbox, watch, claimer, self._notify, references=references | named_before)
-        claimer.look_sooner = intake.hints.add
+        claimer.check_sooner = intake.hints.add
         stop = threading.Event()
         threads = (
             threading.Thread(target=intake.run, args=(stop,), name=f"inbox-{inbox.name}", daemon=True),

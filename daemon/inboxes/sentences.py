@@ -28,7 +28,7 @@ PASSED_OVER: Mapping[PassReason, str] = {
     "no_video_beside_images": f"it lies among images and does not say that it is a video; {_RENAME}, as clip.mp4",
     "text": "it is text, not a video",
     "broken_link": "it is a link to nothing; point it at a file, or remove it",
-    "vanished": "it went away during the look",
+    "vanished": "it went away during the scan",
     "link_to_a_folder": "links to folders are not followed; put the files into the inbox",
     "link_leads_outside": "the link leads out of the inbox; name the folder that it leads to in link_targets",
     "not_a_regular_file": "it is no regular file (a pipe, socket or device); remove it",

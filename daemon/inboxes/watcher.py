@@ -1,7 +1,7 @@
-"""watchdog events of one inbox: hints about where to look sooner, never the truth.
+"""watchdog events of one inbox: hints about where to scan sooner, never the truth.
 
 Each inbox has an observer of its own, so that one that is dropped and made anew touches no other. Everything that
-can mean "look here" is a hint alike (created, closed, moved to, attributes, modified): a file moved in is only
+can mean that something changed is a hint (created, closed, moved to, attributes, modified): a file moved in is only
 `created`, a rename inside is only `moved`, rsync's last touch is only `attrib`. The lists of watchdog's event
 filters have gaps, so none is used.
 """
@@ -36,11 +36,11 @@ WATCHED_TWICE_TEXT = "Callback with id"
 """What watchdog warns of where folders are made inside each other faster than it notices the first: it watches the
 inner one twice, to the same effect."""
 HINTS_MAX = 10_000
-"""More hints than this between two looks, and a full scan is cheaper."""
+"""More hints than this between two inspections, and a full scan is cheaper."""
 
 
 class Hints:
-    """Paths to look at, gathered between two looks. Any thread may add; the inbox's thread takes."""
+    """Paths to inspect, gathered between two inspections. Any thread may add; the inbox's thread takes."""
 
     def __init__(self) -> None:
         self.wake = threading.Event()
@@ -65,7 +65,7 @@ class Hints:
         self.wake.set()
 
     def take(self) -> tuple[frozenset[str], str]:
-        """Return the paths to look at and what triggers a full scan ("" = nothing does), and forget both."""
+        """Return the paths to inspect and what triggers a full scan ("" = nothing does), and forget both."""
         with self._lock:
             taken = frozenset(self._paths), self._full
             self._paths.clear()

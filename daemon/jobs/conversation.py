@@ -34,8 +34,8 @@ RECEIVE_S = 0.25
 """Between two checks of requests, limits and memory while the worker is silent."""
 LOAD_LIMIT_S = 1800.0
 """Models may have to be downloaded, and a GPU's first kernels compiled, before the first frame."""
-MEMORY_LOOK_S = 1.0
-HOLD_LOOK_S = 1.0
+MEMORY_CHECK_S = 1.0
+HOLD_RETRY_S = 1.0
 """Between two tries to store a commit while the ledger or the disk has no room."""
 STOP_RESERVE_S = 3.0
 """A worker asked to stop gets the drain time less this; then it is killed, and everything else is ended in time."""
@@ -133,7 +133,7 @@ class Conversation:
         self._stage_seconds: Mapping[str, float] = {}
         self._queue_seconds: Mapping[str, float] = {}
         self._reported: tuple[Mapping[str, float], Mapping[str, float]] = {}, {}
-        self._moved = self._memory_looked = state.monotonic()
+        self._moved = self._memory_checked = state.monotonic()
         self._asked_to_stop: tuple[Request, float] | None = None
 
     def hold(self, request: Sequence[Piece]) -> Done | Failure:
@@ -146,7 +146,7 @@ class Conversation:
         while True:
             message = self._link.receive(RECEIVE_S)
             self._link.flush(0.0)  # of a stop that found the pipe full
-            self._look_round()
+            self._check_limits()
             if message is None or not is_about(message, self._task):
                 continue  # silence, or what was said before it knew of this attempt
             self._moved = self._state.monotonic()
@@ -183,14 +183,14 @@ class Conversation:
             self._say(message)
 
     def _say(self, message: Message) -> None:
-        """Send the worker a message. While it does not take it, look round: to take nothing is to make no progress."""
+        """Send the worker a message. While it does not take it, check the limits: that is no progress."""
         self._moved = self._state.monotonic()
         left = self._link.send(message)
         while left:
             before, left = left, self._link.flush(RECEIVE_S)
             if left < before:
                 self._moved = self._state.monotonic()
-            self._look_round()
+            self._check_limits()
 
     def _begin(self, basis: str) -> None:
         """Give the worker where to begin: at the cursor when what decides the outcome is what made what is there."""
@@ -263,9 +263,9 @@ class Conversation:
             if request := self._request():
                 raise StoppedError(request, worker_is_free=False)
             self._state.turned()
-            self._stopping.wait(HOLD_LOOK_S)
+            self._stopping.wait(HOLD_RETRY_S)
 
-    def _look_round(self) -> None:
+    def _check_limits(self) -> None:
         """Obey requests and limits: stop, time without a frame, memory."""
         now = self._state.turned()
         if self._asked_to_stop is not None:
@@ -280,8 +280,8 @@ class Conversation:
         if now - self._moved > limit:
             lack = "it reads nothing that it is sent, and that" if self._link.flush(0.0) else "no new frame"
             raise WorkerEndedError("no_progress", "worker_hung", f"{lack} for {limit:.0f} s")
-        if now - self._memory_looked > MEMORY_LOOK_S:
-            self._memory_looked = now
+        if now - self._memory_checked > MEMORY_CHECK_S:
+            self._memory_checked = now
             used = self._link.resident_bytes()
             if used > self._memory_limit:
                 lack = f"it uses {used >> 20} MiB, {self._memory_limit >> 20} are allowed"

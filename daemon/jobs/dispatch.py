@@ -23,7 +23,7 @@ from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 
-LOOK_EVERY_S = 2.0
+ASK_EVERY_S = 2.0
 """Jobs that wait for a time or for space are asked for this often; new ones wake the slots at once."""
 LEDGER_PAUSE_S = 2.0
 
@@ -50,7 +50,7 @@ class Slot:
         self._notify = notify
         self._monotonic = monotonic
         self._turned_s = monotonic()
-        """When the slot last looked for work, on the monotonic clock."""
+        """When the slot last asked for work, on the monotonic clock."""
 
     def is_stuck(self) -> bool:
         """Say whether this thread hangs, with a job in hand or without one. Any thread."""
@@ -75,7 +75,7 @@ class Slot:
                     self._queue.stopping.wait(LEDGER_PAUSE_S)
                     continue
                 with self._queue.wake:
-                    self._queue.wake.wait(LOOK_EVERY_S)
+                    self._queue.wake.wait(ASK_EVERY_S)
         finally:
             self.runner.close()
 

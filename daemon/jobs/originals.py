@@ -236,7 +236,7 @@ def _remove_file(path: Path, known: KnownFile, on_chunk: Callable[[], None]) -> 
 
 
 def _as_it_is(status: os.stat_result) -> KnownFile:
-    """Return what is known of a file that was only looked at: a quarantined one, whose content is nobody's to judge."""
+    """Return what is known of a file that was only listed: a quarantined one, whose content is nobody's to judge."""
     return KnownFile(status.st_ino, status.st_size, status.st_mtime_ns, "")
 
 

@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from daemon.arrivals.roots import Root, look_at_root
-from daemon.arrivals.scan import look_at
+from daemon.arrivals.roots import Root, inspect_root
+from daemon.arrivals.scan import inspect_unit
 from daemon.config.inbox_rules import scan_rules
 from daemon.config.schema import Config, InboxConfig
 from daemon.errors import WorkerError
@@ -44,9 +44,9 @@ from engine.errors import OutputError
 LEDGER_TRIES_PAUSE_S = 1.0
 LEDGER_TRIES = 5
 """The service goes on stopping when the ledger's disk stays full: the job is then found running, and resumed."""
-SPACE_LOOK_S = 10.0
+SPACE_RETRY_S = 10.0
 """A full disk is tried again this soon, however often it was full before: it empties by itself or by a person."""
-INCOMPLETE_LOOKS = 6
+INCOMPLETE_TRIES = 6
 """A file that may still be arriving is tried so often within the time that it is given."""
 
 
@@ -76,10 +76,10 @@ class Outcomes:
     def source_ready(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config) -> bool:
         """Say whether the job's file is there and as it was claimed; otherwise write down what happens instead."""
         job = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job  # it may have been renamed
-        unit = look_at(inbox.path, os.fsdecode(job.path), scan_rules(inbox, config.watch), job.source_kind)
+        unit = inspect_unit(inbox.path, os.fsdecode(job.path), scan_rules(inbox, config.watch), job.source_kind)
         if unit is not None and unit.fingerprint == job.file_state:
             return self._workspace_free(job, kind, inbox, config)
-        if not isinstance(look_at_root(inbox.path), Root):
+        if not isinstance(inspect_root(inbox.path), Root):
             self.interrupted(job, "stop", "the inbox's folder is not there")
         elif unit is not None:
             self.redo(job)
@@ -107,7 +107,7 @@ class Outcomes:
     def changed(self, job: Job, inbox: InboxConfig, config: Config) -> bool:
         """Say whether the file is another than the one that was claimed. A file that left cannot be asked."""
         now = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job
-        unit = look_at(inbox.path, os.fsdecode(now.path), scan_rules(inbox, config.watch), job.source_kind)
+        unit = inspect_unit(inbox.path, os.fsdecode(now.path), scan_rules(inbox, config.watch), job.source_kind)
         return unit is not None and unit.fingerprint != now.file_state
 
     def redo(self, job: Job) -> None:
@@ -167,7 +167,7 @@ class Outcomes:
         now_s = self._wall()
         if failure.outlook == "incomplete":
             grace = config.watch.unreadable_grace_s
-            again_s = min(now_s + max(grace / INCOMPLETE_LOOKS, 0.2), job.arrived_s + grace)
+            again_s = min(now_s + max(grace / INCOMPLETE_TRIES, 0.2), job.arrived_s + grace)
             self._wait(job, failure, again_s, attempts=job.attempts)
         elif failure.outlook == "passing":
             attempts = job.attempts + (failure.reason != "no_space")
@@ -176,7 +176,7 @@ class Outcomes:
                 return
             wait = delay_s(attempts or 1, first_s=config.retry.first_delay_s, longest_s=config.retry.max_delay_s)
             if failure.reason == "no_space":
-                wait = min(wait, SPACE_LOOK_S)
+                wait = min(wait, SPACE_RETRY_S)
             self._wait(job, failure, now_s + wait, attempts=attempts)
         elif failure.outlook == "file":
             self._end(job, inbox, config, give_up, failure)

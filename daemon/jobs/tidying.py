@@ -22,7 +22,7 @@ from daemon.arrivals.hashing import (
     footage_members,
     member_hashes,
 )
-from daemon.arrivals.scan import look_at
+from daemon.arrivals.scan import inspect_unit
 from daemon.config.inbox_rules import scan_rules
 from daemon.config.schema import Config, InboxConfig
 from daemon.errors import WorkerError
@@ -179,7 +179,7 @@ class Tidier:
         found = self._ledger.read(lambda reader: members.members_of(reader, job.id))
         if found:
             return found
-        unit = look_at(inbox.path, os.fsdecode(job.path), scan_rules(inbox, config.watch), job.source_kind)
+        unit = inspect_unit(inbox.path, os.fsdecode(job.path), scan_rules(inbox, config.watch), job.source_kind)
         if unit is None:
             return []
         if unit.fingerprint != job.file_state:

@@ -203,7 +203,7 @@ def start_next(
 
 
 def any_ready(connection: sqlite3.Connection, *, now_s: float, inboxes: Collection[str], longest_wait_s: float) -> bool:
-    """Say whether `start_next` would find a job: a look that writes nothing."""
+    """Say whether `start_next` would find a job; nothing is written."""
     marks = ", ".join("?" * len(inboxes))
     row = connection.execute(
         f"SELECT 1 FROM jobs WHERE {READY} AND inbox IN ({marks}) LIMIT 1",

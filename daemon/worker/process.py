@@ -159,7 +159,7 @@ def die_with(parent: int) -> None:
 def limit_memory(limit_bytes: int) -> None:
     """Limit private writable memory; address space is not limited, since runtimes reserve far more than they use.
 
-    CUDA maps even what lies on the device as private memory, so on a machine with a GPU the service's own look at the
+    CUDA maps even what lies on the device as private memory, so on a machine with a GPU the service's own check of the
     worker's resident memory has to do.
     """
     if limit_bytes and not NVIDIA_CONTROL.exists():

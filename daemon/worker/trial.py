@@ -19,7 +19,7 @@ from daemon.worker.process import die_with, limit_memory
 
 LIMIT_S = 60.0
 MEMORY_BYTES = 2 << 30
-LOOK_EVERY_S = 0.1
+CHECK_EVERY_S = 0.1
 EXIT_DOES_NOT_OPEN = 65  # EX_DATAERR of <sysexits.h>: no exit of Python's own
 
 
@@ -40,7 +40,7 @@ def does_not_open(path: Path, stopped: Callable[[], bool], *, within: Sequence[P
     try:
         while not stopped() and time.monotonic() < ends_at_s:
             try:
-                return child.wait(LOOK_EVERY_S) == EXIT_DOES_NOT_OPEN
+                return child.wait(CHECK_EVERY_S) == EXIT_DOES_NOT_OPEN
             except subprocess.TimeoutExpired:
                 continue
         return False

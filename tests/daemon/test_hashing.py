@@ -22,7 +22,7 @@ from daemon.arrivals.hashing import (
     rough_hash,
 )
 from daemon.arrivals.hashing import content_hash as hash_of_hashes
-from daemon.arrivals.scan import ScanRules, look_at
+from daemon.arrivals.scan import ScanRules, inspect_unit
 from daemon.arrivals.settling import Unit
 
 
@@ -31,7 +31,7 @@ def content_hash(root: Path, unit: Unit, stopped: Callable[[], bool], *, within:
 
 
 def unit_of(root: Path, path: str, rules: ScanRules | None = None) -> Unit:
-    unit = look_at(root, path, rules or ScanRules(), "folder" if (root / path).is_dir() else "video")
+    unit = inspect_unit(root, path, rules or ScanRules(), "folder" if (root / path).is_dir() else "video")
     assert unit is not None
     return unit
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.arrivals.settling import FileIdentity, GateRules, Sighting, Unit, judge, sighted
+from daemon.arrivals.settling import FileIdentity, GateRules, Observation, Unit, judge, observed
 
 WHOLE = FileIdentity(device=1, inode=2, size_bytes=1_000_000, mtime_ns=5, blocks=1954, regular=True)
 CLIP = Unit("clip.mp4", "video", (("", WHOLE),))
@@ -19,12 +19,12 @@ def with_member(**changes: object) -> Unit:
     return replace(CLIP, members=(("", replace(WHOLE, **changes)),))  # type: ignore[arg-type]
 
 
-def seen(unit: Unit, *times_s: float) -> Sighting:
-    sighting = None
+def seen(unit: Unit, *times_s: float) -> Observation:
+    observation = None
     for now_s in times_s:
-        sighting = sighted(sighting, unit, now_s)
-    assert sighting is not None
-    return sighting
+        observation = observed(observation, unit, now_s)
+    assert observation is not None
+    return observation
 
 
 def test_two_looks_far_enough_apart_settle_a_file() -> None:
@@ -37,22 +37,22 @@ def test_one_look_never_settles_a_file_however_old_it_is() -> None:
 
 def test_two_looks_close_together_do_not_settle_a_file_and_the_next_look_is_when_it_may() -> None:
     verdict = judge(seen(CLIP, 0, 4), 4, RULES)
-    assert (verdict.settled, verdict.obstacle, verdict.look_again_s) == (False, "changing", 10)
+    assert (verdict.settled, verdict.obstacle, verdict.check_again_s) == (False, "changing", 10)
 
 
 @pytest.mark.parametrize(
     "change", [{"size_bytes": 1_000_001}, {"mtime_ns": 6}, {"inode": 3}, {"device": 2}, {"blocks": 1960}]
 )
 def test_any_change_of_the_identity_starts_the_wait_again(change: dict[str, int]) -> None:
-    sighting = sighted(seen(CLIP, 0, 9), with_member(**change), 10)
-    assert not judge(sighting, 10, RULES).settled
-    assert sighting.first_s == 0
-    assert judge(sighted(sighting, with_member(**change), 20), 20, RULES).settled
+    observation = observed(seen(CLIP, 0, 9), with_member(**change), 10)
+    assert not judge(observation, 10, RULES).settled
+    assert observation.first_s == 0
+    assert judge(observed(observation, with_member(**change), 20), 20, RULES).settled
 
 
 def test_a_sidecar_that_still_changes_holds_its_video_back() -> None:
-    sighting = sighted(seen(CLIP, 0, 9), replace(CLIP, sidecar=WHOLE), 10)
-    assert not judge(sighting, 10, RULES).settled
+    observation = observed(seen(CLIP, 0, 9), replace(CLIP, sidecar=WHOLE), 10)
+    assert not judge(observation, 10, RULES).settled
 
 
 @pytest.mark.parametrize(
@@ -85,20 +85,20 @@ def test_with_markers_on_a_file_waits_for_its_marker() -> None:
 
 def test_a_folder_settles_as_a_whole() -> None:
     folder = Unit("shots", "folder", (("a.png", WHOLE), ("b.png", replace(WHOLE, inode=3))))
-    sighting = seen(folder, 0, 9)
+    observation = seen(folder, 0, 9)
     grown = replace(folder, members=(*folder.members, ("c.png", replace(WHOLE, inode=4))))
-    assert not judge(sighted(sighting, grown, 10), 10, RULES).settled
-    assert judge(sighted(sighted(sighting, grown, 10), grown, 20), 20, RULES).settled
+    assert not judge(observed(observation, grown, 10), 10, RULES).settled
+    assert judge(observed(observed(observation, grown, 10), grown, 20), 20, RULES).settled
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.booleans()), min_size=1, max_size=30))
 def test_a_file_settles_only_after_it_was_unchanged_for_the_whole_time(looks: list[tuple[float, bool]]) -> None:
-    now, size, last_change, sighting = 0.0, 1_000_000, 0.0, None
+    now, size, last_change, observation = 0.0, 1_000_000, 0.0, None
     for wait, grew in looks:
         now += wait
-        if grew or sighting is None:
+        if grew or observation is None:
             size += 1
             last_change = now
-        sighting = sighted(sighting, with_member(size_bytes=size, blocks=10**6), now)
-        if judge(sighting, now, RULES).settled:
+        observation = observed(observation, with_member(size_bytes=size, blocks=10**6), now)
+        if judge(observation, now, RULES).settled:
             assert now - last_change >= RULES.stable_for_s

@@ -23,8 +23,8 @@ from daemon.arrivals.never_footage import (
     is_video_name,
     never_footage_page,
 )
-from daemon.arrivals.scan import PassedOver, ScanRules, look_again, scan, unit_of_path
-from daemon.arrivals.settling import GateRules, Unit, judge, sighted
+from daemon.arrivals.scan import PassedOver, ScanRules, inspect_one_again, scan, unit_of_path
+from daemon.arrivals.settling import GateRules, Unit, judge, observed
 from engine.pictures.image_header import IMAGE_SUFFIXES
 from tests.clips import make_clip
 
@@ -95,7 +95,7 @@ def test_a_file_of_a_listed_name_is_never_a_unit_and_is_listed_with_its_reason(n
             assert passed[path].reason in {one.reason for one in NEVER_FOOTAGE}
             assert passed[path].detail
             event = unit_of_path(root, path, RULES)
-            assert event is None or look_again(root, event[0], RULES, event[1]) is None
+            assert event is None or inspect_one_again(root, event[0], RULES, event[1]) is None
 
 
 @given(name_of(FOLDER_GLOBS), STEM)
@@ -183,9 +183,9 @@ def test_what_may_be_a_part_of_a_download_waits_longer_and_is_then_taken(tmp_pat
     units, _ = found_in(tmp_path)
     unit = units[f"day/{name}"]
     rules = GateRules(stable_for_s=10)
-    early = judge(sighted(sighted(None, unit, 0), unit, 11), PART_STABLE_FOR_S - 1, rules)
-    assert (early.settled, early.obstacle, early.look_again_s) == (False, "may_be_a_part", PART_STABLE_FOR_S)
-    assert judge(sighted(sighted(None, unit, 0), unit, 11), PART_STABLE_FOR_S, rules).settled
+    early = judge(observed(observed(None, unit, 0), unit, 11), PART_STABLE_FOR_S - 1, rules)
+    assert (early.settled, early.obstacle, early.check_again_s) == (False, "may_be_a_part", PART_STABLE_FOR_S)
+    assert judge(observed(observed(None, unit, 0), unit, 11), PART_STABLE_FOR_S, rules).settled
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -196,7 +196,7 @@ def test_a_part_beside_the_file_that_it_was_joined_to_is_left_alone(tmp_path: Pa
     units, passed = found_in(tmp_path)
     assert set(units) == {joined}
     assert passed[name] == PassedOver(name, "still_arriving", f"yt-dlp: a part of {joined}")
-    assert look_again(tmp_path, name, RULES, "video") is None
+    assert inspect_one_again(tmp_path, name, RULES, "video") is None
 
 
 @pytest.mark.parametrize(
@@ -327,12 +327,12 @@ def test_events_and_looks_at_one_unit_come_to_what_the_scan_says(tree: list[tupl
         seen = set(by_events(root, {folder + name for folder, name in tree}))
         assert seen == set(units.values())
         for unit in units.values():
-            assert look_again(root, unit.path, RULES, unit.kind) == unit
+            assert inspect_one_again(root, unit.path, RULES, unit.kind) == unit
 
 
 def by_events(root: Path, paths: set[str]) -> Iterator[Unit]:
     for path in paths:
         event = unit_of_path(root, path, RULES)
-        unit = look_again(root, event[0], RULES, event[1]) if event is not None else None
+        unit = inspect_one_again(root, event[0], RULES, event[1]) if event is not None else None
         if unit is not None:
             yield unit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.arrivals.roots import Root, look_at_root
+from daemon.arrivals.roots import Root, inspect_root
 from daemon.inboxes import plan
 from daemon.inboxes.plan import plan_inbox
 from daemon.ledger.ledger import Ledger
@@ -21,9 +21,9 @@ def test_a_file_of_few_blocks_is_complete_where_the_filesystem_compresses(
     rig = Rig(tmp_path)
     with (rig.inbox / "clip.mp4").open("wb") as file:
         file.truncate(1 << 20)
-    root = look_at_root(rig.inbox)
+    root = inspect_root(rig.inbox)
     assert isinstance(root, Root)
-    monkeypatch.setattr(plan, "look_at_root", lambda _path: replace(root, filesystem=filesystem))
+    monkeypatch.setattr(plan, "inspect_root", lambda _path: replace(root, filesystem=filesystem))
     ledger = Ledger(tmp_path / "ledger.db")
     try:
         (found,) = plan_inbox(rig.config.inboxes[0], rig.config, ledger)

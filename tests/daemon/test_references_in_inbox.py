@@ -122,7 +122,7 @@ def test_a_sidecar_that_comes_while_its_photos_settle_is_in_time(rig: Rig) -> No
     rig.tables["watch"] |= {"stable_for": "1h", "rescan_every": "1h"}
     events: list[Event] = []
     with inboxes_of(rig, events) as inboxes:
-        wait_until(lambda: inboxes.wait_until_looked(0) == [], "not looked")
+        wait_until(lambda: inboxes.wait_until_inspected(0) == [], "not looked")
         photos_in(rig.inbox / "young")
         wait_until(lambda: inboxes.statuses()["alice"].pending == 1, "the photos are not seen")
         (rig.inbox / "clip.mp4.dfld.toml").write_text('references = ["young"]\n')

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.arrivals.roots import Root, Trouble, look_at_root, trouble_with
+from daemon.arrivals.roots import Root, Trouble, inspect_root, trouble_with
 
 ARMED = Root(device=5, inode=2, mount_point="/mnt/share", read_only=False, filesystem="ext4")
 
@@ -36,10 +36,10 @@ def test_a_folder_that_must_be_mounted_is_not_taken_before_it_is() -> None:
 
 
 def test_a_real_folder_is_looked_at(tmp_path: Path) -> None:
-    root = look_at_root(tmp_path)
+    root = inspect_root(tmp_path)
     assert isinstance(root, Root)
     assert (root.inode, root.read_only) == (tmp_path.stat().st_ino, False)
     assert tmp_path.is_relative_to(root.mount_point)
     (tmp_path / "file").write_bytes(b"")
-    assert look_at_root(tmp_path / "file") == "missing"
-    assert look_at_root(tmp_path / "nothing") == "missing"
+    assert inspect_root(tmp_path / "file") == "missing"
+    assert inspect_root(tmp_path / "nothing") == "missing"

@@ -14,8 +14,8 @@ from daemon.arrivals.scan import (
     PassedOver,
     PassReason,
     ScanRules,
-    look_again_at,
-    look_at,
+    inspect_again,
+    inspect_unit,
     scan,
     unit_of_path,
 )
@@ -86,10 +86,10 @@ def test_a_link_to_a_video_is_taken_only_where_links_may_lead(tmp_path: Path) ->
     passed_over = {"loop": "link_to_a_folder", "broken.mp4": "broken_link"}
     assert set(units(inbox)) == {"real.mp4", "inside.mp4"}
     assert reasons(inbox) == {**passed_over, "clip.mp4": "link_leads_outside"}
-    assert look_at(inbox, "clip.mp4", RULES, "video") is None
+    assert inspect_unit(inbox, "clip.mp4", RULES, "video") is None
     rules = ScanRules(link_targets=(tmp_path / "elsewhere",))
     assert units(inbox, rules)["clip.mp4"].size_bytes == 3
-    assert look_at(inbox, "clip.mp4", rules, "video") == units(inbox, rules)["clip.mp4"]
+    assert inspect_unit(inbox, "clip.mp4", rules, "video") == units(inbox, rules)["clip.mp4"]
     assert reasons(inbox, rules) == passed_over
 
 
@@ -132,8 +132,8 @@ def test_a_look_at_one_unit_equals_what_the_scan_saw(tmp_path: Path) -> None:
     put(tmp_path / "shots.done")
     rules = ScanRules(done_marker=".done")
     for path, unit in units(tmp_path, rules).items():
-        assert look_at(tmp_path, path, rules, unit.kind) == unit
-    assert look_at(tmp_path, "gone.mp4", rules, "video") is None
+        assert inspect_unit(tmp_path, path, rules, unit.kind) == unit
+    assert inspect_unit(tmp_path, "gone.mp4", rules, "video") is None
 
 
 def test_a_name_that_is_not_utf_8_is_found(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_name_as_long_as_names_may_be_is_looked_at_like_any_other(tmp_path: Pa
     name = "x" * 251 + ".mp4"  # with any ending behind it, no name any more
     put(tmp_path / name)
     rules = ScanRules(done_marker=".done")
-    assert look_at(tmp_path, name, rules, "video") == units(tmp_path, rules)[name]
+    assert inspect_unit(tmp_path, name, rules, "video") == units(tmp_path, rules)[name]
 
 
 def test_a_unit_that_cannot_be_looked_at_says_why_and_the_others_are_found(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_unit_that_cannot_be_looked_at_says_why_and_the_others_are_found(tmp_p
     assert set(found) == {"a.mp4", "round.mp4"}
     assert "symbolic links" in found["round.mp4"].unreadable
     assert obstacle_of(found["round.mp4"], GateRules(1.0)) == "unreadable"
-    assert look_at(tmp_path, "round.mp4", RULES, "video") == found["round.mp4"]
+    assert inspect_unit(tmp_path, "round.mp4", RULES, "video") == found["round.mp4"]
 
 
 def test_the_first_bytes_of_a_file_are_read_once_as_long_as_it_stays_as_it_is(
@@ -192,7 +192,7 @@ def test_the_first_bytes_of_a_file_are_read_once_as_long_as_it_stays_as_it_is(
     contents = Contents()
     for _ in range(3):
         scan_beside_references(tmp_path, RULES, contents=contents)
-        look_again_at(tmp_path, {names[0]: "video"}, RULES, contents=contents)
+        inspect_again(tmp_path, {names[0]: "video"}, RULES, contents=contents)
     assert sorted(read) == sorted([*names, "notes.txt"])
     read.clear()
     put(tmp_path / names[3], b"\x01 another")
@@ -220,5 +220,5 @@ def test_a_look_at_many_units_lists_each_folder_once(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, "scandir", counted)
     asked = {path: unit.kind for path, unit in found.items()} | {"a/gone": "video", "c/gone": "video"}
-    assert look_again_at(tmp_path, asked, RULES) == {**found, "a/gone": None, "c/gone": None}
+    assert inspect_again(tmp_path, asked, RULES) == {**found, "a/gone": None, "c/gone": None}
     assert sorted(listed) == ["a", "b", "c"]

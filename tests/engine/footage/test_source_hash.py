@@ -8,14 +8,14 @@ import threading
 from pathlib import Path
 
 from daemon.arrivals.hashing import content_hash, member_hashes
-from daemon.arrivals.scan import ScanRules, look_at
+from daemon.arrivals.scan import ScanRules, inspect_unit
 from engine.footage.source_hash import source_sha256
 
 GO_ON = threading.Event()
 
 
 def hash_in_inbox(inbox: Path, path: str, kind: str) -> str:
-    unit = look_at(inbox, path, ScanRules(), "video" if kind == "video" else "folder")
+    unit = inspect_unit(inbox, path, ScanRules(), "video" if kind == "video" else "folder")
     assert unit is not None
     return content_hash(unit, member_hashes(inbox, unit, lambda: False, within=[inbox]))
 
