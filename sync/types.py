@@ -90,8 +90,6 @@ class Snapshot:
     """The tail of loss_history, oldest first: per iteration the sum of its row (src and dst)."""
     saved_s: int = 0
     """When data.dat was written, by the machine's own clock."""
-    machine_time_s: int = 0
-    """The machine's own clock when the snapshot was taken, seconds since 1970."""
 
 
 @dataclass(frozen=True)

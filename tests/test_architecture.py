@@ -106,9 +106,6 @@ def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
     }
 
 
-FOLDERS_NOT_YET_APART = {"daemon.config", "daemon.events", "daemon.jobs", "daemon.metrics"}
-
-
 def test_no_two_folders_import_each_other() -> None:
     known = modules()
     graph: dict[str, set[str]] = {}
@@ -116,7 +113,7 @@ def test_no_two_folders_import_each_other() -> None:
         here = folder_of(name, known)
         others = {folder_of(other, known) for other in imported(path, known) if other in known}
         graph.setdefault(here, set()).update(others - {here})
-    found = [" <-> ".join(sorted(circle)) for circle in circles(graph) if not circle <= FOLDERS_NOT_YET_APART]
+    found = [" <-> ".join(sorted(circle)) for circle in circles(graph)]
     assert found == []
 
 
@@ -143,14 +140,7 @@ LIBRARIES = {
     "watchdog": ("daemon.inboxes.watcher",),
 }
 """Library -> the only modules and packages that import it. sqlite3 is Python's own, and is held like one."""
-LIBRARIES_NOT_YET = {
-    ("sqlite3", "daemon.control.forget"),
-    ("sqlite3", "daemon.inboxes.claims"),
-    ("sqlite3", "daemon.inboxes.plan"),
-    ("sqlite3", "daemon.inboxes.references"),
-    ("sqlite3", "daemon.jobs.outcomes"),
-    ("sqlite3", "daemon.jobs.tidying"),
-}
+LIBRARIES_NOT_YET = {("sqlite3", "daemon.inboxes.claims")}
 
 
 def libraries(path: Path) -> set[str]:
@@ -256,8 +246,28 @@ def test_help_imports_no_library() -> None:
     assert set(ast.literal_eval(done.stdout)) <= {*PACKAGES}
 
 
-ANY_AT_MOST = 378
-"""How often `Any` stands in the source. It belongs where bytes from outside are parsed, and nowhere else."""
+ANYS = {
+    "daemon.config.extract_table": 3,  # what pydantic hands over
+    "daemon.config.load": 1,  # TOML
+    "daemon.config.schema_nodes": 1,  # a JSON Schema
+    "daemon.config.words": 2,  # pydantic's errors
+    "daemon.crew.messages": 1,  # JSON from a worker
+    "daemon.inboxes.claims": 1,  # TOML of a sidecar
+    "daemon.jobs.conversation": 1,  # fields of a frozen value, by name
+    "daemon.jobs.kinds.contract": 1,  # JSON from a worker
+    "daemon.jobs.kinds.extract": 2,  # JSON in the ledger
+    "daemon.jobs.originals": 1,  # JSON beside an original in quarantine
+    "daemon.jobs.tidying": 1,  # the same
+    "daemon.ledger.faces": 1,  # rows of SQLite
+    "daemon.worker.workspaces": 2,  # JSON from the child that reads pictures
+    "dfl.pickles.dumping": 1,  # the signature of pickle's own method
+    "engine.backends.dlib_models": 1,  # dlib has no types
+    "engine.clip.resume_state": 3,  # JSON of an earlier run
+    "engine.identity.identity_file": 1,  # arrays of any type, as read
+    "sync.averaging.torch_files": 1,  # what torch.load gives
+    "sync.trainers.hook_program": 3,  # DeepFaceLab's own objects
+}
+"""Module -> how often `Any` stands in it at most: where bytes or objects from outside are parsed. All others: never."""
 
 
 def anys(path: Path) -> int:
@@ -265,7 +275,9 @@ def anys(path: Path) -> int:
 
 
 def test_any_stands_only_where_bytes_from_outside_are_parsed() -> None:
-    assert sum(anys(path) for path in modules().values()) <= ANY_AT_MOST
+    found = {name: anys(path) for name, path in modules().items()}
+    assert {name: count for name, count in found.items() if count > ANYS.get(name, 0)} == {}
+    assert sum(ANYS.values()) <= 60
 
 
 def decisions_by_text(path: Path) -> Iterator[int]:

@@ -154,27 +154,25 @@ class _Attempt:
         parts = weight_parts(self.places.model, state.options, listing.parts)
         if with_optimizer:
             parts += optimizer_parts(self.places.model, state.options, listing.parts)
-        now_s = self._check_settled(listing, parts)
+        self._check_settled(listing, parts)
         self._check_sizes(listing, parts, folder)
         with self._held_still(listing, parts, number) as held:
             files = {part: self._pull(part, held[part], listing.parts[part], folder, on_bytes) for part in parts}
             if held[DATA] == self.places.live(DATA):
                 self._check_unchanged(listing, parts)
-        made = _snapshot(self.transport.machine.name, self.places, state, files, now_s)
+        made = _snapshot(self.transport.machine.name, self.places, state, files)
         return replace(made, saved_s=listing.parts[DATA].modified_s)
 
-    def _check_settled(self, listing: ModelListing, parts: tuple[str, ...]) -> int:
+    def _check_settled(self, listing: ModelListing, parts: tuple[str, ...]) -> None:
         reason = why_unsettled(listing, parts)
         if reason:
             raise SnapshotError(reason)
         self.transport.make_folder(self.places.own)
-        now_s = self.transport.clock_s(self.places.own)
-        rested_s = now_s - listing.parts[DATA].modified_s
+        rested_s = self.transport.clock_s(self.places.own) - listing.parts[DATA].modified_s
         # A negative rest: the times were set by another clock. Then only seeing no change for a while will do.
         if self.trainer_runs and not rested_s >= self.settings.quiet_s:
             self.stop.wait(self.settings.quiet_s)
             self._check_unchanged(listing, parts)
-        return now_s
 
     def _check_unchanged(self, listing: ModelListing, parts: tuple[str, ...]) -> None:
         now = list_model(self.transport, self.places)
@@ -228,8 +226,6 @@ class _Attempt:
         return WeightFile(part, path, size, stat.modified_s, digest)
 
 
-def _snapshot(
-    machine: str, places: RemotePlaces, state: TrainingState, files: Mapping[str, WeightFile], now_s: int
-) -> Snapshot:
-    made = Snapshot(machine, places.model, state.iteration, datetime.now(UTC), files, machine_time_s=now_s)
+def _snapshot(machine: str, places: RemotePlaces, state: TrainingState, files: Mapping[str, WeightFile]) -> Snapshot:
+    made = Snapshot(machine, places.model, state.iteration, datetime.now(UTC), files)
     return replace(made, options=dict(state.options), recent_losses=rows(state.losses))
