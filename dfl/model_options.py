@@ -6,6 +6,7 @@ models/Model_SAEHD, Model_AMP and ModelBase.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 
 NETWORK_OPTIONS: tuple[str, ...] = (
@@ -31,6 +32,9 @@ TRAINING_OPTIONS = (
 )  # fmt: skip
 """Options that change what is learnt but not what it is: a difference is reported, not refused."""
 
+LR_PERIOD = 500
+"""Iterations of the cosine that the learning rate is multiplied with while lr_dropout is on (lr_cos)."""
+
 
 def plain_option(name: str, value: object) -> Hashable:
     """An option's value in the form in which equal ones are equal: `liae-ud` is `liae-du`."""
@@ -50,6 +54,22 @@ def trains_gan(options: Mapping[str, object]) -> bool:
     """Whether a trainer with these options trains a GAN; pretraining switches it off."""
     power = options.get("gan_power")
     return isinstance(power, int | float) and power > 0 and not options.get("pretrain")
+
+
+def learning_rate_fraction(options: Mapping[str, object], iteration: int) -> float | None:
+    """Return what part of the full learning rate a trainer has at `iteration`; None without lr_dropout.
+
+    (cos(2π · iteration / LR_PERIOD) + 1) / 2: DeepFaceLab's core/leras/optimizers.
+    """
+    if options.get("lr_dropout") not in ("y", "cpu", True):
+        return None
+    return (math.cos(2 * math.pi * iteration / LR_PERIOD) + 1) / 2
+
+
+def is_at_goal(options: Mapping[str, object], iteration: int) -> bool:
+    """Say whether a trainer has reached its target_iter: it then neither trains nor saves again, and stays alive."""
+    target = options.get("target_iter", 0)
+    return isinstance(target, int) and 0 < target <= iteration
 
 
 def number_of(options: Mapping[str, object], name: str) -> float:

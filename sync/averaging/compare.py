@@ -7,19 +7,24 @@ file set have nothing to average, however alike they look. How far weights went 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from dfl.model_files import is_optimizer
-from dfl.model_options import GAN_OPTIONS, NETWORK_OPTIONS, OPTIMIZER_OPTIONS, TRAINING_OPTIONS, plain_option
+from dfl.model_options import (
+    GAN_OPTIONS,
+    LR_PERIOD,
+    NETWORK_OPTIONS,
+    OPTIMIZER_OPTIONS,
+    TRAINING_OPTIONS,
+    learning_rate_fraction,
+    plain_option,
+)
 from dfl.weights import TensorLayout
 
 T = TypeVar("T")
 
-LR_PERIOD = 500
-"""Iterations of the cosine that DeepFaceLab multiplies the learning rate with while lr_dropout is on (lr_cos)."""
 LR_GAP = 0.5
 """A warning where one machine's rate is this part of the full rate above another's."""
 
@@ -59,13 +64,12 @@ def warn_of_learning_rates(
 ) -> tuple[str, ...]:
     """Warn where lr_dropout lets machines learn at very different rates just before they are averaged.
 
-    With lr_dropout DeepFaceLab's rate follows (cos(2π · iterations / 500) + 1) / 2 by each machine's own count.
     `iterations`: machine → its own iteration.
     """
     rates = {
-        machine: (math.cos(2 * math.pi * count / LR_PERIOD) + 1) / 2
+        machine: rate
         for machine, count in iterations.items()
-        if options[machine].get("lr_dropout") in ("y", "cpu", True)
+        if (rate := learning_rate_fraction(options[machine], count)) is not None
     }
     if len(rates) < 2 or max(rates.values()) - min(rates.values()) <= LR_GAP:
         return ()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dfl.model_files import DATA, SUMMARY
+from dfl.model_options import is_at_goal
 from dfl.training_state import TrainingState
 from sync.errors import CommandError, RemoteFileMissingError, TrainerError
 from sync.trainers.contract import (
@@ -114,10 +115,10 @@ class CommandTrainer(ControlledTrainer):
         return read_state(self.transport, self.places, self.refused)
 
     def _refuse_at_goal(self, state: TrainingState) -> None:
-        target = state.options.get("target_iter", 0)
-        if isinstance(target, int) and 0 < target <= state.iteration:
+        if is_at_goal(state.options, state.iteration):
             raise TrainerError(
-                f"machine {self.name}: its trainer was started at its target_iter ({target}), so it never iterates and "
+                f"machine {self.name}: its trainer was started at its target_iter "
+                f"({state.options['target_iter']}), so it never iterates and "
                 "takes no new weights; nothing was stopped",
                 hint="start it with a higher target_iter",
             )
@@ -288,8 +289,7 @@ class CommandTrainer(ControlledTrainer):
         if saved_at_s >= asked_at_s:
             return
         state = self._read_state()
-        target = state.options.get("target_iter", 0)
-        if isinstance(target, int) and 0 < target <= state.iteration:
+        if is_at_goal(state.options, state.iteration):
             return  # at its goal DeepFaceLab neither trains nor saves again: the files are what it has
         raise TrainerError(
             f"machine {self.name}: the trainer ended without saving; data.dat is {asked_at_s - saved_at_s} s older "

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from dfl.model_options import plain_option, training_options_text, trains_gan
+import pytest
+
+from dfl.model_options import (
+    is_at_goal,
+    learning_rate_fraction,
+    plain_option,
+    training_options_text,
+    trains_gan,
+)
 
 OPTIONS = {"archi": "liae-ud", "resolution": 128, "ae_dims": 256, "batch_size": 8, "adabelief": True, "gan_dims": 16}
 
@@ -25,3 +33,16 @@ def test_pretraining_switches_the_gan_off() -> None:
 
 def test_the_order_of_an_architectures_flags_makes_no_other_network() -> None:
     assert plain_option("archi", "liae-ud") == plain_option("archi", "liae-du") != plain_option("archi", "df-ud")
+
+
+def test_the_learning_rate_goes_in_waves_with_lr_dropout_alone() -> None:
+    assert learning_rate_fraction(options(lr_dropout="n"), 250) is None
+    waves = [learning_rate_fraction(options(lr_dropout="y"), iteration) for iteration in (0, 125, 250, 500)]
+    assert waves == pytest.approx([1.0, 0.5, 0.0, 1.0])
+
+
+def test_a_trainer_is_at_its_goal_from_its_target_on() -> None:
+    assert not is_at_goal(options(target_iter=0), 100)
+    assert not is_at_goal(options(target_iter=101), 100)
+    assert is_at_goal(options(target_iter=100), 100)
+    assert not is_at_goal(options(target_iter="<list>"), 100)
