@@ -48,7 +48,7 @@ from sync.rounds.rounds import Rounds
 from sync.schedule.watch import Outlook, Watch
 from sync.types import Round
 
-STOP_LOOK_S = 0.1
+STOP_POLL_S = 0.1
 SUCCESSES = ("averaged", "initialised", "rolled_back")
 
 
@@ -209,7 +209,7 @@ class _Model:
             machines={name: _machine_report(name, outlook) for name in self.rounds.links},
             stage=outlook.stage if outlook else "",
             every_iterations=outlook.interval if outlook else None,
-            next=outlook.reason if outlook else "not looked at yet",
+            next=outlook.reason if outlook else "not observed yet",
             doing=self._doing,
             last=past.last,
             owing=dict(past.owing),
@@ -229,7 +229,7 @@ class _Model:
             self.rounds.close()
             return
         while thread.is_alive() and time.monotonic() < ends_at_s and not at_once():
-            thread.join(STOP_LOOK_S)
+            thread.join(STOP_POLL_S)
         if thread.is_alive():
             message = f"model {self.name}: its round has not ended in time; the next start takes it up from its journal"
             self._notify(RoundAbandoned(message, model=self.name))

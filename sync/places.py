@@ -1,7 +1,7 @@
 """Where dfld keeps things in a machine's model folder. Pure. How a model's own files are named: dfl.model_files.
 
 Everything of dfld's lies in `<model dir>/.dfld/<name>_<Class>/`: on the same disk as the model, so that a rename or a
-hard link works, and out of the way of DeepFaceLab, which looks at files of the model folder only.
+hard link works, and out of the way of DeepFaceLab, which reads files of the model folder only.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ OUTCOME_EXIT = {
 
 
 def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands that look at rounds and go back to one."""
+    """Add the commands that list rounds and go back to one."""
     rounds = commands.add_parser("rounds", help="list rounds, or show one", description="What rounds did, and why.")
     rounds.add_argument("what", nargs="?", choices=("list", "show"), default="list", help="list (default) or show")
     rounds.add_argument(

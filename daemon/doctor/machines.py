@@ -72,13 +72,13 @@ def _examined(settings: MachineConfig, syncs: Sequence[SyncConfig]) -> list[Diag
 
 
 def examine_machine(settings: MachineConfig, syncs: Sequence[SyncConfig]) -> Iterator[Diagnosis]:
-    """Look at one machine; stop at the first thing without which the rest cannot work."""
+    """Examine one machine; stop at the first thing without which the rest cannot work."""
     subject, machine = f"machine {settings.name}", machine_of(settings)
     models = [sync for sync in syncs if settings.name in sync.machines]
     if machine.transfer == "local":
         yield from _files_and_trainer(subject, machine, models, LocalTransport(machine))
         return
-    key_trouble = look_at_key(subject, machine.key)
+    key_trouble = examine_key(subject, machine.key)
     if key_trouble:
         yield key_trouble
     if key_trouble and key_trouble.verdict == "problem":
@@ -97,7 +97,7 @@ def examine_machine(settings: MachineConfig, syncs: Sequence[SyncConfig]) -> Ite
         yield problem(subject, error.message, error.hint or "test by hand: " + _by_hand(machine))
 
 
-def look_at_key(subject: str, key: Path | None) -> Diagnosis | None:
+def examine_key(subject: str, key: Path | None) -> Diagnosis | None:
     """Say what is wrong with a private key file; None when nothing is."""
     if key is None:
         return problem(subject, "no key is configured", "set `key` of its [[machine]]")
@@ -251,7 +251,7 @@ def _cooperation(subject: str, machine: Machine, sync: SyncConfig, there: _Asked
     except RemoteFileMissingError:
         notes = []
     except SyncError as error:
-        return problem(subject, error.message, error.hint or "look at the model folder by hand")
+        return problem(subject, error.message, error.hint or "list the model folder by hand")
     if places.alive.rpartition("/")[2] in notes:
         gone = _why_gone(machine, places)
         if gone:

@@ -240,7 +240,7 @@ class _Worker:
         """Note the base's largest value, and a machine's where it may be far above that; `rows` hold deltas.
 
         No value is further from the base's than the norm of the whole delta, which is known already: a healthy
-        machine's values need not be looked at again.
+        machine's values need not be read again.
         """
         largest = part.largest[index]
         here = float(max(rows[0].max(), -rows[0].min()))

@@ -1,6 +1,6 @@
 """Which machines may be averaged, judged by what was measured and by what they did before.
 
-Pure. Looks at NaN, drift, single huge weights, direction, spread, work done and warm-up. A machine that does not fit
+Pure. Checks NaN, drift, single huge weights, direction, spread, work done and warm-up. A machine that does not fit
 is left out where the quorum still holds; otherwise the round is held with a reason, and nobody's weights change. The
 limits come from runs of a small SAEHD-like autoencoder (4 machines, warm start): healthy rounds had spread_rel
 0.02-0.06 and drift_rel 0.02-0.15, ruined averages spread_rel from 0.26 and drift_rel from 0.5, a machine with garbage

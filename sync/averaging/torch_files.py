@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ZIP_START = b"PK"
 Content = Any
-"""Whatever a PyTorch file holds: bytes from outside, whose types are looked at below."""
+"""Whatever a PyTorch file holds: bytes from outside, whose types are checked below."""
 MAX_DEPTH = 20
 """Checkpoints nest a few levels."""
 

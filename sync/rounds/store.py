@@ -31,7 +31,7 @@ from sync.errors import RoundError
 MANIFEST = "manifest.json"
 LOCK_WAIT_S = 2.0
 """A child that a killed dfld had just forked holds the lock until it has become its own program."""
-LOCK_LOOK_S = 0.02
+LOCK_POLL_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Store:
             while not _try_lock(file.fileno()):
                 if time.monotonic() > ends_at:
                     raise RoundError(f"another dfld is at work on {self.folder}", hint="wait for its round to end")
-                time.sleep(LOCK_LOOK_S)
+                time.sleep(LOCK_POLL_S)
             yield
 
     def keep_average(

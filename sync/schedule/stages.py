@@ -107,7 +107,7 @@ class StageState:
 
     @classmethod
     def remembered(cls, fields: Mapping[str, object]) -> StageState:
-        """Return what was remembered; the state before the first look where that is no such thing."""
+        """Return what was remembered; the state before the first observation where that is no such thing."""
         stage, options, since = (fields.get(name) for name in ("stage", "options", "since"))
         if isinstance(stage, int) and isinstance(options, str) and isinstance(since, int) and len(fields) == 3:
             return cls(stage, options, since)

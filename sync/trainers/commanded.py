@@ -41,8 +41,8 @@ WHOLE_SECONDS = 2
 SAVE_BEFORE_START_S = 1.05
 """A data.dat that is older than its trainer by no more than this counts as saved by it: times of files are whole
 seconds, rounded down. DeepFaceLab needs longer from its last save to its end, so the save before a restart is older."""
-LOOKS_PER_POLL = 5
-"""A trainer that may iterate for 25 minutes before its next save is looked at this much more rarely."""
+POLLS_PER_CHECK = 5
+"""A trainer that may iterate for 25 minutes before its next save is checked this much more rarely."""
 SAVES_OF_ONE_THAT_TRAINS = 2
 """A trainer that was asked to stop saves once, and ends."""
 
@@ -94,7 +94,7 @@ class CommandTrainer(ControlledTrainer):
             )
             raise TrainerError(
                 f"machine {self.name}: {why}; its trainer may be loading, and was not stopped",
-                hint="look at what the trainer prints: it loads, asks something, or hangs",
+                hint="read what the trainer prints: it loads, asks something, or hangs",
             )
         return None
 
@@ -107,7 +107,7 @@ class CommandTrainer(ControlledTrainer):
             runs = self.is_running()
             return not runs or self._iteration() > since_iteration
 
-        if not self.wait_until(has_come, limit_s, every=LOOKS_PER_POLL):
+        if not self.wait_until(has_come, limit_s, every=POLLS_PER_CHECK):
             return ""
         return "saved" if runs else "ended"
 
@@ -204,7 +204,7 @@ class CommandTrainer(ControlledTrainer):
             raise TrainerError(
                 f"machine {self.name}: its trainer was asked to stop by an earlier dfld, and neither ended nor trained "
                 f"on within {self.settings.stop_s:.0f} s",
-                hint="look at what the trainer prints",
+                hint="read what the trainer prints",
             )
         self.transport.remove(self.places.stopping)
 

@@ -69,7 +69,7 @@ def wait_in_silence(_what: str, _limit_s: float) -> None:
 
 
 def pause(stop: threading.Event, seconds: float) -> None:
-    """Wait between two looks. A stop ends the wait it comes in; after it the pace stays, for what must be seen out."""
+    """Wait between two checks. A stop ends the wait it comes in; after it the pace stays, for what must be seen out."""
     if stop.is_set():
         time.sleep(seconds)
     else:
@@ -158,10 +158,10 @@ class Trainer(Protocol):
     def wait_until(
         self, happened: Callable[[], bool], limit_s: float, *, heed_stop: bool = True, every: int = 1
     ) -> bool:
-        """Look again and again until it happened or the limit passed; return whether it did.
+        """Check again and again until it happened or the limit passed; return whether it did.
 
         `heed_stop`: also end when dfld is asked to stop. Not for a trainer that was asked to stop or start: nobody
-        would know what became of it. `every`: how many polls lie between two looks.
+        would know what became of it. `every`: how many polls lie between two checks.
         """
 
 

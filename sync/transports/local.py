@@ -40,7 +40,7 @@ class LocalTransport:
         self.machine = machine
 
     def stat(self, path: str) -> FileStat:
-        with self._translated(f"look at {path}"):
+        with self._translated(f"examine {path}"):
             found = Path(path).stat()
         return FileStat(Path(path).name, found.st_size, int(found.st_mtime))
 
@@ -127,7 +127,7 @@ class LocalTransport:
             Path(path).rmdir()
 
     def free_bytes(self, folder: str) -> int | None:
-        with self._translated(f"look at the disk of {folder}"):
+        with self._translated(f"examine the disk of {folder}"):
             return shutil.disk_usage(folder).free
 
     def clock_s(self, folder: str) -> int:

@@ -131,7 +131,7 @@ class SftpClient:
 
     def stat(self, path: str) -> FileStat:
         """Return size and time of a file; RemoteFileMissingError when it is not there."""
-        reply = self._ask(STAT, text(path), action=f"look at {path}", expect=ATTRS)
+        reply = self._ask(STAT, text(path), action=f"examine {path}", expect=ATTRS)
         found = read_attributes(Fields(reply.body, self.machine))
         return FileStat(path.rpartition("/")[2], found.size_bytes, found.modified_s)
 
@@ -211,7 +211,7 @@ class SftpClient:
 
     def handle_stat(self, handle: bytes, path: str) -> FileStat:
         """Return size and time of an open file."""
-        reply = self._ask(FSTAT, string(handle), action=f"look at {path}", expect=ATTRS)
+        reply = self._ask(FSTAT, string(handle), action=f"examine {path}", expect=ATTRS)
         found = read_attributes(Fields(reply.body, self.machine))
         return FileStat(path.rpartition("/")[2], found.size_bytes, found.modified_s)
 

@@ -185,7 +185,7 @@ def test_the_status_of_a_model_says_its_last_round_and_what_comes_next(
     assert f"model {MODEL.name}: stage early, a round every 50 iterations" in text
     assert "last round 1 initialised" in text
     assert "next: gpu1 10 of 50 iterations since the last round" in text
-    assert "gpu2: machine gpu2: cannot look at" in text
+    assert "gpu2: machine gpu2: cannot examine" in text
     made.stop(time.monotonic() + 30)
 
 

@@ -164,7 +164,7 @@ def _relative_words(command: str) -> Iterator[str]:
 
 
 def _may_train_somewhere(process: Process) -> bool:
-    """Whether it looks like a trainer whose folders are named from a working directory that is not known."""
+    """Whether it may be a trainer whose folders are named from a working directory that is not known."""
     words = process.command.split(" ")
     return (
         process.program.startswith("python")

@@ -50,7 +50,7 @@ TCP_USER_TIMEOUT_MS = 60_000
 MOST_OUTPUT_BYTES = 64 * 1024
 """What is kept of a command's output: its end."""
 OUTPUT_POLL_S = 0.1
-"""Between looks at whether a command has ended whose output stays open."""
+"""Between checks of whether a command has ended whose output stays open."""
 OUTPUT_GRACE_S = 2.0
 """For output that comes after the exit status; servers that send it in that order need milliseconds."""
 RSA_KINDS = ("rsa-sha2-512", "rsa-sha2-256")
