@@ -39,8 +39,8 @@ FAULTS: dict[str, tuple[str, dict[str, str]]] = {
         {"DFLD_PROOF_PLACES": "100"},
     ),
     "mutated-pictures": ("tests/engine/pictures/test_decoding.py -k damaged_picture", {"DFLD_PICTURE_MUTANTS": "2000"}),
-    "round-kills": ("tests/sync/test_crash.py", {"DFLD_KILL_POINTS": "all"}),
-    "round-exceptions": ("tests/sync/test_rounds_exceptions.py", {"DFLD_EXCEPTIONS": "40"}),
+    "round-kills": ("tests/sync/rounds/test_crash.py", {"DFLD_KILL_POINTS": "all"}),
+    "round-exceptions": ("tests/sync/rounds/test_rounds_exceptions.py", {"DFLD_EXCEPTIONS": "40"}),
     "config": ("tests/faults/test_config_mutations.py", {}),
 }
 

@@ -1,7 +1,7 @@
 """The contract of "files and commands on a machine", in words; and its version for a folder on this computer.
 
 Not for deciding what to move (snapshot, push) and not for how SSH works (ssh*). Everything above this line of sync
-talks to `Transport` alone; tests/sync/test_transport_contract.py holds every kind to the words below.
+talks to `Transport` alone; tests/sync/transports/test_transport_contract.py holds every kind to the words below.
 """
 
 from __future__ import annotations

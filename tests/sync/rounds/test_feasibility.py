@@ -19,8 +19,8 @@ from sync.transports.local import LocalTransport
 from sync.transports.transport import Transport
 from sync.types import Machine
 from tests.sync.fleet import Fleet, begun
-from tests.sync.test_rounds import Away
-from tests.sync.test_watch import EVERY_1000
+from tests.sync.rounds.test_rounds import Away
+from tests.sync.schedule.test_watch import EVERY_1000
 from tests.sync.training import MODEL
 
 

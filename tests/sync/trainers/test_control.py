@@ -16,7 +16,7 @@ from sync.transports.local import LocalTransport
 from sync.types import Control, Machine
 from tests.sync.training import MODEL, TrainingMachine, cooperating, exchange_for, new_weights, trainer_on, until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def uncontrolled(machine: TrainingMachine) -> TrainingMachine:

@@ -173,7 +173,7 @@ def test_a_drive_marks_a_windows_machine(model_dir: str, windows: bool) -> None:
 
 
 def test_only_one_place_hands_lines_to_a_login_shell() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     callers = [
         path.relative_to(root).as_posix()
         for package in ("sync", "daemon")

@@ -17,10 +17,10 @@ import pytest
 from sync.rounds.rounds import Rounds
 from tests.sync.crash_program import CrashCase
 from tests.sync.fleet import Fleet, make_fleet, weights_value
-from tests.sync.test_rounds_ssh import history, lay_out, loaded_sets, put_under_control, start_all
+from tests.sync.rounds.test_rounds_ssh import history, lay_out, loaded_sets, put_under_control, start_all
 from tests.sync.training import MODEL
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OF_THE_ROUND = ["planned", "accepted", "averaged", "decided", "closed"]
 OF_A_MACHINE = ["settling", "settled", "pulled", "staging", "staged", "swapped", "resumed", "verified"]
 MACHINES = ["gpu1", "gpu2", "gpu3"]

@@ -121,7 +121,7 @@ def test_a_trainer_that_saves_all_the_time_still_gives_one_consistent_set(
             refused=RefusedStates(),
         )
         taken = {part: file.sha256 for part, file in snapshot.files.items()}
-        from tests.sync.test_rounds_ssh import history
+        from tests.sync.rounds.test_rounds_ssh import history
 
         assert taken in [line["saved"] for line in history(gpu1) if "saved" in line], "exactly one save, as a whole"
 

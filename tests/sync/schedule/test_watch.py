@@ -17,7 +17,7 @@ from sync.trainers.contract import TrainerSettings
 from sync.transports.local import LocalTransport
 from sync.types import FileStat, Machine
 from tests.sync.fleet import Fleet, begun, make_fleet
-from tests.sync.test_rounds_bad_machines import break_weights
+from tests.sync.rounds.test_rounds_bad_machines import break_weights
 from tests.sync.training import MODEL
 
 EVERY_1000 = StageTable((StageSettings("early", 1000),))

@@ -18,7 +18,7 @@ from sync.schedule.watch import RETRY_AFTER_S, Watch
 from sync.trainers.proof import Progress
 from sync.transports.local import LocalTransport
 from tests.sync.fleet import Fleet, begun
-from tests.sync.test_rounds_exceptions import FakeTrainer, Fault, commanded, rig
+from tests.sync.rounds.test_rounds_exceptions import FakeTrainer, Fault, commanded, rig
 from tests.sync.training import MODEL
 
 NO_FAULT = Fault("nowhere", 1, ValueError, again=False)
