@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from core.boundary import boundary
 from core.moves import OtherFileError, know
@@ -273,7 +272,7 @@ class Claimer:
         except ConfigError as problem:
             wrong = "; ".join(map(str, problem.problems))
             return None, json.dumps({"problem": f"its sidecar cannot be used: {wrong}"})
-        kept: dict[str, Any] = {
+        kept: dict[str, object] = {
             "references": [str(path) for path in sidecar.references],
             "start_s": sidecar.start_s,
             "end_s": sidecar.end_s,

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.files import FOLDER_MODE, NAME_BYTES_MAX, make_folder, numbered, replace_file, shortened, sync_folder
 from core.moves import ASIDE_ENDING, KnownFile, OtherFileError, move, put_back_asides, remove
@@ -168,7 +167,7 @@ def put_back_all_asides(folders: Iterable[Path]) -> list[Path]:
     return sorted(found)
 
 
-def write_reason(path: Path, reason: Mapping[str, Any]) -> Path:
+def write_reason(path: Path, reason: Mapping[str, object]) -> Path:
     """Write the reason beside a quarantined file; return where."""
     target = reason_path(path)
     replace_file(target, json.dumps(reason, indent=2).encode() + b"\n")

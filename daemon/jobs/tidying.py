@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from daemon.arrivals.hashing import (
     SHA256_LENGTH,
@@ -231,7 +230,7 @@ def why_not_deleted(report: str) -> str:
     return "kept, not deleted: " + "; ".join(reasons)
 
 
-def _reason(job: Job, path: Path) -> dict[str, Any]:
+def _reason(job: Job, path: Path) -> dict[str, object]:
     return {
         "file": str(path),
         "inbox": job.inbox,

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from daemon.jobs.kinds.registry import KINDS, OF_ARRIVALS
+from daemon.jobs.conversation import memory_limit
+from daemon.jobs.kinds.contract import Failure
+from daemon.jobs.kinds.registry import KINDS, OF_ARRIVALS, OF_VERIFICATIONS
+from daemon.ledger import jobs as table
+from daemon.ledger.claims import Arrival, claim
+from daemon.ledger.ledger import Ledger
 from daemon.worker.registry import trades
+from tests.daemon_rig import Rig
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,3 +45,32 @@ def test_nothing_asks_what_a_kind_is_called(package: str) -> None:
                 if asks or set(KINDS) & {one for one in parts if isinstance(one, str)}:
                     found.append(f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}")
     assert found == []
+
+
+def test_a_verification_of_a_clip_that_is_not_done_fails_and_touches_nothing(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    ledger = Ledger(tmp_path / "ledger.db")
+    arrival = Arrival("extract", "alice", b"clip.mp4", "video", "i1", "c" * 64, 5, 1.0, "/ws", "src", ("clip",), 5)
+    try:
+        job = ledger.write(
+            lambda writer: claim(writer, arrival, now_s=1.0, on_duplicate="skip", earlier_is_there=True)
+        ).job
+        about = ledger.write(
+            lambda writer: table.queue_about(writer, OF_VERIFICATIONS.name, job, request="{}", rank=1.0, now_s=1.0)
+        )
+        config = rig.config
+        found = ledger.read(
+            lambda reader: OF_VERIFICATIONS.request(about, config.inboxes[0], config, reader, now_s=1.0)
+        )
+    finally:
+        ledger.close()
+    assert isinstance(found, Failure)
+    assert (found.outlook, found.reason) == ("setup", "unfinished")
+
+
+def test_a_kind_that_says_how_much_memory_it_needs_gets_no_more(tmp_path: Path) -> None:
+    config = Rig(tmp_path).config
+    assert memory_limit(OF_ARRIVALS, config) == config.limits.worker_memory_bytes
+    needed = OF_VERIFICATIONS.needs.memory_bytes
+    assert needed is not None
+    assert memory_limit(OF_VERIFICATIONS, config) == min(needed, config.limits.worker_memory_bytes)

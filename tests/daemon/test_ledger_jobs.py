@@ -337,3 +337,24 @@ def test_a_job_about_another_one_takes_neither_its_content_nor_its_name(ledger: 
     assert (repeated.id, repeated.request) == (about.id, "again"), "one job of a kind about each job"
     ledger.write(lambda writer: writer.execute("DELETE FROM jobs WHERE id = ?", (job.id,)))
     assert ledger.read(lambda reader: table.job_by_id(reader, about.id)) is None
+
+
+def test_a_job_never_runs_beside_the_one_that_it_is_about(ledger: Ledger) -> None:
+    job = arrive(ledger, CLIP).job
+    about = ledger.write(
+        lambda writer: table.queue_about(writer, "other", job, request="{}", rank=rank(NOW, 0), now_s=NOW)
+    )
+    first = next_job(ledger)
+    assert first is not None
+    assert first.id == job.id
+    assert next_job(ledger) is None, "its subject runs"
+    ledger.write(lambda writer: table.apply(writer, job.id, JobEvent.FINISH, now_s=NOW))
+    second = next_job(ledger)
+    assert second is not None
+    assert second.id == about.id
+    ledger.write(lambda writer: table.apply(writer, job.id, JobEvent.REDO))
+    assert next_job(ledger) is None, "it is read back at this moment"
+    ledger.write(lambda writer: table.apply(writer, about.id, JobEvent.FINISH, now_s=NOW))
+    third = next_job(ledger)
+    assert third is not None
+    assert (third.id, third.attempt) == (job.id, 2)
