@@ -14,7 +14,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-Model = Any  # DeepFaceLab's own: loss_history, get_iter, get_model_filename_list, …
+Model = Any  # DeepFaceLab's own: loss_history, get_iter, get_model_filename_list and the like
 Json = Any  # what a note holds
 Function = Any
 

@@ -356,6 +356,10 @@ def test_a_trainer_that_is_started_again_is_seen_while_it_loads(gpu1: TrainingMa
     assert trainer.is_running(), "files are not put under a trainer that is about to read them"
 
 
+def test_the_hook_is_ascii_since_a_trainer_reads_it_in_whatever_its_machine_writes_in() -> None:
+    assert hook_source().isascii()
+
+
 def test_the_hook_is_python_3_6() -> None:
     ast.parse(hook_source(), feature_version=(3, 6))
 
