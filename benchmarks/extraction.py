@@ -203,7 +203,7 @@ def _plain(task: dict[str, Any]) -> dict[str, Any]:
     if task["backend"] == "insightface":
         from insightface.app import FaceAnalysis
 
-        from engine.backends.accelerators import CUDA_PROVIDER, available_providers, choose_providers
+        from engine.models.accelerators import CUDA_PROVIDER, available_providers, choose_providers
 
         providers = choose_providers("auto", available_providers())
         app = FaceAnalysis(

@@ -10,6 +10,7 @@ errors         what can go wrong between a video and a workspace
 footage        frames out of hostile files: videos and folders of images
 frames         what every source of frames promises, and what is made of decoded pictures
 pictures       image files: bytes -> pixels, names -> sequences
+models         the models that backends are made of, and what runs them
 backends       the sets of models, behind one contract
 faces          what can be measured of a face: boxes, pose, quality, near-duplicates
 identity       who the person is, as the reference photos show it, and who counts as the same

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.backends.accelerators import CUDA_PROVIDER
 from engine.backends.backend import Backend, BackendInfo
 from engine.clip.closing import accept_known, drop_near_duplicates, revisions
 from engine.clip.fill_in import known_ids, write_window
@@ -36,6 +35,7 @@ from engine.frames.contract import DecodedFrame, FrameReader, look_at_source
 from engine.frames.prefetch import Prefetch
 from engine.frames.stretch import StretchReader
 from engine.identity.same_person import Rule
+from engine.models.accelerators import CUDA_PROVIDER
 from engine.results.manifest import RunNote
 from engine.results.run_results import Results
 from engine.revision import EXTRACTION_REVISION

@@ -122,17 +122,17 @@ LIBRARIES = {
     "apscheduler": ("daemon.scheduler",),
     "av": ("engine.footage", "engine.frames", "daemon.commands.demo_clip"),
     "cv2": ("dfl", "engine", "daemon.commands.demo_clip", "daemon.commands.tune"),
-    "dlib": ("engine.backends",),
-    "google": ("engine.backends",),  # protobuf: what reading a broken ONNX file raises
-    "insightface": ("engine.backends",),
+    "dlib": ("engine.backends", "engine.models"),
+    "google": ("engine.models",),  # protobuf: what reading a broken ONNX file raises
+    "insightface": ("engine.backends", "engine.models"),
     "numpy": ("dfl", "engine", "sync", "daemon.commands.demo_clip"),
-    "onnx": ("engine.backends",),
-    "onnxruntime": ("engine.backends",),
+    "onnx": ("engine.models",),
+    "onnxruntime": ("engine.models",),
     "paramiko": ("sync.transports.ssh.connection",),
     "prometheus_client": ("daemon.metrics",),
     "pydantic": ("daemon.config",),
     "pydantic_core": ("daemon.config",),
-    "requests": ("engine.backends.packs",),
+    "requests": ("engine.models.packs",),
     "rich": ("daemon.commands",),
     "simplejpeg": ("engine.pictures",),
     "sqlite3": ("daemon.ledger", "daemon.doctor"),
@@ -261,7 +261,7 @@ ANYS = {
     "daemon.ledger.faces": 1,  # rows of SQLite
     "daemon.worker.workspaces": 2,  # JSON from the child that reads pictures
     "dfl.pickles.dumping": 1,  # the signature of pickle's own method
-    "engine.backends.dlib_models": 1,  # dlib has no types
+    "engine.models.dlib_models": 1,  # dlib has no types
     "engine.clip.resume_state": 3,  # JSON of an earlier run
     "engine.identity.identity_file": 1,  # arrays of any type, as read
     "sync.averaging.torch_files": 1,  # what torch.load gives

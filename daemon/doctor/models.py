@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from daemon.config.schema import Config
 from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
-from engine.backends.accelerators import AcceleratorReport, accelerator_report
 from engine.backends.catalog import BACKENDS, BackendDescription, describe_backends
-from engine.backends.packs import DOWNLOADABLE, find_pack
+from engine.models.accelerators import AcceleratorReport, accelerator_report
+from engine.models.packs import DOWNLOADABLE, find_pack
 
 RUNTIME = "ONNX Runtime"
 

@@ -16,20 +16,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.models.model_files import ModelFile
 from engine.types import Face, Image, Metric
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """One file of weights that a backend runs."""
-
-    task: str
-    """detection, landmarks_68 or recognition."""
-    name: str
-    sha256: str
-    """Hex; empty for a model that is compiled into a library, whose version then decides it."""
-    licence: str
-    """What its makers allow, in one line."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +77,6 @@ class Backend(Protocol):
         """Given recognition crops, return (len(crops), D) embeddings; unit length where the metric is cosine.
 
         A batch equals its crops one by one (to 1e-4), so batching may never change a decision. In half precision on a
-        GPU similarities hold to engine.backends.half_precision.SIMILARITY_CHANGE_MAX.
+        GPU similarities hold to engine.models.half_precision.SIMILARITY_CHANGE_MAX.
         """
         ...

@@ -93,7 +93,7 @@ def describe_backends(
 
 def _with_runtime_problem(name: str, problem: str, hint: str) -> tuple[str, str]:
     """Add what is wrong with the installed ONNX Runtime to why the backend that needs it cannot be opened."""
-    from engine.backends.accelerators import accelerator_report
+    from engine.models.accelerators import accelerator_report
 
     report = accelerator_report()
     if name != "insightface" or not report.problem:

@@ -18,8 +18,10 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.backend import BackendInfo, ModelFile
-from engine.backends.dlib_models import (
+from engine.backends.backend import BackendInfo
+from engine.errors import ModelError, SettingsError
+from engine.faces.warps import five_of_68, scale_to
+from engine.models.dlib_models import (
     CNN_DETECTOR_FILE,
     DESCRIPTOR_MODEL,
     DESCRIPTOR_SIZE,
@@ -30,9 +32,13 @@ from engine.backends.dlib_models import (
     import_dlib,
     load_dlib_model,
 )
-from engine.backends.model_files import LICENCE_DLIB_CC0, LICENCE_DLIB_CODE, describe_built_in, describe_model_file
-from engine.backends.warps import five_of_68, scale_to
-from engine.errors import ModelError, SettingsError
+from engine.models.model_files import (
+    LICENCE_DLIB_CC0,
+    LICENCE_DLIB_CODE,
+    ModelFile,
+    describe_built_in,
+    describe_model_file,
+)
 from engine.types import Face, Image
 
 DETECTION_SIDE_PX = 1280

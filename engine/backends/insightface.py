@@ -16,7 +16,11 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.accelerators import (
+from engine.backends.backend import BackendInfo
+from engine.backends.dlib import landmarks_of, library_versions
+from engine.errors import ModelError
+from engine.faces.warps import cut, fit_warp, five_of_68, roll_deg
+from engine.models.accelerators import (
     accelerator_report,
     available_providers,
     check_device,
@@ -27,19 +31,15 @@ from engine.backends.accelerators import (
     runtime_version,
     session_options,
 )
-from engine.backends.arcface import DEFAULT_THRESHOLD, ArcFaceModel, Recogniser, arcface_points, threshold_of
-from engine.backends.backend import BackendInfo
-from engine.backends.bound_session import BoundSession
-from engine.backends.detector_session import BatchSession, open_checked
-from engine.backends.dlib import landmarks_of, library_versions
-from engine.backends.dlib_models import DlibLandmarks
-from engine.backends.half_precision import choose_precision, judge_embeddings, judge_landmarks
-from engine.backends.landmarks_3d68 import CROP_PX, Landmarks3d68
-from engine.backends.model_files import LICENCE_300W, LICENCE_UNKNOWN, describe_model_file, hash_of_model_file
-from engine.backends.onnx_session import Session
-from engine.backends.packs import Pack, open_pack, quiet
-from engine.backends.warps import cut, fit_warp, five_of_68, roll_deg
-from engine.errors import ModelError
+from engine.models.arcface import DEFAULT_THRESHOLD, ArcFaceModel, Recogniser, arcface_points, threshold_of
+from engine.models.bound_session import BoundSession
+from engine.models.detector_session import BatchSession, open_checked
+from engine.models.dlib_models import DlibLandmarks
+from engine.models.half_precision import choose_precision, judge_embeddings, judge_landmarks
+from engine.models.landmarks_3d68 import CROP_PX, Landmarks3d68
+from engine.models.model_files import LICENCE_300W, LICENCE_UNKNOWN, describe_model_file, hash_of_model_file
+from engine.models.onnx_session import Session
+from engine.models.packs import Pack, open_pack, quiet
 from engine.types import Face, Image
 
 DEFAULT_PACK = "buffalo_l"

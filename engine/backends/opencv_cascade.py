@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from engine.backends.backend import BackendInfo
 from engine.backends.dlib import dlib_info, faces_from_boxes, landmarks_of
-from engine.backends.dlib_models import DlibDescriptor, DlibLandmarks
-from engine.backends.model_files import LICENCE_OPENCV, describe_model_file, require_model_file
-from engine.backends.warps import scale_to
 from engine.errors import ModelError
+from engine.faces.warps import scale_to
+from engine.models.dlib_models import DlibDescriptor, DlibLandmarks
+from engine.models.model_files import LICENCE_OPENCV, describe_model_file, require_model_file
 from engine.types import Face, Image
 
 # Of OpenCV's three frontal cascades the one with the fewest false boxes: over 90 labelled frames 4 beside 69 true

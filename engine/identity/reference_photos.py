@@ -18,8 +18,8 @@ import numpy as np
 
 from core.opening import RefusedFileError, read_regular
 from engine.backends.backend import Backend
-from engine.backends.warps import roll_deg
 from engine.errors import PictureError, ReferencePhotoError
+from engine.faces.warps import roll_deg
 from engine.pictures.decoding import MID_GREY, decode_picture
 from engine.pictures.image_header import PHOTO_SUFFIXES
 from engine.types import Face, Image

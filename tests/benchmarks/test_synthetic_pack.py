@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -10,20 +11,21 @@ import pytest
 
 from benchmarks.gpu_watch import GpuWatch
 from benchmarks.synthetic_pack import detector, disc_clip
-from engine.backends.accelerators import CPU_PROVIDER
-from engine.backends.insightface import _load
+from engine.backends.insightface import ScrfdModel, _load
+from engine.models.accelerators import CPU_PROVIDER
 from tests.daemon_rig import wait_until
 
 
 def test_the_synthetic_detector_finds_each_disc_once_and_where_it_is(tmp_path: Path) -> None:
     onnx.save(detector(), str(tmp_path / "detector.onnx"))
-    model = _load(tmp_path / "detector.onnx", [CPU_PROVIDER], 1)
+    model = cast(ScrfdModel, _load(tmp_path / "detector.onnx", [CPU_PROVIDER]))
     pictures = list(disc_clip(121, width=640, height=384))
     for number in (0, 60, 100, 120):
         picture = pictures[number]
         red = (picture[:, :, 2].astype(int) - picture[:, :, 1]) > 150
         boxes, points = model.detect(picture, input_size=(640, 384), det_thresh=0.5)
         assert len(boxes) == (2 if number >= 100 else 1)
+        assert points is not None
         assert points.shape == (len(boxes), 5, 2)
         for x1, y1, x2, y2, _ in boxes:
             inside = red[max(0, round(y1)) : round(y2), max(0, round(x1)) : round(x2)]

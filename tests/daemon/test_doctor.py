@@ -25,7 +25,7 @@ from daemon.doctor.system import judge_clock, judge_unit
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.http import HttpServer, make_application
 from daemon.metrics.registry import new_registry
-from engine.backends.accelerators import AcceleratorReport
+from engine.models.accelerators import AcceleratorReport
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ from daemon.config.schema import InboxConfig
 from engine.backends import backend as backend_module
 from engine.backends.backend import Backend
 from engine.backends.catalog import BACKENDS, open_backend
-from engine.backends.warps import five_of_68
+from engine.faces.warps import five_of_68
 from engine.identity.same_person import similarity_to
 from engine.types import Face
 

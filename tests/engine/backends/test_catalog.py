@@ -103,7 +103,7 @@ def test_an_idle_gpu_is_told_of_whether_or_not_the_pack_is_there(
         return
     device = tmp_path / "nvidia0"
     device.touch()
-    monkeypatch.setattr("engine.backends.accelerators.NVIDIA_DEVICE", device)
+    monkeypatch.setattr("engine.models.accelerators.NVIDIA_DEVICE", device)
     (missing,) = describe_backends(["insightface"], model_root=tmp_path / "nowhere")
     assert "has an NVIDIA GPU" in missing.problem
     assert "make install-gpu" in missing.hint

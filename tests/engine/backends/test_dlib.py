@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.backends.dlib import DlibBackend, confidence_of, score_of
-from engine.backends.warps import five_of_68, roll_deg
+from engine.faces.warps import five_of_68, roll_deg
 
 GROUP_PHOTO = Path(insightface.__file__).parent / "data" / "images" / "t1.jpg"
 

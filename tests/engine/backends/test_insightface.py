@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.backends.arcface import arcface_points
 from engine.backends.insightface import InsightFaceBackend
 from engine.errors import ModelError
+from engine.models.arcface import arcface_points
 from engine.types import Face
 
 MakePack = Callable[..., Path]

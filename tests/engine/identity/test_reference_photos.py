@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.backends.warps import scale_to
+from engine.faces.warps import scale_to
 from engine.identity.identity import build_identity
 from engine.identity.reference_photos import (
     MAX_PHOTO_SIDE_PX,

@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.model_files import hash_of_model_file
-from engine.backends.onnx_session import Session
+from engine.models.model_files import hash_of_model_file
+from engine.models.onnx_session import Session
 from engine.types import Image
 
 # Where ArcFace-style networks expect the five points in a 112 px crop (insightface.utils.face_align.arcface_dst).

@@ -17,10 +17,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.accelerators import graph_errors, runs_on
-from engine.backends.bound_session import BoundSession
-from engine.backends.half_precision import half_graph, open_graph
-from engine.backends.onnx_session import Arrays, BindableSession, GraphValue, Session
+from engine.models.accelerators import graph_errors, runs_on
+from engine.models.bound_session import BoundSession
+from engine.models.half_precision import half_graph, open_graph
+from engine.models.onnx_session import Arrays, BindableSession, GraphValue, Session
 
 Answer = list[NDArray[np.float32]]
 """The graph's outputs for one picture: scores, boxes and points of each stride."""

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.accelerators import graph_errors, provider_options, runs_on, session_options
-from engine.backends.bound_session import BoundSession
-from engine.backends.onnx_session import BindableSession, Session
+from engine.models.accelerators import graph_errors, provider_options, runs_on, session_options
+from engine.models.bound_session import BoundSession
+from engine.models.onnx_session import BindableSession, Session
 from engine.types import Image
 
 if TYPE_CHECKING:

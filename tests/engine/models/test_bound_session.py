@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from engine.backends.accelerators import (
+from engine.models.accelerators import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
     available_providers,
@@ -21,7 +21,7 @@ from engine.backends.accelerators import (
     provider_options,
     runs_on,
 )
-from engine.backends.bound_session import BoundSession
+from engine.models.bound_session import BoundSession
 from tests.engine.conftest import MakePack
 
 Floats = NDArray[np.float32]

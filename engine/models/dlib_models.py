@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.backend import ModelFile
-from engine.backends.model_files import LICENCE_300W, LICENCE_DLIB_CC0, describe_model_file, require_model_file
-from engine.backends.warps import box_warp, cut, fit_warp, map_back
 from engine.errors import ModelError
+from engine.faces.warps import box_warp, cut, fit_warp, map_back
+from engine.models.model_files import LICENCE_300W, LICENCE_DLIB_CC0, ModelFile, describe_model_file, require_model_file
 from engine.types import Image
 
 EMBEDDED_HINT = "pip install 'dfld[embedded]'"

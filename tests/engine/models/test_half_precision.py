@@ -15,8 +15,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from engine.backends.bound_session import BoundSession
-from engine.backends.half_precision import (
+from engine.backends.insightface import InsightFaceBackend
+from engine.models.bound_session import BoundSession
+from engine.models.half_precision import (
     COSINE_MIN,
     LANDMARK_MOVE_MAX_PX,
     PROBES,
@@ -25,7 +26,6 @@ from engine.backends.half_precision import (
     judge_landmarks,
     probe_crops,
 )
-from engine.backends.insightface import InsightFaceBackend
 from engine.types import Face
 from tests.engine.conftest import MakePack
 
@@ -153,7 +153,7 @@ def test_a_graph_that_cannot_be_opened_in_half_precision_runs_in_single(
     def broken(_source: Any) -> Any:
         raise ValueError("no converter knows this graph")
 
-    monkeypatch.setattr("engine.backends.half_precision.half_graph", broken)
+    monkeypatch.setattr("engine.models.half_precision.half_graph", broken)
     run = open_made(make_pack(), tuned_device="cpu").info.versions["recogniser run"]
     assert run.startswith("single precision")
     assert run.endswith("I/O binding; half precision failed: ValueError")

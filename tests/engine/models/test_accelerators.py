@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.backends.accelerators import (
+from engine.errors import ModelError, SettingsError
+from engine.models.accelerators import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
     accelerator_report,
@@ -12,7 +13,6 @@ from engine.backends.accelerators import (
     runtime_problem,
     session_options,
 )
-from engine.errors import ModelError, SettingsError
 
 BOTH = [CUDA_PROVIDER, CPU_PROVIDER]
 

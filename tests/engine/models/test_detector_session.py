@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from engine.backends.accelerators import CPU_PROVIDER, CUDA_PROVIDER
 from engine.backends.catalog import open_backend
-from engine.backends.detector_session import (
+from engine.models.accelerators import CPU_PROVIDER, CUDA_PROVIDER
+from engine.models.detector_session import (
     DIFFERENCE_MAX,
     BatchSession,
     _open,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from insightface.utils import storage
 
-from engine.backends.packs import open_pack
 from engine.errors import ModelError
+from engine.models.packs import open_pack
 
 MakePack = Callable[..., Path]
 

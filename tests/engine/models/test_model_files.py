@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.model_files import describe_model_file, hash_of_model_file
 from engine.errors import ModelError
+from engine.models.model_files import describe_model_file, hash_of_model_file
 
 
 def test_a_model_file_is_described_by_name_hash_and_licence(tmp_path: Path) -> None:

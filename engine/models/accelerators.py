@@ -15,8 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 
-from engine.backends.onnx_session import BindableSession, Session
 from engine.errors import ModelError, SettingsError
+from engine.models.onnx_session import BindableSession, Session
 
 if TYPE_CHECKING:
     from onnxruntime import SessionOptions

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.onnx_session import Session
-from engine.backends.warps import box_warp, cut, map_back, roll_deg
+from engine.faces.warps import box_warp, cut, map_back, roll_deg
+from engine.models.onnx_session import Session
 from engine.types import Face, Image
 
 # What the graph was trained with; see above.

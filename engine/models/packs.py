@@ -18,8 +18,8 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from core.files import put_folder_in_place
-from engine.backends.model_files import LICENCE_UNKNOWN, require_model_file
 from engine.errors import ModelError
+from engine.models.model_files import LICENCE_UNKNOWN, require_model_file
 
 DEFAULT_ROOT = Path("~/.insightface")
 OFFLINE_HINT = "or work without it: `--backend dlib` needs no download"

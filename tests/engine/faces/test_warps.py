@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backends.warps import box_warp, cut, fit_warp, five_of_68, map_back, roll_deg
+from engine.faces.warps import box_warp, cut, fit_warp, five_of_68, map_back, roll_deg
 
 angles = st.floats(-179.0, 179.0)
 scales = st.floats(0.05, 20.0)

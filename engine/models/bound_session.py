@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.accelerators import graph_errors
-from engine.backends.onnx_session import Arrays, BindableSession, Binding, DeviceArray, GraphValue
+from engine.models.accelerators import graph_errors
+from engine.models.onnx_session import Arrays, BindableSession, Binding, DeviceArray, GraphValue
 
 # Shapes whose buffers are kept. Detecting in two clips took 12 and 25 shapes, cut-outs and batches of all sizes; with 8
 # kept 95 and 89 % of the runs find theirs, with 32 kept 95 and 92 %.

@@ -6,11 +6,11 @@ from, and how they are run, is the business of each backend.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from core.opening import sha256_of
-from engine.backends.backend import ModelFile
 from engine.errors import ModelError
 
 # A protobuf cannot be larger; the largest published face pack has files of about 250 MB.
@@ -21,6 +21,19 @@ LICENCE_DLIB_CC0 = "CC0, any use"
 LICENCE_DLIB_CODE = "Boost Software License, any use"
 LICENCE_OPENCV = "Intel License Agreement (BSD-like, in the file), any use"
 LICENCE_UNKNOWN = "not stated; check with who made the pack"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One file of weights that a backend runs."""
+
+    task: str
+    """detection, landmarks_68 or recognition."""
+    name: str
+    sha256: str
+    """Hex; empty for a model that is compiled into a library, whose version then decides it."""
+    licence: str
+    """What its makers allow, in one line."""
 
 
 def describe_model_file(path: Path, *, task: str, licence: str) -> ModelFile:
