@@ -64,7 +64,7 @@ class KnownFile:
     """Of all its bytes, in hex; "" where it was not read whole: only the rest is then compared."""
 
     def fits(self, status: os.stat_result) -> bool:
-        """Say whether a look at a file found this one; its content is not part of the answer."""
+        """Say whether this is the status of the same file, unchanged; its content is not compared."""
         found = (status.st_ino, status.st_size, status.st_mtime_ns)
         return stat.S_ISREG(status.st_mode) and found == (self.inode, self.size_bytes, self.mtime_ns)
 

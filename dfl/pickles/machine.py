@@ -25,8 +25,8 @@ from dfl.errors import FormatError
 Construct = Callable[[tuple[object, ...]], object]
 """Makes a value of the arguments a pickle calls a name with; raises FormatError for arguments of any other form."""
 
-OPCODES_BETWEEN_LOOKS = 128
-"""At the clock and at what is spent: a stream comes no further than so many opcodes beyond a limit."""
+OPCODES_BETWEEN_CHECKS = 128
+"""Of the clock and of what is spent: a stream comes no further than so many opcodes beyond a limit."""
 _LONGEST_INTEGER_BYTES = 16
 _LONGEST_NAME_BYTES = 200
 """Of a module or of what stands in it: numpy's longest has 22."""
@@ -128,9 +128,9 @@ class PickleMachine(ABC):
         while left > 0:
             if time.thread_time() > ends_at:
                 raise self.cursor.fault(f"it takes more than {self.limits.cpu_s:.0f} s to follow")
-            if self._follow(min(left, OPCODES_BETWEEN_LOOKS)):
+            if self._follow(min(left, OPCODES_BETWEEN_CHECKS)):
                 return self._finish()
-            left -= OPCODES_BETWEEN_LOOKS
+            left -= OPCODES_BETWEEN_CHECKS
             if len(self.stack) + len(self.marks) > self.limits.stack:
                 raise self.cursor.fault(f"more than {self.limits.stack} values are open at once")
         raise self.cursor.fault(f"more than {self.limits.opcodes} opcodes")
