@@ -17,11 +17,16 @@ from daemon.errors import ControlError, ExitCode, UsageError
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from daemon.reports.service import InboxReport
     from daemon.reports.verify import ClipVerification, VerificationReport
 
     Commands = _SubParsersAction[argparse.ArgumentParser]
 
 POLL_S = 0.5
+JOBS_A_REQUEST = 1000
+"""A request has a largest size, too."""
+JOBS_A_REQUEST_WITH_FACES = 20
+"""A clip may have thousands of faces that are to be named, and an answer has a largest size."""
 SHOWN_FAULTS = 20
 """Of a clip, by name; `--json` has them all."""
 FINDINGS = """findings:
@@ -72,7 +77,7 @@ def run_verify(options: argparse.Namespace) -> int:
     return ExitCode.OK if all(is_sound(report) for report in reports) else ExitCode.PARTLY_FAILED
 
 
-def _inboxes_of(options: argparse.Namespace) -> list[str]:
+def _inboxes_of(options: argparse.Namespace) -> list[InboxReport]:
     """Return the inboxes of the running daemon that are meant; none where no daemon answers, and a folder is meant."""
     from daemon.control.client import ask
     from daemon.reports.codec import decoded
@@ -85,33 +90,49 @@ def _inboxes_of(options: argparse.Namespace) -> list[str]:
         if is_folder and not options.repair:
             return []
         raise
-    named = [one.name for one in status.inboxes if one.name == options.what]
+    named = [one for one in status.inboxes if one.name == options.what]
     if named:
         return named
     if not is_folder:
         names = ", ".join(one.name for one in status.inboxes) or "none"
         raise UsageError(f"{shown(options.what)} is neither an inbox ({names}) nor a folder")
-    return [one.name for one in status.inboxes if Path(one.workspace).resolve() == Path(options.what).resolve()]
+    return [one for one in status.inboxes if Path(one.workspace).resolve() == Path(options.what).resolve()]
 
 
-def _by_the_daemon(options: argparse.Namespace, inbox: str) -> VerificationReport:
+def _by_the_daemon(options: argparse.Namespace, inbox: InboxReport) -> VerificationReport:
     """Have the daemon read an inbox's clips back, and wait for the end."""
     from daemon.control.client import ask
     from daemon.ledger.transitions import UNFINISHED
-    from daemon.reports.codec import decoded, decoded_list
-    from daemon.reports.verify import ClipVerification, VerificationReport, VerificationStarted
+    from daemon.reports.codec import decoded
+    from daemon.reports.verify import VerificationReport, VerificationStarted
 
     state_dir = state_dir_of(options.config)
-    answer = ask(state_dir, "verify", {"inbox": inbox, "repair": options.repair})
+    answer = ask(state_dir, "verify", {"inbox": inbox.name, "repair": options.repair})
     started = decoded(VerificationStarted, answer)
+    if inbox.held is not None and started.jobs:
+        print(f"dfld: it waits: {shown(inbox.held.message)}", file=sys.stderr)
     while True:
-        clips = decoded_list(ClipVerification, ask(state_dir, "verified", {"jobs": list(map(str, started.jobs))}))
+        clips = _found_so_far(state_dir, started.jobs, with_faces=False)
         _show_progress(sum(one.faces_done for one in clips), sum(one.faces_total or 0 for one in clips))
         if not any(one.state in UNFINISHED for one in clips):
             break
         time.sleep(POLL_S)
     _show_progress(0, 0)
-    return VerificationReport(inbox, clips, started.retried, started.unfinished)
+    found = _found_so_far(state_dir, started.jobs, with_faces=True)
+    return VerificationReport(inbox.name, found, started.retried, started.unfinished)
+
+
+def _found_so_far(state_dir: Path, jobs: Sequence[int], *, with_faces: bool) -> tuple[ClipVerification, ...]:
+    from daemon.control.client import ask
+    from daemon.reports.codec import decoded_list
+    from daemon.reports.verify import ClipVerification
+
+    found: list[ClipVerification] = []
+    step = JOBS_A_REQUEST_WITH_FACES if with_faces else JOBS_A_REQUEST
+    for start in range(0, len(jobs), step):
+        details = {"jobs": [str(one) for one in jobs[start : start + step]], "faces": with_faces}
+        found += decoded_list(ClipVerification, ask(state_dir, "verified", details))
+    return tuple(found)
 
 
 def _by_itself(folder: Path) -> VerificationReport:

@@ -2,7 +2,7 @@
 
     status · jobs [states, limit] · job id · retry id [replace, discard_hand_work] · cancel id · quarantine · release id
     pause [inbox] · drain [inbox] · resume [inbox] · scan [inbox, dry_run] · reload · forget name
-    verify inbox [repair] · verified [jobs]
+    verify inbox [repair] · verified [jobs, faces]
 
 Times are Unix seconds, file names text with undecodable bytes as surrogates. How it looks to a person is the
 command line's business.
@@ -180,4 +180,4 @@ class Answers:
 
     def _verified(self, request: Request) -> list[ClipVerification]:
         numbers = [int(one) for one in request.texts("jobs") if one.isdecimal() and int(one) < NUMBER_END]
-        return verifications(self._service.ledger, numbers)
+        return verifications(self._service.ledger, numbers, with_faces=request.flag("faces"))

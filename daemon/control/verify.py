@@ -40,31 +40,33 @@ def start_verification(ledger: Ledger, inbox: str, *, repair: bool, now_s: float
     return ledger.write(start)
 
 
-def verifications(ledger: Ledger, job_ids: Sequence[int]) -> list[ClipVerification]:
-    """Return what these jobs have found so far; those that are not there any more are left out."""
+def verifications(ledger: Ledger, job_ids: Sequence[int], *, with_faces: bool) -> list[ClipVerification]:
+    """Return what these jobs have found so far; those that are not there any more are left out.
+
+    `with_faces`: name the faces that are not whole, which may be many; else they are counted alone.
+    """
 
     def read(reader: Connection) -> list[ClipVerification]:
         found = (table.job_by_id(reader, one) for one in job_ids)
-        return [verification_of(job) for job in found if job is not None]
+        return [verification_of(job, with_faces=with_faces) for job in found if job is not None]
 
     return ledger.read(read)
 
 
-def verification_of(job: Job) -> ClipVerification:
+def verification_of(job: Job, *, with_faces: bool) -> ClipVerification:
     """Return what a job of kind verify has found so far. Pure."""
-    kept = json.loads(job.report or job.carry or "{}")
+    report = json.loads(job.report) if job.report else {}
+    named = report.get("findings", json.loads(job.carry or "[]")) if with_faces else ()
     return ClipVerification(
         clip=os.fsdecode(job.path),
         state=str(job.state),
         faces_done=job.next_frame,
         faces_total=job.frames_total,
-        counts=kept.get("counts", {}),
-        findings=tuple(
-            FaceFinding(**one) for one in kept.get("findings", kept.get("faces", ())) if isinstance(one, dict)
-        ),
+        counts=json.loads(job.counts),
+        findings=tuple(FaceFinding(**one) for one in named),
         message=job.message,
         hint=job.hint,
         job=job.id,
         subject=job.subject,
-        redo=bool(kept.get("redo")),
+        redo=bool(report.get("redo")),
     )

@@ -310,7 +310,7 @@ def queue_about(
     if found.state is not State.RUNNING:
         apply(connection, found.id, JobEvent.REDO, request=request, rank=rank, arrived_s=now_s, original="kept")
         update(connection, found.id, path=subject.path, workspace=subject.workspace, role=subject.role)
-        update(connection, found.id, slug=subject.slug, frames_total=None, carry="")
+        update(connection, found.id, slug=subject.slug, frames_total=None, counts="{}", carry="")
     return _fetched(connection, found.id)
 
 

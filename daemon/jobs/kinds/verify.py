@@ -111,7 +111,7 @@ VERIFY_CODECS = Codecs(
 
 @dataclass(frozen=True)
 class Findings:
-    """What the commits of one verification found so far, as the job's row keeps it."""
+    """What the commits of one verification found so far, as two columns of the job's row keep it."""
 
     counts: Mapping[str, int]
     """Finding → faces."""
@@ -119,9 +119,8 @@ class Findings:
     """Those that are not whole: name, finding, why, file."""
 
     @classmethod
-    def of(cls, text: str) -> Findings:
-        values = json.loads(text) if text else {"counts": {}, "faces": []}
-        return cls(values["counts"], tuple(values["faces"]))
+    def of(cls, job: Job) -> Findings:
+        return cls(json.loads(job.counts), tuple(json.loads(job.carry or "[]")))
 
     def with_checked(self, checked: Sequence[CheckedFace]) -> Findings:
         counts = Counter(self.counts) + Counter(one.finding for one in checked)
@@ -129,8 +128,13 @@ class Findings:
         found = tuple({key: one[key] for key in ("name", "finding", "why", "file")} for one in values)
         return Findings(dict(counts), (*self.faces, *found)[:FINDINGS_KEPT])
 
-    def text(self) -> str:
-        return json.dumps({"counts": dict(self.counts), "faces": list(self.faces)})
+    def counts_text(self) -> str:
+        """Return what stands in `counts`: alone, since who asks how far it is wants nothing else."""
+        return json.dumps(dict(self.counts))
+
+    def faces_text(self) -> str:
+        """Return what stands in `carry`."""
+        return json.dumps(list(self.faces))
 
     @property
     def faults(self) -> int:
@@ -180,11 +184,11 @@ class VerifyKind:
         return tuple(VERIFY_CODECS.resume.encode(job.next_frame)) if job.next_frame else None
 
     def start_over(self, connection: Connection, job: Job, basis: str) -> None:
-        table.update(connection, job.id, basis=basis, next_frame=0, carry="", frames_total=None)
+        table.update(connection, job.id, basis=basis, next_frame=0, counts="{}", carry="", frames_total=None)
 
     def store(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> Sequence[float]:
         commit = VERIFY_CODECS.commit.decode(pieces)
-        now = table.job_by_id(connection, job.id) or job
+        found = Findings.of(table.job_by_id(connection, job.id) or job).with_checked(commit.checked)
         table.apply(
             connection,
             job.id,
@@ -192,7 +196,8 @@ class VerifyKind:
             attempt=job.attempt,
             next_frame=commit.next_face,
             frames_total=commit.faces_total,
-            carry=Findings.of(now.carry).with_checked(commit.checked).text(),
+            counts=found.counts_text(),
+            carry=found.faces_text(),
         )
         if job.subject is not None:
             whole = {one.name: one.pixels_sha256 for one in commit.checked if one.finding == "whole"}
@@ -201,7 +206,7 @@ class VerifyKind:
 
     def ending(self, job: Job, pieces: Sequence[Piece]) -> Ending:
         result = VERIFY_CODECS.result.decode(pieces)
-        found = Findings.of(job.carry)
+        found = Findings.of(job)
         redo = result.may_redo and found.faults > 0
         report = {"faces": result.faces_total, "counts": found.counts, "findings": found.faces, "redo": redo}
         return Ending(
@@ -231,7 +236,7 @@ class VerifyKind:
         """Queue the clip once more, where that was asked for and something of it is at fault."""
         subject = _subject(connection, job)
         may_redo = VERIFY_CODECS.result.decode(pieces).may_redo
-        if subject is None or not may_redo or not Findings.of(job.carry).faults:
+        if subject is None or not may_redo or not Findings.of(job).faults:
             return
         if can(subject.state, JobEvent.REDO):
             table.apply(connection, subject.id, JobEvent.REDO)
