@@ -236,9 +236,10 @@ def _plain(task: dict[str, Any]) -> dict[str, Any]:
 def _dfld(task: dict[str, Any]) -> dict[str, Any]:
     from engine.backends.catalog import open_backend
     from engine.extract import extract
+    from engine.face_record import FaceRecord
     from engine.identity.identity import build_identity
-    from engine.types import ExtractReport, ExtractSettings, FaceRecord
-    from engine.workspace.layout import output_layout
+    from engine.types import ExtractReport, ExtractSettings
+    from engine.workspace.file_names import output_layout
 
     backend = (
         open_backend("insightface", model_root=Path(task["pack_root"]), model_pack=task["pack"])

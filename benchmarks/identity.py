@@ -38,7 +38,7 @@ from engine.identity.identity import build_identity  # noqa: E402
 from engine.identity.same_person import similarity_to  # noqa: E402
 from engine.reasons import REVIEW_REASONS  # noqa: E402
 from engine.types import ExtractSettings, Identity, Metric  # noqa: E402
-from engine.workspace.layout import output_layout  # noqa: E402
+from engine.workspace.file_names import output_layout  # noqa: E402
 
 PLAIN_THRESHOLDS: dict[Metric, tuple[float, ...]] = {"cosine": (0.40, 0.60), "one_minus_distance": (0.40, 0.50)}
 """InsightFace's own default, and what is often used in its place; dlib's own default (distance 0.6), and stricter."""

@@ -86,7 +86,7 @@ def _extract(task: dict[str, Any]) -> dict[str, Any]:
     from engine.extract import extract
     from engine.identity.identity import build_identity
     from engine.types import ExtractSettings, Progress
-    from engine.workspace.layout import output_layout
+    from engine.workspace.file_names import output_layout
 
     shared = Path(task["shared"])
     backend = (

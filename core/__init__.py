@@ -1,9 +1,9 @@
 """What every package needs and none owns. Imports nothing of ours.
 
-boundary  where an exception of any type ends, logged with its traceback
-errors    the root of all errors
-files     files written whole, private from birth; names that replace nothing
-moves     files moved and removed: exactly the one that was read, whole at every moment
-opening   files from outside: regular, within their folders, of a limited size, opened without waiting
-text      text from strangers, safe to show
+boundary         where an exception of any type ends, logged with its traceback
+errors           the root of all errors
+files            files written whole, private from birth; names that replace nothing
+move_and_delete  files moved and removed: exactly the one that was read, whole at every moment
+opening          files from outside: regular, within their folders, of a limited size, opened without waiting
+text             text from strangers, safe to show
 """

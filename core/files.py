@@ -1,7 +1,7 @@
 """The one way to write a file: temporary name in the same folder, write, sync, verify, rename. Private from birth.
 
 The owner writes, the group reads, others see nothing: many hold a person's face, or what is known of it. Errors stay
-OSError: each caller words them itself. Moving a file that somebody else wrote is core.moves.
+OSError: each caller words them itself. Moving a file that somebody else wrote is core.move_and_delete.
 """
 
 from __future__ import annotations

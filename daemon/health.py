@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from daemon.inboxes.running import Inboxes
+from daemon.inboxes.inbox_threads import Inboxes
 from daemon.jobs.dispatch import Slot
+from daemon.jobs.job_in_hand import Running
 from daemon.jobs.job_queue import JobQueue
-from daemon.jobs.running import Running
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.http import Check
 from daemon.metrics.registry import Metrics

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from daemon.config.schema import Config
 from daemon.crew.gpu import gpu_memory_used_bytes, installed_gpus
 from daemon.jobs.disk import DiskGuard
-from daemon.jobs.running import Running
+from daemon.jobs.job_in_hand import Running
 from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import State

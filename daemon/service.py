@@ -22,7 +22,7 @@ from daemon.arrivals.hashing import HashingStoppedError
 from daemon.averaging import Averaging
 from daemon.config.load import read_config
 from daemon.config.schema import Config, InboxConfig
-from daemon.control.answers import Answers
+from daemon.control.handlers import Answers
 from daemon.control.server import ControlServer
 from daemon.crew.gpu import VISIBLE, gpu_for, installed_gpus
 from daemon.crew.local import WORKER_COMMAND, LocalCrew
@@ -42,7 +42,7 @@ from daemon.events.service_events import (
     ServiceStopping,
 )
 from daemon.health import Health
-from daemon.inboxes.running import Inboxes
+from daemon.inboxes.inbox_threads import Inboxes
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.dispatch import Slot
 from daemon.jobs.job_queue import JobQueue

@@ -4,6 +4,7 @@ extract        the pipeline from a video to a workspace; the one seam that daemo
 revision       which result an extraction has, as a number
 types          Frame, Face, AlignedFace, Identity, settings, Commit, report: the values that flow
 face_id        ids of faces and tracks
+face_record    what is known about one detected face
 same_face      do two files show the same face? by id, else by what an older dfld left
 errors         what can go wrong between a video and a workspace
 

@@ -28,6 +28,7 @@ from engine.clip.timed_backend import TimedBackend
 from engine.clip.windows import Footage
 from engine.errors import InputError, SettingsError
 from engine.face_id import is_sha256
+from engine.face_record import FaceRecord
 from engine.footage.source_hash import source_sha256
 from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
@@ -41,20 +42,10 @@ from engine.results.run_results import Results
 from engine.revision import EXTRACTION_REVISION
 from engine.steps import Steps
 from engine.stopwatch import QueueFill, Stopwatch
-from engine.types import (
-    WHOLE,
-    Commit,
-    Counts,
-    ExtractReport,
-    ExtractSettings,
-    FaceRecord,
-    Identity,
-    Progress,
-    Resume,
-)
+from engine.types import WHOLE, Commit, Counts, ExtractReport, ExtractSettings, Identity, Progress, Resume
 from engine.workspace.extract_report import Subject, finish, make_report, write_log
 from engine.workspace.face_writer import FaceWriter
-from engine.workspace.layout import Layout
+from engine.workspace.file_names import Layout
 from engine.workspace.output_files import prepare_workspace, sync_folders
 
 

@@ -23,12 +23,13 @@ from daemon.worker.contract import IncompleteError, Trade
 from daemon.worker.process import main
 from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoError
 from engine.face_id import box_of, face_id
+from engine.face_record import FaceRecord
 from engine.reasons import BY_HAND
 from engine.results.manifest import RunNote
 from engine.results.run_results import Results
 from engine.same_face import FaceTrace
-from engine.types import WHOLE, Commit, Counts, Cursor, ExtractReport, FaceRecord, Progress, Resume, SourceVerdict
-from engine.workspace.layout import Layout, inbox_layout
+from engine.types import WHOLE, Commit, Counts, Cursor, ExtractReport, Progress, Resume, SourceVerdict
+from engine.workspace.file_names import Layout, inbox_layout
 from engine.workspace.output_files import prepare_workspace, sync_folders, write_file
 
 PIECE_FRAMES = 10

@@ -14,11 +14,12 @@ from daemon.worker.contract import Trade
 from daemon.worker.extractor import try_file
 from daemon.worker.process import main
 from engine.errors import InputError
+from engine.face_record import FaceRecord
 from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
 from engine.results.manifest import RunNote
 from engine.results.run_results import Results
-from engine.types import Commit, Counts, Cursor, FaceRecord, Progress, Resume
+from engine.types import Commit, Counts, Cursor, Progress, Resume
 from engine.workspace.output_files import prepare_workspace
 from tests.fake_worker import FakeExtractor, layout_of, report, write_face
 

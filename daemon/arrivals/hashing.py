@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from core.moves import KnownFile
+from core.move_and_delete import KnownFile
 from core.opening import chunks_of, open_regular
 from daemon.arrivals.settling import FileIdentity, Unit
 from daemon.ledger.members import Member

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from engine.backends.backend import Backend
     from engine.results.manifest import RunNote
     from engine.types import ExtractReport, ExtractSettings, Identity, Progress
-    from engine.workspace.layout import Layout
+    from engine.workspace.file_names import Layout
 
 FACE_TYPES = ("half_face", "midfull_face", "full_face", "whole_face", "head")
 """As engine.types has them, written again because importing it costs the time of numpy."""
@@ -297,7 +297,7 @@ def _layouts(inputs: Sequence[Path], out: Path) -> list[Layout]:
     """One input has plain names; several are distinguished by their slug in front."""
     from dataclasses import replace
 
-    from engine.workspace.layout import output_layout, slug_of
+    from engine.workspace.file_names import output_layout, slug_of
 
     layout = output_layout(out)
     if len(inputs) == 1:

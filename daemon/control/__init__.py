@@ -4,7 +4,7 @@ server           the control socket: one JSON line each way
 client           asking a running service
 wire             what both sides share
 request          one request, its details taken by type
-answers          what can be asked
+handlers         what can be asked
 job_orders       dfld jobs retry and cancel, dfld quarantine release
 forget           dfld forget: what was made of a person, removed
 verify           dfld verify: the faces of an inbox, read back

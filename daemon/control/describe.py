@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from daemon.jobs.running import Running
+from daemon.jobs.job_in_hand import Running
 from daemon.ledger.jobs import Job
 from daemon.reports.jobs import JobDetails, JobReport
 from daemon.reports.service import RunningReport

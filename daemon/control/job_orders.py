@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-from core.moves import OtherFileError
+from core.move_and_delete import OtherFileError
 from daemon.arrivals.hashing import HashingStoppedError
 from daemon.control.describe import job_report
 from daemon.control.request import Request

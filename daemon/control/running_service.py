@@ -10,7 +10,7 @@ from daemon.control.request import Request
 from daemon.errors import ControlError
 from daemon.events.event import Notify
 from daemon.health import Health
-from daemon.inboxes.running import Inboxes
+from daemon.inboxes.inbox_threads import Inboxes
 from daemon.jobs.job_queue import JobQueue
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job

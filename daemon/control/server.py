@@ -2,7 +2,7 @@
 
     {"do": "status"}  →  {"ok": true, "answer": {…}}   or   {"ok": false, "error": "…", "hint": "…"}
 
-What can be asked is `daemon.control.answers`, how to ask `daemon.control.client`. The socket is for owner and group
+What can be asked is `daemon.control.handlers`, how to ask `daemon.control.client`. The socket is for owner and group
 (0660) in a folder closed to others; never TCP. Requests are short and come from people: one thread accepts, one answers
 each. Whatever a client sends, it gets one line; a client that dawdles gives way to the next one.
 """

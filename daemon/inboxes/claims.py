@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from core.boundary import boundary
-from core.moves import OtherFileError, know
+from core.move_and_delete import OtherFileError, know
 from daemon.arrivals.hashing import (
     ChangedMeanwhileError,
     HashingStoppedError,
@@ -46,7 +46,7 @@ from daemon.ledger.jobs import OF_ITS_FILE, job_of_content
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
 from daemon.worker.trial import does_not_open
-from engine.workspace.layout import SLUG_LENGTH_MAX, inbox_layout, slug_of
+from engine.workspace.file_names import SLUG_LENGTH_MAX, inbox_layout, slug_of
 
 BATCH_FILES = 256
 BATCH_BYTES = 256 << 20

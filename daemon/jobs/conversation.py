@@ -21,8 +21,8 @@ from daemon.errors import WorkerError
 from daemon.events.event import Notify
 from daemon.events.job_events import JobCommitted, JobHeld
 from daemon.jobs.disk import DiskGuard
+from daemon.jobs.job_in_hand import Running
 from daemon.jobs.kinds.contract import Failure, JobKind, Piece
-from daemon.jobs.running import Running
 from daemon.ledger.jobs import Job, StaleAttemptError
 from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 from engine.types import Progress

@@ -1,8 +1,9 @@
 """What becomes of an original once its job ended: kept, moved, deleted, or quarantined with its reason.
 
-Only the files that the job read are touched, one by one, each as it was when it was read (core.moves): another file
-under the same name, what came later into a folder of images, hidden entries and subfolders stay, and with them the
-folder. Nothing is ever lost: a quarantined file is moved, never deleted, and stays where it is when it cannot be moved.
+Only the files that the job read are touched, one by one, each as it was when it was read (core.move_and_delete):
+another file under the same name, what came later into a folder of images, hidden entries and subfolders stay, and
+with them the folder. Nothing is ever lost: a quarantined file is moved, never deleted, and stays where it is when it
+cannot be moved.
 A link is moved as a link, and deleted as one; what it leads to is not dfld's.
 """
 
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.files import FOLDER_MODE, NAME_BYTES_MAX, make_folder, numbered, replace_file, shortened, sync_folder
-from core.moves import ASIDE_ENDING, KnownFile, OtherFileError, move, put_back_asides, remove
+from core.move_and_delete import ASIDE_ENDING, KnownFile, OtherFileError, move, put_back_asides, remove
 from daemon.arrivals.never_footage import PARTIAL_SIBLINGS, SIDECAR_ENDING
 from daemon.arrivals.settling import Kind
 from daemon.ledger.members import Member

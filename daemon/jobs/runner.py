@@ -30,9 +30,9 @@ from daemon.jobs.conversation import (
     WorkerEndedError,
 )
 from daemon.jobs.disk import DiskGuard
+from daemon.jobs.job_in_hand import Running
 from daemon.jobs.kinds.contract import Failure, JobKind
 from daemon.jobs.outcomes import Outcomes
-from daemon.jobs.running import Running
 from daemon.jobs.tidying import Tidier
 from daemon.ledger.jobs import Job, StaleAttemptError
 from daemon.ledger.ledger import Ledger

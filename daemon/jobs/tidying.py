@@ -36,7 +36,7 @@ from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
 from daemon.worker.workspaces import missing_faces
 from engine.errors import OutputError
-from engine.workspace.layout import FRAME_NAME, inbox_layout
+from engine.workspace.file_names import FRAME_NAME, inbox_layout
 
 Turn = Callable[[], None]
 """Called again and again while an original is read; raises HashingStoppedError when the service stops."""

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from engine.face_record import FaceRecord
 from engine.results.checked_face import RecordedFace
-from engine.types import FaceRecord
 
 
 @dataclass(frozen=True)

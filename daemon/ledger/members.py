@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.moves import KnownFile
+from core.move_and_delete import KnownFile
 
 
 @dataclass(frozen=True)

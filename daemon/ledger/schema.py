@@ -67,7 +67,7 @@ MIGRATIONS: tuple[str, ...] = (
         kept INTEGER NOT NULL,
         reason TEXT NOT NULL,
         file TEXT,
-        record TEXT NOT NULL,                -- JSON of engine.types.FaceRecord
+        record TEXT NOT NULL,                -- JSON of engine.face_record.FaceRecord
         PRIMARY KEY (job, place)
     ) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX faces_are_written_once ON faces (job, file) WHERE file IS NOT NULL;

@@ -28,7 +28,7 @@ from engine.footage.video import probe
 from engine.identity.identity import build_identity
 from engine.identity.reference_photos import MAX_PHOTO_BYTES, ReadBytes, list_photos, read_anywhere
 from engine.types import Commit, Identity, Progress, Resume
-from engine.workspace.layout import Layout, inbox_layout
+from engine.workspace.file_names import Layout, inbox_layout
 
 IDENTITIES_MAX = 16
 """So many people are kept in mind; a machine has few inboxes."""

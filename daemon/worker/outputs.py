@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.workspace.layout import FRAME_NAME, Layout
+from engine.workspace.file_names import FRAME_NAME, Layout
 
 
 def clip_files(layout: Layout) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from daemon.jobs.kinds.verify import VerifyCommit, VerifyRequest, VerifyResult
 from engine.results.read_back import ReadBack, drop_faces
 from engine.types import Progress
-from engine.workspace.layout import Layout, inbox_layout
+from engine.workspace.file_names import Layout, inbox_layout
 
 FACES_A_COMMIT = 64
 """A second's work or so: what a kill costs."""

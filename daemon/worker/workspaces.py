@@ -134,7 +134,7 @@ def _answer(request: Mapping[str, Any]) -> object:
     from engine.results.earlier_run import find_earlier_run
     from engine.results.missing_faces import faces_not_found
     from engine.results.removal import ClipFaces, remove_faces
-    from engine.workspace.layout import inbox_layout
+    from engine.workspace.file_names import inbox_layout
 
     clips = [Clip(**clip) for clip in request["clips"]]
     layouts = [inbox_layout(Path(clip.workspace), clip.role, clip.slug) for clip in clips]

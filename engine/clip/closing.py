@@ -14,14 +14,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.face_record import FaceRecord
 from engine.faces.near_duplicates import choose_varied, descriptor_of
 from engine.reasons import ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW
 from engine.results.run_results import Results
 from engine.steps import Step, no_step
 from engine.tracks.review_tracks import ReviewTrack, is_known
 from engine.tracks.verdicts import Gallery
-from engine.types import FaceRecord, Metric
-from engine.workspace.layout import Layout
+from engine.types import Metric
+from engine.workspace.file_names import Layout
 
 
 def accept_known(

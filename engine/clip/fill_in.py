@@ -14,6 +14,7 @@ from engine.clip.decide import Decision
 from engine.clip.judged_windows import JudgedWindow
 from engine.clip.windows import Footage, window_frames
 from engine.face_id import box_of, face_id, track_id
+from engine.face_record import FaceRecord
 from engine.frames.contract import DecodedFrame, Region, holds, region_round
 from engine.identity.same_person import similarity
 from engine.reasons import BY_HAND, KEPT_REASONS, NOT_FIT, RESCUED, TOO_MANY_FACES
@@ -22,11 +23,11 @@ from engine.search.scout import Scout
 from engine.steps import Step, no_step
 from engine.tracks.track import Track
 from engine.tracks.verdicts import TrackVerdict
-from engine.types import FaceRecord, Frame, Identity
+from engine.types import Frame, Identity
 from engine.workspace.align import crop_reach, crop_region
 from engine.workspace.extract_report import Subject
 from engine.workspace.face_writer import FaceFile, FaceWriter
-from engine.workspace.layout import index_of_face
+from engine.workspace.file_names import index_of_face
 
 Similarities = Mapping[int, float]
 """Of one track: frame -> similarity of the face there, for the frames that were asked."""

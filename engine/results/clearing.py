@@ -10,7 +10,7 @@ from dataclasses import replace
 from core.files import sync_folder
 from engine.results.manifest import Manifest, ManualChange, manifest_path, write_manifest
 from engine.results.manual_changes import LEFT_WHEN_DISCARDED, Survey, survey
-from engine.workspace.layout import Layout
+from engine.workspace.file_names import Layout
 from engine.workspace.output_files import as_output_error, remove_file
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.errors import OutputError
 from engine.results.manifest import RunNote
 from engine.results.manual_changes import LEFT_WHEN_DISCARDED, Survey, survey
-from engine.workspace.layout import Layout
+from engine.workspace.file_names import Layout
 
 BY_ABSENCE = ("deleted", "mask_deleted")
 """Changes that left no file."""

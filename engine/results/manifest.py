@@ -31,7 +31,7 @@ from core.files import FILE_MODE, replace_file, sync_folder
 from core.opening import read_regular
 from engine.face_id import Box
 from engine.same_face import NO_BOX, FaceTrace
-from engine.workspace.layout import Layout
+from engine.workspace.file_names import Layout
 from engine.workspace.output_files import as_output_error
 
 MANIFEST_BYTES_MAX = 4 << 30

@@ -32,7 +32,7 @@ from engine.results.manifest import (
 )
 from engine.results.missing_faces import Pictures
 from engine.same_face import NO_BOX, FaceTrace, is_same_face
-from engine.workspace.layout import FRAME_NAME, Layout
+from engine.workspace.file_names import FRAME_NAME, Layout
 from engine.workspace.output_files import as_output_error
 
 LEFT_WHEN_DISCARDED: tuple[ChangeKind, ...] = ("added", "packed")

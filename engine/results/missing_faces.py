@@ -16,7 +16,7 @@ from dfl.errors import FormatError
 from engine.results.face_files import face_files, hash_or_nothing, is_as_written, is_pack, trace_in, traces_in_pack
 from engine.results.manifest import Manifest, WrittenFace, WrittenFile, manifest_in, manifest_path, read_manifest
 from engine.same_face import FaceTrace, id_of
-from engine.workspace.layout import FRAME_NAME, Layout, prefix_of_face
+from engine.workspace.file_names import FRAME_NAME, Layout, prefix_of_face
 
 
 def faces_not_found(layout: Layout, faces: Iterable[tuple[str, str]], source_sha256: str = "") -> list[str]:

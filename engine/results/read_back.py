@@ -29,7 +29,7 @@ from engine.results.manifest import (
 )
 from engine.results.missing_faces import Pictures
 from engine.same_face import is_same_face, trace_of_jpeg
-from engine.workspace.layout import Layout, inbox_layout, output_layout
+from engine.workspace.file_names import Layout, inbox_layout, output_layout
 from engine.workspace.output_files import remove_file
 
 SIDE_MAX_PX = 4096

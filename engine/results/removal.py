@@ -24,7 +24,7 @@ from dfl.faceset import PackedImage, read_faceset, write_header
 from engine.results.face_files import face_files, hash_or_nothing, is_pack, trace_in
 from engine.results.manifest import Manifest, manifest_path, read_manifest
 from engine.same_face import FaceTrace, id_of, trace_of_jpeg
-from engine.workspace.layout import FRAME_NAME, Layout
+from engine.workspace.file_names import FRAME_NAME, Layout
 
 LISTED_MAX = 50
 """Pictures that may show anybody are named one by one up to this many of a folder; more are counted."""

@@ -35,7 +35,7 @@ from engine.results.manifest import (
 )
 from engine.results.manual_changes import survey
 from engine.same_face import FaceTrace, is_at_same_place, is_same_face
-from engine.workspace.layout import FRAME_NAME, Layout
+from engine.workspace.file_names import FRAME_NAME, Layout
 from engine.workspace.output_files import move_file, remove_file, write_file
 
 INDEX_STEP = 10

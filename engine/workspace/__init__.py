@@ -1,6 +1,6 @@
 """What is written: aligned faces, masks, log, preview sheet; whole or not at all.
 
-layout          where the files of a clip go, and what they are called: names of faces, slugs of clips
+file_names      where the files of a clip go, and what they are called: names of faces, slugs of clips
 output_files    files of a workspace written, moved and removed whole; what the disk refuses as an error
 sole_writer     one `dfld extract` at a time in one output folder
 align           a face in a frame -> an aligned face

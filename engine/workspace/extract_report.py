@@ -10,12 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from engine.backends.backend import BackendInfo
+from engine.face_record import FaceRecord
 from engine.frames.contract import FrameForm
 from engine.reasons import BY_HAND, NOT_FIT, NOT_VARIED, REVIEW_REASONS, TOO_MANY_FACES
-from engine.types import WHOLE, Counts, ExtractReport, ExtractSettings, FaceRecord, Identity, SourceVerdict
+from engine.types import WHOLE, Counts, ExtractReport, ExtractSettings, Identity, SourceVerdict
 from engine.workspace.align import encode_picture
 from engine.workspace.extraction_log import extraction_log
-from engine.workspace.layout import Layout
+from engine.workspace.file_names import Layout
 from engine.workspace.output_files import sync_folders, write_file
 from engine.workspace.preview import preview_sheet
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from engine.backends.backend import BackendInfo
-from engine.types import ExtractReport, ExtractSettings, FaceRecord, Identity
+from engine.face_record import FaceRecord
+from engine.types import ExtractReport, ExtractSettings, Identity
 
 SCHEMA = 1
 FOR_PROGRAMS = ("file_index", "face_id", "track_id")

@@ -24,7 +24,7 @@ from engine.same_face import FaceTrace, trace_of
 from engine.stopwatch import QueueFill, Stopwatch
 from engine.types import AlignedFace, ExtractSettings, Face, Frame
 from engine.workspace.align import align_face, encode_face, encode_mask, encode_picture
-from engine.workspace.layout import Layout
+from engine.workspace.file_names import Layout
 from engine.workspace.masks import face_hull_mask
 
 Result = TypeVar("Result")

@@ -1,6 +1,6 @@
 """Files of a workspace: written, moved and removed whole, and what the disk refuses as an OutputError.
 
-Where files go is engine.workspace.layout; how one gets there whole is core.files.
+Where files go is engine.workspace.file_names; how one gets there whole is core.files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from core.files import TEMPORARY_SUFFIX, make_folder, open_new, rename_over, replace_file, sync_folder
 from engine.errors import DiskFullError, OutputError
-from engine.workspace.layout import Layout
+from engine.workspace.file_names import Layout
 
 
 def prepare_workspace(layout: Layout) -> None:

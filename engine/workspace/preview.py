@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from engine.errors import InputError
+from engine.face_record import FaceRecord
 from engine.footage.image_folder import read_image
-from engine.types import FaceRecord, Image
+from engine.types import Image
 
 TILE_PX = 160
 COLUMNS = 8

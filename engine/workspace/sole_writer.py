@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.files import FILE_MODE, make_folder
 from engine.errors import OutputError
-from engine.workspace.layout import Layout
+from engine.workspace.file_names import Layout
 from engine.workspace.output_files import as_output_error
 
 LOCK_NAME = ".dfld.lock"

@@ -29,7 +29,7 @@ from sync.trainers.contract import (
 )
 from sync.trainers.control import COMMAND
 from sync.trainers.processes.process_list import Process, ProcessList, list_processes
-from sync.trainers.processes.running import trainers_among, youngest
+from sync.trainers.processes.trainer_processes import trainers_among, youngest
 from sync.trainers.proof import Progress
 from sync.transports.remote_command import run_command
 

@@ -18,7 +18,7 @@ from sync.trainers.contract import (
 )
 from sync.trainers.control import UNCONTROLLED
 from sync.trainers.processes.process_list import list_processes
-from sync.trainers.processes.running import trainers_among, why_no_proof
+from sync.trainers.processes.trainer_processes import trainers_among, why_no_proof
 from sync.trainers.proof import Progress
 from sync.transports.remote_command import RunsLines, run_command
 from sync.transports.transport import Transport

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.moves import KnownFile, move, remove
+from core.move_and_delete import KnownFile, move, remove
 from tests.core.steps import at_step, without
 
 

@@ -1,4 +1,4 @@
-"""Everything that core.moves asks of the disk, step by step: to be killed, or to have the file swapped, between two."""
+"""What core.move_and_delete asks of the disk, step by step: to be killed, or to have the file swapped, between two."""
 
 from __future__ import annotations
 

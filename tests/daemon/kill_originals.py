@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from core.moves import know
+from core.move_and_delete import know
 from daemon.config.load import read_config
 from daemon.jobs import originals
 from daemon.jobs.tidying import Tidier

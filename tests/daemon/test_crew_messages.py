@@ -28,7 +28,8 @@ from daemon.crew.messages import (
 from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Codec, Failure
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractRequest
-from engine.types import Commit, Counts, Cursor, FaceRecord, Progress, Resume
+from engine.face_record import FaceRecord
+from engine.types import Commit, Counts, Cursor, Progress, Resume
 
 TASK = Task(7, 3)
 REQUEST = ExtractRequest(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from core.moves import know
+from core.move_and_delete import know
 from daemon.arrivals.hashing import HashingStoppedError
 from daemon.jobs.originals import put_back, put_back_all_asides, write_reason
 from daemon.jobs.tidying import Tidier

@@ -15,7 +15,8 @@ from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
 from engine.face_id import box_of, face_id
-from engine.types import Commit, Counts, Cursor, FaceRecord
+from engine.face_record import FaceRecord
+from engine.types import Commit, Counts, Cursor
 
 BEFORE_IDS = 3
 """Schema of a ledger whose faces have none."""

@@ -20,7 +20,8 @@ from daemon.ledger.faces import written_faces
 from daemon.ledger.jobs import Job, StaleAttemptError
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import JobEvent
-from engine.types import Commit, Counts, Cursor, FaceRecord
+from engine.face_record import FaceRecord
+from engine.types import Commit, Counts, Cursor
 
 NOW = 1_000_000.0
 CLIP = Arrival(

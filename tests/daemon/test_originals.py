@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.moves import know
+from core.move_and_delete import know
 from daemon.arrivals.settling import Kind
 from daemon.jobs.originals import (
     REASON_ENDING,

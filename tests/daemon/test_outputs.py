@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from daemon.worker.outputs import clip_files
-from engine.workspace.layout import inbox_layout
+from engine.workspace.file_names import inbox_layout
 from engine.workspace.output_files import prepare_workspace
 
 OWN = (

@@ -15,9 +15,9 @@ from daemon.config.load import read_config
 from daemon.config.schema import InboxConfig
 from daemon.errors import ConfigError
 from daemon.events.event import Event
+from daemon.inboxes.inbox_threads import Inboxes
 from daemon.inboxes.plan import plan_inbox
 from daemon.inboxes.references import inside
-from daemon.inboxes.running import Inboxes
 from daemon.ledger.ledger import Ledger
 from tests.daemon_rig import InProcess, Rig, wait_until
 from tests.fake_worker import fake_video

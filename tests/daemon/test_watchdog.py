@@ -16,14 +16,14 @@ from daemon.arrivals.hashing import HashingStoppedError
 from daemon.crew.local import LocalCrew
 from daemon.events.event import Event
 from daemon.health import Health
-from daemon.inboxes.running import Inboxes
+from daemon.inboxes.inbox_threads import Inboxes
 from daemon.jobs import runner as runner_module
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.dispatch import Slot
+from daemon.jobs.job_in_hand import Running
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.kinds.registry import KINDS
 from daemon.jobs.runner import STUCK_S, Runner
-from daemon.jobs.running import Running
 from daemon.jobs.tidying import Tidier
 from daemon.ledger.ledger import Ledger
 from daemon.service import Service

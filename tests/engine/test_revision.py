@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 
 from engine.extract import extract
+from engine.face_record import FaceRecord
 from engine.revision import EXTRACTION_REVISION
-from engine.types import Commit, ExtractSettings, FaceRecord
-from engine.workspace.layout import output_layout
+from engine.types import Commit, ExtractSettings
+from engine.workspace.file_names import output_layout
 from tests.painted import ALICE, BOB, FAINT_ALICE, PaintedBackend, identity_of, picture
 
 REVISION = 1

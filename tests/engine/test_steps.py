@@ -17,7 +17,7 @@ from engine.footage.video import open_frames
 from engine.frames.stretch import StretchReader
 from engine.steps import REPORT_EVERY_S, Steps
 from engine.types import Commit, Cursor, ExtractReport, ExtractSettings, Face, Image, Progress, Resume
-from engine.workspace.layout import inbox_layout
+from engine.workspace.file_names import inbox_layout
 from tests.clips import make_clip
 from tests.painted import ALICE, PaintedBackend, identity_of, picture
 

@@ -16,9 +16,10 @@ import engine.clip.windows
 from engine.backends.backend import Backend
 from engine.backends.catalog import open_backend
 from engine.extract import extract
+from engine.face_record import FaceRecord
 from engine.identity.identity import build_identity
-from engine.types import Commit, ExtractReport, ExtractSettings, FaceRecord, Resume
-from engine.workspace.layout import output_layout
+from engine.types import Commit, ExtractReport, ExtractSettings, Resume
+from engine.workspace.file_names import output_layout
 
 
 @pytest.fixture(scope="module")

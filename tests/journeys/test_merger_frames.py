@@ -26,7 +26,7 @@ from engine.backends.catalog import open_backend
 from engine.extract import extract
 from engine.identity.identity import build_identity
 from engine.types import ExtractReport, ExtractSettings, Identity
-from engine.workspace.layout import inbox_layout
+from engine.workspace.file_names import inbox_layout
 from tests.clips import make_clip
 
 FRAMES = 4

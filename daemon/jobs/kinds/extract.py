@@ -21,7 +21,8 @@ from daemon.jobs.kinds.contract import Codec, Codecs, Ending, Failure, Needs, Pi
 from daemon.ledger import jobs as table
 from daemon.ledger.faces import face_record
 from daemon.ledger.jobs import Job
-from engine.types import Commit, Counts, Cursor, ExtractReport, ExtractSettings, FaceRecord, Resume, SourceVerdict
+from engine.face_record import FaceRecord
+from engine.types import Commit, Counts, Cursor, ExtractReport, ExtractSettings, Resume, SourceVerdict
 
 if TYPE_CHECKING:
     from daemon.config.schema import Config, InboxConfig

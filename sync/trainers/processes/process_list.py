@@ -2,7 +2,7 @@
 
 One question to the machine returns its processes (number, parent, user, age, command line, working directory), its
 mounts and what it shares with other hosts; what they prove about a
-trainer is judged in `sync.trainers.processes.running`.
+trainer is judged in `sync.trainers.processes.trainer_processes`.
 
 The question must not name the model's folder in any program that counts, or the list would show the question itself:
 only the shell names it, and shells are passed over.

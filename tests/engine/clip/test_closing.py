@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.clip.closing import accept_known, drop_near_duplicates, revisions
 from engine.extract import extract
+from engine.face_record import FaceRecord
 from engine.faces.quality import FaceQuality
 from engine.reasons import ACCEPTED, ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW
 from engine.results.manifest import Folder, RunNote
@@ -22,9 +23,9 @@ from engine.same_face import FaceTrace
 from engine.tracks.review_tracks import WAITING_MAX, ReviewTrack, still_waiting
 from engine.tracks.track import Sample, Sighting, Track
 from engine.tracks.verdicts import Gallery, TrackVerdict
-from engine.types import Commit, ExtractSettings, Face, FaceRecord
+from engine.types import Commit, ExtractSettings, Face
 from engine.workspace.align import encode_mask, encode_picture
-from engine.workspace.layout import Layout, output_layout
+from engine.workspace.file_names import Layout, output_layout
 from engine.workspace.output_files import prepare_workspace
 from tests.painted import ALICE as PAINTED
 from tests.painted import PaintedBackend, identity_of, picture

@@ -14,7 +14,7 @@ from engine.results.earlier_run import find_earlier_run, require_free
 from engine.results.manifest import RunNote
 from engine.results.run_results import Results
 from engine.same_face import FaceTrace
-from engine.workspace.layout import Layout, output_layout
+from engine.workspace.file_names import Layout, output_layout
 from engine.workspace.output_files import prepare_workspace
 
 NOTE = RunNote("clips/a.mp4", "content", "basis")

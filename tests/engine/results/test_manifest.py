@@ -22,7 +22,7 @@ from engine.results.manifest import (
     write_manifest,
 )
 from engine.same_face import FaceTrace
-from engine.workspace.layout import output_layout
+from engine.workspace.file_names import output_layout
 
 OF_0_1_0 = """\
 {"hand":{"kind":"renamed","trace":{"frame":"00000003","box":[1,2,30,40],"mark":"aa"},"content":"5 6","file":"aligned/1.jpg","sha256":"","mask":"00000003_0_mask.png"}}

@@ -38,9 +38,9 @@ from engine.results.manual_changes import survey
 from engine.results.missing_faces import faces_not_found
 from engine.results.run_results import Results
 from engine.same_face import FaceTrace, is_same_face, trace_of, trace_of_jpeg
-from engine.workspace import layout as layout_module
+from engine.workspace import file_names as layout_module
 from engine.workspace.align import encode_mask
-from engine.workspace.layout import Layout, inbox_layout, output_layout, prefix_of_face
+from engine.workspace.file_names import Layout, inbox_layout, output_layout, prefix_of_face
 from engine.workspace.output_files import prepare_workspace
 
 FACES = 8

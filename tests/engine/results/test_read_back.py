@@ -18,7 +18,7 @@ from engine.results.manifest import RunNote, manifest_path
 from engine.results.read_back import ReadBack, drop_faces, layouts_in
 from engine.results.run_results import Results
 from engine.same_face import trace_of_jpeg
-from engine.workspace.layout import Layout, inbox_layout, output_layout
+from engine.workspace.file_names import Layout, inbox_layout, output_layout
 from engine.workspace.output_files import prepare_workspace
 from tests.picture_worker import SIDE, aligned_jpeg
 

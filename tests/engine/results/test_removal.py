@@ -20,7 +20,7 @@ from engine.results.manifest import RunNote
 from engine.results.removal import ClipFaces, remove_faces
 from engine.results.run_results import Results
 from engine.same_face import FaceTrace, trace_of_jpeg
-from engine.workspace.layout import Layout, inbox_layout
+from engine.workspace.file_names import Layout, inbox_layout
 from engine.workspace.output_files import prepare_workspace
 from tests.engine.results.test_manual_changes import (
     DEEDS,

@@ -6,10 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from engine.face_record import FaceRecord
 from engine.reasons import ACCEPTED, ANOTHER_IN_FRAME, BY_HAND, NO_MATCH, REVIEW, REVIEW_UNCLEAR
-from engine.types import Counts, ExtractReport, ExtractSettings, FaceRecord
+from engine.types import Counts, ExtractReport, ExtractSettings
 from engine.workspace.extract_report import Subject, make_report
-from engine.workspace.layout import output_layout
+from engine.workspace.file_names import output_layout
 
 
 def report_of(*faces: tuple[str, float, str | None]) -> ExtractReport:

@@ -17,7 +17,7 @@ from engine.results.run_results import Results
 from engine.stopwatch import Stopwatch
 from engine.types import ExtractSettings, Face, Frame
 from engine.workspace.face_writer import WAITING_MAX, FaceWriter
-from engine.workspace.layout import Layout, output_layout
+from engine.workspace.file_names import Layout, output_layout
 from engine.workspace.output_files import prepare_workspace
 from tests.painted import ALICE, PaintedBackend, picture
 

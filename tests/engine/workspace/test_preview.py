@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engine.types import FaceRecord
+from engine.face_record import FaceRecord
 from engine.workspace.preview import COLUMNS, GAP_PX, HEADER_PX, TILE_PX, TILES_MAX, preview_sheet
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import OutputError
-from engine.workspace.layout import output_layout
+from engine.workspace.file_names import output_layout
 from engine.workspace.sole_writer import sole_writer
 
 

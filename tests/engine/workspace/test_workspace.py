@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import DiskFullError, OutputError
-from engine.workspace.layout import inbox_layout, output_layout, slug_of
+from engine.workspace.file_names import inbox_layout, output_layout, slug_of
 from engine.workspace.output_files import prepare_workspace, write_file
 
 

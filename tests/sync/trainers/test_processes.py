@@ -26,7 +26,7 @@ from sync.trainers.processes.process_list import (
     list_processes,
     parse_answer,
 )
-from sync.trainers.processes.running import trainers_among, why_no_proof, youngest
+from sync.trainers.processes.trainer_processes import trainers_among, why_no_proof, youngest
 from sync.transports.local import LocalTransport
 from sync.types import Machine
 

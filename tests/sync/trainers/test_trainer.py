@@ -24,7 +24,7 @@ from sync.trainers import commanded as trainer_command
 from sync.trainers.contract import RefusedStates, SeenIterating, Trainer, read_state
 from sync.trainers.cooperating import hook_line, hook_source
 from sync.trainers.processes.process_list import list_processes
-from sync.trainers.processes.running import youngest
+from sync.trainers.processes.trainer_processes import youngest
 from sync.trainers.trainer import trainer_of
 from sync.transports.local import LocalTransport
 from sync.types import CommandResult, Machine

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from core import files, moves
+from core import files, move_and_delete
 from core.files import numbered, rename_new
-from core.moves import KnownFile, OtherFileError, know, move, put_back_asides, remove
+from core.move_and_delete import KnownFile, OtherFileError, know, move, put_back_asides, remove
 from tests.core.steps import at_step, refuse, without
 
 CONTENT = b"footage " * 2000
@@ -243,7 +243,7 @@ def test_two_files_of_one_name_get_two_names_and_neither_replaces_the_other(plac
 
 
 def test_what_this_process_has_set_aside_is_not_put_back_under_its_hands(places: Places) -> None:
-    aside = moves._rename_aside(places.path, places.known, descriptor := os.open(places.path, os.O_RDONLY))
+    aside = move_and_delete._rename_aside(places.path, places.known, descriptor := os.open(places.path, os.O_RDONLY))
     os.close(descriptor)
     assert put_back_asides(places.inbox) == []
     assert aside.exists()
@@ -270,7 +270,7 @@ def test_two_equal_files_become_two_and_a_source_that_changes_takes_neither_alon
         return growing
 
     with monkeypatch.context() as patched:
-        patched.setattr(moves, "rename_new", grow(rename_new))
+        patched.setattr(move_and_delete, "rename_new", grow(rename_new))
         with suppress(OtherFileError):
             move(second, places.target, know(second))
     assert first.read_bytes() == CONTENT
