@@ -159,9 +159,9 @@ class Service:
             message = f"the first look at inbox {', '.join(slow)} takes longer than {FIRST_LOOK_S:.0f} s; it goes on"
             self.notify(InboxSlow(message))
         count = len(self.config.inboxes)
-        port = self._http.port if self._http else None
-        self.notify(ServiceStarted(f"dfld runs with {count} inboxes", pid=os.getpid(), port=port))
-        return Ready(port, self.ledger.path)
+        ready = Ready(self._http.port if self._http else None, self.ledger.path)
+        self.notify(ServiceStarted(f"dfld runs with {count} inboxes", pid=os.getpid(), port=ready.http_port))
+        return ready
 
     def watch_over(self) -> str:
         """Look round once; return what cannot be lived with, "" when all is well."""

@@ -28,10 +28,7 @@ FORMATS = {
 }  # fmt: skip
 """Of dfl: what DeepFaceLab does with its files and dfld does not yet, compared with DeepFaceLab's results by tests."""
 NOT_YET = {
-    "REASONS",
     "UNSUPPORTED",
-    "http_port",
-    "look_again",
     "machine_time_s",
     "real_path",
 }

@@ -115,17 +115,13 @@ def inspect_unit(root: Path, path: str, rules: ScanRules, kind: Kind) -> Unit | 
         return _unreadable(path, kind, problem)
 
 
-def inspect_one_again(
-    root: Path, path: str, rules: ScanRules, kind: Kind, *, contents: Contents | None = None
-) -> Unit | None:
-    """Inspect one unit as a scan does: None where it is gone, or where a scan would not take it (any more)."""
-    return inspect_again(root, {path: kind}, rules, contents=contents)[path]
-
-
 def inspect_again(
     root: Path, units: Mapping[str, Kind], rules: ScanRules, *, contents: Contents | None = None
 ) -> dict[str, Unit | None]:
-    """Inspect units as a scan does, each folder once: path -> unit, None as of `inspect_one_again`."""
+    """Inspect units as a scan does, each folder once: path -> unit.
+
+    None where it is gone, or where a scan would not take it (any more).
+    """
     found: dict[str, Unit | None] = {}
     folders: dict[str, list[str]] = defaultdict(list)
     for path, kind in units.items():

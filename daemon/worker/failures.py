@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 
 from core.errors import DfldError
 from daemon.errors import SidecarError
-from daemon.jobs.kinds.contract import Failure
+from daemon.jobs.kinds.contract import Failure, Reason
 from engine.errors import InputError, ModelError, OutputError, ReferencePhotoError, SettingsError
 
-PASSING_ERRNOS = {
+PASSING_ERRNOS: Mapping[int, Reason] = {
     errno.ENOSPC: "no_space",
     errno.EDQUOT: "no_space",
     errno.EIO: "disk_error",
@@ -20,40 +21,14 @@ PASSING_ERRNOS = {
     errno.EMFILE: "too_many_files",
     errno.ENFILE: "too_many_files",
 }
+SETUP_ERRORS: tuple[tuple[type[DfldError], Reason], ...] = (
+    (ReferencePhotoError, "reference"),
+    (ModelError, "model"),
+    (SettingsError, "settings"),
+    (OutputError, "output"),
+)
 GPU_MODULES = ("onnxruntime", "torch")
 """Errors that these raise themselves at run time are the device's: out of its memory, lost, reset."""
-
-REASONS = (
-    "not_readable",
-    "incomplete",
-    "changed",
-    "lost_footage",
-    "sidecar",
-    "sidecar_skip",
-    "duplicate",
-    "reference",
-    "model",
-    "settings",
-    "output",
-    "workspace_taken",
-    "no_space",
-    "disk_error",
-    "memory",
-    "too_many_files",
-    "gpu",
-    "source_unavailable",
-    "worker_died",
-    "worker_hung",
-    "too_many_attempts",
-    "inbox_gone",
-    "cancelled",
-    "stopped",
-    "paused",
-    "unforeseen",
-    "unfinished",
-    "damaged",
-)
-"""Every reason that a job can carry: the label values of metrics."""
 
 
 def failure_from(problem: BaseException) -> Failure | None:
@@ -62,23 +37,18 @@ def failure_from(problem: BaseException) -> Failure | None:
     for link in _chain(problem):
         if isinstance(link, MemoryError):
             return Failure("passing", "memory", message or "out of memory", hint)
-        if isinstance(link, OSError) and link.errno in PASSING_ERRNOS:
-            return Failure("passing", PASSING_ERRNOS[link.errno], message, hint)
+        if isinstance(link, OSError) and (passing := PASSING_ERRNOS.get(link.errno or 0)):
+            return Failure("passing", passing, message, hint)
     if type(problem).__module__.split(".")[0] in GPU_MODULES:
         return Failure("passing", "gpu", message, hint)
     if isinstance(problem, DfldError) and problem.retryable:
-        reason = "no_space" if isinstance(problem, OutputError) else "source_unavailable"
+        reason: Reason = "no_space" if isinstance(problem, OutputError) else "source_unavailable"
         return Failure("passing", reason, message, hint)
     if isinstance(problem, InputError):
         return Failure("file", "not_readable", message, hint)
-    for kind, reason in (
-        (ReferencePhotoError, "reference"),
-        (ModelError, "model"),
-        (SettingsError, "settings"),
-        (OutputError, "output"),
-    ):
+    for kind, setup_reason in SETUP_ERRORS:
         if isinstance(problem, kind):
-            return Failure("setup", reason, message, hint)
+            return Failure("setup", setup_reason, message, hint)
     if isinstance(problem, SidecarError):
         return Failure("file", "sidecar", message, hint)
     if isinstance(problem, DfldError):

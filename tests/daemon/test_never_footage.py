@@ -23,7 +23,7 @@ from daemon.arrivals.never_footage import (
     is_video_name,
     never_footage_page,
 )
-from daemon.arrivals.scan import PassedOver, ScanRules, inspect_one_again, scan, unit_of_path
+from daemon.arrivals.scan import PassedOver, ScanRules, inspect_again, scan, unit_of_path
 from daemon.arrivals.settling import GateRules, Unit, judge, observed
 from engine.pictures.image_header import IMAGE_SUFFIXES
 from tests.clips import make_clip
@@ -95,7 +95,7 @@ def test_a_file_of_a_listed_name_is_never_a_unit_and_is_listed_with_its_reason(n
             assert passed[path].reason in {one.reason for one in NEVER_FOOTAGE}
             assert passed[path].detail
             event = unit_of_path(root, path, RULES)
-            assert event is None or inspect_one_again(root, event[0], RULES, event[1]) is None
+            assert event is None or inspect_again(root, {event[0]: event[1]}, RULES)[event[0]] is None
 
 
 @given(name_of(FOLDER_GLOBS), STEM)
@@ -196,7 +196,7 @@ def test_a_part_beside_the_file_that_it_was_joined_to_is_left_alone(tmp_path: Pa
     units, passed = found_in(tmp_path)
     assert set(units) == {joined}
     assert passed[name] == PassedOver(name, "still_arriving", f"yt-dlp: a part of {joined}")
-    assert inspect_one_again(tmp_path, name, RULES, "video") is None
+    assert inspect_again(tmp_path, {name: "video"}, RULES)[name] is None
 
 
 @pytest.mark.parametrize(
@@ -327,12 +327,12 @@ def test_events_and_looks_at_one_unit_come_to_what_the_scan_says(tree: list[tupl
         seen = set(by_events(root, {folder + name for folder, name in tree}))
         assert seen == set(units.values())
         for unit in units.values():
-            assert inspect_one_again(root, unit.path, RULES, unit.kind) == unit
+            assert inspect_again(root, {unit.path: unit.kind}, RULES)[unit.path] == unit
 
 
 def by_events(root: Path, paths: set[str]) -> Iterator[Unit]:
     for path in paths:
         event = unit_of_path(root, path, RULES)
-        unit = inspect_one_again(root, event[0], RULES, event[1]) if event is not None else None
+        unit = inspect_again(root, {event[0]: event[1]}, RULES)[event[0]] if event is not None else None
         if unit is not None:
             yield unit

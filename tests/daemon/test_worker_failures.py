@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+from typing import get_args
 
 import pytest
 
-from daemon.worker.failures import REASONS, failure_from
+from daemon.jobs.kinds.contract import Reason
+from daemon.worker.failures import failure_from
 from engine.errors import (
     DiskFullError,
     InputError,
@@ -45,7 +47,7 @@ def test_each_failure_has_its_outlook(problem: BaseException, outlook: str, reas
     failure = failure_from(problem)
     assert failure is not None
     assert (failure.outlook, failure.reason) == (outlook, reason)
-    assert failure.reason in REASONS
+    assert failure.reason in get_args(Reason)
 
 
 def test_what_a_gpu_runtime_raises_at_work_may_pass() -> None:

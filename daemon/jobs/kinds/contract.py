@@ -60,6 +60,14 @@ class Needs:
     """More than that it never uses; None: as much as the configuration allows a worker."""
 
 
+Reason = Literal[
+    "disk_error", "gpu", "incomplete", "memory", "model", "no_space", "not_readable", "output", "reference", "settings",
+    "sidecar", "source_unavailable", "too_many_files", "unforeseen", "unfinished", "worker_died", "worker_hung",
+    "workspace_taken",
+]  # fmt: skip
+"""Why a job was not done, in one word: for programs, and for the labels of metrics."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a job could not be done, in terms of what should happen next."""
@@ -67,8 +75,7 @@ class Failure:
     outlook: Literal["passing", "file", "setup", "incomplete"]
     """passing: try again later; file: the file cannot be used; setup: nothing of the inbox can work before someone
     changes something; incomplete: the file may still be arriving."""
-    reason: str
-    """From the fixed list of `daemon.worker.failures`."""
+    reason: Reason
     message: str
     hint: str = ""
 
