@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from daemon.config.schema import Config
 from daemon.crew.contract import Link
@@ -23,8 +23,8 @@ from daemon.events.job_events import JobCommitted, JobHeld
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.job_in_hand import Running
 from daemon.jobs.kinds.contract import Failure, JobKind, Piece
-from daemon.ledger.jobs import Job, StaleAttemptError
-from daemon.ledger.ledger import Ledger, LedgerUnavailableError
+from daemon.ledger.jobs import Job, StaleAttemptError, require_attempt
+from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
 from engine.types import Progress
 
 Request = Literal["", "stop", "pause", "cancel"]
@@ -73,9 +73,10 @@ class RunState:
         """Workers in a row that died while they loaded models."""
         self.monotonic = monotonic
 
-    def note(self, **changes: Any) -> None:
+    def change(self, changed: Callable[[Running], Running]) -> None:
+        """Put what `changed` makes of the job in hand in its place."""
         if self.running is not None:
-            self.running = replace(self.running, **changes)
+            self.running = changed(self.running)
 
     def turned(self) -> float:
         """Note that the runner went round; return the time."""
@@ -154,7 +155,7 @@ class Conversation:
             if kind == "piece":
                 self._pieces.append(message["value"])
             elif kind == "readable":
-                self._state.note(phase="loading")
+                self._state.change(lambda one: replace(one, phase="loading"))
             elif kind == "opened":
                 self._begin(str(message["basis"]))
             elif kind == "progress":
@@ -197,21 +198,32 @@ class Conversation:
         job, kind = self._job, self._kind
         resume = self._ledger.read(lambda reader: kind.resume(reader, job)) if basis == job.basis else None
         if basis != job.basis:
-            self._store(lambda: self._ledger.write(lambda writer: kind.start_over(writer, job, basis)))
+            self._store(lambda: self._ledger.write(lambda writer: self._start_over(writer, basis)))
         self._state.deaths_in_loading = 0
         at = job.next_frame if resume is not None else 0
-        self._state.note(phase="working", frames_at_start=at, frames_done=at, working_since_s=self._wall())
+        now_s = self._wall()
+        self._state.change(
+            lambda one: replace(one, phase="working", frames_at_start=at, frames_done=at, working_since_s=now_s)
+        )
         begin = about(self._task, "begin", resumes=resume is not None)
         self._say_all(in_pieces(self._task, resume or (), begin))
 
+    def _start_over(self, writer: Connection, basis: str) -> None:
+        require_attempt(writer, self._job)
+        self._kind.start_over(writer, self._job, basis)
+
     def _progressed(self, progress: Progress) -> None:
-        self._state.note(
-            frames_done=progress.frames_done,
-            frames_total=progress.frames_total,
-            faces_kept=progress.faces_kept,
-            faces_rejected=progress.faces_rejected,
-            faces_undecided=progress.faces_undecided,
-            moved_s=self._wall(),
+        now_s = self._wall()
+        self._state.change(
+            lambda one: replace(
+                one,
+                frames_done=progress.frames_done,
+                frames_total=progress.frames_total,
+                faces_kept=progress.faces_kept,
+                faces_rejected=progress.faces_rejected,
+                faces_undecided=progress.faces_undecided,
+                moved_s=now_s,
+            )
         )
         self._stage_seconds, self._queue_seconds = progress.stage_seconds, progress.queue_seconds
 
@@ -254,16 +266,19 @@ class Conversation:
                 except LedgerUnavailableError as problem:
                     why_not = problem.message
                 else:
-                    self._state.note(held="")
+                    self._state.change(lambda one: replace(one, held=""))
                     return
             if self._state.running is not None and not self._state.running.held:
                 message = f"job {self._job.id} is held: {why_not}"
                 self._notify(JobHeld(message, self._job.inbox, self._job.id))
-            self._state.note(held=why_not)
+            self._hold(why_not)
             if request := self._request():
                 raise StoppedError(request, worker_is_free=False)
             self._state.turned()
             self._stopping.wait(HOLD_RETRY_S)
+
+    def _hold(self, why_not: str) -> None:
+        self._state.change(lambda one: replace(one, held=why_not))
 
     def _check_limits(self) -> None:
         """Obey requests and limits: stop, time without a frame, memory."""

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from core.boundary import log_unforeseen
 from daemon.arrivals.hashing import HashingStoppedError
@@ -180,7 +181,7 @@ class Runner:
 
     def _finish(self) -> None:
         """From here on the original may be moved, which ends with the disk's own long sync."""
-        self._state.note(phase="finishing")
+        self._state.change(lambda one: replace(one, phase="finishing"))
 
     def _ended(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, ended: Done | Failure) -> None:
         self._jobs_done += 1

@@ -149,10 +149,8 @@ def apply(
     row = connection.execute(question, (job_id,)).fetchone()
     if row is None:
         return None
-    if attempt is not None and attempt != row["attempt"]:
-        raise StaleAttemptError(
-            f"job {job_id}: attempt {attempt} is over, attempt {row['attempt']} has followed it; {event} is refused"
-        )
+    if attempt is not None:
+        _require_attempt(job_id, attempt, row["attempt"])
     before = State(row["state"])
     if not can(before, event):
         raise NoTransitionError(f"job {job_id} is {before}: {event} cannot happen to it; nothing was changed")
@@ -210,6 +208,20 @@ def any_ready(connection: sqlite3.Connection, *, now_s: float, inboxes: Collecti
         (now_s, now_s + longest_wait_s, *inboxes),
     ).fetchone()
     return row is not None
+
+
+def require_attempt(connection: sqlite3.Connection, job: Job) -> None:
+    """Raise StaleAttemptError where another attempt at the job has begun than the one that `job` was started for."""
+    row = connection.execute("SELECT attempt FROM jobs WHERE id = ?", (job.id,)).fetchone()
+    if row is not None:
+        _require_attempt(job.id, job.attempt, row[0])
+
+
+def _require_attempt(job_id: int, attempt: int, now: int) -> None:
+    if attempt != now:
+        raise StaleAttemptError(
+            f"job {job_id}: attempt {attempt} is over, attempt {now} has followed it; what it says is refused"
+        )
 
 
 def give_back(connection: sqlite3.Connection, job_id: int) -> None:

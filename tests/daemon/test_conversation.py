@@ -136,3 +136,16 @@ def test_a_stop_ends_at_a_piece_and_leaves_the_worker_free(rig: Rig, ledger: Led
     ended = hold(rig, ledger, link, job, wanted)
     assert isinstance(ended, StoppedError)
     assert (ended.request, ended.worker_is_free, link.is_alive) == ("stop", True, True)
+
+
+def test_an_attempt_that_is_over_before_it_begins_takes_nothing_away(rig: Rig, ledger: Ledger, link: Link) -> None:
+    first = started(rig, ledger, frames=30)
+    ledger.write(lambda writer: table.apply(writer, first.id, JobEvent.GIVE_BACK))
+    second = started_again(ledger)
+    assert isinstance(hold(rig, ledger, link, second), Done)
+    another = LocalCrew(command=FAKE_WORKER).open_link(1, Needs(models=False, gpu=False), 0)
+    try:
+        assert isinstance(hold(rig, ledger, another, first), StaleAttemptError)
+    finally:
+        another.kill()
+    assert len(ledger.read(lambda reader: written_faces(reader, first.id))) == 30
