@@ -27,12 +27,6 @@ FORMATS = {
     "mirror_landmarks", "pack_faceset", "read_tensor",
 }  # fmt: skip
 """Of dfl: what DeepFaceLab does with its files and dfld does not yet, compared with DeepFaceLab's results by tests."""
-NOT_YET = {
-    "UNSUPPORTED",
-    "machine_time_s",
-    "real_path",
-}
-"""What is to go. It only shrinks."""
 
 
 def definitions(path: Path) -> Iterator[tuple[str, ast.stmt]]:
@@ -87,5 +81,6 @@ def unused() -> dict[str, str]:
 
 def test_nothing_is_kept_that_nobody_uses() -> None:
     found = unused()
-    assert {name: place for name, place in found.items() if name not in CALLED_BY_LIBRARIES | FORMATS | NOT_YET} == {}
-    assert found.keys() >= CALLED_BY_LIBRARIES | FORMATS, "what is used now needs no line here"
+    known = CALLED_BY_LIBRARIES | FORMATS
+    assert {name: place for name, place in found.items() if name not in known} == {}
+    assert found.keys() >= known, "what is used now needs no line here"

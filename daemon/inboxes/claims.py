@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -43,7 +42,7 @@ from daemon.jobs.kinds.registry import OF_ARRIVALS
 from daemon.jobs.originals import companion_paths, move_unit, write_reason
 from daemon.ledger.claims import Arrival, Claim, claim, forget_files, known_files, parts
 from daemon.ledger.jobs import OF_ITS_FILE, job_of_content
-from daemon.ledger.ledger import Ledger, LedgerUnavailableError
+from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
 from daemon.worker.trial import does_not_open
 from engine.workspace.file_names import SLUG_LENGTH_MAX, inbox_layout, slug_of
@@ -390,7 +389,7 @@ def _ignore(_path: str) -> None:
     pass
 
 
-def _slugs_in(reader: sqlite3.Connection, workspace: str, role: str) -> set[str]:
+def _slugs_in(reader: Connection, workspace: str, role: str) -> set[str]:
     rows = reader.execute(
         f"SELECT slug FROM jobs WHERE workspace = ? AND role = ? AND {OF_ITS_FILE}", (workspace, role)
     )
