@@ -101,7 +101,7 @@ class Slot:
         while not self._queue.stopping.is_set():
             self._turned_s = self._monotonic()
             try:
-                self._ledger.write(lambda writer: table.give_back(writer, job.id))
+                self._ledger.write(lambda writer: table.give_back(writer, job))
             except LedgerUnavailableError:
                 self._queue.stopping.wait(LEDGER_PAUSE_S)
             else:

@@ -113,15 +113,17 @@ class Outcomes:
     def redo(self, job: Job) -> None:
         """The file changed since it was claimed: what was made of it is removed, and it is a new arrival.
 
-        Manual changes stay; the job of the new content takes it over, with the name (daemon.ledger.claims).
+        Manual changes stay; the job of the new content takes it over, with the name (daemon.ledger.claims). Raise
+        StaleAttemptError where another attempt has begun: the results are that one's.
         """
+        self._ledger.read(lambda reader: table.require_attempt(reader, job))
         try:
             clear_results(job)
         except (OutputError, WorkerError) as problem:  # the job that takes the name over clears it before it writes
             self._notify(JobWarning(f"job {job.id}: {problem.message}", job.inbox, job.id))
 
         def hand_over(writer: Connection) -> None:
-            table.start_over(writer, job.id, "")
+            table.start_over(writer, job, "")
             claims.pass_on_slug(writer, job)
 
         self._write(hand_over)

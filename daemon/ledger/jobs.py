@@ -224,10 +224,13 @@ def _require_attempt(job_id: int, attempt: int, now: int) -> None:
         )
 
 
-def give_back(connection: sqlite3.Connection, job_id: int) -> None:
-    """Put a job that nobody runs any more back into the queue, if it still stands as running."""
-    with suppress(NoTransitionError):
-        apply(connection, job_id, JobEvent.GIVE_BACK)
+def give_back(connection: sqlite3.Connection, job: Job) -> None:
+    """Put a job whose attempt nobody does any more back into the queue.
+
+    A job that does not run, and one of which another attempt has begun, stays as it is.
+    """
+    with suppress(NoTransitionError, StaleAttemptError):
+        apply(connection, job.id, JobEvent.GIVE_BACK, attempt=job.attempt)
 
 
 def resume_of(connection: sqlite3.Connection, job: Job) -> Resume | None:
@@ -268,12 +271,16 @@ def store_commit(connection: sqlite3.Connection, job_id: int, attempt: int, comm
     )
 
 
-def start_over(connection: sqlite3.Connection, job_id: int, basis: str) -> None:
-    """Forget the cursor and faces of a job, because what made them (`basis`) is not what runs now."""
-    faces.forget_faces(connection, job_id)
+def start_over(connection: sqlite3.Connection, job: Job, basis: str) -> None:
+    """Forget the cursor and faces of a job, because what made them (`basis`) is not what runs now.
+
+    Raise StaleAttemptError for an attempt that another one has followed.
+    """
+    require_attempt(connection, job)
+    faces.forget_faces(connection, job.id)
     connection.execute(
         "UPDATE jobs SET next_frame = 0, last_pts = NULL, counts = '{}', carry = '', basis = ? WHERE id = ?",
-        (basis, job_id),
+        (basis, job.id),
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.errors import LedgerError
+from daemon.jobs.kinds.registry import KINDS
 from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import AGEING_S, Arrival, Claim, claim, forget_files, holder_of_dst, known_files, rank
@@ -278,7 +279,7 @@ def test_starting_over_forgets_faces_and_cursor(ledger: Ledger) -> None:
     job = begun(ledger, CLIP)
     one = Commit(Cursor(64, 2520), (face(3, "a.jpg"),), Counts(64, 64, 0), "carry")
     ledger.write(lambda writer: table.store_commit(writer, job.id, job.attempt, one))
-    ledger.write(lambda writer: table.start_over(writer, job.id, "new basis"))
+    ledger.write(lambda writer: table.start_over(writer, job, "new basis"))
     stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
     assert stored is not None
     assert (stored.next_frame, stored.carry, stored.basis) == (0, "", "new basis")
@@ -318,6 +319,43 @@ def test_a_commit_of_an_attempt_that_another_one_has_followed_is_refused(ledger:
     assert ledger.read(table.totals) == {}, "a refused commit counts nothing"
     ledger.write(lambda writer: table.store_commit(writer, second.id, second.attempt, one))
     assert [one.file for one in ledger.read(lambda reader: written_faces(reader, first.id))] == ["a.jpg"]
+
+
+def followed(ledger: Ledger) -> tuple[Job, Job]:
+    """Return a job as its first attempt had it and as its second one has it, which has stored a commit."""
+    first = begun(ledger, CLIP)
+    ledger.write(lambda writer: table.apply(writer, first.id, JobEvent.STOP, attempt=first.attempt))
+    second = next_job(ledger)
+    assert second is not None
+    one = Commit(Cursor(64, 2520), (face(3, "a.jpg"),), Counts(64, 64, 0), "carry")
+    ledger.write(lambda writer: table.store_commit(writer, second.id, second.attempt, one))
+    return first, second
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_attempt_that_another_one_has_followed_cannot_start_over(ledger: Ledger, name: str) -> None:
+    first, second = followed(ledger)
+    before = ledger.read(lambda reader: table.job_by_id(reader, second.id))
+    with pytest.raises(StaleAttemptError, match=f"attempt {first.attempt} is over"):
+        ledger.write(lambda writer: KINDS[name].start_over(writer, first, "another basis"))
+    assert ledger.read(lambda reader: table.job_by_id(reader, second.id)) == before, "cursor, carry and basis stay"
+    assert [one.file for one in ledger.read(lambda reader: written_faces(reader, second.id))] == ["a.jpg"]
+    ledger.write(lambda writer: KINDS[name].start_over(writer, second, "another basis"))
+    after = ledger.read(lambda reader: table.job_by_id(reader, second.id))
+    assert after is not None
+    assert (after.next_frame, after.basis) == (0, "another basis")
+
+
+def test_an_attempt_that_another_one_has_followed_does_not_give_its_job_back(ledger: Ledger) -> None:
+    first, second = followed(ledger)
+    ledger.write(lambda writer: table.give_back(writer, first))
+    stored = ledger.read(lambda reader: table.job_by_id(reader, second.id))
+    assert stored is not None
+    assert (stored.state, stored.attempt) == ("running", second.attempt), "another thread works on it"
+    ledger.write(lambda writer: table.give_back(writer, second))
+    again = ledger.read(lambda reader: table.job_by_id(reader, second.id))
+    assert again is not None
+    assert again.state == "queued"
 
 
 def test_a_job_about_another_one_takes_neither_its_content_nor_its_name(ledger: Ledger) -> None:

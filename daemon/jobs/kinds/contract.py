@@ -142,7 +142,10 @@ class JobKind(Protocol):
         ...
 
     def start_over(self, connection: Connection, job: Job, basis: str) -> None:
-        """Forget what earlier commits left: something else decides the outcome now (`basis`)."""
+        """Forget what earlier commits left: something else decides the outcome now (`basis`).
+
+        Raise StaleAttemptError where another attempt than `job.attempt` has begun.
+        """
         ...
 
     def store(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> Sequence[float]:

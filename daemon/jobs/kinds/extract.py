@@ -187,7 +187,7 @@ class ExtractKind:
         return None if resume is None else tuple(EXTRACT_CODECS.resume.encode(resume))
 
     def start_over(self, connection: Connection, job: Job, basis: str) -> None:
-        table.start_over(connection, job.id, basis)
+        table.start_over(connection, job, basis)
 
     def store(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> Sequence[float]:
         commit = EXTRACT_CODECS.commit.decode(pieces)

@@ -184,6 +184,7 @@ class VerifyKind:
         return tuple(VERIFY_CODECS.resume.encode(job.next_frame)) if job.next_frame else None
 
     def start_over(self, connection: Connection, job: Job, basis: str) -> None:
+        table.require_attempt(connection, job)
         table.update(connection, job.id, basis=basis, next_frame=0, counts="{}", carry="", frames_total=None)
 
     def store(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> Sequence[float]:
