@@ -12,6 +12,8 @@ a folder, by `put_back_asides`: the hidden name holds the file's own.
 
 `move` calls `on_place` before it gives a file a new name: who notes it and hands it to the next try as `begun` has the
 file found there. No other file in the way is taken for it, whatever it holds: two equal files become two.
+
+A link is moved by `move_link`: it leads where it led, and what it leads to is not touched.
 """
 
 from __future__ import annotations
@@ -130,6 +132,41 @@ def remove(path: Path, known: KnownFile, *, on_chunk: Callable[[], None] = _noth
         _require_content(path, known, descriptor, on_chunk)
         _rename_aside(path, known, descriptor).unlink()
         sync_folder(path.parent)
+
+
+def move_link(
+    path: Path,
+    target: Path,
+    *,
+    names: Names = lambda target: numbered(target),
+    on_place: Callable[[Path], None] = _nothing,
+) -> Path:
+    """Move a symbolic link, on this or another filesystem; return where it is. It leads to the same file as before.
+
+    `names` and `on_place` are those of `move`. The new link is on the disk before the old one goes: a kill leaves one
+    or both. Raise FileNotFoundError where the link is gone, or OSError where it cannot be moved.
+    """
+    status, leads_to = os.lstat(path), path.parent / path.readlink()  # an absolute link stays as it is
+    for place in names(target):
+        if os.path.lexists(place):
+            continue
+        on_place(place)
+        try:
+            place.symlink_to(leads_to)
+        except FileExistsError:
+            continue
+        sync_folder(place.parent)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.lstat(path), status):  # what stands under its name by now may be another, and stays
+                remove_link(path)
+        return place
+    raise AssertionError("names never end")
+
+
+def remove_link(path: Path) -> None:
+    """Delete a symbolic link for good, not what it leads to. Raise OSError."""
+    path.unlink()
+    sync_folder(path.parent)
 
 
 def put_back_asides(folder: Path, name: str = "") -> list[Path]:

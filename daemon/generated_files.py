@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from core.files import replace_file
 from daemon.arrivals.never_footage import never_footage_page
 from daemon.config.docs import SCHEMA_FILE, configuration_page, example_toml, json_schema
 from daemon.metrics.catalogue import metrics_page
@@ -33,7 +34,7 @@ def write_generated(folder: Path) -> list[Path]:
         path, text = folder / name, make()
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            replace_file(path, text.encode())
             written.append(path)
     return written
 

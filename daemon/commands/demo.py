@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.files import replace_file
 from daemon.commands.options import add_json_option, path_argument
 from daemon.commands.output import print_json, steerable
 from daemon.commands.stop import Stop, stop_on_signals
@@ -120,7 +121,7 @@ def _demonstrate(home: Path, say: Callable[[str], None], interrupted: Stop) -> _
     (home / "inbox").mkdir()
     port = _free_port()
     config = home / "config.toml"
-    config.write_text(_config_text(home, port))
+    replace_file(config, _config_text(home, port).encode())
 
     say("2/4 starting the daemon: dfld run --config config.toml")
     with (home / "daemon.log").open("wb") as log:

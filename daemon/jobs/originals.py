@@ -19,7 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.files import FOLDER_MODE, NAME_BYTES_MAX, make_folder, numbered, replace_file, shortened, sync_folder
-from core.move_and_delete import ASIDE_ENDING, KnownFile, OtherFileError, move, put_back_asides, remove
+from core.move_and_delete import (
+    ASIDE_ENDING,
+    KnownFile,
+    OtherFileError,
+    move,
+    move_link,
+    put_back_asides,
+    remove,
+    remove_link,
+)
 from daemon.arrivals.never_footage import PARTIAL_SIBLINGS, SIDECAR_ENDING
 from daemon.arrivals.settling import Kind
 from daemon.ledger.members import Member
@@ -147,7 +156,7 @@ def put_back(place: Path, wanted: Path, on_chunk: Callable[[], None] = _nothing)
         with suppress(OSError):  # what is no regular file stays, and the folder with it
             place.rmdir()
     elif stat.S_ISLNK(status.st_mode):
-        target = _move_link(place, wanted)
+        target = move_link(place, wanted, names=_free_names)
     else:
         target = move(place, wanted, _as_it_is(status), names=_free_names, on_chunk=on_chunk)
     reason_path(place).unlink(missing_ok=True)
@@ -219,18 +228,18 @@ def _move_file(
 ) -> Path:
     if begun is not None and begun.is_symlink() and _leads_to(begun, known):
         if path.is_symlink() and _leads_to(path, known):  # the second link was made, the first did not go any more
-            path.unlink()
+            remove_link(path)
         return begun
     if path.is_symlink():
         _require_link(path, known)
-        return _move_link(path, target, on_place)
+        return move_link(path, target, names=_free_names, on_place=on_place)
     return move(path, target, known, names=_free_names, begun=begun, on_place=on_place, on_chunk=on_chunk)
 
 
 def _remove_file(path: Path, known: KnownFile, on_chunk: Callable[[], None]) -> None:
     if path.is_symlink():
         _require_link(path, known)
-        path.unlink()
+        remove_link(path)
     else:
         remove(path, known, on_chunk=on_chunk)
 
@@ -251,21 +260,6 @@ def _require_link(path: Path, known: KnownFile) -> None:
     """Raise OtherFileError where the link leads to another file than the one that was read."""
     if not _leads_to(path, known):
         raise OtherFileError(f"{path} leads to another file than the one that was read; it was left alone")
-
-
-def _move_link(path: Path, wanted: Path, on_place: Callable[[Path], None] = _nothing) -> Path:
-    leads_to = path.parent / path.readlink()  # an absolute link stays as it is
-    for target in _free_names(wanted):
-        if os.path.lexists(target):
-            continue
-        on_place(target)
-        try:
-            target.symlink_to(leads_to)
-        except FileExistsError:
-            continue
-        path.unlink()
-        return target
-    raise AssertionError("names never end")
 
 
 def _remove_if_empty(root: Path, path: bytes, kind: Kind) -> None:

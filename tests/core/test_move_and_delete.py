@@ -17,7 +17,7 @@ import pytest
 
 from core import files, move_and_delete
 from core.files import numbered, rename_new
-from core.move_and_delete import KnownFile, OtherFileError, know, move, put_back_asides, remove
+from core.move_and_delete import KnownFile, OtherFileError, know, move, move_link, put_back_asides, remove
 from tests.core.steps import at_step, refuse, without
 
 CONTENT = b"footage " * 2000
@@ -367,3 +367,44 @@ def test_numbered_names_stay_within_the_limit_of_a_file_name() -> None:
     assert first.name != second.name
     assert len(os.fsencode(second.name)) <= 255
     assert second.name.endswith(".2.mp4")
+
+
+def test_a_moved_link_is_on_the_disk_before_the_old_one_goes(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    (places.inbox / "film.mp4").write_bytes(CONTENT)
+    places.path.unlink()
+    places.path.symlink_to("film.mp4")
+    steps: list[str] = []
+    real_fsync, real_unlink = os.fsync, os.unlink
+
+    def fsync(descriptor: int) -> None:
+        steps.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink()}")
+        real_fsync(descriptor)
+
+    def unlink(path: Path) -> None:
+        steps.append(f"unlink {path}")
+        real_unlink(path)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "unlink", unlink)
+    (places.done / "clip.mp4").write_bytes(b"somebody's")
+    reported: list[Path] = []
+    place = move_link(places.path, places.target, on_place=reported.append)
+    assert [place] == reported == [places.done / "clip.2.mp4"]
+    assert place.is_symlink()
+    assert place.read_bytes() == CONTENT
+    assert steps == [f"sync {places.done}", f"unlink {places.path}", f"sync {places.inbox}"]
+    assert not os.path.lexists(places.path)
+
+
+def test_what_replaces_a_link_while_it_is_moved_stays(places: Places) -> None:
+    (places.inbox / "film.mp4").write_bytes(CONTENT)
+    places.path.unlink()
+    places.path.symlink_to("film.mp4")
+
+    def swap(_: Path) -> None:
+        places.path.rename(places.inbox / "old")
+        places.path.write_bytes(b"somebody's")
+
+    place = move_link(places.path, places.target, on_place=swap)
+    assert place.read_bytes() == CONTENT
+    assert places.path.read_bytes() == b"somebody's"

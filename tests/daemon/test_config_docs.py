@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -25,6 +27,20 @@ ROOT = Path(__file__).parents[2]
 def test_files_are_written_only_where_they_differ(tmp_path: Path) -> None:
     assert len(write_generated(tmp_path)) == len(GENERATED)
     assert write_generated(tmp_path) == []
+
+
+def test_a_generated_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_generated(tmp_path)
+    page = tmp_path / "docs" / "metrics.md"
+    page.write_text("an older one")
+
+    def full_disk(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_generated(tmp_path)
+    assert page.read_text() == "an older one"
 
 
 def test_the_example_is_a_configuration() -> None:
