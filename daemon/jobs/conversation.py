@@ -2,7 +2,7 @@
 
 A conversation belongs to the thread of its runner. It obeys what is wanted of the job (stop, pause, cancel), the limits
 of time and memory, and the ledger: a finished piece is acknowledged once it is stored, and refused where another
-attempt at the job has begun.
+attempt at the job has begun, or the job does not run any more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from daemon.events.job_events import JobCommitted, JobHeld
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.job_in_hand import Running
 from daemon.jobs.kinds.contract import Failure, JobKind, Piece
-from daemon.ledger.jobs import Job, StaleAttemptError, require_attempt
+from daemon.ledger.jobs import Job, NoTransitionError, StaleAttemptError, require_attempt
 from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
 from engine.types import Progress
 
@@ -140,7 +140,8 @@ class Conversation:
     def hold(self, request: Sequence[Piece]) -> Done | Failure:
         """Send the order and see it through.
 
-        Raise StoppedError, StaleAttemptError where another attempt has begun, WorkerDiedError, or WorkerError.
+        Raise StoppedError, StaleAttemptError where another attempt has begun, NoTransitionError where the job does not
+        run any more, WorkerDiedError, or WorkerError.
         """
         order = about(self._task, "order", kind=self._kind.name)
         self._say_all(in_pieces(self._task, request, order))
@@ -198,7 +199,7 @@ class Conversation:
         job, kind = self._job, self._kind
         resume = self._ledger.read(lambda reader: kind.resume(reader, job)) if basis == job.basis else None
         if basis != job.basis:
-            self._store(lambda: self._ledger.write(lambda writer: self._start_over(writer, basis)))
+            self._store_or_refuse(lambda: self._ledger.write(lambda writer: self._start_over(writer, basis)))
         self._state.deaths_in_loading = 0
         at = job.next_frame if resume is not None else 0
         now_s = self._wall()
@@ -234,11 +235,7 @@ class Conversation:
             nonlocal similarities
             similarities = self._ledger.write(lambda writer: self._kind.store(writer, self._job, pieces))
 
-        try:
-            self._store(write)
-        except StaleAttemptError:
-            self._say(about(self._task, "refuse"))
-            raise
+        self._store_or_refuse(write)
         self._say(about(self._task, "ack"))
         self._report_work(similarities)
 
@@ -254,6 +251,14 @@ class Conversation:
                 queue_seconds=_grown(self._queue_seconds, queues),
             )
         )
+
+    def _store_or_refuse(self, write: Callable[[], None]) -> None:
+        """Write to the ledger; where this attempt may not do so any more, refuse the worker what it waits for."""
+        try:
+            self._store(write)
+        except (StaleAttemptError, NoTransitionError):
+            self._say(about(self._task, "refuse"))
+            raise
 
     def _store(self, write: Callable[[], None]) -> None:
         """Write to the ledger; while it or the disk has no room, the worker waits for its answer: nothing is lost."""

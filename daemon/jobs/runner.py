@@ -35,7 +35,7 @@ from daemon.jobs.job_in_hand import Running
 from daemon.jobs.kinds.contract import Failure, JobKind
 from daemon.jobs.outcomes import Outcomes
 from daemon.jobs.tidying import Tidier
-from daemon.ledger.jobs import Job, StaleAttemptError
+from daemon.ledger.jobs import Job, NoTransitionError, StaleAttemptError
 from daemon.ledger.ledger import Ledger
 
 STUCK_S = 60.0
@@ -104,7 +104,7 @@ class Runner:
         self._report_started(job, kind)
         try:
             self._run(job, kind, inbox, config, request)
-        except StaleAttemptError as problem:  # the job is in other hands: nothing of this attempt counts
+        except (StaleAttemptError, NoTransitionError) as problem:  # another attempt began, or the job was ended
             self._replace_worker("stopped")
             self._notify(JobWarning(problem.message, job.inbox, job.id))
         finally:

@@ -28,6 +28,7 @@ from daemon.crew.messages import (
     about,
     failed_message,
     in_pieces,
+    is_about,
     progress_message,
     read_message,
     task_of,
@@ -47,7 +48,11 @@ NVIDIA_CONTROL = Path("/dev/nvidiactl")
 
 
 class _AttemptOverError(Exception):
-    """The service has another attempt at the job in hand: nothing more of this one is wanted."""
+    """The service wants nothing more of this attempt: another one has begun, or the job was ended."""
+
+
+class _OutOfTurnError(Exception):
+    """The service said what cannot follow here. Nobody foresees that: the worker dies of it."""
 
 
 class _Service:
@@ -123,6 +128,7 @@ def _work(task: Task, kind: str, request: Sequence[Piece], trades: Mapping[str, 
         service.send(about(task, "readable"))
         service.send(about(task, "opened", basis=assignment.load()))
         resume, begin = service.receive_whole()
+        _require(begin, task, "begin")
         result = assignment.work(
             stop=service.stop,
             on_progress=lambda progress: service.send(progress_message(task, progress)),
@@ -145,8 +151,15 @@ def _work(task: Task, kind: str, request: Sequence[Piece], trades: Mapping[str, 
 def _hand_over(task: Task, commit: Sequence[Piece], service: _Service) -> None:
     """Send a finished piece and wait until it is stored: at most one piece is ever done twice."""
     service.send_all(in_pieces(task, commit, about(task, "commit")))
-    if service.receive()["type"] == "refuse":
+    _require(service.receive(), task, "ack")
+
+
+def _require(message: Message, task: Task, expected: str) -> None:
+    """Check that a message is the answer that a job waits for. Raise _AttemptOverError where it is a refusal."""
+    if is_about(message, task) and message["type"] == "refuse":
         raise _AttemptOverError
+    if not is_about(message, task) or message["type"] != expected:
+        raise _OutOfTurnError(f"{task} waits for {expected} or refuse, and was sent {message}")
 
 
 def die_with(parent: int) -> None:

@@ -19,7 +19,7 @@ from daemon.jobs.kinds.registry import OF_ARRIVALS
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.faces import written_faces
-from daemon.ledger.jobs import Job, StaleAttemptError
+from daemon.ledger.jobs import Job, NoTransitionError, StaleAttemptError
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import JobEvent
 from tests.daemon_rig import FAKE_WORKER, Rig, wait_until
@@ -101,7 +101,7 @@ def hold(rig: Rig, ledger: Ledger, link: Link, job: Job, wanted: threading.Event
     )
     try:
         return conversation.hold(order)
-    except (StaleAttemptError, StoppedError) as end:
+    except (StaleAttemptError, NoTransitionError, StoppedError) as end:
         return end
 
 
@@ -128,6 +128,24 @@ def test_a_commit_is_refused_once_another_attempt_has_begun_and_the_worker_lives
     assert len(ledger.read(lambda reader: written_faces(reader, first.id))) == 10, "nothing more was stored"
     assert isinstance(hold(rig, ledger, link, second), Done), "the same worker does the attempt that holds"
     assert len(ledger.read(lambda reader: written_faces(reader, first.id))) == 60
+
+
+def test_a_commit_of_a_job_that_was_ended_is_refused_and_the_worker_takes_the_next(
+    rig: Rig, ledger: Ledger, link: Link
+) -> None:
+    job = started(rig, ledger, frames=60, pause_s=0.03)
+    ends: list[object] = []
+    talk = threading.Thread(target=lambda: ends.append(hold(rig, ledger, link, job)))
+    talk.start()
+    wait_until(lambda: len(ledger.read(lambda reader: written_faces(reader, job.id))) == 10, "the first piece")
+    ledger.write(lambda writer: table.cancel(writer, job.id, now_s=3.0))
+    talk.join(30)
+    assert isinstance(ends[0], NoTransitionError)
+    assert len(ledger.read(lambda reader: written_faces(reader, job.id))) == 10, "nothing more was stored"
+    ledger.write(lambda writer: table.apply(writer, job.id, JobEvent.RETRY))
+    again = started_again(ledger)
+    assert isinstance(hold(rig, ledger, link, again), Done)
+    assert len(ledger.read(lambda reader: written_faces(reader, job.id))) == 60
 
 
 def test_a_stop_ends_at_a_piece_and_leaves_the_worker_free(rig: Rig, ledger: Ledger, link: Link) -> None:

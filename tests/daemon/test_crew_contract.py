@@ -127,6 +127,22 @@ def test_a_worker_whose_commit_is_refused_drops_the_job_and_takes_the_next(link:
     assert is_about(until(link, "opened", "commit", "done", "failed"), task), "nothing more is said of the other"
 
 
+@pytest.mark.parametrize(
+    ("answer", "attempt"), [("order", 2), ("ack", 2), ("begin", 1)], ids=["an order", "of another attempt", "no answer"]
+)
+def test_a_worker_takes_nothing_but_the_answer_to_its_own_commit_for_one(
+    link: Link, tmp_path: Path, answer: str, attempt: int
+) -> None:
+    task = Task(1, 1)
+    order(link, task, tmp_path, frames=1000)
+    until(link, "opened")
+    link.send(about(task, "begin", resumes=False))
+    until(link, "commit")
+    link.send(about(Task(1, attempt), answer, kind="extract", resumes=False))
+    with pytest.raises(WorkerDiedError, match="waits for ack or refuse"):
+        drain(link)
+
+
 def test_a_worker_refuses_a_kind_that_it_does_not_know_and_lives_on(link: Link, tmp_path: Path) -> None:
     order(link, Task(1, 1), tmp_path, kind="dance", frames=5)
     refusal = until(link, "failed")
