@@ -34,6 +34,9 @@ that was set back can have put it. It never runs beside the job that it is about
 OF_ITS_FILE = "subject IS NULL"
 """A job that is about its own file, not about another job: there is one for each content and one for each slug."""
 
+OF_THE_TABLE = frozenset({"state", "attempt"})
+"""Columns that follow from events alone."""
+
 _CHANGES: Mapping[Action, Mapping[str, object]] = {
     Action.CLEAR_REASON: {"reason": "", "message": "", "hint": ""},
     Action.CLEAR_DEATHS: {"deaths": 0, "death_frame": None},
@@ -141,10 +144,12 @@ def apply(
 ) -> State | None:
     """Let an event happen to a job: its next state and what goes with it, as the table of transitions says.
 
-    `attempt`: the one that whoever says so does. `values` are further columns, which win. Return the new state, None
-    for a job that is not there any more. Raise NoTransitionError where the event cannot happen to a job in its state,
-    StaleAttemptError where another attempt has begun.
+    `attempt`: the one that whoever says so does. `values` are further columns, which win; state and attempt are the
+    table's alone. Return the new state, None for a job that is not there any more. Raise NoTransitionError where the
+    event cannot happen to a job in its state, StaleAttemptError where another attempt has begun, ValueError where
+    `values` name the state.
     """
+    _require_free(values)
     question = "SELECT state, inbox, attempt, started_s FROM jobs WHERE id = ?"
     row = connection.execute(question, (job_id,)).fetchone()
     if row is None:
@@ -166,7 +171,7 @@ def apply(
         changes["finished_s"] = now_s
     if Action.COUNT_END in actions:
         add_totals(connection, row["inbox"], {f"jobs_{state}": 1})
-    update(connection, job_id, **{**changes, **values})
+    _set(connection, job_id, {**changes, **values})
     return state
 
 
@@ -285,7 +290,18 @@ def start_over(connection: sqlite3.Connection, job: Job, basis: str) -> None:
 
 
 def update(connection: sqlite3.Connection, job_id: int, **values: object) -> None:
-    """Set columns of one job, never its state. Text may hold file names that are no text: SQLite takes them escaped."""
+    """Set columns of one job. Raise ValueError for state and attempt: those only `apply` changes."""
+    _require_free(values)
+    _set(connection, job_id, values)
+
+
+def _require_free(values: Mapping[str, object]) -> None:
+    if named := sorted(OF_THE_TABLE & values.keys()):
+        raise ValueError(f"{' and '.join(named)} of a job: the table of transitions alone sets it; nothing was changed")
+
+
+def _set(connection: sqlite3.Connection, job_id: int, values: Mapping[str, object]) -> None:
+    """Set columns of one job. Text may hold file names that are no text: SQLite takes them escaped."""
     columns = ", ".join(f"{name} = ?" for name in values)
     kept = [_as_utf_8(value) if isinstance(value, str) else value for value in values.values()]
     connection.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*kept, job_id))

@@ -126,7 +126,8 @@ def ended_job(bench: Bench, ledger: Ledger, original: str) -> None:
         members.remember(writer, job.id, found)
         state = "quarantined" if original == "to_quarantine" else "done"
         report = json.dumps({"verdict": {"word": "whole", "unread": []}})
-        table.update(writer, job.id, state=state, original=original, report=report)
+        question = "UPDATE jobs SET state = ?, original = ?, report = ? WHERE id = ?"
+        writer.execute(question, (state, original, report, job.id))
 
     ledger.write(step)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -23,6 +23,7 @@ from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import JobEvent
 from engine.face_record import FaceRecord
 from engine.types import Commit, Counts, Cursor
+from tests.ledger_rows import set_row
 
 NOW = 1_000_000.0
 CLIP = Arrival(
@@ -53,10 +54,6 @@ def arrive(ledger: Ledger, arrival: Arrival, policy: Policy = "skip", *, earlier
     return ledger.write(
         lambda writer: claim(writer, arrival, now_s=NOW, on_duplicate=policy, earlier_is_there=earlier_is_there)
     )
-
-
-def set_job(ledger: Ledger, job: Job, **values: Any) -> None:
-    ledger.write(lambda writer: table.update(writer, job.id, **values))
 
 
 def next_job(ledger: Ledger, now_s: float = NOW, inboxes: tuple[str, ...] = ("alice", "bob")) -> Job | None:
@@ -110,7 +107,7 @@ def test_an_original_that_was_moved_and_is_back_is_no_copy_of_itself(
     ledger: Ledger, policy: Policy, outcome: str
 ) -> None:
     job = arrive(ledger, CLIP).job
-    ledger.write(lambda writer: table.update(writer, job.id, state="done", original="moved"))
+    set_row(ledger, job.id, state="done", original="moved")
     back = arrive(ledger, replace(CLIP, file_state="i2"), policy)
     assert back.outcome == outcome
     if outcome == "back":
@@ -126,7 +123,7 @@ def test_a_job_follows_its_file_to_a_new_name(ledger: Ledger) -> None:
 @pytest.mark.parametrize("state", ["failed", "quarantined", "cancelled", "gone"])
 def test_content_that_had_no_success_is_tried_again_when_it_comes_back(ledger: Ledger, state: str) -> None:
     first = arrive(ledger, CLIP)
-    set_job(ledger, first.job, state=state, deaths=3, attempts=8)
+    set_row(ledger, first.job.id, state=state, deaths=3, attempts=8)
     ledger.write(lambda writer: forget_files(writer, "alice", [b"clip.mp4"]))
     again = arrive(ledger, CLIP)
     assert (again.outcome, again.job.id, again.job.state) == ("again", first.job.id, "queued")
@@ -135,7 +132,7 @@ def test_content_that_had_no_success_is_tried_again_when_it_comes_back(ledger: L
 
 def test_done_content_is_done_once_more_only_where_that_is_wanted(ledger: Ledger) -> None:
     first = arrive(ledger, CLIP)
-    set_job(ledger, first.job, state="done", basis="b")
+    set_row(ledger, first.job.id, state="done", basis="b")
     copy = replace(CLIP, path=b"copy.mp4", file_state="i2")
     assert arrive(ledger, copy, "quarantine").outcome == "duplicate"
     ledger.write(lambda writer: forget_files(writer, "alice", [b"copy.mp4"]))
@@ -148,7 +145,7 @@ def test_a_dst_workspace_takes_one_clip_until_that_is_given_up(ledger: Ledger) -
     first = arrive(ledger, replace(CLIP, role="dst"))
     second = arrive(ledger, replace(CLIP, role="dst", sha256="d" * 64, path=b"b.mp4", slugs=("b",)))
     assert (second.outcome, second.job.state, second.job.reason) == ("refused", "failed", "workspace_taken")
-    set_job(ledger, first.job, state="cancelled")
+    set_row(ledger, first.job.id, state="cancelled")
     third = arrive(ledger, replace(CLIP, role="dst", sha256="e" * 64, path=b"c.mp4", slugs=("c",)))
     assert third.outcome == "queued"
 
@@ -176,7 +173,7 @@ def test_high_priority_goes_first_oldest_first_within_and_nothing_starves(ledger
     order = []
     while (job := next_job(ledger)) is not None:
         order.append(job.path.decode())
-        set_job(ledger, job, state="done")
+        set_row(ledger, job.id, state="done")
     assert order == ["low, a day old", "high, older", "high", "normal"]
 
 
@@ -196,7 +193,7 @@ def test_an_inbox_with_a_running_job_lets_the_others_go_first(ledger: Ledger) ->
 
 def test_a_job_that_waits_starts_when_its_time_has_come_and_only_for_inboxes_that_may(ledger: Ledger) -> None:
     job = arrive(ledger, CLIP).job
-    set_job(ledger, job, state="waiting", not_before_s=NOW + 30)
+    set_row(ledger, job.id, state="waiting", not_before_s=NOW + 30)
     assert next_job(ledger) is None
     assert next_job(ledger, NOW + 30, inboxes=("bob",)) is None
     started = next_job(ledger, NOW + 30)
@@ -211,7 +208,7 @@ def test_no_job_waits_longer_than_the_longest_wait_however_far_the_clock_is_set_
     ledger: Ledger, back_s: float
 ) -> None:
     job = arrive(ledger, CLIP).job
-    set_job(ledger, job, state="waiting", not_before_s=NOW + 30)
+    set_row(ledger, job.id, state="waiting", not_before_s=NOW + 30)
     now_s = NOW - back_s
     assert next_job(ledger, now_s) or next_job(ledger, now_s + 60)
 
@@ -297,7 +294,7 @@ def test_slugs_that_differ_in_capitals_only_are_one_name(ledger: Ledger) -> None
 
 def test_new_content_of_a_file_that_changed_takes_its_name_over(ledger: Ledger) -> None:
     first = arrive(ledger, CLIP)
-    set_job(ledger, first.job, state="gone", reason="changed")
+    set_row(ledger, first.job.id, state="gone", reason="changed")
     second = arrive(ledger, replace(CLIP, sha256="d" * 64))
     assert second.job.slug == "clip"
     third = arrive(ledger, replace(CLIP, sha256="e" * 64, path=b"other/clip.mp4"))
@@ -356,6 +353,16 @@ def test_an_attempt_that_another_one_has_followed_does_not_give_its_job_back(led
     again = ledger.read(lambda reader: table.job_by_id(reader, second.id))
     assert again is not None
     assert again.state == "queued"
+
+
+@pytest.mark.parametrize("column", ["state", "attempt"])
+def test_only_an_event_changes_state_and_attempt(ledger: Ledger, column: str) -> None:
+    job = begun(ledger, CLIP)
+    with pytest.raises(ValueError, match=f"^{column} of a job"):
+        ledger.write(lambda writer: table.update(writer, job.id, **{column: "gone"}))
+    with pytest.raises(ValueError, match="^state of a job"):
+        ledger.write(lambda writer: table.apply(writer, job.id, JobEvent.FINISH, state="gone"))
+    assert ledger.read(lambda reader: table.job_by_id(reader, job.id)) == job
 
 
 def test_a_job_about_another_one_takes_neither_its_content_nor_its_name(ledger: Ledger) -> None:
