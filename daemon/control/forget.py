@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.boundary import boundary
 from core.opening import CHUNK_BYTES, read_regular
 from daemon.config.schema import InboxConfig
 from daemon.errors import LedgerError, ServiceError
@@ -104,10 +105,11 @@ def wipe_until_gone(
 
     def work() -> None:
         while not stop.wait(TRY_AGAIN_S):
-            if not wipe(ledger, needles, ledger.empty_log):
-                message = f"{name} is forgotten: nothing of it is left in the files of the ledger"
-                notify(PersonForgotten(message, name=name))
-                return
+            with boundary("thread", "overwriting what was forgotten"):
+                if not wipe(ledger, needles, ledger.empty_log):
+                    message = f"{name} is forgotten: nothing of it is left in the files of the ledger"
+                    notify(PersonForgotten(message, name=name))
+                    return
 
     threading.Thread(target=work, name="forget", daemon=True).start()
 

@@ -1,7 +1,7 @@
 """The threads that run jobs, one at a time each. Which job is next says `daemon.jobs.job_queue`.
 
 A slot is the boundary of its jobs: what nobody foresaw is logged with its traceback, that job fails, and the next one
-starts.
+starts. So it is of its own turns, in which it asks for a job.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from core.boundary import boundary
+from core.boundary import boundary, log_unforeseen
 from core.errors import DfldError
 from daemon.config.schema import Config, InboxConfig
 from daemon.errors import LedgerError
@@ -25,7 +25,8 @@ from daemon.ledger.ledger import Ledger, LedgerUnavailableError
 
 ASK_EVERY_S = 2.0
 """Jobs that wait for a time or for space are asked for this often; new ones wake the slots at once."""
-LEDGER_PAUSE_S = 2.0
+PAUSE_S = 2.0
+"""Between a turn that failed, for the ledger's sake or another's, and the next one."""
 
 
 class Slot:
@@ -63,21 +64,29 @@ class Slot:
         try:
             while not (self._queue.stopping.is_set() or self.retired.is_set()):
                 self._turned_s = self._monotonic()
-                try:
-                    self.runner.recycle_if_asked()
-                    started = self._queue.next()
-                    if started is not None:
-                        self._work(*started)
-                        continue
-                except LedgerError as problem:
-                    if not isinstance(problem, LedgerUnavailableError):  # of those the service says why
-                        self._notify(LedgerFailed(problem.message))
-                    self._queue.stopping.wait(LEDGER_PAUSE_S)
-                    continue
-                with self._queue.wake:
-                    self._queue.wake.wait(ASK_EVERY_S)
+                with boundary("thread", self.thread.name, self._turn_failed):
+                    self._turn()
         finally:
             self.runner.close()
+
+    def _turn(self) -> None:
+        """Run the next job; where there is none, wait for one."""
+        self.runner.recycle_if_asked()
+        started = self._queue.next()
+        if started is not None:
+            self._work(*started)
+            return
+        with self._queue.wake:
+            self._queue.wake.wait(ASK_EVERY_S)
+
+    def _turn_failed(self, error: Exception) -> None:
+        """Report what a boundary does not log, and wait: the next turn may meet the same."""
+        if isinstance(error, LedgerError):
+            if not isinstance(error, LedgerUnavailableError):  # of those the service says why
+                self._notify(LedgerFailed(error.message))
+        elif isinstance(error, DfldError):  # foreseen elsewhere, not here
+            log_unforeseen("thread", self.thread.name, error)
+        self._queue.stopping.wait(PAUSE_S)
 
     def _work(self, job: Job, inbox: InboxConfig, config: Config) -> None:
         try:
@@ -103,7 +112,7 @@ class Slot:
             try:
                 self._ledger.write(lambda writer: table.give_back(writer, job))
             except LedgerUnavailableError:
-                self._queue.stopping.wait(LEDGER_PAUSE_S)
+                self._queue.stopping.wait(PAUSE_S)
             else:
                 return
 
