@@ -21,5 +21,5 @@ models              the model that these name by its [[sync]], and its rounds, o
 tune                dfld tune
 demo_clip           footage for the demo and the tests
 
-`generated/` holds the completion scripts and the man page (`make docs`).
+`generated-files/` holds the completion scripts and the man page (`make docs`).
 """

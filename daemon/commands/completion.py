@@ -14,7 +14,7 @@ from daemon.errors import ExitCode
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-GENERATED = Path(__file__).with_name("generated")
+GENERATED = Path(__file__).with_name("generated-files")
 SCRIPTS = {"bash": "dfld.bash", "zsh": "dfld.zsh", "fish": "dfld.fish"}
 """Shell -> its completion script in GENERATED."""
 MAN_PAGE = "dfld.1"
