@@ -44,7 +44,7 @@ def round_settings_of(config: Config, settings: SyncConfig) -> SyncSettings:
     """Return what a [[sync]] table says about rounds. Its folder lies in the state folder."""
     by_name = {machine.name: machine for machine in config.machines}
     model = model_of(settings)
-    limits, waits, snapshot = settings.limits, settings.waits, settings.snapshot
+    limits, snapshot = settings.limits, settings.snapshot
     return SyncSettings(
         model=model,
         machines=tuple(machine_of(by_name[name]) for name in settings.machines),
@@ -68,22 +68,28 @@ def round_settings_of(config: Config, settings: SyncConfig) -> SyncSettings:
             least_work=limits.least_work,
             warm_up_iterations=settings.warm_up_iterations,
         ),
-        trainer=TrainerSettings(
-            command_s=waits.command_s,
-            stop_s=waits.stop_s,
-            answer_s=waits.answer_s,
-            alive_s=waits.alive_s,
-            reaction_s=waits.reaction_s,
-            poll_s=waits.poll_s,
-            proof_s=waits.proof_s,
-            save_period_s=waits.save_period_s,
-        ),
+        trainer=trainer_settings_of(settings),
         snapshot=SnapshotSettings(
             tries=snapshot.tries,
             wait_s=snapshot.wait_s,
             quiet_s=snapshot.quiet_s,
             disk_reserve_bytes=snapshot.reserve_bytes,
         ),
+    )
+
+
+def trainer_settings_of(settings: SyncConfig) -> TrainerSettings:
+    """Return how long a [[sync]] table says that trainers are waited for."""
+    waits = settings.waits
+    return TrainerSettings(
+        command_s=waits.command_s,
+        stop_s=waits.stop_s,
+        answer_s=waits.answer_s,
+        alive_s=waits.alive_s,
+        reaction_s=waits.reaction_s,
+        poll_s=waits.poll_s,
+        proof_s=waits.proof_s,
+        save_period_s=waits.save_period_s,
     )
 
 

@@ -18,7 +18,7 @@ from core.errors import DfldError
 from daemon.config.schema import Config
 from daemon.config.sync_tables import MachineConfig, SyncConfig
 from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
-from daemon.machines import machine_of, model_of
+from daemon.machines import machine_of, model_of, trainer_settings_of
 from dfl.model_files import DATA, ModelName, is_optimizer, is_weights
 from sync.errors import CommandError, RemoteFileMissingError, SyncError
 from sync.failures import failing_alone
@@ -253,7 +253,7 @@ def _cooperation(subject: str, machine: Machine, sync: SyncConfig, there: _Asked
     except SyncError as error:
         return problem(subject, error.message, error.hint or "list the model folder by hand")
     if places.alive.rpartition("/")[2] in notes:
-        gone = _why_gone(machine, places)
+        gone = _why_gone(machine, places, trainer_settings_of(sync))
         if gone:
             return warning(
                 subject,
@@ -268,10 +268,10 @@ def _cooperation(subject: str, machine: Machine, sync: SyncConfig, there: _Asked
     )
 
 
-def _why_gone(machine: Machine, places: RemotePlaces) -> str:
+def _why_gone(machine: Machine, places: RemotePlaces, settings: TrainerSettings) -> str:
     with closing(connect(machine)) as transport:
         try:
-            return trainer_of(transport, places, TrainerSettings(), threading.Event(), RefusedStates()).why_gone()
+            return trainer_of(transport, places, settings, threading.Event(), RefusedStates()).why_gone()
         except SyncError:
             return ""  # what cannot be reached is reported by another examination
 

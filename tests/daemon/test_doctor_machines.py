@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,15 @@ from typing import Any
 import pytest
 
 from daemon.config.schema import Config
-from daemon.config.sync_tables import MachineConfig, SyncConfig
+from daemon.config.sync_tables import MachineConfig, SyncConfig, WaitsConfig
+from daemon.doctor import machines
 from daemon.doctor.diagnosis import Diagnosis
 from daemon.doctor.machines import examine_machine, examine_machines, judge_extensions, judge_files, judge_late_stop
+from sync.places import RemotePlaces
+from sync.trainers.contract import RefusedStates, Trainer, TrainerSettings
+from sync.trainers.trainer import trainer_of
 from sync.transports.sftp import FSYNC, HARD_LINK, LIMITS, POSIX_RENAME, STATVFS
+from sync.transports.transport import Transport
 from sync.types import FileStat, Machine
 from tests.sync.sshd import SshMachine, free_port, make_ssh_machine
 
@@ -183,6 +189,27 @@ def test_a_cooperating_trainer_that_has_ended_is_told(tmp_path: Path) -> None:
     local = MachineConfig(name="gpu1", address="", model_dir=str(tmp_path), transfer="local", control="cooperative")
     (warned,) = [one for one in told(local) if one.verdict == "warning"]
     assert "has ended" in warned.sentence
+
+
+def test_a_trainer_is_waited_for_as_its_sync_table_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".dfld" / "alice_SAEHD").mkdir(parents=True)
+    (tmp_path / ".dfld" / "alice_SAEHD" / "alive.json").write_text("{}")
+    asked: list[TrainerSettings] = []
+
+    def recorded(
+        transport: Transport,
+        places: RemotePlaces,
+        settings: TrainerSettings,
+        stop: threading.Event,
+        refused: RefusedStates,
+    ) -> Trainer:
+        asked.append(settings)
+        return trainer_of(transport, places, settings, stop, refused)
+
+    monkeypatch.setattr(machines, "trainer_of", recorded)
+    local = MachineConfig(name="gpu1", address="", model_dir=str(tmp_path), transfer="local", control="cooperative")
+    told(local, replace(SYNC, waits=WaitsConfig(command_s=7)))
+    assert [settings.command_s for settings in asked] == [7]
 
 
 def test_a_cooperating_trainer_that_never_gave_a_sign_is_warned_of(machine: MachineConfig, server: SshMachine) -> None:
