@@ -47,7 +47,7 @@ class Verifier:
             for name in clip.names[begin : begin + FACES_A_COMMIT]:
                 checked.append(clip.check(name))
                 on_progress(Progress(begin + len(checked), total, 0, 0, {}))
-            damaged = [one.name for one in checked if one.finding == "damaged"]
+            damaged = [one for one in checked if one.finding == "damaged"]
             if request.drop_damaged and damaged:
                 drop_faces(layout, damaged)
             begin += len(checked)

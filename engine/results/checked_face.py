@@ -19,6 +19,8 @@ from typing import Literal, get_args
 Finding = Literal["whole", "edited", "elsewhere", "taken out", "damaged", "unfinished", "unlisted"]
 FINDINGS: tuple[Finding, ...] = get_args(Finding)
 FAULTS: tuple[Finding, ...] = ("damaged", "unfinished", "unlisted")
+Part = Literal["nothing", "mask", "face"]
+"""Of a damaged face: `face` means the picture and the mask that dfld wrote beside it."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,5 @@ class CheckedFace:
     """Where it is now, below the workspace; "" where it is nowhere."""
     pixels_sha256: str = ""
     """Of its decoded pixels; "" where they could not be decoded, or were not asked for."""
+    removable: Part = "nothing"
+    """What a repair may remove, since it is damaged and no person's."""

@@ -5,6 +5,7 @@
     {"committed": n}  every file of the frames before n is on the disk: what is missing of them, somebody took away
     {"accepted": …}   a face, before it moves from review/ to aligned/
     {"dropped": …}    a face, before dfld removes it
+    {"mask_dropped": …}  a face, before dfld removes its mask alone
     {"finished": …}   the run came to its end
     {"hand": …}       a manual change of a face or frame, in this run or an earlier one
     {"clearing": …}   the results go: what is missing from now on, dfld took away
@@ -75,6 +76,8 @@ class WrittenFace:
     """It was moved to aligned/ by dfld, or was just about to be."""
     dropped: bool = False
     """It was removed by dfld, or was just about to be."""
+    mask_dropped: bool = False
+    """Its mask was removed by dfld, or was just about to be."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,9 @@ class ManualChange:
     """Name of the mask that stays with it."""
     is_unlisted: bool = False
     """An "added" picture of which nothing says who wrote it: the manifest was lost, or an older dfld kept none."""
+    lost_mask: str = ""
+    """Basis of the run whose mask of this face dfld removed, since it was damaged: a run of the same basis writes that
+    mask again, and the face stays as the person left it. "" where none was removed."""
 
     @property
     def is_of_frame(self) -> bool:
@@ -184,6 +190,8 @@ def manifest_of(lines: Iterable[Line]) -> Manifest:
                 faces[str(value)] = replace(faces[str(value)], folder="aligned", was_in_review=True)
             elif kind == "dropped":
                 faces[str(value)] = replace(faces[str(value)], dropped=True)
+            elif kind == "mask_dropped":
+                faces[str(value)] = replace(faces[str(value)], mask_dropped=True)
             elif kind == "finished":
                 finished = True
             elif kind == "hand":
@@ -225,6 +233,8 @@ def lines_of(manifest: Manifest) -> Iterator[Line]:
             yield {"accepted": face.file.name}
         if face.dropped:
             yield {"dropped": face.file.name}
+        if face.mask_dropped:
+            yield {"mask_dropped": face.file.name}
     for frame in manifest.frames.values():
         yield {"frame": asdict(frame)}
     yield {"committed": manifest.committed}
@@ -254,7 +264,11 @@ def face_line(face: WrittenFace) -> Line:
 def change_line(change: ManualChange) -> Line:
     values: dict[str, object] = {"kind": change.kind, "trace": _trace_values(change.trace)}
     values |= {name: getattr(change, name) for name in ("content", "file", "sha256", "mask")}
-    return {"hand": values | ({"unlisted": True} if change.is_unlisted else {})}
+    if change.is_unlisted:
+        values["unlisted"] = True
+    if change.lost_mask:
+        values["lost_mask"] = change.lost_mask
+    return {"hand": values}
 
 
 class ManifestWriter:
@@ -352,7 +366,16 @@ def _change_of(value: object) -> ManualChange:
     if Path(file).is_absolute() or ".." in Path(file).parts or "\0" in file:
         raise ValueError(f"{file!r} is no path below the workspace")
     trace = _trace_of(values["trace"])
-    return ManualChange(kind, trace, content, file, sha256, mask, is_unlisted=values.get("unlisted") is True)
+    return ManualChange(
+        kind,
+        trace,
+        content,
+        file,
+        sha256,
+        mask,
+        is_unlisted=values.get("unlisted") is True,
+        lost_mask=str(values.get("lost_mask", "")),
+    )
 
 
 def _trace_of(value: object) -> FaceTrace:

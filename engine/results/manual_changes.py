@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -94,6 +94,7 @@ class _Surveyor:
         self._faces = 0
 
     def survey(self, source: str) -> Survey:
+        self._masks_seen |= {one.mask for one in self._manifest.changes if self._is_mask_back(one)}
         for face in self._manifest.faces.values():
             self._examine(face)
         self._find_missing()
@@ -141,7 +142,7 @@ class _Surveyor:
             return
         self._faces += 1
         self._removable.append(path)
-        if face.mask is not None and not is_there and self._was_there(face):
+        if face.mask is not None and not is_there and not face.mask_dropped and self._was_there(face):
             self._note("mask_deleted", face)
 
     def _may_be(self, face: WrittenFace, path: Path) -> bool:
@@ -184,7 +185,10 @@ class _Surveyor:
             self._masks_seen.add(mask)
         file = "" if path is None else str(path.relative_to(self._layout.root))
         sha256 = _sha256_if_unmarked(face.trace, path)
-        self._changes.append(ManualChange(kind, face.trace, self._manifest.content, file, sha256, mask))
+        is_lost = keeps_mask and face.mask_dropped and not os.path.lexists(self._layout.masks / mask)
+        lost = self._manifest.run.basis if is_lost and self._manifest.run is not None else ""
+        content = self._manifest.content
+        self._changes.append(ManualChange(kind, face.trace, content, file, sha256, mask, lost_mask=lost))
 
     def _examine_frame(self, path: Path, frame: WrittenFile) -> None:
         if is_as_written(path, frame):
@@ -200,7 +204,7 @@ class _Surveyor:
 
     def _earlier_changes(self) -> list[ManualChange]:
         """Return the changes that earlier runs noted; where they are to be discarded, find the files concerned."""
-        earlier = list(self._manifest.changes)
+        earlier = [replace(one, lost_mask="") if self._is_mask_back(one) else one for one in self._manifest.changes]
         if self._manifest.clearing and self._manifest.discarding:  # cut short: what has gone by now was discarded
             earlier = [one for one in earlier if not one.file or os.path.lexists(self._layout.root / one.file)]
         if self._with_earlier_files:
@@ -213,6 +217,10 @@ class _Surveyor:
                 if one.mask and mask.is_file() and not mask.is_symlink():
                     self._changed_files.append(mask)
         return earlier
+
+    def _is_mask_back(self, change: ManualChange) -> bool:
+        """Say whether this run wrote the mask again that a changed face had lost; from then on it is the face's."""
+        return bool(change.lost_mask) and change.mask in self._manifest.masks
 
     def _find_added(self, known: set[Path]) -> None:
         """Note files that carry the name of a face of this clip, and that dfld did not write."""

@@ -16,7 +16,7 @@ from dfl.jpeg import FILE_LIMIT_BYTES
 from engine.errors import PictureError
 from engine.pictures.decoding import decode_picture, picture_format
 from engine.pictures.whole_picture import account_for
-from engine.results.checked_face import CheckedFace, Finding, RecordedFace
+from engine.results.checked_face import CheckedFace, RecordedFace
 from engine.results.face_files import is_pack
 from engine.results.manifest import (
     Manifest,
@@ -110,16 +110,17 @@ class ReadBack:
         name, file = written.file.name, self._below(path)
         is_as_written = not written.file.sha256 or hashlib.sha256(data).hexdigest() == written.file.sha256
         if not is_as_written and _is_untouched(path, written.file):
-            return CheckedFace(name, "damaged", "its bytes changed, and nobody wrote them", file)
+            return CheckedFace(name, "damaged", "its bytes changed, and nobody wrote them", file, removable="face")
         trace = trace_of_jpeg(data)
         says_who = not is_as_written and trace is not None and bool(written.trace.landmarks_hash)
         if says_who and trace is not None and not is_same_face(trace, written.trace, same_clip=True):
             return None
         pixels, trouble = _pixels(data, name)
         if trouble:
-            return CheckedFace(name, "damaged", trouble, file)
+            return CheckedFace(name, "damaged", trouble, file, removable="face")
         if trouble := self._mask_trouble(written):
-            return CheckedFace(name, "damaged", trouble, file, pixels)
+            why = trouble if is_as_written else f"a person changed it, and it stays; {trouble}"
+            return CheckedFace(name, "damaged", why, file, pixels, removable="mask")
         if is_as_written:
             return CheckedFace(name, "whole", "", file, pixels)
         if trace is None and written.trace.face_id:
@@ -152,26 +153,33 @@ class ReadBack:
             if trace is not None and trace.face_id and recorded.face_id and trace.face_id != recorded.face_id:
                 continue
             pixels, trouble = _pixels(data, name)
-            finding: Finding = "damaged" if trouble else "whole"
-            return CheckedFace(name, finding, trouble, self._below(folder / name), pixels)
+            if trouble:
+                return CheckedFace(name, "damaged", trouble, self._below(folder / name), removable="face")
+            return CheckedFace(name, "whole", "", self._below(folder / name), pixels)
         return CheckedFace(name, "taken out", "a person took it out; it stays out")
 
     def _below(self, path: Path) -> str:
         return str(path.relative_to(self._layout.root))
 
 
-def drop_faces(layout: Layout, names: Iterable[str]) -> None:
-    """Remove damaged faces and their masks, so that the next run of the clip writes them again. Raise OutputError.
+def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:
+    """Remove what is damaged of faces, so that the next run of the clip writes it again: of each the file that was
+    read back, or its mask alone. Raise OutputError.
 
     The manifest says so first: what is missing then, dfld took away, and no person.
     """
     manifest = read_manifest(layout)
     with ManifestWriter(layout) as writer:
-        for name in names:
+        for face in damaged:
+            if face.removable == "nothing":
+                continue
+            name, is_whole_face = face.name, face.removable == "face"
             if name in manifest.faces:
-                writer.add({"dropped": name}, sync=True)
-            for path in (layout.aligned / name, layout.review / name, layout.masks / mask_name(name)):
-                remove_file(path)
+                writer.add({"dropped" if is_whole_face else "mask_dropped": name}, sync=True)
+            if is_whole_face:
+                for path in (layout.aligned / name, layout.review / name):
+                    remove_file(path)
+            remove_file(layout.masks / mask_name(name))
 
 
 def layouts_in(workspace: Path) -> list[Layout]:

@@ -118,26 +118,30 @@ class Results:
             self._writer.__exit__(kind, error, trace)
 
     def is_decided(self, trace: FaceTrace) -> bool:
-        """Say whether a person decided about this face: it is not written, whatever lies in its place."""
+        """Say whether a person decided about this face: nothing of it is written, whatever lies in its place."""
         found = self._change_of(trace)
-        return found is not None and found.kind != "mask_deleted"
+        return found is not None and found.kind != "mask_deleted" and not self._lacks_mask(found)
 
     def write_face(
         self, folder: Folder, number: int, index: int, ending: str, picture: bytes, mask: bytes | None, trace: FaceTrace
     ) -> str | None:
         """Write the `index`-th face of frame `number` and its mask; return its name under `folder`.
 
-        Return None, with nothing written, where a person changed the face since this run wrote it. A name that a
-        person's own file has is left to it.
+        Return None where a person changed the face, in this run or before: of such a face only a mask is written that
+        dfld had to remove. A name that a person's own file has is left to it.
         """
         self._begin()
+        change = self._change_of(trace)
+        if change is not None and change.kind != "mask_deleted":
+            if mask is not None and self._lacks_mask(change):
+                self._write(self._layout.masks / change.mask, mask, self._note_mask)
+            return None
         name = self._free_name(number, index, ending, picture)
         path = (self._layout.aligned if folder == "aligned" else self._layout.review) / name
         before = self._faces.get(name)
         if before is not None and os.path.lexists(path) and not is_as_written(path, before.file):
             return None
-        change = self._change_of(trace)
-        if mask is not None and (change is None or change.kind != "mask_deleted"):
+        if mask is not None and change is None:
             self._write(self._layout.masks / mask_name(name), mask, self._note_mask)
         self._write(path, picture, lambda written: self._note_face(WrittenFace(written, folder, number, trace)))
         return name
@@ -206,6 +210,11 @@ class Results:
         if change.kind == "added":
             return False  # whose clip it is from, nobody knows
         return is_same_face(change.trace, trace, same_clip=change.content == self._run.content)
+
+    def _lacks_mask(self, change: ManualChange) -> bool:
+        """Say whether a changed face lost its mask to damage, and this run makes the very same one."""
+        is_same = bool(change.mask) and change.lost_mask == self._run.basis != ""
+        return is_same and not os.path.lexists(self._layout.masks / change.mask)
 
     def _is_another_face(self, path: Path) -> bool:
         """Say whether a file says of itself that it is not the face that this run wrote under its name."""

@@ -14,7 +14,8 @@ import pytest
 from dfl.image import read_metadata, with_metadata
 from engine.face_id import face_id
 from engine.results.checked_face import FAULTS, FINDINGS, CheckedFace, RecordedFace
-from engine.results.manifest import RunNote, manifest_path
+from engine.results.manifest import RunNote, manifest_path, mask_name
+from engine.results.manual_changes import survey
 from engine.results.read_back import ReadBack, drop_faces, layouts_in
 from engine.results.run_results import Results
 from engine.same_face import trace_of_jpeg
@@ -51,6 +52,22 @@ def write_clip(layout: Layout, *, finished: bool = True, faces: int = FACES) -> 
             results.committed(faces)
             results.finished()
     return recorded
+
+
+def redo(layout: Layout, note: RunNote = NOTE) -> list[bool]:
+    """Do the clip once more; return of each face whether a person's decision about it stands."""
+    decided = []
+    with Results(layout, note, resumes=False) as results:
+        for frame in range(FACES):
+            data = aligned_jpeg("clip", frame, id_of(frame))
+            trace = trace_of_jpeg(data)
+            assert trace is not None
+            decided.append(results.is_decided(trace))
+            if not decided[-1]:
+                results.write_face("aligned", frame, 0, "jpg", data, mask(frame), trace)
+        results.committed(FACES)
+        results.finished()
+    return decided
 
 
 @pytest.fixture
@@ -170,21 +187,61 @@ def test_a_dropped_face_is_written_again_by_the_next_run_and_one_that_was_taken_
     taken, damaged = recorded[0].name, recorded[1].name
     (layout.aligned / taken).unlink()
     os.truncate(layout.aligned / damaged, 100)
-    drop_faces(layout, [damaged])
+    drop_faces(layout, [checked(layout, recorded)[damaged]])
     assert checked(layout, recorded)[damaged].finding == "unfinished", "until the clip is done once more"
-    with Results(layout, NOTE, resumes=False) as results:
-        decided = []
-        for frame in range(FACES):
-            data = aligned_jpeg("clip", frame, id_of(frame))
-            trace = trace_of_jpeg(data)
-            assert trace is not None
-            decided.append(results.is_decided(trace))
-            if not decided[-1]:
-                results.write_face("aligned", frame, 0, "jpg", data, mask(frame), trace)
-        results.committed(FACES)
-        results.finished()
-    assert decided == [True, *[False] * (FACES - 1)]
+    assert redo(layout) == [True, *[False] * (FACES - 1)]
     assert findings(layout, recorded[1:]) == {"whole": FACES - 1}
+
+
+def test_of_a_face_beside_a_rotten_mask_the_mask_alone_is_removed_and_written_again(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    name = recorded[1].name
+    path, its_mask = layout.aligned / name, layout.masks / mask_name(name)
+    before, was = its_mask.read_bytes(), path.stat().st_ino
+    rot(its_mask, len(before) // 2)
+    found = checked(layout, recorded)[name]
+    assert (found.finding, found.removable) == ("damaged", "mask")
+    drop_faces(layout, [found])
+    assert path.stat().st_ino == was, "the face itself is not at fault"
+    assert not its_mask.exists()
+    assert not survey(layout).changes, "no person took the mask away"
+    assert redo(layout) == [False] * FACES
+    assert its_mask.read_bytes() == before
+    assert findings(layout, recorded) == {"whole": FACES}
+
+
+def test_a_face_that_a_person_edited_stays_beside_a_rotten_mask_and_its_mask_comes_back(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    name = recorded[1].name
+    path, its_mask = layout.aligned / name, layout.masks / mask_name(name)
+    edited = with_metadata(path.read_bytes(), replace(read_metadata(path.read_bytes()), eyebrows_expand_mod=1.25))
+    path.write_bytes(edited)
+    before = its_mask.read_bytes()
+    rot(its_mask, len(before) // 2)
+    found = checked(layout, recorded)[name]
+    assert (found.finding, found.removable) == ("damaged", "mask")
+    assert "a person changed it" in found.why
+    drop_faces(layout, [found])
+    for turn in range(3):
+        assert redo(layout) == [False, turn > 0, *[False] * (FACES - 2)]
+        assert (path.read_bytes(), its_mask.read_bytes()) == (edited, before)
+    assert redo(layout, replace(NOTE, basis="another")) == [False, True, *[False] * (FACES - 2)]
+    assert its_mask.read_bytes() == before, "later runs leave it to the face"
+    its_mask.unlink()
+    assert redo(layout) == [False, True, *[False] * (FACES - 2)]
+    assert not its_mask.exists(), "a person took it away"
+
+
+def test_a_run_of_another_basis_makes_no_mask_for_a_face_that_a_person_edited(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    name = recorded[0].name
+    path, its_mask = layout.aligned / name, layout.masks / mask_name(name)
+    edited = with_metadata(path.read_bytes(), replace(read_metadata(path.read_bytes()), eyebrows_expand_mod=1.25))
+    path.write_bytes(edited)
+    rot(its_mask, its_mask.stat().st_size // 2)
+    drop_faces(layout, [checked(layout, recorded)[name]])
+    redo(layout, replace(NOTE, basis="another"))
+    assert (path.read_bytes(), its_mask.exists()) == (edited, False), "it might be of another size"
 
 
 def test_the_basis_says_which_faces_are_read_back(layout: Layout) -> None:
