@@ -17,7 +17,7 @@ from engine.errors import PictureError
 from engine.pictures.decoding import decode_picture, picture_format
 from engine.pictures.whole_picture import account_for
 from engine.results.checked_face import CheckedFace, RecordedFace
-from engine.results.face_files import is_pack
+from engine.results.face_files import is_as_written, is_pack
 from engine.results.manifest import (
     Manifest,
     ManifestWriter,
@@ -141,7 +141,7 @@ class ReadBack:
         if not is_as_written and _is_untouched(path, written.mask):
             return "the bytes of its mask changed, and nobody wrote them"
         _, trouble = _pixels(data, "its mask")
-        return trouble
+        return trouble if is_as_written or not trouble else f"{trouble}; it is not the mask that dfld wrote"
 
     def _check_recorded(self, name: str, recorded: RecordedFace) -> CheckedFace:
         """Read back a face that the ledger holds and no manifest names: an older dfld wrote none, or it is lost."""
@@ -164,7 +164,8 @@ class ReadBack:
 
 def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:
     """Remove what is damaged of faces, so that the next run of the clip writes it again: of each the file that was
-    read back, or its mask alone. Raise OutputError.
+    read back, or its mask alone. A mask that is not as dfld wrote it stays: a person drew it, or may have. So does any
+    other file of that name. Raise OutputError.
 
     The manifest says so first: what is missing then, dfld took away, and no person.
     """
@@ -173,13 +174,17 @@ def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:
         for face in damaged:
             if face.removable == "nothing":
                 continue
-            name, is_whole_face = face.name, face.removable == "face"
-            if name in manifest.faces:
-                writer.add({"dropped" if is_whole_face else "mask_dropped": name}, sync=True)
-            if is_whole_face:
-                for path in (layout.aligned / name, layout.review / name):
-                    remove_file(path)
-            remove_file(layout.masks / mask_name(name))
+            mask = manifest.masks.get(mask_name(face.name))
+            its_mask = layout.masks / mask_name(face.name)
+            is_mask_ours = mask is not None and is_as_written(its_mask, mask)
+            if face.removable == "face":
+                if face.name in manifest.faces:
+                    writer.add({"dropped": face.name}, sync=True)
+                remove_file(layout.root / face.file)
+            elif is_mask_ours:
+                writer.add({"mask_dropped": face.name}, sync=True)
+            if is_mask_ours:
+                remove_file(its_mask)
 
 
 def layouts_in(workspace: Path) -> list[Layout]:

@@ -244,6 +244,49 @@ def test_a_run_of_another_basis_makes_no_mask_for_a_face_that_a_person_edited(la
     assert (path.read_bytes(), its_mask.exists()) == (edited, False), "it might be of another size"
 
 
+@pytest.mark.parametrize("at_fault", ["face", "mask"])
+def test_a_repair_leaves_every_other_picture_of_that_name(layout: Layout, at_fault: str) -> None:
+    recorded = write_clip(layout)
+    name = recorded[0].name
+    other = layout.review / name
+    other.write_bytes(aligned_jpeg("somebody else's", 99, ""))
+    path = layout.aligned / name if at_fault == "face" else layout.masks / mask_name(name)
+    rot(path, path.stat().st_size // 2)
+    found = checked(layout, recorded)[name]
+    assert (found.finding, found.file) == ("damaged", f"data_src/aligned/{name}")
+    drop_faces(layout, [found])
+    assert (other.exists(), path.exists()) == (True, False)
+
+
+def test_a_repair_removes_a_damaged_face_where_it_lies_and_not_what_lies_in_its_first_place(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    name = recorded[0].name
+    (layout.aligned / name).rename(layout.review / name)
+    rot(layout.review / name, (layout.review / name).stat().st_size // 2)
+    (layout.aligned / name).write_bytes(aligned_jpeg("somebody else's", 99, ""))
+    found = checked(layout, recorded)[name]
+    assert (found.finding, found.file) == ("damaged", f"data_src/review/{name}")
+    drop_faces(layout, [found])
+    assert ((layout.aligned / name).exists(), (layout.review / name).exists()) == (True, False)
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_a_repair_leaves_a_mask_that_a_person_drew_anew(layout: Layout, is_readable: bool) -> None:
+    recorded = write_clip(layout)
+    name = recorded[0].name
+    its_mask = layout.masks / mask_name(name)
+    drawn = mask(200) if is_readable else mask(200)[:40]
+    its_mask.write_bytes(drawn)
+    if is_readable:
+        rot(layout.aligned / name, (layout.aligned / name).stat().st_size // 2)
+    found = checked(layout, recorded)[name]
+    assert (found.finding, found.removable) == ("damaged", "face" if is_readable else "mask")
+    drop_faces(layout, [found])
+    assert its_mask.read_bytes() == drawn
+    redo(layout)
+    assert its_mask.read_bytes() == drawn
+
+
 def test_the_basis_says_which_faces_are_read_back(layout: Layout) -> None:
     recorded = write_clip(layout)
     basis = ReadBack(layout, recorded).basis
