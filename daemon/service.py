@@ -114,7 +114,7 @@ class Service:
         self.notify: Notify = Notifier(self.metrics, self.hooks)
         self.guard = DiskGuard(config.disk)
         self.inboxes = Inboxes(self.ledger, self.notify, self._claimed)
-        self.tidier = Tidier(self.ledger, self.notify, self.inboxes.forget)
+        self.tidier = Tidier(self.ledger, self.notify, self.inboxes.forget, KINDS)
         self.queue = JobQueue(config, self.ledger, self.guard, self.inboxes.trouble)
         self.crew = LocalCrew(
             command=worker_command,

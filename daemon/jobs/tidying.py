@@ -1,15 +1,15 @@
 """The originals of ended jobs: moved, deleted or quarantined, once each, now or when it becomes possible.
 
 A runner tidies up right behind its job; what could not be done then (a read-only inbox, a full disk, a kill in
-between) is found in the ledger and done later.
+between) is found in the ledger and done later. What a job read and wrote says its kind: only that decides whether an
+original may be deleted.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,8 +28,9 @@ from daemon.errors import WorkerError
 from daemon.events.event import Notify
 from daemon.events.job_events import OriginalKept, OriginalSettled, OriginalWaits
 from daemon.jobs import originals
+from daemon.jobs.kinds.contract import JobKind
 from daemon.jobs.originals import OriginalsResult
-from daemon.ledger import claims, faces, members
+from daemon.ledger import claims, members
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
@@ -49,11 +50,18 @@ def _go_on() -> None:
 class Tidier:
     """Deals with originals; any thread may ask, and each original is one thread's at a time."""
 
-    def __init__(self, ledger: Ledger, notify: Notify, on_originals_gone: Callable[[str, list[bytes]], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        notify: Notify,
+        on_originals_gone: Callable[[str, list[bytes]], None],
+        kinds: Mapping[str, JobKind],
+    ) -> None:
         """`on_originals_gone(inbox, paths)`: these files left the inbox."""
         self._ledger = ledger
         self._notify = notify
         self._on_originals_gone = on_originals_gone
+        self._kinds = kinds
         self._lock = threading.Lock()
         self._in_hand: set[int] = set()
 
@@ -89,7 +97,7 @@ class Tidier:
             return
         path = inbox.path / os.fsdecode(job.path)
         deletes = job.original == "to_finish" and inbox.on_done == "delete"
-        why = why_not_deleted(job.report) if deletes else ""
+        why = self._kinds[job.kind].why_not_deleted(job) if deletes else ""
         try:
             original, target = ("kept", None) if why else self._tidy(job, path, inbox, config, turn)
         except (OSError, OutputError, WorkerError) as problem:
@@ -203,12 +211,12 @@ class Tidier:
         it has by now.
         """
         layout = inbox_layout(Path(job.workspace), job.role, job.slug)
-        written = self._ledger.read(lambda reader: faces.written_faces(reader, job.id))
-        missing = missing_faces(job, written) if written else []
+        written = self._ledger.read(lambda reader: self._kinds[job.kind].written(reader, job))
+        missing = missing_faces(job, written.faces) if written.faces else []
         if layout.frames is not None and not missing:
-            decoded = json.loads(job.report)["frames_decoded"] if job.report else 0
             found = frames_in(layout.frames)
-            missing += [f"one of {decoded} frames ({found} are in {layout.frames})"] if found < decoded else []
+            if found < written.frames:
+                missing.append(f"one of {written.frames} frames ({found} are in {layout.frames})")
         return missing
 
 
@@ -219,15 +227,6 @@ def frames_in(folder: Path) -> int:
             return sum(bool(FRAME_NAME.fullmatch(one.name)) and one.stat().st_size > 0 for one in entries)
     except FileNotFoundError:
         return 0
-
-
-def why_not_deleted(report: str) -> str:
-    """Given a job's report (JSON), return "" where it proves that the original was read whole, else why it is kept."""
-    verdict = (json.loads(report) if report else {}).get("verdict", {})
-    if verdict.get("word") == "whole" and verdict.get("unread") == []:
-        return ""
-    reasons = verdict.get("unread") or ["the dfld that read it kept no proof that all of it was read"]
-    return "kept, not deleted: " + "; ".join(reasons)
 
 
 def _reason(job: Job, path: Path) -> dict[str, object]:

@@ -16,6 +16,7 @@ from typing import Any
 from core.move_and_delete import know
 from daemon.config.load import read_config
 from daemon.jobs import originals
+from daemon.jobs.kinds.registry import KINDS
 from daemon.jobs.tidying import Tidier
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.members import Member
@@ -47,7 +48,7 @@ def work(asked: dict[str, Any]) -> None:
 
     if asked["work"] == "tidy":
         ledger = Ledger(config.service.state_dir / "ledger.db")
-        tidier = Tidier(ledger, lambda _event: None, lambda _inbox, _paths: None)
+        tidier = Tidier(ledger, lambda _event: None, lambda _inbox, _paths: None, KINDS)
         kill_from_now()
         tidier.tidy(1, inbox, config)
     elif asked["work"] == "duplicate":

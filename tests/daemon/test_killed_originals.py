@@ -16,6 +16,7 @@ import pytest
 
 from core.move_and_delete import know
 from daemon.arrivals.hashing import HashingStoppedError
+from daemon.jobs.kinds.registry import KINDS
 from daemon.jobs.originals import put_back, put_back_all_asides, write_reason
 from daemon.jobs.tidying import Tidier
 from daemon.ledger import claims, members
@@ -185,7 +186,7 @@ def test_a_stop_interrupts_the_reading_of_an_original_and_the_next_start_goes_on
 
 def tidied(bench: Bench, ledger: Ledger, turn: Callable[[], None] = lambda: None) -> Job:
     config = bench.rig.config
-    Tidier(ledger, lambda _event: None, lambda _inbox, _paths: None).tidy(1, config.inboxes[0], config, turn)
+    Tidier(ledger, lambda _event: None, lambda _inbox, _paths: None, KINDS).tidy(1, config.inboxes[0], config, turn)
     job = ledger.read(lambda reader: table.job_by_id(reader, 1))
     assert job is not None
     return job

@@ -11,7 +11,7 @@ import pytest
 
 from daemon.commands.status import jobs_text, status_text
 from daemon.control.client import ask
-from daemon.jobs.tidying import why_not_deleted
+from daemon.jobs.kinds.extract import why_not_deleted
 from daemon.ledger.ledger import Ledger
 from daemon.readings import ledger_reading
 from daemon.reports.codec import decoded, decoded_list

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon.jobs import outcomes as module
+from daemon.jobs.kinds.registry import KINDS
 from daemon.jobs.outcomes import Outcomes
 from daemon.jobs.tidying import Tidier
 from daemon.ledger import jobs as table
@@ -51,7 +52,7 @@ def test_an_attempt_that_another_one_has_followed_removes_no_results_when_its_fi
 ) -> None:
     cleared: list[int] = []
     monkeypatch.setattr(module, "clear_results", lambda job: cleared.append(job.attempt))
-    tidier = Tidier(ledger, lambda _event: None, lambda _inbox, _paths: None)
+    tidier = Tidier(ledger, lambda _event: None, lambda _inbox, _paths: None, KINDS)
     outcomes = Outcomes(
         ledger,
         lambda _event: None,

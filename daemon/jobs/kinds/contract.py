@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
+from daemon.ledger.faces import WrittenFace
 from daemon.ledger.jobs import Job
 
 if TYPE_CHECKING:  # a worker imports this file, and has no use for what checks a configuration
@@ -105,6 +106,15 @@ class Ending:
     warnings: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a job left in its workspace."""
+
+    faces: Sequence[WrittenFace] = ()
+    frames: int = 0
+    """Of a dst clip: so many pictures are in the folder of its frames."""
+
+
 class JobKind(Protocol):
     """What the service knows of a kind. Functions of a `connection` run inside one transaction of the ledger."""
 
@@ -154,6 +164,14 @@ class JobKind(Protocol):
 
     def ending(self, job: Job, pieces: Sequence[Piece]) -> Ending:
         """Say what a result means. `job` is as the ledger has it now."""
+        ...
+
+    def why_not_deleted(self, job: Job) -> str:
+        """Return "" where the report of a done job proves that all of its original was read, else why it is kept."""
+        ...
+
+    def written(self, connection: Connection, job: Job) -> Written:
+        """Return what a done job wrote. While any of it is missing, the original is not deleted."""
         ...
 
     def end(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.opening import RefusedFileError, lies_within, open_regular
-from daemon.jobs.kinds.contract import Codec, Codecs, Ending, Failure, Needs, Piece
+from daemon.jobs.kinds.contract import Codec, Codecs, Ending, Failure, Needs, Piece, Written
 from daemon.ledger import jobs as table
-from daemon.ledger.faces import face_record
+from daemon.ledger.faces import face_record, written_faces
 from daemon.ledger.jobs import Job
 from engine.face_record import FaceRecord
 from engine.types import Commit, Counts, Cursor, ExtractReport, ExtractSettings, Resume, SourceVerdict
@@ -232,8 +232,24 @@ class ExtractKind:
             warnings=[one for one in result.warnings if is_whole or one != verdict.sentence],
         )
 
+    def why_not_deleted(self, job: Job) -> str:
+        return why_not_deleted(job.report)
+
+    def written(self, connection: Connection, job: Job) -> Written:
+        frames = json.loads(job.report)["frames_decoded"] if job.report and job.role == "dst" else 0
+        return Written(written_faces(connection, job.id), frames)
+
     def end(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> None:
         pass
+
+
+def why_not_deleted(report: str) -> str:
+    """Given a job's report (JSON), return "" where it proves that the original was read whole, else why it is kept."""
+    verdict = (json.loads(report) if report else {}).get("verdict", {})
+    if verdict.get("word") == "whole" and verdict.get("unread") == []:
+        return ""
+    reasons = verdict.get("unread") or ["the dfld that read it kept no proof that all of it was read"]
+    return "kept, not deleted: " + "; ".join(reasons)
 
 
 def _notes(result: Extracted) -> list[str]:

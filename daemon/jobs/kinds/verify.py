@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
-from daemon.jobs.kinds.contract import Codec, Codecs, Ending, Failure, Needs, Piece
+from daemon.jobs.kinds.contract import Codec, Codecs, Ending, Failure, Needs, Piece, Written
 from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
@@ -232,6 +232,12 @@ class VerifyKind:
         if _repairs(job):
             return "the original is not in the inbox: put it back there, then verify with --repair again"
         return f"`dfld verify {job.inbox} --repair` has these faces written again"
+
+    def why_not_deleted(self, _job: Job) -> str:
+        return "kept, not deleted: what reads faces back reads no original"
+
+    def written(self, _connection: Connection, _job: Job) -> Written:
+        return Written()
 
     def end(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> None:
         """Queue the clip once more, where that was asked for and something of it is at fault."""
