@@ -10,6 +10,7 @@ transports   files and commands on a machine: in words, for a local folder, over
 
 machines     the machines of one model, reached: transport, places and trainer of each
 places       pure: where dfld keeps things in a model folder, and which files of a model are in use
+pausing      waits between two tries, and what a stop does to them
 types        Machine, Snapshot, Round: the values that flow
 failures     from an exception of any type to the failure of one machine or round
 errors       what can go wrong

@@ -21,10 +21,11 @@ from sync.journal.journal import Entry, Journal
 from sync.journal.lines import Excluded, Line
 from sync.journal.record import RoundRecord, with_entry
 from sync.machines import MachineLink, on_each
+from sync.pausing import pause
 from sync.rounds.feasibility import Prospect
 from sync.rounds.settings import SyncSettings
 from sync.rounds.store import Store
-from sync.trainers.contract import OnWait, SeenIterating, pause
+from sync.trainers.contract import OnWait, SeenIterating
 from sync.types import Snapshot
 
 T = TypeVar("T")

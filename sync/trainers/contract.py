@@ -16,6 +16,7 @@ from dfl.errors import FormatError
 from dfl.model_files import DATA
 from dfl.training_state import TrainingState, read_training_state_source
 from sync.errors import RemoteFileMissingError
+from sync.pausing import pause
 from sync.places import RemotePlaces
 from sync.trainers.control import ControlMode
 from sync.trainers.pace import iterating_for_s
@@ -66,14 +67,6 @@ OnWait = Callable[[str, float], None]
 
 def wait_in_silence(_what: str, _limit_s: float) -> None:
     """An OnWait for callers who do not want to know."""
-
-
-def pause(stop: threading.Event, seconds: float) -> None:
-    """Wait between two checks. A stop ends the wait it comes in; after it the pace stays, for what must be seen out."""
-    if stop.is_set():
-        time.sleep(seconds)
-    else:
-        stop.wait(seconds)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ T = TypeVar("T")
 def connect(machine: Machine, *, stop: threading.Event | None = None) -> Transport:
     """Return the transport that `[[machine]] transfer` names; it connects at its first call.
 
-    `stop`: ends the waits of a transfer whose connection broke.
+    `stop`: ends the waits before a broken transfer is resumed, and the wait before the machine is tried again.
     """
     if machine.transfer == "local":
         return LocalTransport(machine)
@@ -81,7 +81,7 @@ class SshTransport:
     ) -> None:
         """`ssh_program`: OpenSSH's client for whole files, None for paramiko alone.
 
-        `stop` ends the waits before a transfer is resumed.
+        `stop` ends the waits before a transfer is resumed, and is handed to each `SshConnection`.
         """
         self.machine = machine
         self._ssh_program = ssh_program
@@ -270,7 +270,7 @@ class SshTransport:
     def _connected(self) -> SshConnection:
         if self._connection is None or not self._connection.alive:
             self.close()
-            self._connection = SshConnection(self.machine, stall_s=self._stall_s)
+            self._connection = SshConnection(self.machine, stall_s=self._stall_s, stop=self._stop)
         return self._connection
 
     def _request_client(self) -> SftpClient:

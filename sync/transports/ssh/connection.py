@@ -26,6 +26,7 @@ from sync.errors import (
     LoginError,
     UnreachableError,
 )
+from sync.pausing import pause
 from sync.transports.ssh.channel import RECEIVE_BYTES, ChannelStream
 from sync.transports.ssh.foreign_errors import NegotiationEndedError, foreign, foreign_words, is_closed_early
 from sync.transports.ssh.host_keys import check_host_key, known_keys, refuse_revoked
@@ -65,7 +66,7 @@ def fetch_host_key(machine: Machine, *, deadline_s: float = CONNECT_DEADLINE_S) 
 
     Raise UnreachableError without an answer, RevokedHostKeyError for a key that must not be trusted.
     """
-    with _handshake(machine, deadline_s) as transport:
+    with _handshake(machine, deadline_s, threading.Event()) as transport:
         shown = _shown_key(transport, machine)
         refuse_revoked(shown, machine)
         return shown
@@ -80,15 +81,16 @@ class SshConnection:
         *,
         stall_s: float,
         connect_deadline_s: float = CONNECT_DEADLINE_S,
+        stop: threading.Event | None = None,
     ) -> None:
         """Connect and log in; the host key is checked before the login begins.
 
-        Raise UnreachableError, a HostKeyError or LoginError.
+        `stop` ends the wait before the next try, not the tries. Raise UnreachableError, a HostKeyError or LoginError.
         """
         self.machine = machine
         self.stall_s = stall_s
         with contextlib.ExitStack() as cleanup:
-            self._transport = cleanup.enter_context(_handshake(machine, connect_deadline_s))
+            self._transport = cleanup.enter_context(_handshake(machine, connect_deadline_s, stop or threading.Event()))
             check_host_key(_shown_key(self._transport, machine), machine)
             _log_in(self._transport, machine)
             self._transport.set_keepalive(KEEPALIVE_S)
@@ -143,11 +145,11 @@ class _TurnedAwayError(UnreachableError):
 
 
 @contextlib.contextmanager
-def _handshake(machine: Machine, deadline_s: float) -> Iterator[paramiko.Transport]:
+def _handshake(machine: Machine, deadline_s: float, stop: threading.Event) -> Iterator[paramiko.Transport]:
     """Connect and exchange keys, trying again where the machine turns the connection away; yield the transport.
 
-    It is closed with its socket at the end. The waits between tries, a few seconds in all, heed no stop: a trainer
-    that was stopped is started again over such a connection.
+    It is closed with its socket at the end. A stop ends the wait that it comes in, and the machine is tried again at
+    once; it does not end the tries, nor their pace: a trainer that was stopped is started again over such a connection.
     """
     # paramiko logs what it raises, with tracebacks; whoever calls gets one sentence.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -167,7 +169,7 @@ def _handshake(machine: Machine, deadline_s: float) -> Iterator[paramiko.Transpo
                         hint="is another program than sshd on that port, or does sshd refuse this computer "
                         "(MaxStartups, PerSourcePenalties)?",
                     ) from error
-                time.sleep(wait_s)
+                pause(stop, wait_s)
         with foreign(UnreachableError, f"no SSH session with {machine.address} port {machine.port}", machine.name):
             yield transport
 

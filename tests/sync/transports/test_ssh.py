@@ -287,6 +287,39 @@ def test_a_connection_that_is_closed_before_the_login_is_tried_again(
     assert (proxy.happened, proxy.connections) == (1, 2)
 
 
+class StoppedInTheWait(threading.Event):
+    """A stop that comes while somebody waits for it."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        return super().wait(timeout)
+
+
+def test_a_stop_ends_the_wait_before_the_next_try(
+    gpu1: SshMachine, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "CONNECT_WAIT_S", 1000.0)
+    machine = through(proxy, gpu1, tmp_path)
+    proxy.arm("cut", 0)
+    stop = StoppedInTheWait()
+    SshConnection(machine, stall_s=5, connect_deadline_s=5000, stop=stop).close()
+    assert (stop.is_set(), proxy.connections) == (True, 2)
+
+
+def test_a_connection_for_what_must_be_seen_out_after_a_stop_is_tried_as_often_as_any(
+    gpu1: SshMachine, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "CONNECT_WAIT_S", 0.01)
+    machine = through(proxy, gpu1, tmp_path)
+    proxy.arm("cut", 0)
+    stop = threading.Event()
+    stop.set()
+    transport = SshTransport(machine, ssh_program=None, stop=stop)
+    with contextlib.closing(transport):
+        assert transport.run("echo started", timeout_s=20).output == "started"
+    assert (proxy.happened, proxy.connections) == (1, 2)
+
+
 def test_a_machine_that_turns_everybody_away_is_given_up_after_a_few_tries(
     gpu1: SshMachine, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
