@@ -46,9 +46,10 @@ def recorded_faces(connection: sqlite3.Connection, job_id: int) -> list[Recorded
 
 
 def note_pixels(connection: sqlite3.Connection, job_id: int, pixels: Mapping[str, str]) -> None:
-    """Keep the hash of the decoded pixels of faces of a job, by the name of their files."""
+    """Keep the hash of the decoded pixels of faces of a job, by the name of their files, where none is kept yet: what
+    they were when they were read back first is what later ones are compared with."""
     connection.executemany(
-        "UPDATE faces SET pixels_sha256 = ? WHERE job = ? AND file = ?",
+        "UPDATE faces SET pixels_sha256 = ? WHERE job = ? AND file = ? AND pixels_sha256 = ''",
         [(sha256, job_id, name) for name, sha256 in pixels.items()],
     )
 

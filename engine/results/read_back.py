@@ -121,6 +121,8 @@ class ReadBack:
         if trouble := self._mask_trouble(written):
             why = trouble if is_as_written else f"a person changed it, and it stays; {trouble}"
             return CheckedFace(name, "damaged", why, file, pixels, removable="mask")
+        if is_as_written and (trouble := _other_pixels(pixels, recorded)):
+            return CheckedFace(name, "damaged", trouble, file, pixels)
         if is_as_written:
             return CheckedFace(name, "whole", "", file, pixels)
         if trace is None and written.trace.face_id:
@@ -155,6 +157,9 @@ class ReadBack:
             pixels, trouble = _pixels(data, name)
             if trouble:
                 return CheckedFace(name, "damaged", trouble, self._below(folder / name), removable="face")
+            if trouble := _other_pixels(pixels, recorded):
+                why = f"{trouble}; no manifest says whether a person did that, so it stays"
+                return CheckedFace(name, "damaged", why, self._below(folder / name), pixels)
             return CheckedFace(name, "whole", "", self._below(folder / name), pixels)
         return CheckedFace(name, "taken out", "a person took it out; it stays out")
 
@@ -169,11 +174,12 @@ def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:
 
     The manifest says so first: what is missing then, dfld took away, and no person.
     """
+    removable = [face for face in damaged if face.removable != "nothing"]
+    if not removable:
+        return  # or a lost manifest would come back as an empty one
     manifest = read_manifest(layout)
     with ManifestWriter(layout) as writer:
-        for face in damaged:
-            if face.removable == "nothing":
-                continue
+        for face in removable:
             mask = manifest.masks.get(mask_name(face.name))
             its_mask = layout.masks / mask_name(face.name)
             is_mask_ours = mask is not None and is_as_written(its_mask, mask)
@@ -216,6 +222,16 @@ def _is_untouched(path: Path, written: WrittenFile) -> bool:
     """Say whether size and time of a file are those that it was written with."""
     found = path.lstat()
     return (found.st_size, found.st_mtime_ns) == (written.size, written.mtime_ns)
+
+
+def _other_pixels(pixels: str, recorded: RecordedFace | None) -> str:
+    """Say that a picture shows other pixels than when it was read back first; "" where it does not, or never was.
+
+    That alone removes no file: a person may have painted it, or another version of the decoder may have read it.
+    """
+    if recorded is None or recorded.pixels_sha256 in ("", pixels):
+        return ""
+    return "its pixels are not those that the ledger recorded"
 
 
 def _pixels(data: bytes, what: str) -> tuple[str, str]:

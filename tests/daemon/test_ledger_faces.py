@@ -6,6 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from daemon.ledger import faces
@@ -56,6 +57,18 @@ def running(ledger: Ledger) -> Job:
 
 def store(ledger: Ledger, job: Job, commit: Commit) -> None:
     ledger.write(lambda writer: table.store_commit(writer, job.id, job.attempt, commit))
+
+
+def test_the_first_hash_of_a_faces_pixels_is_kept(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    job = running(ledger)
+    one = FaceRecord(7, None, 0, BOX, 0.9, None, True, "accepted", "a.jpg", face_id="1" * 32)
+    store(ledger, job, Commit(Cursor(8, None), (one,), Counts(8, 0, 0), ""))
+    for pixels in ({"a.jpg": "first"}, {"a.jpg": "second"}):
+        ledger.write(partial(faces.note_pixels, job_id=job.id, pixels=pixels))
+    (kept,) = ledger.read(lambda reader: faces.recorded_faces(reader, job.id))
+    assert kept.pixels_sha256 == "first"
+    ledger.close()
 
 
 def old_record(place: int) -> str:

@@ -287,6 +287,39 @@ def test_a_repair_leaves_a_mask_that_a_person_drew_anew(layout: Layout, is_reada
     assert its_mask.read_bytes() == drawn
 
 
+def with_pixels(layout: Layout, recorded: list[RecordedFace]) -> list[RecordedFace]:
+    """Return the recorded faces with the hashes that a first verification keeps."""
+    found = checked(layout, recorded)
+    return [replace(one, pixels_sha256=found[one.name].pixels_sha256) for one in recorded]
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_other_pixels_than_the_ledger_recorded_are_damage_and_cost_no_file(layout: Layout, has_manifest: bool) -> None:
+    recorded = with_pixels(layout, write_clip(layout))
+    recorded[1] = replace(recorded[1], pixels_sha256="0" * 64)
+    if not has_manifest:
+        manifest_path(layout).unlink()
+    assert findings(layout, recorded) == {"whole": FACES - 1, "damaged": 1}
+    found = checked(layout, recorded)[recorded[1].name]
+    assert "pixels" in found.why
+    drop_faces(layout, [found])
+    assert (layout.root / found.file).exists()
+
+
+def test_a_face_that_was_painted_after_its_manifest_was_lost_is_damaged_and_stays(layout: Layout) -> None:
+    recorded = with_pixels(layout, write_clip(layout))
+    manifest_path(layout).unlink()
+    painted, labelled = (layout.aligned / one.name for one in recorded[:2])
+    painted.write_bytes(with_metadata(aligned_jpeg("painted", 99, ""), read_metadata(painted.read_bytes())))
+    data = labelled.read_bytes()
+    labelled.write_bytes(with_metadata(data, replace(read_metadata(data), eyebrows_expand_mod=1.25)))
+    found = checked(layout, recorded)
+    assert [found[one.name].finding for one in recorded[:3]] == ["damaged", "whole", "whole"]
+    drop_faces(layout, [found[painted.name]])
+    assert painted.exists()
+    assert not manifest_path(layout).exists(), "an empty one would say that a person added every face"
+
+
 def test_the_basis_says_which_faces_are_read_back(layout: Layout) -> None:
     recorded = write_clip(layout)
     basis = ReadBack(layout, recorded).basis
