@@ -7,12 +7,14 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
+from daemon.errors import ControlError
 from daemon.jobs.kinds.registry import OF_VERIFICATIONS
+from daemon.jobs.kinds.verify import repairs
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import rank
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Connection, Ledger
-from daemon.ledger.transitions import JobEvent, State, can
+from daemon.ledger.transitions import UNFINISHED, JobEvent, State, can
 from daemon.reports.verify import ClipVerification, FaceFinding, VerificationStarted
 
 PRIORITY = 0
@@ -20,17 +22,21 @@ PRIORITY = 0
 
 
 def start_verification(ledger: Ledger, inbox: str, *, repair: bool, now_s: float) -> VerificationStarted:
-    """Queue a job for each clip of an inbox that is done; with `repair`, try again what failed."""
+    """Queue a job for each clip of an inbox that is done; with `repair`, try again what failed.
+
+    A repair that is queued or runs already stays one. Raise ControlError where a clip is being read back without repair
+    at this moment and a repair is asked for: the running job would end without it. Nothing was changed then.
+    """
 
     def start(writer: Connection) -> VerificationStarted:
         own = [job for job in table.jobs(writer) if job.inbox == inbox and job.subject is None]
-        request = json.dumps({"repair": repair})
         place = rank(now_s, PRIORITY)
-        queued = [
-            table.queue_about(writer, OF_VERIFICATIONS.name, job, request=request, rank=place, now_s=now_s).id
-            for job in own
-            if job.state is State.DONE
-        ]
+        queued = []
+        for job in own:
+            if job.state is State.DONE:
+                request = _request(writer, job, repair=repair)
+                about = table.queue_about(writer, OF_VERIFICATIONS.name, job, request=request, rank=place, now_s=now_s)
+                queued.append(about.id)
         failed = [job.id for job in own if job.state is State.FAILED and can(job.state, JobEvent.RETRY)]
         for job_id in failed if repair else ():
             table.apply(writer, job_id, JobEvent.RETRY)
@@ -38,6 +44,22 @@ def start_verification(ledger: Ledger, inbox: str, *, repair: bool, now_s: float
         return VerificationStarted(inbox, tuple(queued), tuple(failed if repair else ()), dict(unfinished))
 
     return ledger.write(start)
+
+
+def _request(writer: Connection, subject: Job, *, repair: bool) -> str:
+    """Return what is asked of the verification of a clip, with what was asked of it before and is not done yet."""
+    pending = table.job_about(writer, OF_VERIFICATIONS.name, subject.id)
+    if pending is None or pending.state not in UNFINISHED:
+        return json.dumps({"repair": repair})
+    if repairs(pending):
+        return pending.request
+    if repair and pending.state is State.RUNNING:
+        raise ControlError(
+            f"job {pending.id} reads {os.fsdecode(subject.path)} back at this moment, and was not asked to repair; "
+            "nothing was changed",
+            hint=f"say it again once that job is done, or end it: dfld jobs cancel {pending.id}",
+        )
+    return json.dumps({"repair": repair})
 
 
 def verifications(ledger: Ledger, job_ids: Sequence[int], *, with_faces: bool) -> list[ClipVerification]:

@@ -324,15 +324,22 @@ def interrupted_to_queue(connection: sqlite3.Connection) -> int:
     return states.count(State.QUEUED)
 
 
+def job_about(connection: sqlite3.Connection, kind: str, subject_id: int) -> Job | None:
+    """Return the job of a kind about another job; None where there is none."""
+    row = connection.execute("SELECT * FROM jobs WHERE kind = ? AND subject = ?", (kind, subject_id)).fetchone()
+    return _job(row) if row else None
+
+
 def queue_about(
     connection: sqlite3.Connection, kind: str, subject: Job, *, request: str, rank: float, now_s: float
 ) -> Job:
     """Queue a job of a kind about another job: from its beginning, also where it was done before.
 
-    One that is queued or runs already goes on as it is.
+    One that runs already for the same request goes on as it is. Raise NoTransitionError where one runs for another
+    request; nothing was changed.
     """
-    row = connection.execute("SELECT id FROM jobs WHERE kind = ? AND subject = ?", (kind, subject.id)).fetchone()
-    if row is None:
+    found = job_about(connection, kind, subject.id)
+    if found is None:
         state, _ = next_of(None, JobEvent.ARRIVE)
         row = connection.execute(
             "INSERT INTO jobs (kind, subject, inbox, path, source_kind, sha256, size_bytes, file_state, workspace,"
@@ -341,7 +348,9 @@ def queue_about(
             " ?, ?, 'kept' FROM jobs WHERE id = ? RETURNING id",
             (kind, rank, state, now_s, subject.id),
         ).fetchone()
-    found = _fetched(connection, row[0])
+        found = _fetched(connection, row[0])
+    if found.state is State.RUNNING and found.request != request:
+        raise NoTransitionError(f"job {found.id} ({kind}) runs for another request; nothing was changed")
     if found.state is not State.RUNNING:
         apply(connection, found.id, JobEvent.REDO, request=request, rank=rank, arrived_s=now_s, original="kept")
         update(connection, found.id, path=subject.path, workspace=subject.workspace, role=subject.role)

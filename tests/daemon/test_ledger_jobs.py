@@ -18,7 +18,7 @@ from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import AGEING_S, Arrival, Claim, claim, forget_files, holder_of_dst, known_files, rank
 from daemon.ledger.faces import written_faces
-from daemon.ledger.jobs import Job, StaleAttemptError
+from daemon.ledger.jobs import Job, NoTransitionError, StaleAttemptError
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import JobEvent
 from engine.face_record import FaceRecord
@@ -383,6 +383,23 @@ def test_a_job_about_another_one_takes_neither_its_content_nor_its_name(ledger: 
     assert (repeated.id, repeated.request) == (about.id, "again"), "one job of a kind about each job"
     ledger.write(lambda writer: writer.execute("DELETE FROM jobs WHERE id = ?", (job.id,)))
     assert ledger.read(lambda reader: table.job_by_id(reader, about.id)) is None
+
+
+def test_a_job_about_another_one_that_runs_takes_no_other_request(ledger: Ledger) -> None:
+    job = begun(ledger, CLIP)
+    ledger.write(lambda writer: table.apply(writer, job.id, JobEvent.FINISH, now_s=NOW))
+
+    def queue(request: str) -> Job:
+        return ledger.write(
+            lambda writer: table.queue_about(writer, "other", job, request=request, rank=rank(NOW, 0), now_s=NOW)
+        )
+
+    about = queue("one")
+    assert queue("two").request == "two", "it has not begun"
+    assert next_job(ledger) is not None
+    assert queue("two").id == about.id
+    with pytest.raises(NoTransitionError, match="runs for another request"):
+        queue("three")
 
 
 def test_a_job_never_runs_beside_the_one_that_it_is_about(ledger: Ledger) -> None:

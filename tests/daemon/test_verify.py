@@ -14,6 +14,12 @@ import pytest
 
 from daemon.cli import main
 from daemon.control.client import ask
+from daemon.control.verify import start_verification
+from daemon.errors import ControlError
+from daemon.ledger import jobs as table
+from daemon.ledger.claims import Arrival, claim
+from daemon.ledger.ledger import Ledger
+from daemon.ledger.transitions import JobEvent
 from dfl.image import read_metadata, with_metadata
 from tests.daemon_rig import PICTURE_WORKER, InProcess, Killable, Rig, wait_until
 from tests.fake_worker import fake_video
@@ -135,6 +141,54 @@ def test_repair_tries_failed_jobs_again_and_a_clip_that_is_not_done_is_counted(
     assert (status, report["unfinished"], report["retried"]) == (0, {"failed": 1}, [])
     status, (report,) = verify(rig, capsys, "--repair")
     assert (status, report["retried"]) == (3, [2])
+
+
+@pytest.fixture
+def done_clip(tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger with one clip that is done."""
+    arrival = Arrival(
+        kind="extract", inbox="alice", path=b"clip.mp4", source_kind="video", file_state="i1", sha256="c" * 64,
+        size_bytes=5, arrived_s=1.0, workspace="/ws", role="src", slugs=("clip",), priority=5,
+    )  # fmt: skip
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.write(lambda writer: claim(writer, arrival, now_s=2.0, on_duplicate="skip", earlier_is_there=True))
+    start_next(ledger)
+    ledger.write(lambda writer: table.apply(writer, 1, JobEvent.FINISH, now_s=3.0))
+    yield ledger
+    ledger.close()
+
+
+def start_next(ledger: Ledger) -> None:
+    ledger.write(lambda writer: table.start_next(writer, now_s=3.0, inboxes=("alice",), longest_wait_s=60.0))
+
+
+def request_of(ledger: Ledger, job_id: int) -> Any:
+    job = ledger.read(lambda reader: table.job_by_id(reader, job_id))
+    assert job is not None
+    return json.loads(job.request)
+
+
+def test_a_repair_asked_for_while_the_clip_is_read_back_is_refused_with_a_sentence(done_clip: Ledger) -> None:
+    start_verification(done_clip, "alice", repair=False, now_s=4.0)
+    start_next(done_clip)
+    assert start_verification(done_clip, "alice", repair=False, now_s=5.0).jobs == (2,), "that one may be waited for"
+    with pytest.raises(ControlError, match=r"job 2 reads clip.mp4 back at this moment, and was not asked to repair"):
+        start_verification(done_clip, "alice", repair=True, now_s=5.0)
+    assert request_of(done_clip, 2) == {"repair": False}
+    done_clip.write(lambda writer: table.apply(writer, 2, JobEvent.FINISH, now_s=6.0))
+    start_verification(done_clip, "alice", repair=True, now_s=7.0)
+    assert request_of(done_clip, 2) == {"repair": True}
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_verification_asked_for_while_a_repair_waits_or_runs_leaves_it_a_repair(
+    done_clip: Ledger, runs: bool
+) -> None:
+    start_verification(done_clip, "alice", repair=True, now_s=4.0)
+    if runs:
+        start_next(done_clip)
+    assert start_verification(done_clip, "alice", repair=False, now_s=5.0).jobs == (2,)
+    assert request_of(done_clip, 2) == {"repair": True}
 
 
 def test_a_verification_goes_on_where_a_kill_left_it(tmp_path: Path) -> None:

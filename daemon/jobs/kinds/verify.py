@@ -176,7 +176,7 @@ class VerifyKind:
             role=job.role,
             slug=job.slug,
             faces=tuple(faces.recorded_faces(connection, subject.id)),
-            drop_damaged=_repairs(job) and os.path.lexists(source),
+            drop_damaged=repairs(job) and os.path.lexists(source),
         )
         return tuple(VERIFY_CODECS.request.encode(request))
 
@@ -229,7 +229,7 @@ class VerifyKind:
 
     @staticmethod
     def _hint(job: Job) -> str:
-        if _repairs(job):
+        if repairs(job):
             return "the original is not in the inbox: put it back there, then verify with --repair again"
         return f"`dfld verify {job.inbox} --repair` has these faces written again"
 
@@ -253,5 +253,6 @@ def _subject(connection: Connection, job: Job) -> Job | None:
     return None if job.subject is None else table.job_by_id(connection, job.subject)
 
 
-def _repairs(job: Job) -> bool:
+def repairs(job: Job) -> bool:
+    """Say whether a verification was asked to have what is damaged written again."""
     return bool(job.request and json.loads(job.request).get("repair"))
