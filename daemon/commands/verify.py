@@ -39,7 +39,12 @@ FINDINGS = """findings:
   unlisted     the records of workspace and service do not agree about it
 
 Exit status 3 where a face is damaged, unfinished or unlisted. --repair then has the clip done once more from its
-original, if that lies in the inbox still; what a person changed or took out stays so."""
+original, if that lies in the inbox still; what a person changed or took out stays so. It tries failed jobs again, too.
+
+Clips that are not done have no faces to read back, and are counted by state: queued, running, waiting, failed,
+quarantined, cancelled, gone, skipped. Of those that ended, --repair tries the failed ones alone: the others were
+cancelled, skipped by a sidecar, put aside, or their file is away. `dfld jobs retry` and `dfld quarantine release` begin
+those again."""
 
 
 def add_commands(commands: Commands) -> None:

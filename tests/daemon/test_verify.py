@@ -180,6 +180,21 @@ def test_a_repair_asked_for_while_the_clip_is_read_back_is_refused_with_a_senten
     assert request_of(done_clip, 2) == {"repair": True}
 
 
+@pytest.mark.parametrize("event", [JobEvent.FAIL, JobEvent.CANCEL, JobEvent.LEAVE, JobEvent.QUARANTINE])
+def test_of_the_clips_that_are_not_done_a_repair_tries_the_failed_ones_alone(
+    done_clip: Ledger, event: JobEvent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done_clip.write(lambda writer: table.apply(writer, 1, JobEvent.REDO))
+    start_next(done_clip)
+    state = done_clip.write(lambda writer: table.apply(writer, 1, event, now_s=4.0))
+    started = start_verification(done_clip, "alice", repair=True, now_s=5.0)
+    assert started.unfinished == {state: 1}
+    assert started.retried == ((1,) if event is JobEvent.FAIL else ())
+    with pytest.raises(SystemExit):
+        main(["verify", "--help"])
+    assert str(state) in capsys.readouterr().out, "the help says which there are"
+
+
 @pytest.mark.parametrize("runs", [True, False])
 def test_a_verification_asked_for_while_a_repair_waits_or_runs_leaves_it_a_repair(
     done_clip: Ledger, runs: bool
