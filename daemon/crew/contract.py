@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from daemon.crew.messages import Message
+from daemon.crew.messages import FromWorker, ToWorker
 from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Needs
 
@@ -46,7 +46,7 @@ class Link(Protocol):
     @property
     def is_alive(self) -> bool: ...
 
-    def send(self, message: Message) -> int:
+    def send(self, message: ToWorker) -> int:
         """Send one message, as much of it as the worker takes at once; `flush` sends the rest.
 
         Return how many bytes it did not take. Raise WorkerDiedError.
@@ -60,7 +60,7 @@ class Link(Protocol):
         """
         ...
 
-    def receive(self, timeout_s: float) -> Message | None:
+    def receive(self, timeout_s: float) -> FromWorker | None:
         """Return the next message, None when none came in time. Raise WorkerDiedError, or WorkerError for nonsense."""
         ...
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from daemon.crew.contract import WorkerDiedError
 from daemon.crew.gpu import VISIBLE
-from daemon.crew.messages import Message, message_bytes, read_message
+from daemon.crew.messages import FromWorker, ToWorker, message_bytes, read_message
 from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Needs
 
@@ -99,7 +99,7 @@ class LocalLink:
         self._sending = threading.Lock()
         """Held by whoever writes to the pipe or closes it: `kill` may come from another thread."""
         self._last_words: deque[str] = deque(maxlen=ERROR_LINES_KEPT)
-        self._messages: queue.SimpleQueue[Message | WorkerError | None] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[FromWorker | WorkerError | None] = queue.SimpleQueue()
         self._on_error_line = on_error_line
         self._readers = [
             threading.Thread(target=self._read_messages, name=f"worker-{self.pid}", daemon=True),
@@ -116,7 +116,7 @@ class LocalLink:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def send(self, message: Message) -> int:
+    def send(self, message: ToWorker) -> int:
         """Send one message, as much of it as the worker takes at once; `flush` sends the rest.
 
         Return how many bytes it did not take. Raise WorkerDiedError when the worker is gone.
@@ -145,7 +145,7 @@ class LocalLink:
                 raise self._died() from problem
             return len(self._unsent)
 
-    def receive(self, timeout_s: float) -> Message | None:
+    def receive(self, timeout_s: float) -> FromWorker | None:
         """Return the next message, None when none came in time. Raise WorkerDiedError, or WorkerError for nonsense."""
         try:
             message = self._messages.get(timeout=timeout_s)
@@ -205,6 +205,8 @@ class LocalLink:
         assert self._process.stdout is not None, "a pipe was asked for"
         try:
             while (message := read_message(self._process.stdout)) is not None:
+                if not isinstance(message, FromWorker):
+                    raise WorkerError(f"a worker does not say {type(message).__name__}; the worker is replaced")
                 self._messages.put(message)
         except WorkerError as problem:
             self._messages.put(problem)

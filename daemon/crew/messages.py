@@ -15,17 +15,20 @@ its attempt, and what is said of an attempt that another one has followed is ref
     piece    a part of what the next order, begin, commit or done says
 
     order → readable → opened → begin → progress… (commit → ack)… → done | failed
+
+Beyond `read_message` a message is one of the types of this file. What comes over the pipe and is none of them is a
+WorkerError: the worker is replaced.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import IO, Any
+from typing import IO, NoReturn, TypeGuard, TypeVar, get_args
 
 from daemon.errors import WorkerError
-from daemon.jobs.kinds.contract import Failure, Piece
+from daemon.jobs.kinds.contract import Failure, Outlook, Piece, Reason
 from engine.types import Progress
 
 VERSION = 2
@@ -33,7 +36,8 @@ VERSION = 2
 MESSAGE_BYTES_MAX = 64 << 20
 """The largest message is a commit's carried state; anything longer is no message of ours."""
 
-Message = dict[str, Any]
+OUTLOOKS: tuple[Outlook, ...] = get_args(Outlook)
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,111 @@ class Task:
     attempt: int
 
 
+@dataclass(frozen=True)
+class AboutTask:
+    """Every message about a job."""
+
+    task: Task
+
+
+@dataclass(frozen=True)
+class PieceSent(AboutTask):
+    """`piece`: a part of what the next order, begin, commit or done says."""
+
+    value: Piece
+
+
+@dataclass(frozen=True)
+class Order(AboutTask):
+    """`order`: a job to do."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Begin(AboutTask):
+    """`begin`: from the start, or where the pieces before it say."""
+
+    resumes: bool
+
+
+@dataclass(frozen=True)
+class Ack(AboutTask):
+    """`ack`: the commit is stored."""
+
+
+@dataclass(frozen=True)
+class Refuse(AboutTask):
+    """`refuse`: nothing more of this attempt is wanted."""
+
+
+@dataclass(frozen=True)
+class Stop(AboutTask):
+    """`stop`: end at the next commit."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """`ready`: the worker is up, and waiting."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Readable(AboutTask):
+    """`readable`: what the job works on opens."""
+
+
+@dataclass(frozen=True)
+class Opened(AboutTask):
+    """`opened`: models are loaded."""
+
+    basis: str
+    """What decides the outcome."""
+
+
+@dataclass(frozen=True)
+class ProgressMade(AboutTask):
+    """`progress`: how far the job is."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class CommitMade(AboutTask):
+    """`commit`: the pieces before it are a finished piece of the work."""
+
+
+@dataclass(frozen=True)
+class JobDone(AboutTask):
+    """`done`: the pieces before it are the result."""
+
+
+@dataclass(frozen=True)
+class JobFailed(AboutTask):
+    """`failed`: why the job was not done."""
+
+    failure: Failure
+
+
+ToWorker = PieceSent | Order | Begin | Ack | Refuse | Stop
+FromWorker = PieceSent | Ready | Readable | Opened | ProgressMade | CommitMade | JobDone | JobFailed
+Message = ToWorker | FromWorker
+M = TypeVar("M", bound=Message)
+
+
 def message_bytes(message: Message) -> bytes:
     """Return one message as it travels."""
-    return json.dumps({"version": VERSION, **message}, separators=(",", ":")).encode("ascii") + b"\n"
+    values: dict[str, object] = {"version": VERSION, "type": _NAMES[type(message)]}
+    if isinstance(message, AboutTask):
+        values |= asdict(message.task)
+    if isinstance(message, ProgressMade):
+        values |= asdict(message.progress)
+    elif isinstance(message, JobFailed):
+        values |= asdict(message.failure)
+    else:
+        values |= {one.name: getattr(message, one.name) for one in fields(message) if one.name != "task"}
+    return json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def write_message(stream: IO[bytes], message: Message) -> None:
@@ -65,49 +171,122 @@ def read_message(stream: IO[bytes]) -> Message | None:
     if not line.endswith(b"\n"):
         return None  # cut off by a death in mid-sentence
     try:
-        message = json.loads(line)
+        values = json.loads(line)
     except (ValueError, RecursionError) as problem:
         raise WorkerError(f"not a message: {line[:80]!r}; the worker is replaced") from problem
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+    if not isinstance(values, dict) or not isinstance(values.get("type"), str):
         raise WorkerError(f"not a message: {line[:80]!r}; the worker is replaced")
-    if message.get("version") != VERSION:
-        found = message.get("version")
+    if values.get("version") != VERSION:
+        found = values.get("version")
         raise WorkerError(f"a message of version {found!r}, expected {VERSION}; the worker is replaced")
-    return message
+    if values["type"] not in _DECODERS:
+        raise WorkerError(f"not a message: it is of type {values['type'][:80]!r}; the worker is replaced")
+    return _DECODERS[values["type"]](_Values(values["type"], values))
 
 
-def about(task: Task, message_type: str, /, **values: object) -> Message:
-    """Return a message about a job."""
-    return {"type": message_type, **asdict(task), **values}
-
-
-def in_pieces(task: Task, pieces: Iterable[Piece], closing: Message) -> Iterator[Message]:
+def in_pieces(task: Task, pieces: Iterable[Piece], closing: M) -> Iterator[PieceSent | M]:
     """Yield a value piece by piece, and the message that says what it was."""
     for piece in pieces:
-        yield about(task, "piece", value=piece)
+        yield PieceSent(task, piece)
     yield closing
 
 
-def is_about(message: Message, task: Task) -> bool:
-    """Say whether a message is about this attempt at this job."""
-    return (message.get("job"), message.get("attempt")) == (task.job, task.attempt)
+class _Values:
+    """The values of one message, each asked for with its type. Raise WorkerError where one is missing or another."""
+
+    def __init__(self, message_type: str, values: Mapping[str, object]) -> None:
+        self._type = message_type
+        self._values = values
+
+    @property
+    def task(self) -> Task:
+        return Task(self.whole("job"), self.whole("attempt"))
+
+    def text(self, name: str) -> str:
+        found = self._values.get(name)
+        return found if isinstance(found, str) else self._refuse(name)
+
+    def whole(self, name: str) -> int:
+        found = self._values.get(name)
+        return found if _is_whole(found) else self._refuse(name)
+
+    def whole_or_none(self, name: str) -> int | None:
+        return None if name in self._values and self._values[name] is None else self.whole(name)
+
+    def flag(self, name: str) -> bool:
+        found = self._values.get(name)
+        return found if isinstance(found, bool) else self._refuse(name)
+
+    def numbers(self, name: str) -> dict[str, float]:
+        found = self._values.get(name)
+        if not isinstance(found, dict) or not all(_is_whole(one) or isinstance(one, float) for one in found.values()):
+            self._refuse(name)
+        return found
+
+    def piece(self, name: str) -> Piece:
+        found = self._values.get(name)
+        return found if isinstance(found, dict) else self._refuse(name)
+
+    def outlook(self, name: str) -> Outlook:
+        found = self._values.get(name)
+        return next((one for one in OUTLOOKS if one == found), None) or self._refuse(name)
+
+    def reason(self, name: str) -> Reason:
+        found = self._values.get(name)
+        return next((one for one in REASONS if one == found), None) or self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
+        found = repr(self._values.get(name))[:80]
+        raise WorkerError(f"a message of type {self._type!r} has {name} = {found}; the worker is replaced")
 
 
-def task_of(message: Message) -> Task:
-    return Task(int(message["job"]), int(message["attempt"]))
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def progress_message(task: Task, progress: Progress) -> Message:
-    return about(task, "progress", **asdict(progress))
+def _progress(said: _Values) -> Progress:
+    return Progress(
+        frames_done=said.whole("frames_done"),
+        frames_total=said.whole_or_none("frames_total"),
+        faces_kept=said.whole("faces_kept"),
+        faces_rejected=said.whole("faces_rejected"),
+        stage_seconds=said.numbers("stage_seconds"),
+        queue_seconds=said.numbers("queue_seconds"),
+        faces_undecided=said.whole("faces_undecided"),
+    )
 
 
-def progress_of(message: Message) -> Progress:
-    return Progress(**{one.name: message[one.name] for one in fields(Progress)})
+def _failure(said: _Values) -> Failure:
+    return Failure(said.outlook("outlook"), said.reason("reason"), said.text("message"), said.text("hint"))
 
 
-def failed_message(task: Task, failure: Failure) -> Message:
-    return about(task, "failed", **asdict(failure))
-
-
-def failure_of(message: Message) -> Failure:
-    return Failure(**{one.name: message[one.name] for one in fields(Failure)})
+_NAMES: Mapping[type[Message], str] = {
+    PieceSent: "piece",
+    Order: "order",
+    Begin: "begin",
+    Ack: "ack",
+    Refuse: "refuse",
+    Stop: "stop",
+    Ready: "ready",
+    Readable: "readable",
+    Opened: "opened",
+    ProgressMade: "progress",
+    CommitMade: "commit",
+    JobDone: "done",
+    JobFailed: "failed",
+}
+_DECODERS: Mapping[str, Callable[[_Values], Message]] = {
+    "piece": lambda said: PieceSent(said.task, said.piece("value")),
+    "order": lambda said: Order(said.task, said.text("kind")),
+    "begin": lambda said: Begin(said.task, said.flag("resumes")),
+    "ack": lambda said: Ack(said.task),
+    "refuse": lambda said: Refuse(said.task),
+    "stop": lambda said: Stop(said.task),
+    "ready": lambda said: Ready(said.whole("pid")),
+    "readable": lambda said: Readable(said.task),
+    "opened": lambda said: Opened(said.task, said.text("basis")),
+    "progress": lambda said: ProgressMade(said.task, _progress(said)),
+    "commit": lambda said: CommitMade(said.task),
+    "done": lambda said: JobDone(said.task),
+    "failed": lambda said: JobFailed(said.task, _failure(said)),
+}

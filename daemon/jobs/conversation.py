@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from daemon.config.schema import Config
+from daemon.crew import messages
 from daemon.crew.contract import Link
-from daemon.crew.messages import Message, Task, about, failure_of, in_pieces, is_about, progress_of
+from daemon.crew.messages import AboutTask, FromWorker, Task, ToWorker, in_pieces
 from daemon.errors import WorkerError
 from daemon.events.event import Notify
 from daemon.events.job_events import JobCommitted, JobHeld
@@ -143,30 +144,38 @@ class Conversation:
         Raise StoppedError, StaleAttemptError where another attempt has begun, NoTransitionError where the job does not
         run any more, WorkerDiedError, or WorkerError.
         """
-        order = about(self._task, "order", kind=self._kind.name)
+        order = messages.Order(self._task, self._kind.name)
         self._say_all(in_pieces(self._task, request, order))
         while True:
             message = self._link.receive(RECEIVE_S)
             self._link.flush(0.0)  # of a stop that found the pipe full
             self._check_limits()
-            if message is None or not is_about(message, self._task):
-                continue  # silence, or what was said before it knew of this attempt
+            if not isinstance(message, AboutTask) or message.task != self._task:
+                continue  # silence, that it is ready, or what was said before it knew of this attempt
             self._moved = self._state.monotonic()
-            kind = message["type"]
-            if kind == "piece":
-                self._pieces.append(message["value"])
-            elif kind == "readable":
+            if (ended := self._heard(message)) is not None:
+                return ended
+
+    def _heard(self, message: FromWorker) -> Done | Failure | None:
+        """Do what follows from a message; return how the job ended, None while it goes on."""
+        match message:
+            case messages.PieceSent(value=piece):
+                self._pieces.append(piece)
+            case messages.Readable():
                 self._state.change(lambda one: replace(one, phase="loading"))
-            elif kind == "opened":
-                self._begin(str(message["basis"]))
-            elif kind == "progress":
-                self._progressed(progress_of(message))
-            elif kind == "commit":
+            case messages.Opened(basis=basis):
+                self._begin(basis)
+            case messages.ProgressMade(progress=progress):
+                self._progressed(progress)
+            case messages.CommitMade():
                 self._commit(self._taken())
-            elif kind == "failed":
-                return failure_of(message)
-            elif kind == "done":
+            case messages.JobFailed(failure=failure):
+                return failure
+            case messages.JobDone():
                 return self._done(self._taken())
+            case messages.Ready():
+                pass
+        return None
 
     def _taken(self) -> tuple[Piece, ...]:
         taken, self._pieces = tuple(self._pieces), []
@@ -180,11 +189,11 @@ class Conversation:
         self._report_work(())
         return Done(result)
 
-    def _say_all(self, messages: Iterable[Message]) -> None:
-        for message in messages:
+    def _say_all(self, several: Iterable[ToWorker]) -> None:
+        for message in several:
             self._say(message)
 
-    def _say(self, message: Message) -> None:
+    def _say(self, message: ToWorker) -> None:
         """Send the worker a message. While it does not take it, check the limits: that is no progress."""
         self._moved = self._state.monotonic()
         left = self._link.send(message)
@@ -206,7 +215,7 @@ class Conversation:
         self._state.change(
             lambda one: replace(one, phase="working", frames_at_start=at, frames_done=at, working_since_s=now_s)
         )
-        begin = about(self._task, "begin", resumes=resume is not None)
+        begin = messages.Begin(self._task, resumes=resume is not None)
         self._say_all(in_pieces(self._task, resume or (), begin))
 
     def _start_over(self, writer: Connection, basis: str) -> None:
@@ -236,7 +245,7 @@ class Conversation:
             similarities = self._ledger.write(lambda writer: self._kind.store(writer, self._job, pieces))
 
         self._store_or_refuse(write)
-        self._say(about(self._task, "ack"))
+        self._say(messages.Ack(self._task))
         self._report_work(similarities)
 
     def _report_work(self, similarities: Sequence[float]) -> None:
@@ -257,7 +266,7 @@ class Conversation:
         try:
             self._store(write)
         except (StaleAttemptError, NoTransitionError):
-            self._say(about(self._task, "refuse"))
+            self._say(messages.Refuse(self._task))
             raise
 
     def _store(self, write: Callable[[], None]) -> None:
@@ -294,7 +303,7 @@ class Conversation:
                 raise StoppedError(request, worker_is_free=False)
         elif request := self._request():
             self._asked_to_stop = (request, now)
-            self._link.send(about(self._task, "stop"))
+            self._link.send(messages.Stop(self._task))
         is_loading = self._kind.needs.models and self._state.phase == "loading"
         limit = LOAD_LIMIT_S if is_loading else self._no_progress_limit_s
         if now - self._moved > limit:

@@ -18,22 +18,14 @@ import resource
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
-from daemon.crew.messages import (
-    Message,
-    Task,
-    about,
-    failed_message,
-    in_pieces,
-    is_about,
-    progress_message,
-    read_message,
-    task_of,
-    write_message,
-)
+from daemon.crew import messages
+from daemon.crew.messages import FromWorker, Message, Task, in_pieces, read_message, write_message
+from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Failure, Piece
 from daemon.worker.contract import AnyTrade, IncompleteError
 from daemon.worker.failures import failure_from
@@ -45,6 +37,8 @@ UMASK = 0o027
 """Faces are biometric data: nobody but owner and group."""
 EXIT_PARENT_GONE = 3
 NVIDIA_CONTROL = Path("/dev/nvidiactl")
+
+A = TypeVar("A", bound=messages.AboutTask)
 
 
 class _AttemptOverError(Exception):
@@ -65,14 +59,14 @@ class _Service:
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         threading.Thread(target=self._listen, name="service", daemon=True).start()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: FromWorker) -> None:
         try:
             write_message(self._outgoing, message)
         except OSError:
             os._exit(EXIT_PARENT_GONE)
 
-    def send_all(self, messages: Iterable[Message]) -> None:
-        for message in messages:
+    def send_all(self, several: Iterable[FromWorker]) -> None:
+        for message in several:
             self.send(message)
 
     def receive(self) -> Message:
@@ -81,19 +75,25 @@ class _Service:
     def receive_whole(self) -> tuple[list[Piece], Message]:
         """Return the next message, and the pieces that came before it."""
         pieces: list[Piece] = []
-        while (message := self.receive())["type"] == "piece":
-            pieces.append(message["value"])
+        while isinstance(message := self.receive(), messages.PieceSent):
+            pieces.append(message.value)
         return pieces, message
 
     def _listen(self) -> None:
+        try:
+            self._sort()
+        except WorkerError:  # what the service says is no message: the worker's traceback stands in the service's log
+            traceback.print_exc()
+        os._exit(EXIT_PARENT_GONE)  # the service is gone: whatever is not committed is done again
+
+    def _sort(self) -> None:
         while (message := read_message(self._incoming)) is not None:
-            if message["type"] == "stop":
+            if isinstance(message, messages.Stop):
                 self.stop.set()
                 continue
-            if message["type"] == "order":  # here, in the order of the pipe: a stop may follow it at once
+            if isinstance(message, messages.Order):  # here, in the order of the pipe: a stop may follow it at once
                 self.stop.clear()
             self._messages.put(message)
-        os._exit(EXIT_PARENT_GONE)  # the service is gone: whatever is not committed is done again
 
 
 def main(trades: Mapping[str, AnyTrade], arguments: list[str] | None = None) -> None:
@@ -109,15 +109,16 @@ def main(trades: Mapping[str, AnyTrade], arguments: list[str] | None = None) -> 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # so does systemd's stop: the service drains its workers
     incoming, outgoing = _take_over_standard_streams()
     service = _Service(incoming, outgoing)
-    service.send({"type": "ready", "pid": os.getpid()})
+    service.send(messages.Ready(os.getpid()))
     while True:
         pieces, message = service.receive_whole()
-        if message["type"] == "order":
-            _work(task_of(message), str(message["kind"]), pieces, trades, service)
+        if isinstance(message, messages.Order):
+            _work(message, pieces, trades, service)
 
 
-def _work(task: Task, kind: str, request: Sequence[Piece], trades: Mapping[str, AnyTrade], service: _Service) -> None:
+def _work(order: messages.Order, request: Sequence[Piece], trades: Mapping[str, AnyTrade], service: _Service) -> None:
     """Do one order; say how it ended."""
+    task, kind = order.task, order.kind
     try:
         if kind not in trades:
             raise SettingsError(
@@ -125,41 +126,44 @@ def _work(task: Task, kind: str, request: Sequence[Piece], trades: Mapping[str, 
             )
         assignment = trades[kind].assignment(request)
         assignment.try_source()
-        service.send(about(task, "readable"))
-        service.send(about(task, "opened", basis=assignment.load()))
-        resume, begin = service.receive_whole()
-        _require(begin, task, "begin")
+        service.send(messages.Readable(task))
+        service.send(messages.Opened(task, assignment.load()))
+        resume, answer = service.receive_whole()
+        begin = _required(answer, task, messages.Begin)
         result = assignment.work(
             stop=service.stop,
-            on_progress=lambda progress: service.send(progress_message(task, progress)),
+            on_progress=lambda progress: service.send(messages.ProgressMade(task, progress)),
             on_commit=lambda commit: _hand_over(task, commit, service),
-            resume=resume if begin["resumes"] else None,
+            resume=resume if begin.resumes else None,
         )
     except IncompleteError as problem:
-        service.send(failed_message(task, Failure("incomplete", "incomplete", problem.message)))
+        service.send(messages.JobFailed(task, Failure("incomplete", "incomplete", problem.message)))
     except _AttemptOverError:
         pass
+    except WorkerError:
+        raise  # the request is none: service and worker do not fit together
     except Exception as problem:
         failure = failure_from(problem)
         if failure is None:
             raise
-        service.send(failed_message(task, failure))
+        service.send(messages.JobFailed(task, failure))
     else:
-        service.send_all(in_pieces(task, result, about(task, "done")))
+        service.send_all(in_pieces(task, result, messages.JobDone(task)))
 
 
 def _hand_over(task: Task, commit: Sequence[Piece], service: _Service) -> None:
     """Send a finished piece and wait until it is stored: at most one piece is ever done twice."""
-    service.send_all(in_pieces(task, commit, about(task, "commit")))
-    _require(service.receive(), task, "ack")
+    service.send_all(in_pieces(task, commit, messages.CommitMade(task)))
+    _required(service.receive(), task, messages.Ack)
 
 
-def _require(message: Message, task: Task, expected: str) -> None:
-    """Check that a message is the answer that a job waits for. Raise _AttemptOverError where it is a refusal."""
-    if is_about(message, task) and message["type"] == "refuse":
+def _required(message: Message, task: Task, expected: type[A]) -> A:
+    """Return a message that is the answer a job waits for. Raise _AttemptOverError where it is a refusal."""
+    if message == messages.Refuse(task):
         raise _AttemptOverError
-    if not is_about(message, task) or message["type"] != expected:
-        raise _OutOfTurnError(f"{task} waits for {expected} or refuse, and was sent {message}")
+    if not isinstance(message, expected) or message.task != task:
+        raise _OutOfTurnError(f"{task} waits for {expected.__name__} or Refuse, and was sent {message}")
+    return message
 
 
 def die_with(parent: int) -> None:

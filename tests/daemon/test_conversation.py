@@ -10,6 +10,8 @@ import pytest
 
 from daemon.crew.contract import Link
 from daemon.crew.local import LocalCrew
+from daemon.crew.messages import CommitMade, FromWorker, Opened, PieceSent, Readable, Task, ToWorker
+from daemon.errors import WorkerError
 from daemon.events.event import Event
 from daemon.jobs.conversation import Conversation, Done, RunState, StoppedError
 from daemon.jobs.disk import DiskGuard
@@ -146,6 +148,44 @@ def test_a_commit_of_a_job_that_was_ended_is_refused_and_the_worker_takes_the_ne
     again = started_again(ledger)
     assert isinstance(hold(rig, ledger, link, again), Done)
     assert len(ledger.read(lambda reader: written_faces(reader, job.id))) == 60
+
+
+class Scripted:
+    """A link whose worker says what it was given to say."""
+
+    is_alive = True
+
+    def __init__(self, *says: FromWorker) -> None:
+        self._says = list(says)
+
+    def send(self, _message: ToWorker) -> int:
+        return 0
+
+    def flush(self, _timeout_s: float) -> int:
+        return 0
+
+    def receive(self, _timeout_s: float) -> FromWorker | None:
+        return self._says.pop(0) if self._says else None
+
+    def resident_bytes(self) -> int:
+        return 0
+
+    def kill(self) -> None:
+        self.is_alive = False
+
+    def close(self) -> None:
+        self.is_alive = False
+
+
+def test_a_commit_that_is_none_is_the_fault_of_its_worker_and_nothing_is_stored(rig: Rig, ledger: Ledger) -> None:
+    job = started(rig, ledger, frames=30)
+    task = Task(job.id, job.attempt)
+    says = (Readable(task), Opened(task, "b"), PieceSent(task, {"cursor": {"no": 1}}), CommitMade(task))
+    with pytest.raises(WorkerError, match="the worker is replaced"):
+        hold(rig, ledger, Scripted(*says), job)
+    after = ledger.read(lambda reader: table.job_by_id(reader, job.id))
+    assert after is not None
+    assert (after.next_frame, after.state) == (0, job.state)
 
 
 def test_a_stop_ends_at_a_piece_and_leaves_the_worker_free(rig: Rig, ledger: Ledger, link: Link) -> None:

@@ -6,19 +6,40 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from daemon.crew.contract import Crew, Link, WorkerDiedError
 from daemon.crew.local import LocalCrew
-from daemon.crew.messages import VERSION, Message, Task, about, in_pieces, is_about
+from daemon.crew.messages import (
+    AboutTask,
+    Ack,
+    Begin,
+    CommitMade,
+    FromWorker,
+    JobDone,
+    JobFailed,
+    Opened,
+    Order,
+    PieceSent,
+    ProgressMade,
+    Readable,
+    Ready,
+    Refuse,
+    Stop,
+    Task,
+    ToWorker,
+    in_pieces,
+)
 from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Needs
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractRequest
 from engine.types import ExtractSettings
 from tests.daemon_rig import FAKE_WORKER, wait_until
 from tests.fake_worker import fake_video
+
+T = TypeVar("T", bound=AboutTask)
 
 NEEDS = Needs(models=False, gpu=False)
 CREWS: dict[str, Callable[[tuple[str, ...]], Crew]] = {"local": lambda command: LocalCrew(command=command)}
@@ -37,8 +58,8 @@ def link(hire: Callable[[tuple[str, ...]], Crew]) -> Iterator[Link]:
     one.kill()
 
 
-def next_message(link: Link) -> Message:
-    found: list[Message] = []
+def next_message(link: Link) -> FromWorker:
+    found: list[FromWorker] = []
 
     def received() -> bool:
         message = link.receive(0.05)
@@ -50,10 +71,10 @@ def next_message(link: Link) -> Message:
     return found[0]
 
 
-def until(link: Link, *kinds: str) -> Message:
-    """Return the next message of these kinds."""
-    while (message := next_message(link))["type"] not in kinds:
-        assert message["version"] == VERSION
+def until(link: Link, *types: type[T]) -> T:
+    """Return the next message of these types."""
+    while not isinstance(message := next_message(link), types):
+        pass
     return message
 
 
@@ -79,76 +100,74 @@ def order(link: Link, task: Task, folder: Path, *, kind: str = "extract", **vide
         model_pack="",
         settings=asdict(ExtractSettings()),
     )
-    for message in in_pieces(task, EXTRACT_CODECS.request.encode(request), about(task, "order", kind=kind)):
+    for message in in_pieces(task, EXTRACT_CODECS.request.encode(request), Order(task, kind)):
         link.send(message)
     link.flush(5.0)
 
 
 def test_a_worker_says_that_it_is_up_then_does_its_job_piece_by_piece(link: Link, tmp_path: Path) -> None:
     task = Task(1, 4)
-    assert next_message(link)["type"] == "ready"
+    assert isinstance(next_message(link), Ready)
     order(link, task, tmp_path, frames=30)
     said = [next_message(link), next_message(link)]
-    assert [one["type"] for one in said] == ["readable", "opened"]
-    link.send(about(task, "begin", resumes=False))
+    assert [type(one) for one in said] == [Readable, Opened]
+    link.send(Begin(task, resumes=False))
     commits = []
-    while (message := until(link, "commit", "done"))["type"] == "commit":
-        assert is_about(message, task), "it says of which job and attempt it speaks"
+    while isinstance(message := until(link, CommitMade, JobDone), CommitMade):
+        assert message.task == task, "it says of which job and attempt it speaks"
         commits.append(message)
         assert link.receive(0.1) is None, "it waits until the piece is stored"
-        link.send(about(task, "ack"))
+        link.send(Ack(task))
     assert len(commits) == 3
-    assert is_about(message, task)
+    assert message == JobDone(task)
 
 
 def test_a_worker_ends_the_piece_in_hand_when_it_is_asked_to_stop(link: Link, tmp_path: Path) -> None:
     task = Task(1, 1)
     order(link, task, tmp_path, frames=1000, pause_s=0.01)
-    until(link, "opened")
-    link.send(about(task, "begin", resumes=False))
-    until(link, "progress")
-    link.send(about(task, "stop"))
-    until(link, "commit")
-    link.send(about(task, "ack"))
-    pieces = [until(link, "piece", "done")]
-    while pieces[-1]["type"] == "piece":
-        pieces.append(next_message(link))
-    assert EXTRACT_CODECS.result.decode([one["value"] for one in pieces[:-1]]).completed is False
+    until(link, Opened)
+    link.send(Begin(task, resumes=False))
+    until(link, ProgressMade)
+    link.send(Stop(task))
+    until(link, CommitMade)
+    link.send(Ack(task))
+    pieces = []
+    while isinstance(message := until(link, PieceSent, JobDone), PieceSent):
+        pieces.append(message.value)
+    assert EXTRACT_CODECS.result.decode(pieces).completed is False
 
 
 def test_a_worker_whose_commit_is_refused_drops_the_job_and_takes_the_next(link: Link, tmp_path: Path) -> None:
     stale, task = Task(1, 1), Task(2, 1)
     order(link, stale, tmp_path, frames=1000)
-    until(link, "opened")
-    link.send(about(stale, "begin", resumes=False))
-    until(link, "commit")
-    link.send(about(stale, "refuse"))
+    until(link, Opened)
+    link.send(Begin(stale, resumes=False))
+    until(link, CommitMade)
+    link.send(Refuse(stale))
     order(link, task, tmp_path, frames=5)
-    assert is_about(until(link, "opened", "commit", "done", "failed"), task), "nothing more is said of the other"
+    assert until(link, Opened, CommitMade, JobDone, JobFailed).task == task, "nothing more is said of the other"
 
 
-@pytest.mark.parametrize(
-    ("answer", "attempt"), [("order", 2), ("ack", 2), ("begin", 1)], ids=["an order", "of another attempt", "no answer"]
-)
+@pytest.mark.parametrize("answer", [Order(Task(1, 2), "extract"), Ack(Task(1, 2)), Begin(Task(1, 1), resumes=False)])
 def test_a_worker_takes_nothing_but_the_answer_to_its_own_commit_for_one(
-    link: Link, tmp_path: Path, answer: str, attempt: int
+    link: Link, tmp_path: Path, answer: ToWorker
 ) -> None:
     task = Task(1, 1)
     order(link, task, tmp_path, frames=1000)
-    until(link, "opened")
-    link.send(about(task, "begin", resumes=False))
-    until(link, "commit")
-    link.send(about(Task(1, attempt), answer, kind="extract", resumes=False))
-    with pytest.raises(WorkerDiedError, match="waits for ack or refuse"):
+    until(link, Opened)
+    link.send(Begin(task, resumes=False))
+    until(link, CommitMade)
+    link.send(answer)
+    with pytest.raises(WorkerDiedError, match="waits for Ack or Refuse"):
         drain(link)
 
 
 def test_a_worker_refuses_a_kind_that_it_does_not_know_and_lives_on(link: Link, tmp_path: Path) -> None:
     order(link, Task(1, 1), tmp_path, kind="dance", frames=5)
-    refusal = until(link, "failed")
-    assert (refusal["outlook"], "dance" in refusal["message"]) == ("setup", True)
+    refusal = until(link, JobFailed)
+    assert (refusal.failure.outlook, "dance" in refusal.failure.message) == ("setup", True)
     order(link, Task(2, 1), tmp_path, frames=5)
-    until(link, "opened")
+    until(link, Opened)
 
 
 def test_a_worker_that_is_killed_is_dead_for_every_call(link: Link) -> None:
@@ -159,15 +178,15 @@ def test_a_worker_that_is_killed_is_dead_for_every_call(link: Link) -> None:
     with pytest.raises(WorkerDiedError):
         drain(link)
     with pytest.raises(WorkerDiedError):
-        link.send({"type": "order"})
+        link.send(Order(Task(1, 1), "extract"))
     assert link.resident_bytes() == 0
 
 
 def test_a_worker_that_dies_of_its_job_says_how(link: Link, tmp_path: Path) -> None:
     task = Task(1, 1)
     order(link, task, tmp_path, frames=30, die_at=3, signal=11)
-    until(link, "opened")
-    link.send(about(task, "begin", resumes=False))
+    until(link, Opened)
+    link.send(Begin(task, resumes=False))
     with pytest.raises(WorkerDiedError, match="SIGSEGV") as death:
         drain(link)
     assert death.value.signal == 11
@@ -176,7 +195,16 @@ def test_a_worker_that_dies_of_its_job_says_how(link: Link, tmp_path: Path) -> N
 SAYS = "import sys, time; sys.stdout.write({!r} + chr(10)); sys.stdout.flush(); sys.stdin.read()"
 
 
-@pytest.mark.parametrize("line", ["nonsense", '{"type": "ready", "version": 1}', '{"type": "ready"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        '{"type": "ready", "version": 1, "pid": 5}',
+        '{"type": "ready", "pid": 5}',
+        '{"type": "ready", "version": 2}',
+        '{"type": "stop", "version": 2, "job": 1, "attempt": 1}',
+    ],
+)
 def test_a_worker_that_says_what_is_no_message_of_this_version_is_ended(
     hire: Callable[[tuple[str, ...]], Crew], line: str
 ) -> None:

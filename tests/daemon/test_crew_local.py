@@ -13,7 +13,7 @@ import pytest
 from daemon.crew.contract import WorkerDiedError
 from daemon.crew.gpu import gpu_for, installed_gpus
 from daemon.crew.local import LocalLink
-from daemon.crew.messages import message_bytes
+from daemon.crew.messages import PieceSent, Task, message_bytes
 from tests.daemon_rig import ROOT, wait_until
 
 WHERE = "import os, sys; sys.stdin.read(); sys.stderr.write(os.environ['PYTHONPATH'].split(os.pathsep)[0] + chr(10))"
@@ -28,7 +28,7 @@ def test_a_worker_runs_the_program_that_its_service_runs_whatever_else_is_instal
 
 
 ECHO = "import sys; sys.stderr.write(str(len(sys.stdin.readline())) + chr(10))"
-LARGE = {"type": "records", "records": ["x" * 1000] * 1000}
+LARGE = PieceSent(Task(1, 1), {"records": ["x" * 1000] * 1000})
 """A megabyte: a pipe holds 64 KiB."""
 
 

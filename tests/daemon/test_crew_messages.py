@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -13,16 +13,25 @@ from hypothesis import strategies as st
 from daemon.crew import messages as crew_messages
 from daemon.crew.messages import (
     VERSION,
+    AboutTask,
+    Ack,
+    Begin,
+    CommitMade,
+    JobDone,
+    JobFailed,
+    Message,
+    Opened,
+    Order,
+    PieceSent,
+    ProgressMade,
+    Readable,
+    Ready,
+    Refuse,
+    Stop,
     Task,
-    about,
-    failed_message,
-    failure_of,
     in_pieces,
-    is_about,
-    progress_message,
-    progress_of,
+    message_bytes,
     read_message,
-    task_of,
     write_message,
 )
 from daemon.errors import WorkerError
@@ -53,7 +62,7 @@ def face(frame: int) -> FaceRecord:
     return FaceRecord(frame, None, 1, (0.1, 1 / 3, 2.5, -7.0), 0.9, None, True, "accepted", f"{frame}.jpg", track=3)
 
 
-def over_the_pipe(*messages: dict[str, Any]) -> list[dict[str, Any]]:
+def over_the_pipe(*messages: Message) -> list[Message]:
     stream = io.BytesIO()
     for message in messages:
         write_message(stream, message)
@@ -66,10 +75,10 @@ def over_the_pipe(*messages: dict[str, Any]) -> list[dict[str, Any]]:
 
 def travelled(codec: Codec[Any], value: Any) -> tuple[Any, int]:
     """Return a value as it arrives, and the number of its pieces."""
-    *parts, closing = over_the_pipe(*in_pieces(TASK, codec.encode(value), about(TASK, "order")))
-    assert closing["type"] == "order"
-    assert all(is_about(one, TASK) for one in (*parts, closing))
-    return codec.decode([one["value"] for one in parts]), len(parts)
+    *parts, closing = over_the_pipe(*in_pieces(TASK, codec.encode(value), Order(TASK, "extract")))
+    assert closing == Order(TASK, "extract")
+    assert all(isinstance(one, PieceSent) and one.task == TASK for one in parts)
+    return codec.decode([one.value for one in parts if isinstance(one, PieceSent)]), len(parts)
 
 
 def test_a_request_arrives_as_it_was_sent_whatever_the_file_is_called() -> None:
@@ -92,13 +101,45 @@ def test_what_earlier_commits_left_says_where_from() -> None:
     assert travelled(EXTRACT_CODECS.resume, resume) == (resume, 2)
 
 
-def test_progress_and_failure_arrive_as_they_were_sent() -> None:
-    progress = Progress(5, None, 3, 2, {"decode": 0.25}, {"decoded": 0.125}, 7)
-    failure = Failure("passing", "gpu", "out of memory", "wait")
-    told = over_the_pipe(progress_message(TASK, progress), failed_message(TASK, failure))
-    assert progress_of(told[0]) == progress
-    assert failure_of(told[1]) == failure
-    assert [task_of(one) for one in told] == [TASK, TASK]
+PROGRESS = Progress(5, None, 3, 2, {"decode": 0.25}, {"decoded": 0.125}, 7)
+FAILURE = Failure("passing", "gpu", "out of memory", "wait")
+MESSAGES: tuple[Message, ...] = (
+    PieceSent(TASK, {"a": [1, None]}),
+    Order(TASK, "verify"),
+    Begin(TASK, resumes=True),
+    Ack(TASK),
+    Refuse(TASK),
+    Stop(TASK),
+    Ready(17),
+    Readable(TASK),
+    Opened(TASK, "b" * 64),
+    ProgressMade(TASK, PROGRESS),
+    CommitMade(TASK),
+    JobDone(TASK),
+    JobFailed(TASK, FAILURE),
+)
+
+
+def test_every_message_arrives_as_it_was_sent() -> None:
+    assert over_the_pipe(*MESSAGES) == list(MESSAGES)
+    assert {type(one) for one in MESSAGES} == set(get_args(Message))
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda one: type(one).__name__)
+def test_a_message_with_a_value_missing_or_of_another_type_is_a_worker_error(message: Message) -> None:
+    whole = json.loads(message_bytes(message))
+    for name in sorted(set(whole) - {"version", "type"}):
+        lacking = {one: value for one, value in whole.items() if one != name}
+        for values in (lacking, {**whole, name: [1]}, {**whole, name: 1.5}):
+            with pytest.raises(WorkerError, match=f"has {name} = .*the worker is replaced"):
+                read_message(io.BytesIO(json.dumps(values).encode() + b"\n"))
+
+
+@pytest.mark.parametrize("pieces", [[], [{}], [{"cursor": 5}], [{"cursor": {"no": 1}, "records": [{}]}]])
+def test_pieces_that_are_no_such_value_are_a_worker_error(pieces: list[dict[str, Any]]) -> None:
+    for codec in (EXTRACT_CODECS.request, EXTRACT_CODECS.resume, EXTRACT_CODECS.commit, EXTRACT_CODECS.result):
+        with pytest.raises(WorkerError, match="the worker is replaced"):
+            codec.decode(pieces)
 
 
 @given(st.binary(max_size=200))
@@ -107,11 +148,20 @@ def test_bytes_that_are_no_message_are_refused_or_the_end(content: bytes) -> Non
         message = read_message(io.BytesIO(content))
     except WorkerError:
         return
-    assert message is None or isinstance(message["type"], str)
+    assert message is None or isinstance(message, Ready | AboutTask)
 
 
 @pytest.mark.parametrize(
-    "line", [b"nonsense\n", b"[1]\n", b'{"no": "type"}\n', b'{"type": 5}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n"]
+    "line",
+    [
+        b"nonsense\n",
+        b"[1]\n",
+        b'{"no": "type"}\n',
+        b'{"type": 5}\n',
+        b'{"type": "dance", "version": 2}\n',
+        b"\xff\xfe\n",
+        b"[" * 100_000 + b"\n",
+    ],
 )
 def test_a_line_that_is_no_message_is_refused(line: bytes) -> None:
     with pytest.raises(WorkerError, match="not a message"):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
+from daemon.errors import WorkerError
 from daemon.ledger.faces import WrittenFace
 from daemon.ledger.jobs import Job
 
@@ -35,7 +36,18 @@ class Codec(Generic[V]):
     """One value as pieces, and back."""
 
     encode: Callable[[V], Iterable[Piece]]
-    decode: Callable[[Sequence[Piece]], V]
+    parse: Callable[[Sequence[Piece]], V]
+    """What `decode` does with pieces that are as they have to be."""
+
+    def decode(self, pieces: Sequence[Piece]) -> V:
+        """Return the value that came as these pieces. Raise WorkerError where they are no such value."""
+        try:
+            return self.parse(pieces)
+        except (LookupError, TypeError, ValueError, AttributeError) as problem:
+            found = f"{type(problem).__name__}: {problem}"
+            raise WorkerError(
+                f"pieces that are not what they have to be ({found}); the worker is replaced"
+            ) from problem
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,9 @@ class Needs:
     """More than that it never uses; None: as much as the configuration allows a worker."""
 
 
+Outlook = Literal["passing", "file", "setup", "incomplete"]
+"""passing: try again later; file: the file cannot be used; setup: nothing of the inbox can work before someone changes
+something; incomplete: the file may still be arriving."""
 Reason = Literal[
     "disk_error", "gpu", "incomplete", "memory", "model", "no_space", "not_readable", "output", "reference", "settings",
     "sidecar", "source_unavailable", "too_many_files", "unforeseen", "unfinished", "worker_died", "worker_hung",
@@ -73,9 +88,7 @@ Reason = Literal[
 class Failure:
     """Why a job could not be done, in terms of what should happen next."""
 
-    outlook: Literal["passing", "file", "setup", "incomplete"]
-    """passing: try again later; file: the file cannot be used; setup: nothing of the inbox can work before someone
-    changes something; incomplete: the file may still be arriving."""
+    outlook: Outlook
     reason: Reason
     message: str
     hint: str = ""
