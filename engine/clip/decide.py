@@ -13,7 +13,7 @@ from engine.reasons import ACCEPTED, NEGATIVE
 from engine.search.scout import Scout, replace_track
 from engine.tracks.splitting import disagreement, split, split_frame
 from engine.tracks.track import Track
-from engine.tracks.verdicts import Gallery, TrackVerdict, is_settled, judge_together, judge_track, learn
+from engine.tracks.verdicts import Gallery, TrackVerdict, is_settled, judge_together, judge_track, learn, limit_of
 
 DOUBT_WIDTH = 0.15
 """Tracks so little below the threshold are asked in more frames before they are judged, and so are those that resemble
@@ -68,7 +68,7 @@ def tracks_to_ask(scout: Scout, gallery: Gallery, *, first_frame: int, examined:
     """
     every = -(-examined // DOUBT_SAMPLES)
     verdicts = _judge(scout, gallery)
-    asked = {number: Asking(every) for number, verdict in verdicts.items() if _doubtful(verdict)}
+    asked = {number: Asking(every) for number, verdict in verdicts.items() if _doubtful(verdict, _limit(scout, number))}
     metric, same = scout.settings.identity.metric, scout.settings.rule.same_person
     for number, track in scout.window.tracks.items():
         changed = disagreement(track, metric, same) or scout.window.taken_over.get(number)
@@ -84,7 +84,10 @@ def decide(scout: Scout, gallery: Gallery, accepted: frozenset[int], first_frame
     scout too, with the parts of split tracks in their place.
     """
     scout = _split_switches(scout)
-    verdicts = {number: _persisting(number, verdict, accepted) for number, verdict in _judge(scout, gallery).items()}
+    verdicts = {
+        number: _persisting(verdict, _limit(scout, number)) if number in accepted else verdict
+        for number, verdict in _judge(scout, gallery).items()
+    }
     tracks, beside = tuple(scout.window.tracks.values()), scout.window.beside
     verdicts = judge_together(tracks, verdicts, beside)
     live = {track.id for track in scout.state.live}
@@ -92,7 +95,7 @@ def decide(scout: Scout, gallery: Gallery, accepted: frozenset[int], first_frame
         tracks=tracks,
         verdicts=verdicts,
         beside=beside,
-        gallery=learn(gallery, tracks, verdicts, beside, scout.settings.identity),
+        gallery=learn(gallery, tracks, verdicts, beside, scout.settings.identity, scout.settings.rule.threshold),
         accepted=frozenset(number for number in live & verdicts.keys() if verdicts[number].outcome == "accepted")
         | frozenset(number for number in live - verdicts.keys() if number in accepted),
         first_frame=first_frame,
@@ -103,6 +106,11 @@ def decide(scout: Scout, gallery: Gallery, accepted: frozenset[int], first_frame
 def _judge(scout: Scout, gallery: Gallery) -> dict[int, TrackVerdict]:
     identity, rule = scout.settings.identity, scout.settings.rule
     return {number: judge_track(track, identity, rule, gallery) for number, track in scout.window.tracks.items()}
+
+
+def _limit(scout: Scout, number: int) -> float:
+    """The similarity from which a track of the window is accepted."""
+    return limit_of(scout.window.tracks[number], scout.settings.identity, scout.settings.rule.threshold)
 
 
 def _split_switches(scout: Scout) -> Scout:
@@ -120,17 +128,17 @@ def _split_switches(scout: Scout) -> Scout:
     return scout
 
 
-def _doubtful(verdict: TrackVerdict) -> bool:
+def _doubtful(verdict: TrackVerdict, limit: float) -> bool:
     if verdict.samples == 0 or verdict.outcome == "accepted":
         return False
-    if verdict.in_video is not None and verdict.in_video >= verdict.threshold - REVIEW_WIDTH:
+    if verdict.in_video is not None and verdict.in_video >= limit - REVIEW_WIDTH:
         return True
-    return not is_settled(verdict) and verdict.similarity >= verdict.threshold - DOUBT_WIDTH
+    return not is_settled(verdict, limit) and verdict.similarity >= limit - DOUBT_WIDTH
 
 
-def _persisting(number: int, verdict: TrackVerdict, accepted: frozenset[int]) -> TrackVerdict:
+def _persisting(verdict: TrackVerdict, limit: float) -> TrackVerdict:
     """Keep a track that was accepted before through a weak stretch: hysteresis of one review band."""
-    weak = verdict.outcome == "review" or verdict.similarity >= verdict.threshold - REVIEW_WIDTH
-    if number in accepted and verdict.outcome != "accepted" and weak and verdict.reason != NEGATIVE:
+    weak = verdict.outcome == "review" or verdict.similarity >= limit - REVIEW_WIDTH
+    if verdict.outcome != "accepted" and weak and verdict.reason != NEGATIVE:
         return replace(verdict, outcome="accepted", reason=ACCEPTED)
     return verdict

@@ -22,7 +22,7 @@ from engine.search.follow import SEARCH_REACH, Follower, Found
 from engine.search.scout import Scout
 from engine.steps import Step, no_step
 from engine.tracks.track import Track
-from engine.tracks.verdicts import TrackVerdict
+from engine.tracks.verdicts import TrackVerdict, limit_of
 from engine.types import Frame, Identity
 from engine.workspace.align import crop_reach, crop_region
 from engine.workspace.extract_report import Subject
@@ -96,7 +96,8 @@ def write_window(
     if wanted:
         follower = Follower(backend, subject.settings.min_confidence, wanted, others)
         reach = max(SEARCH_REACH, crop_reach(subject.settings))
-        task = _Task(decision, own, subject, backend, writer)
+        limits = {number: limit_of(track, subject.identity, subject.threshold) for number, track in wanted.items()}
+        task = _Task(decision, own, limits, subject, backend, writer)
         with window_frames(window, footage, step) as frames:
             for decoded in _with_births(frames, follower, window.scout):
                 step()
@@ -136,6 +137,8 @@ class _Task:
 
     decision: Decision
     own: Mapping[int, Similarities]
+    limits: Mapping[int, float]
+    """Of each wanted track: the similarity from which it is accepted."""
     subject: Subject
     backend: Backend
     writer: FaceWriter
@@ -160,7 +163,7 @@ class _Task:
                 continue
             verdict = self.decision.verdicts[one.track]
             review = verdict.outcome == "review"
-            weak = not review and _is_weak(one, self.own[one.track], verdict, self.subject)
+            weak = not review and _is_weak(one, self.own[one.track], self.limits[one.track], self.subject)
             file = self.writer.write_face(frame, one.face, points, index, review=review)
             judged.append(self._judged(frame, one, RESCUED if weak else verdict.reason, file))
         return judged
@@ -176,14 +179,14 @@ class _Task:
         return _judged(frame.index, frame.pts, one, verdict, self.own[one.track], reason, file)
 
 
-def _is_weak(one: Found, own: Similarities, verdict: TrackVerdict, subject: Subject) -> bool:
+def _is_weak(one: Found, own: Similarities, limit: float, subject: Subject) -> bool:
     """Say whether a face is kept for its track alone: by itself it would not have been found or recognised."""
     if one.face.detection_score < subject.settings.min_confidence:
         return True
     if not own:
         return False
     nearest = min(own, key=lambda frame: (abs(frame - one.frame), frame))
-    return own[nearest] < verdict.threshold
+    return own[nearest] < limit
 
 
 def _own_similarities(track: Track, identity: Identity) -> Similarities:

@@ -88,7 +88,8 @@ class JudgedWindows(Iterator[JudgedWindow]):
             raise StopIteration
         scout = self._asked(window, carry)
         decision, scout = decide(scout, carry.gallery, carry.accepted, window.first)
-        waiting = still_waiting(carry.waiting, decision.tracks, decision.verdicts, self._settings.identity.metric)
+        identity, threshold = self._settings.identity, self._settings.rule.threshold
+        waiting = still_waiting(carry.waiting, decision.tracks, decision.verdicts, identity, threshold)
         text = carry_to_json(Carry(end_window(scout).state, window.shot, decision.gallery, waiting, decision.accepted))
         # Through text and back, so that this run goes on from what a resumed one would find.
         self._carry, self._after, self._decision = carry_from_json(text), window.end, decision

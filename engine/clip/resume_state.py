@@ -65,7 +65,7 @@ def carry_to_json(carry: Carry) -> str:
             "positives": [_array(row) for row in carry.gallery.positives],
             "negatives": [_array(row) for row in carry.gallery.negatives],
             "accepted": sorted(carry.accepted),
-            "waiting": [[one.track, _array(one.centre), one.similarity, one.threshold] for one in carry.waiting],
+            "waiting": [[one.track, _array(one.centre), one.similarity, one.limit] for one in carry.waiting],
         },
         separators=(",", ":"),
     )
@@ -97,8 +97,8 @@ def carry_from_json(text: str) -> Carry:
             shot=None if thumbnail is None else ShotState(thumbnail, float(data["usual_change"])),
             gallery=Gallery(_rows(data["positives"]), _rows(data["negatives"])),
             waiting=tuple(
-                ReviewTrack(int(track), _needed(centre), float(similarity), float(threshold))
-                for track, centre, similarity, threshold in data["waiting"]
+                ReviewTrack(int(track), _needed(centre), float(similarity), float(limit))
+                for track, centre, similarity, limit in data["waiting"]
             ),
             accepted=frozenset(int(number) for number in data["accepted"]),
         )

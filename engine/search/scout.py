@@ -51,7 +51,7 @@ from engine.search.schedule import (
 from engine.tracks.linking import FoundFace, contested, link
 from engine.tracks.same_frame import crowded, displaced
 from engine.tracks.track import Sample, Sighting, Track, add_sample, predict
-from engine.tracks.verdicts import Gallery, is_settled, judge_track
+from engine.tracks.verdicts import Gallery, is_settled, judge_track, limit_of
 from engine.tracks.window_tracks import WindowTracks
 from engine.types import Face, Identity, Image
 
@@ -450,7 +450,8 @@ def _needs_sample(scout: Scout, track: Track, frame: int) -> bool:
 
 
 def _settled(scout: Scout, track: Track) -> bool:
-    return is_settled(judge_track(track, scout.settings.identity, scout.settings.rule, Gallery()))
+    identity, rule = scout.settings.identity, scout.settings.rule
+    return is_settled(judge_track(track, identity, rule, Gallery()), limit_of(track, identity, rule.threshold))
 
 
 def _moved(track: Track, face: Face) -> float:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from engine.identity.same_person import known_in_video, resemblance
 from engine.reasons import REVIEW
 from engine.tracks.track import Track, centre_of
-from engine.tracks.verdicts import CLEAR, Gallery, TrackVerdict
-from engine.types import Embedding, Metric
+from engine.tracks.verdicts import CLEAR, Gallery, TrackVerdict, limit_of
+from engine.types import Embedding, Identity, Metric
 
 WAITING_MAX = 64
 """Review tracks that wait; more of them are a threshold that fits nobody, and every one is carried along."""
@@ -23,19 +23,29 @@ class ReviewTrack:
     centre: Embedding
     """Of its clear samples."""
     similarity: float
-    threshold: float
+    """Of the track to the person."""
+    limit: float
+    """The similarity from which it would have been accepted: it rests on samples that the clip's end has no more."""
 
 
 def still_waiting(
-    waiting: Sequence[ReviewTrack], tracks: Sequence[Track], verdicts: Mapping[int, TrackVerdict], metric: Metric
+    waiting: Sequence[ReviewTrack],
+    tracks: Sequence[Track],
+    verdicts: Mapping[int, TrackVerdict],
+    identity: Identity,
+    threshold: float,
 ) -> tuple[ReviewTrack, ...]:
-    """Return the review tracks that wait for the clip's end, with those of one more window; the likeliest if many."""
+    """Return the review tracks that wait for the clip's end, with those of one more window; the likeliest if many.
+
+    `threshold`: the run's `Rule.threshold`.
+    """
     found = {one.track: one for one in waiting}
     for track in tracks:
         verdict = verdicts[track.id]
         clear = [sample for sample in track.samples if sample.clarity >= CLEAR]
         if verdict.reason == REVIEW and clear:
-            found[track.id] = ReviewTrack(track.id, centre_of(clear, metric), verdict.similarity, verdict.threshold)
+            limit = limit_of(track, identity, threshold)
+            found[track.id] = ReviewTrack(track.id, centre_of(clear, identity.metric), verdict.similarity, limit)
     likeliest = sorted(found.values(), key=lambda one: (-one.similarity, one.track))[:WAITING_MAX]
     return tuple(sorted(likeliest, key=lambda one: one.track))
 
@@ -49,4 +59,4 @@ def is_known(one: ReviewTrack, gallery: Gallery, metric: Metric) -> bool:
     in_video = nearest(gallery.positives)
     if nearest(gallery.negatives) >= in_video:
         return False
-    return known_in_video(one.similarity, in_video, one.threshold)
+    return known_in_video(one.similarity, in_video, one.limit)

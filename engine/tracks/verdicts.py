@@ -88,35 +88,42 @@ class TrackVerdict:
     """Of the track to the person; -1 where there was no sample at all."""
     samples: int
     """Clear samples it rests on."""
-    threshold: float
-    """What the similarity was held against."""
     negative: float | None = None
     """Similarity to the nearest negative, where there are any."""
     in_video: float | None = None
     """Similarity to sure tracks of the same video, where there are any."""
 
 
+def limit_of(track: Track, identity: Identity, threshold: float) -> float:
+    """Return the similarity from which a track is accepted as the person.
+
+    `threshold`: the run's `Rule.threshold`. It is corrected for the number of reference photos, and raised for a track
+    of few clear samples.
+    """
+    clear = sum(sample.clarity >= CLEAR for sample in track.samples)
+    return corrected_threshold(threshold, len(centres_of(identity))) + FEW_SAMPLES_EXTRA.get(clear, 0.0)
+
+
 def judge_track(track: Track, identity: Identity, rule: Rule, gallery: Gallery) -> TrackVerdict:
-    """Given a track with its samples, decide by itself; `judge_together` then looks at who shared a frame."""
+    """Given a track with its samples, judge it by itself; `judge_together` then compares those that shared a frame."""
     clear = [sample for sample in track.samples if sample.clarity >= CLEAR]
     used = clear or list(track.samples)
-    limit = corrected_threshold(rule.threshold, len(centres_of(identity))) + FEW_SAMPLES_EXTRA.get(len(clear), 0.0)
     if not used:
-        return TrackVerdict("rejected", NO_MATCH, -1.0, 0, limit)
+        return TrackVerdict("rejected", NO_MATCH, -1.0, 0)
     rows = np.stack([sample.embedding for sample in used])
     best = centre_of(best_samples(similarity(rows, identity), used), identity.metric)
     likeness = float(similarity(best[None, :], identity)[0])
     negative = _nearest(rows, used, identity.negatives, identity.metric)
     in_video = _nearest(rows, used, gallery.positives, identity.metric) if clear else None
-    verdict = TrackVerdict("rejected", NO_MATCH, likeness, len(clear), limit, negative, in_video)
+    verdict = TrackVerdict("rejected", NO_MATCH, likeness, len(clear), negative, in_video)
     return _weigh(verdict, track, identity, rule, gallery)
 
 
-def is_settled(verdict: TrackVerdict) -> bool:
-    """Say whether more samples can hardly change a verdict: enough clear ones, and far from the threshold."""
+def is_settled(verdict: TrackVerdict, limit: float) -> bool:
+    """Say whether more samples can hardly change a verdict: enough clear ones, and far from the limit (`limit_of`)."""
     if verdict.samples < CLEAR_ENOUGH:
         return False
-    return not -SETTLED_REJECT < verdict.similarity - verdict.threshold < SURE_EXTRA
+    return not -SETTLED_REJECT < verdict.similarity - limit < SURE_EXTRA
 
 
 def judge_together(
@@ -150,9 +157,11 @@ def learn(
     verdicts: Mapping[int, TrackVerdict],
     beside: Mapping[int, frozenset[int]],
     identity: Identity,
+    threshold: float,
 ) -> Gallery:
     """Return the gallery with what sure tracks teach: themselves as positives, those beside them as negatives.
 
+    `threshold`: the run's `Rule.threshold`.
     A neighbour teaches only when it is clear and unlike the person; otherwise a mirror image or a doubled
     detection would turn the person into a negative.
     """
@@ -160,7 +169,8 @@ def learn(
     by_id = {track.id: track for track in tracks}
     for track in tracks:
         verdict = verdicts[track.id]
-        sure = verdict.outcome == "accepted" and verdict.similarity >= verdict.threshold + SURE_EXTRA
+        limit = limit_of(track, identity, threshold)
+        sure = verdict.outcome == "accepted" and verdict.similarity >= limit + SURE_EXTRA
         if not sure or verdict.samples < BEST_AT_LEAST:
             continue
         for entry in _views(track, identity.metric):
@@ -169,7 +179,7 @@ def learn(
             theirs = verdicts.get(other)
             if theirs is None or theirs.samples < BEST_AT_LEAST:
                 continue
-            if theirs.similarity >= verdict.threshold - REVIEW_WIDTH:
+            if theirs.similarity >= limit - REVIEW_WIDTH:
                 continue
             negatives = _with(negatives, _views(by_id[other], identity.metric)[0], identity.metric)
     return Gallery(positives, negatives)
@@ -183,7 +193,7 @@ def best_samples(values: NDArray[np.float64], samples: Sequence[Sample]) -> list
 
 def _weigh(verdict: TrackVerdict, track: Track, identity: Identity, rule: Rule, gallery: Gallery) -> TrackVerdict:
     """Turn measured similarities into an outcome and its reason."""
-    likeness, limit = verdict.similarity, verdict.threshold
+    likeness, limit = verdict.similarity, limit_of(track, identity, rule.threshold)
     if likeness < limit - max(REVIEW_WIDTH, IN_VIDEO_FLOOR):
         return verdict
     if verdict.negative is not None and verdict.negative >= likeness - NEGATIVE_MARGIN:
@@ -195,7 +205,7 @@ def _weigh(verdict: TrackVerdict, track: Track, identity: Identity, rule: Rule, 
     unsure = likeness < limit + SURE_EXTRA
     if unsure and learned is not None and learned >= max(rule.same_person, known - NEGATIVE_MARGIN):
         return replace(verdict, reason=NEGATIVE)
-    outcome = _by_threshold(verdict)
+    outcome = _by_limit(verdict, limit)
     if outcome.outcome == "accepted":
         other_age = _nearest(rows, used, identity.other_age, identity.metric)
         if other_age is not None and other_age >= likeness:
@@ -203,8 +213,8 @@ def _weigh(verdict: TrackVerdict, track: Track, identity: Identity, rule: Rule, 
     return outcome
 
 
-def _by_threshold(verdict: TrackVerdict) -> TrackVerdict:
-    likeness, limit, in_video = verdict.similarity, verdict.threshold, verdict.in_video
+def _by_limit(verdict: TrackVerdict, limit: float) -> TrackVerdict:
+    likeness, in_video = verdict.similarity, verdict.in_video
     if likeness >= limit:
         if verdict.samples == 0:
             return replace(verdict, outcome="review", reason=REVIEW_UNCLEAR)

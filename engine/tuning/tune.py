@@ -22,6 +22,7 @@ from engine.frames.contract import FrameForm
 from engine.frames.prefetch import Prefetch
 from engine.identity.same_person import Rule
 from engine.reasons import NEGATIVE, REVIEW_OTHER_AGE
+from engine.tracks.verdicts import limit_of
 from engine.tuning.threshold_curve import SeenTrack
 from engine.types import ExtractSettings, Identity
 
@@ -74,7 +75,7 @@ def survey(
                 stop=stop,
             )
             for judged in windows:
-                _note(seen, judged.decision, default, settings.frame_skip + 1)
+                _note(seen, judged.decision, identity, default, settings.frame_skip + 1)
                 examined += judged.window.examined
                 on_frames(judged.window.end.next_frame, reader.info.frames_estimate)
         warnings = tuple(reader.warnings)
@@ -84,7 +85,7 @@ def survey(
     return Survey(tuple(seen[number] for number in sorted(seen)), examined, default, completed, warnings)
 
 
-def _note(seen: dict[int, SeenTrack], decision: Decision, default: float, step: int) -> None:
+def _note(seen: dict[int, SeenTrack], decision: Decision, identity: Identity, default: float, step: int) -> None:
     """Add a window's tracks; one that went on from an earlier window counts once, with its latest verdict."""
     for track in decision.tracks:
         frames = [one.frame for one in track.sightings if one.frame >= decision.first_frame]
@@ -93,7 +94,7 @@ def _note(seen: dict[int, SeenTrack], decision: Decision, default: float, step: 
         verdict = decision.verdicts[track.id]
         now = SeenTrack(
             id=track.id,
-            similarity=verdict.similarity - (verdict.threshold - default),
+            similarity=verdict.similarity - (limit_of(track, identity, default) - default),
             faces=(frames[-1] - frames[0]) // step + 1,
             first=frames[0],
             last=frames[-1],

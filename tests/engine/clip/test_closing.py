@@ -22,8 +22,8 @@ from engine.results.run_results import Results
 from engine.same_face import FaceTrace
 from engine.tracks.review_tracks import WAITING_MAX, ReviewTrack, still_waiting
 from engine.tracks.track import Sample, Sighting, Track
-from engine.tracks.verdicts import Gallery, TrackVerdict
-from engine.types import Commit, ExtractSettings, Face
+from engine.tracks.verdicts import Gallery, TrackVerdict, limit_of
+from engine.types import Commit, ExtractSettings, Face, Identity
 from engine.workspace.align import encode_mask, encode_picture
 from engine.workspace.file_names import Layout, output_layout
 from engine.workspace.output_files import prepare_workspace
@@ -170,7 +170,9 @@ def test_only_the_likeliest_review_tracks_wait() -> None:
     sample = Sample(0, ALICE, 1.0, FaceQuality(100, 0, 0))
     sightings = (Sighting(0, Face(np.array([0, 0, 9, 9]), 0.9)),)
     tracks = [Track(n, 0, sightings, (sample,)) for n in range(WAITING_MAX + 9)]
-    verdicts = {n: TrackVerdict("review", REVIEW, 0.3 + n / 1000, 1, 0.4) for n in range(len(tracks))}
-    waiting = still_waiting((), tracks, verdicts, "cosine")
+    person = Identity("alice", "test", "model", "cosine", ALICE[None], ALICE, ("a.jpg",))
+    verdicts = {n: TrackVerdict("review", REVIEW, 0.3 + n / 1000, 1) for n in range(len(tracks))}
+    waiting = still_waiting((), tracks, verdicts, person, 0.4)
     assert [one.track for one in waiting] == list(range(9, WAITING_MAX + 9))
-    assert still_waiting(waiting, (), {}, "cosine") == waiting
+    assert {one.limit for one in waiting} == {limit_of(tracks[0], person, 0.4)}
+    assert still_waiting(waiting, (), {}, person, 0.4) == waiting

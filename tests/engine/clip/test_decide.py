@@ -14,7 +14,7 @@ from engine.identity.same_person import Rule
 from engine.reasons import ACCEPTED, ANOTHER_IN_FRAME
 from engine.search.observer import Observer
 from engine.search.scout import Scout, ScoutSettings, begin_shot
-from engine.tracks.verdicts import Gallery
+from engine.tracks.verdicts import Gallery, limit_of
 from engine.types import Image
 from tests.painted import ALICE, BOB, PaintedBackend, frames, identity_of, picture
 
@@ -72,7 +72,8 @@ def test_a_track_just_short_of_the_threshold_is_asked_in_more_frames() -> None:
     decision, scout, again = judged(still(SHORT, 32), [0, 31], rule=Rule(0.5, 0.4))
     (track,) = decision.tracks
     verdict = decision.verdicts[track.id]
-    assert verdict.threshold - 0.15 <= verdict.similarity < verdict.threshold, "the colour tests what it should"
+    limit = limit_of(track, identity_of(ALICE), 0.5)
+    assert limit - 0.15 <= verdict.similarity < limit, "the colour tests what it should"
     assert again
     assert len(scout.window.tracks[track.id].samples) >= 14
     assert [one.frame for one in scout.window.tracks[track.id].samples] == sorted(

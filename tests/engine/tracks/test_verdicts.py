@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from engine.reasons import (
     REVIEW_UNCLEAR,
 )
 from engine.tracks.track import Sample, Sighting, Track
-from engine.tracks.verdicts import Gallery, is_settled, judge_together, judge_track, learn
+from engine.tracks.verdicts import Gallery, TrackVerdict, is_settled, judge_together, judge_track, learn, limit_of
 from engine.types import Embedding, Face, Identity, Metric
 
 
@@ -184,7 +184,7 @@ def test_two_faces_in_one_frame_are_two_people() -> None:
 
 def learned_from(sure: Track, stranger: Track) -> Gallery:
     verdicts = {one.id: judge_track(one, person(), RULE, Gallery()) for one in (sure, stranger)}
-    return learn(Gallery(), [sure, stranger], verdicts, {sure.id: frozenset({stranger.id})}, person())
+    return learn(Gallery(), [sure, stranger], verdicts, {sure.id: frozenset({stranger.id})}, person(), RULE.threshold)
 
 
 def test_a_track_short_of_the_threshold_is_accepted_when_the_video_knows_it() -> None:
@@ -208,6 +208,20 @@ def test_somebody_seen_beside_the_person_is_a_negative_afterwards() -> None:
     assert (verdict.outcome, verdict.reason) == ("rejected", NEGATIVE)
 
 
+@pytest.mark.parametrize("clear", range(5))
+def test_the_limit_alone_says_from_which_similarity_a_track_is_accepted(clear: int) -> None:
+    """Whoever needs the limit asks for it: a verdict says what was found, not by which rule."""
+    rule = corrected_threshold(RULE.threshold, 1)
+    limit = limit_of(track(1, *views(0.4, clear, 1)), person(), RULE.threshold)
+    assert limit == rule + {0: 0.03, 1: 0.03, 2: 0.015}.get(clear, 0.0)
+    if clear:
+        for value, outcome in ((limit + 0.01, "accepted"), (limit - 0.01, "review")):
+            one = track(1, *[like(value, 1)] * clear)
+            assert judge_track(one, person(), RULE, Gallery()).outcome == outcome
+            assert limit_of(one, person(), RULE.threshold) == limit
+    assert "threshold" not in {field.name for field in fields(TrackVerdict)}
+
+
 def test_a_mirror_image_does_not_become_a_negative() -> None:
     assert learned_from(steady(1, 0.7), steady(2, 0.65)).negatives == ()
 
@@ -215,7 +229,8 @@ def test_a_mirror_image_does_not_become_a_negative() -> None:
 def test_a_verdict_is_settled_only_far_from_the_threshold_and_on_enough_views() -> None:
     def settled(value: float, count: int) -> bool:
         one = track(1, *views(value, count, 1))
-        return is_settled(judge_track(one, person(), RULE, Gallery()))
+        verdict = judge_track(one, person(), RULE, Gallery())
+        return is_settled(verdict, limit_of(one, person(), RULE.threshold))
 
     assert settled(0.7, 8)
     assert settled(0.05, 8)
