@@ -17,6 +17,9 @@ class Running:
     path: str
     phase: Phase
     since_s: float
+    kind: str
+    unit: str
+    """What is counted in `frames_done` and `frames_total`."""
     frames_done: int = 0
     frames_total: int | None = None
     faces_kept: int = 0
@@ -30,6 +33,3 @@ class Running:
     """When the last frame was reported, Unix seconds."""
     held: str = ""
     """Why a finished piece cannot be stored at the moment."""
-    kind: str = "extract"
-    unit: str = "frames"
-    """What is counted in `frames_done` and `frames_total`."""

@@ -62,7 +62,7 @@ class EngineExtractor:
                 raise
             raise SidecarError(f"the references of its sidecar: {problem.message}", hint=problem.hint) from problem
         makers = FaceMakers(
-            settings=request.extract_settings(),
+            settings=request.settings,
             backend=backend.info.name,
             models=[(model.task, model.sha256) for model in backend.info.models],
             photos=photos,
@@ -87,7 +87,7 @@ class EngineExtractor:
             layout_of(request),
             identity=self._loaded_identity(request),
             backend=self._backend(request),
-            settings=request.extract_settings(),
+            settings=request.settings,
             stop=stop,
             on_progress=on_progress,
             on_commit=on_commit,

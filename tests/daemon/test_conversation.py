@@ -83,7 +83,7 @@ def hold(rig: Rig, ledger: Ledger, link: Link, job: Job, wanted: threading.Event
     order = ledger.read(lambda reader: request(job, inbox, config, reader, now_s=3.0))
     assert isinstance(order, tuple)
     state = RunState(monotonic=lambda: 0.0)
-    state.running = Running(job.id, inbox.name, "clip.mp4", "trying", 0.0)
+    state.running = Running(job.id, inbox.name, "clip.mp4", "trying", 0.0, kind="extract", unit="frames")
 
     def notify(_event: Event) -> None:
         pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,7 +97,7 @@ def order(link: Link, task: Task, folder: Path, *, kind: str = "extract", **vide
         backend="dlib",
         model_root="",
         model_pack="",
-        settings=asdict(ExtractSettings()),
+        settings=ExtractSettings(),
     )
     for message in in_pieces(task, EXTRACT_CODECS.request.encode(request), Order(task, kind)):
         link.send(message)

@@ -38,7 +38,7 @@ from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Codec, Failure
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractRequest
 from engine.face_record import FaceRecord
-from engine.types import Commit, Counts, Cursor, Progress, Resume
+from engine.types import Commit, Counts, Cursor, ExtractSettings, Progress, Resume
 
 TASK = Task(7, 3)
 REQUEST = ExtractRequest(
@@ -52,7 +52,7 @@ REQUEST = ExtractRequest(
     backend="dlib",
     model_root="/models",
     model_pack="buffalo_l",
-    settings={"output_size": 512, "similarity_threshold": None},
+    settings=ExtractSettings(output_size=256, face_type="head"),
     notes={"consent": "ja, gerne – ü"},
     start_s=1.5,
 )

@@ -183,7 +183,7 @@ def test_an_original_that_takes_hours_to_move_feeds_the_watchdog_and_a_stop_ends
         monotonic=clock,
         stopping=stopping,
     )
-    runner._state.running = Running(1, "alice", "clip.mp4", "finishing", 0.0)
+    runner._state.running = Running(1, "alice", "clip.mp4", "finishing", 0.0, kind="extract", unit="frames")
     clock.now += 3600
     assert runner.is_stuck()
     runner._outcomes._turn()

@@ -47,8 +47,7 @@ class ExtractRequest:
     backend: str
     model_root: str
     model_pack: str
-    settings: Mapping[str, Any]
-    """Fields of engine.types.ExtractSettings."""
+    settings: ExtractSettings
     other_age: tuple[str, ...] = ()
     allow_mixed: bool = False
     largest_face: bool = False
@@ -70,9 +69,6 @@ class ExtractRequest:
     """Name of an order to discard manual changes, carried out once; "" = they stay."""
     basis: str = ""
     """What made the faces of the commits before; "" where there are none."""
-
-    def extract_settings(self) -> ExtractSettings:
-        return ExtractSettings(**self.settings)
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ def _decode_request(pieces: Sequence[Piece]) -> ExtractRequest:
         values[group] = tuple(values[group])
     if values["references_within"] is not None:
         values["references_within"] = tuple(values["references_within"])
-    return ExtractRequest(**values)
+    return ExtractRequest(**{**values, "settings": ExtractSettings(**values["settings"])})
 
 
 def _encode_records(records: Sequence[FaceRecord]) -> Iterator[Piece]:
@@ -292,7 +288,7 @@ def extract_request(job: Job, inbox: InboxConfig, config: Config, *, now_s: floa
         backend=inbox.backend,
         model_root=str(config.model_root),
         model_pack=inbox.model_pack,
-        settings=asdict(inbox.extract),
+        settings=inbox.extract,
         start_s=sidecar.get("start_s"),
         end_s=sidecar.get("end_s"),
         source_within=tuple(map(str, inbox.footage_folders)),
