@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from daemon.events.event import Event, Level
 
@@ -34,17 +34,24 @@ class JobCommitted(Event):
     """Queue between stages → its fill, 0 to 1, times seconds, since the piece before."""
 
 
+class JobFacts(Protocol):
+    """What a kind says of a result: a value of its own for each kind."""
+
+    def by_name(self) -> Mapping[str, object]:
+        """Return it by the names that the log and hooks have for it."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobDone(Event):
     kind: ClassVar[str] = "job.done"
     hook: ClassVar[str] = "job.done"
     seconds: float
-    results: Mapping[str, object]
-    """What its kind says of the result, by the names that the log and hooks have for it."""
+    results: JobFacts
 
     @property
     def facts(self) -> Mapping[str, object]:
-        return {**self.results, "seconds": self.seconds}
+        return {**self.results.by_name(), "seconds": self.seconds}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 from daemon.arrivals.roots import Root, inspect_root
 from daemon.arrivals.scan import inspect_unit
@@ -145,7 +146,7 @@ class Outcomes:
                 attempt=job.attempt,
                 original=original,
                 original_path=None,
-                **ending.columns,
+                **asdict(ending.columns),
             )
             table.add_totals(writer, job.inbox, ending.totals)
             kind.end(writer, now, result)
@@ -157,7 +158,7 @@ class Outcomes:
         self._notify(JobDone(message, job.inbox, job.id, seconds=seconds, results=ending.facts))
         if ending.lack:
             text = f"job {job.id}: {path}: {ending.lack}"
-            self._notify(OriginalKept(text, job.inbox, job.id, verdict=str(ending.columns.get("verdict", ""))))
+            self._notify(OriginalKept(text, job.inbox, job.id, verdict=ending.columns.verdict))
         for warning in ending.warnings:
             self._notify(JobWarning(f"job {job.id}: {warning}", job.inbox, job.id))
         if kind.reads_original:

@@ -15,6 +15,7 @@ from daemon.events.event import COMMON, Event
 from daemon.events.inbox_events import FileClaimed
 from daemon.events.job_events import JobDone, OriginalKept
 from daemon.events.round_events import RoundDone
+from daemon.jobs.kinds.verify import VerifyFacts
 
 MODULES = (inbox_events, job_events, round_events, service_events)
 KINDS = {
@@ -101,8 +102,8 @@ def test_every_name_has_its_type() -> None:
 def test_facts_are_what_a_kind_adds() -> None:
     claimed = FileClaimed("new", "alice", 7, outcome="queued", file="a.mp4", sha256="ab")
     assert claimed.facts == {"outcome": "queued", "file": "a.mp4", "sha256": "ab"}
-    done = JobDone("done", "alice", 7, seconds=1.5, results={"faces_kept": 3})
-    assert done.facts == {"faces_kept": 3, "seconds": 1.5}
+    done = JobDone("done", "alice", 7, seconds=1.5, results=VerifyFacts(3, {"taken out": 1}))
+    assert done.facts == {"faces": 3, "taken_out": 1, "seconds": 1.5}
     assert OriginalKept("kept").level == "warning"
     with pytest.raises(FrozenInstanceError):
         claimed.file = "b.mp4"  # type: ignore[misc]

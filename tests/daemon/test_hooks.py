@@ -21,6 +21,7 @@ from daemon.events.event import Event
 from daemon.events.hooks import WAITING_MAX, HookResult, HookRunner, call_body
 from daemon.events.job_events import JobDone, JobFailed, JobQuarantined
 from daemon.events.notifier import Notifier
+from daemon.jobs.kinds.verify import VerifyFacts
 from daemon.metrics.registry import Metrics, Names, new_registry
 from tests.daemon_rig import InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
@@ -294,7 +295,7 @@ def test_what_is_told_are_plain_values_of_limited_length() -> None:
 @pytest.mark.parametrize(
     ("happened", "event"),
     [
-        (JobDone("done", "alice", 7, seconds=1.0, results={}), "job.done"),
+        (JobDone("done", "alice", 7, seconds=1.0, results=VerifyFacts(0, {})), "job.done"),
         (JobFailed("failed", "alice", 7, reason="model", hint="", file="a.mp4"), "job.failed"),
         (JobQuarantined("bad", "alice", 7, reason="not_readable", hint="", file="a.mp4"), "quarantine"),
     ],

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from daemon.jobs.conversation import memory_limit
-from daemon.jobs.kinds.contract import Failure
+from daemon.jobs.kinds.contract import EndColumns, Failure
+from daemon.jobs.kinds.extract import EXTRACT_CODECS, Extracted
 from daemon.jobs.kinds.registry import KINDS, OF_ARRIVALS, OF_VERIFICATIONS
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
+from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
 from daemon.worker.registry import trades
+from engine.types import SourceVerdict
 from tests.daemon_rig import Rig
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +49,32 @@ def test_nothing_asks_what_a_kind_is_called(package: str) -> None:
                 if asks or set(KINDS) & {one for one in parts if isinstance(one, str)}:
                     found.append(f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}")
     assert found == []
+
+
+def test_the_end_of_a_job_writes_columns_that_are_there_and_none_that_events_alone_change() -> None:
+    names = {one.name for one in fields(EndColumns)}
+    assert names <= {one.name for one in fields(Job)}
+    assert not names & table.OF_THE_TABLE
+
+
+def test_log_and_hooks_get_what_a_done_extraction_found() -> None:
+    verdict = SourceVerdict("lost footage", missing_s=2.0, missing_share=0.5)
+    report = Extracted(
+        20, 10, 5, 1, 4, 3, {"accepted": 3}, {"decode": 1.234}, {"decoded": 0.126}, "log", None, (), True, verdict, 0
+    )
+    job = Job(**{**dict.fromkeys((one.name for one in fields(Job)), ""), "counts": "{}"})  # type: ignore[arg-type]
+    ending = OF_ARRIVALS.ending(job, tuple(EXTRACT_CODECS.result.encode(report)))
+    assert ending.facts.by_name() == {
+        "faces_kept": 3,
+        "faces_found": 4,
+        "frames": 10,
+        "stage_seconds": {"decode": 1.23},
+        "queue_fill": {"decoded": 0.13},
+        "verdict": "lost footage",
+        "missing_s": 2.0,
+        "missing_share": 0.5,
+    }
+    assert (ending.columns.verdict, ending.columns.frames_total, ending.columns.missing_s) == ("lost footage", 10, 2.0)
 
 
 def test_a_verification_of_a_clip_that_is_not_done_fails_and_touches_nothing(tmp_path: Path) -> None:

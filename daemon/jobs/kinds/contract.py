@@ -19,6 +19,7 @@ from daemon.ledger.jobs import Job
 
 if TYPE_CHECKING:  # a worker imports this file, and has no use for what checks a configuration
     from daemon.config.schema import Config, InboxConfig
+    from daemon.events.job_events import JobFacts
     from daemon.ledger.ledger import Connection
 
 Piece = dict[str, Any]
@@ -95,23 +96,39 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class EndColumns:
+    """What the end of a job writes into its row of the ledger, by the names of the columns. Its state is not among
+    them: that follows from the end itself."""
+
+    report: str
+    """JSON; its kind says what."""
+    frames_total: int | None
+    reason: str = ""
+    message: str = ""
+    hint: str = ""
+    verdict: str = ""
+    """What a source was found to be, where the kind reads one."""
+    missing_s: float | None = None
+    missing_share: float | None = None
+
+
+@dataclass(frozen=True)
 class Ending:
     """What a result means for its job, and what is reported of it."""
 
     completed: bool
     """False: it was stopped from outside, and goes on at its cursor."""
+    columns: EndColumns
+    facts: JobFacts
+    """What its kind says of the result: `results` of the event JobDone."""
     sentence: str = ""
     """What came of it: `12 of 13 faces kept`."""
     source_changed: bool = False
     """What was read is not what was claimed: what was made of it is removed, and it arrives anew."""
     original: Literal["done with", "kept"] = "kept"
     """May `on_done` be applied to what was read?"""
-    columns: Mapping[str, object] = field(default_factory=dict)
-    """Of the job's row in the ledger: report, message and the like."""
     totals: Mapping[str, float] = field(default_factory=dict)
     """To be added to the counters that outlive the job."""
-    facts: Mapping[str, object] = field(default_factory=dict)
-    """What its kind says of the result: `results` of the event JobDone."""
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     """Time that each stage took, s; for metrics."""
     lack: str = ""

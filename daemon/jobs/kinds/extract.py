@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.opening import RefusedFileError, lies_within, open_regular
-from daemon.jobs.kinds.contract import Codec, Codecs, Ending, Failure, Needs, Piece, Written
+from daemon.jobs.kinds.contract import Codec, Codecs, EndColumns, Ending, Failure, Needs, Piece, Written
 from daemon.ledger import jobs as table
 from daemon.ledger.faces import face_record, written_faces
 from daemon.ledger.jobs import Job
@@ -90,6 +90,36 @@ class Extracted:
     completed: bool
     verdict: SourceVerdict
     faces_in_review: int
+
+
+@dataclass(frozen=True)
+class ExtractFacts:
+    """What log and hooks get of a done extraction; the fields have the names that they have there."""
+
+    faces_kept: int
+    faces_found: int
+    frames: int
+    stage_seconds: Mapping[str, float]
+    queue_fill: Mapping[str, float]
+    verdict: str
+    missing_s: float | None
+    missing_share: float | None
+
+    @classmethod
+    def of(cls, result: Extracted) -> ExtractFacts:
+        return cls(
+            faces_kept=result.faces_kept,
+            faces_found=result.faces_found,
+            frames=result.frames_decoded,
+            stage_seconds={name: round(value, 2) for name, value in result.stage_seconds.items()},
+            queue_fill={name: round(value, 2) for name, value in result.queue_fill.items()},
+            verdict=result.verdict.word,
+            missing_s=result.verdict.missing_s,
+            missing_share=result.verdict.missing_share,
+        )
+
+    def by_name(self) -> Mapping[str, object]:
+        return asdict(self)
 
 
 def extracted(report: ExtractReport) -> Extracted:
@@ -196,33 +226,23 @@ class ExtractKind:
         is_whole = verdict.word == "whole"
         notes = _notes(result)
         damaged = result.packets_damaged - json.loads(job.counts).get("packets_damaged", 0)  # behind all windows
-        facts: dict[str, object] = {
-            "faces_kept": result.faces_kept,
-            "faces_found": result.faces_found,
-            "frames": result.frames_decoded,
-            "stage_seconds": {name: round(value, 2) for name, value in result.stage_seconds.items()},
-            "queue_fill": {name: round(value, 2) for name, value in result.queue_fill.items()},
-            "verdict": verdict.word,
-            "missing_s": verdict.missing_s,
-            "missing_share": verdict.missing_share,
-        }
         return Ending(
             completed=result.completed,
+            columns=EndColumns(
+                report=json.dumps(dict(pieces[0])),
+                frames_total=result.frames_decoded,
+                reason="" if is_whole else "lost_footage",
+                message="; ".join(notes) if is_whole else verdict.sentence,
+                hint="" if is_whole else WHOLE_COPY_HINT,
+                verdict=verdict.word,
+                missing_s=verdict.missing_s,
+                missing_share=verdict.missing_share,
+            ),
+            facts=ExtractFacts.of(result),
             sentence="; ".join((f"{result.faces_kept} of {result.faces_found} faces kept", *notes)),
             source_changed=result.completed and verdict.word in ("still growing", "other content"),
             original="done with" if is_whole else "kept",
-            columns={
-                "report": json.dumps(dict(pieces[0])),
-                "frames_total": result.frames_decoded,
-                "reason": "" if is_whole else "lost_footage",
-                "message": "; ".join(notes) if is_whole else verdict.sentence,
-                "hint": "" if is_whole else WHOLE_COPY_HINT,
-                "verdict": verdict.word,
-                "missing_s": verdict.missing_s,
-                "missing_share": verdict.missing_share,
-            },
             totals={"packets_damaged": max(0, damaged)},
-            facts=facts,
             stage_seconds=result.stage_seconds,
             lack="" if is_whole else f"{verdict.sentence}; the original is kept. {WHOLE_COPY_HINT}",
             warnings=[one for one in result.warnings if is_whole or one != verdict.sentence],

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
-from daemon.jobs.kinds.contract import Codec, Codecs, Ending, Failure, Needs, Piece, Written
+from daemon.jobs.kinds.contract import Codec, Codecs, EndColumns, Ending, Failure, Needs, Piece, Written
 from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
@@ -147,6 +147,18 @@ class Findings:
         return f"{total} {'face' if total == 1 else 'faces'} read back" + (f": {', '.join(parts)}" if parts else "")
 
 
+@dataclass(frozen=True)
+class VerifyFacts:
+    """What log and hooks get of a done verification."""
+
+    faces: int
+    counts: Mapping[str, int]
+    """Finding → faces; those that were found alone."""
+
+    def by_name(self) -> Mapping[str, object]:
+        return {"faces": self.faces, **{one.replace(" ", "_"): count for one, count in self.counts.items()}}
+
+
 class VerifyKind:
     """What the service does about a verification."""
 
@@ -213,17 +225,14 @@ class VerifyKind:
         return Ending(
             completed=result.completed,
             sentence=found.sentence(),
-            columns={
-                "report": json.dumps(report),
-                "frames_total": result.faces_total,
-                "reason": "damaged" if found.faults else "",
-                "message": found.sentence() + (f"; job {job.subject} does the clip once more" if redo else ""),
-                "hint": "" if redo or not found.faults else self._hint(job),
-            },
-            facts={
-                "faces": result.faces_total,
-                **{one.replace(" ", "_"): count for one, count in found.counts.items()},
-            },
+            columns=EndColumns(
+                report=json.dumps(report),
+                frames_total=result.faces_total,
+                reason="damaged" if found.faults else "",
+                message=found.sentence() + (f"; job {job.subject} does the clip once more" if redo else ""),
+                hint="" if redo or not found.faults else self._hint(job),
+            ),
+            facts=VerifyFacts(result.faces_total, found.counts),
             warnings=[f"{one['name']}: {one['why']}" for one in found.faces if one["finding"] in FAULTS],
         )
 
