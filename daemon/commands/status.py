@@ -7,13 +7,14 @@ from dataclasses import fields
 from datetime import UTC, datetime
 
 from core.text import escaped
+from daemon.ledger.transitions import UNFINISHED, State
 from daemon.reports.jobs import JobDetails, JobReport
 from daemon.reports.models import ModelReport, RoundReport
 from daemon.reports.service import InboxReport, RunningReport, ServiceReport
 
 BAR_WIDTH = 24
 NAME_WIDTH_MAX = 48
-COUNTED = ("queued", "running", "waiting", "done", "failed", "quarantined", "cancelled")
+COUNTED = (*UNFINISHED, State.DONE, State.FAILED, State.QUARANTINED, State.CANCELLED)
 
 
 def status_text(status: ServiceReport) -> str:
@@ -33,7 +34,7 @@ def status_text(status: ServiceReport) -> str:
 
 
 def _headline(status: ServiceReport) -> str:
-    work = f"{len(status.running)} running, {status.jobs.get('queued', 0)} queued" if status.jobs else "no jobs"
+    work = f"{len(status.running)} running, {status.jobs.get(State.QUEUED, 0)} queued" if status.jobs else "no jobs"
     age = duration(status.now_s - status.started_s)
     return f"daemon {status.state}, process {status.pid}, up {age}: {work}"
 

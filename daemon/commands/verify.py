@@ -162,7 +162,7 @@ def _by_itself(folder: Path) -> VerificationReport:
             FaceFinding(one.name, one.finding, one.why, one.file) for one in checked if one.finding != "whole"
         )
         name = layout.prefix.removesuffix("-") or folder.name
-        clips.append(ClipVerification(name, "done", len(checked), len(checked), dict(counts), findings))
+        clips.append(ClipVerification(name, _done(), len(checked), len(checked), dict(counts), findings))
     _show_progress(0, 0)
     return VerificationReport(str(folder), tuple(clips))
 

@@ -109,6 +109,17 @@ def test_a_job_that_was_forgotten_meanwhile_is_nobody_s_error(ledger: Ledger) ->
 SQL_STATE = re.compile(rf"state\s*(=|!=|IN)\s*\(?'({'|'.join(State)})'|SET state\b")
 
 
+OF_SOMETHING_ELSE = {
+    ("health.py", "Check('running',"): "the name of a check",
+    ("catalogue.py", "('done', 'failed', 'quarantined', 'cancelled')"): "values of a label",
+    ("demo.py", "('done', 'failed', 'quarantined')"): "values of a label",
+    ("tidying.py", "self._ended(job, result, 'quarantined')"): "what became of an original",
+    ("process.py", "about(task, 'done'"): "a message of a worker",
+    ("messages.py", "about(task, 'failed'"): "a message of a worker",
+}
+"""Words that states have, too: each with what it says there."""
+
+
 def state_words(path: Path) -> Iterator[str]:
     """Yield each place where a file compares a state with a word, or writes one into SQL."""
     words = set(map(str, State))
@@ -123,8 +134,30 @@ def state_words(path: Path) -> Iterator[str]:
                 yield f"{path}:{node.lineno} {ast.unparse(node)}"
         if isinstance(node, ast.keyword) and node.arg == "state" and isinstance(node.value, ast.Constant):
             yield f"{path}:{node.lineno} state={node.value.value!r}"
+        if isinstance(node, (ast.Tuple, ast.List, ast.Set)) and len(node.elts) > 1 and all(map(is_word, node.elts)):
+            yield from unless_of_something_else(path, node)
+        if isinstance(node, ast.Call) and any(map(is_word, node.args)):
+            yield from unless_of_something_else(path, node)
+
+
+def is_word(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value in set(map(str, State))
+
+
+def unless_of_something_else(path: Path, node: ast.expr) -> Iterator[str]:
+    text = ast.unparse(node)
+    if not any(path.name == file and text.startswith(start) for file, start in OF_SOMETHING_ELSE):
+        yield f"{path}:{node.lineno} {text[:80]}"
 
 
 def test_no_file_but_the_table_knows_the_words_of_states() -> None:
     files = [one for one in (ROOT / "daemon").rglob("*.py") if one.name not in ("transitions.py", "schema.py")]
     assert [place for path in files for place in state_words(path)] == []
+
+
+@pytest.mark.parametrize(
+    "line", ['COUNTED = ("queued", "done")', 'Clip(name, "done", 3)', 'jobs.get("queued", 0)', 'x = {"failed", "gone"}']
+)
+def test_words_of_states_are_seen_in_tuples_and_among_arguments(tmp_path: Path, line: str) -> None:
+    (tmp_path / "file.py").write_text(line + "\n")
+    assert list(state_words(tmp_path / "file.py"))
