@@ -46,7 +46,7 @@ def recorded_faces(connection: sqlite3.Connection, job_id: int) -> list[Recorded
 
 
 def note_pixels(connection: sqlite3.Connection, job_id: int, pixels: Mapping[str, str]) -> None:
-    """Keep the hash of the decoded pixels of faces of a job, by the name of their files, where none is kept yet: what
+    """Keep the hash of the decoded pixels of faces of a job, by the names in the ledger, where none is kept yet: what
     they were when they were read back first is what later ones are compared with."""
     connection.executemany(
         "UPDATE faces SET pixels_sha256 = ? WHERE job = ? AND file = ? AND pixels_sha256 = ''",

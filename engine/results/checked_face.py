@@ -46,5 +46,7 @@ class CheckedFace:
     """Where it is now, below the workspace; "" where it is nowhere."""
     pixels_sha256: str = ""
     """Of its decoded pixels; "" where they could not be decoded, or were not asked for."""
+    recorded_as: str = ""
+    """Name under which the ledger holds it; "" where no ledger does."""
     removable: Part = "nothing"
     """What a repair may remove, since it is damaged and no person's."""

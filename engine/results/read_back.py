@@ -6,6 +6,7 @@ What can be found is engine.results.checked_face. Nothing is changed but by `dro
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -45,13 +46,15 @@ class ReadBack:
         manifest cannot be read."""
         self._layout = layout
         self._manifest: Manifest = read_manifest(layout)
-        self._recorded: Mapping[str, RecordedFace] | None = None
-        if recorded is not None:
-            self._recorded = {one.name: one for one in recorded}
+        self._has_ledger = recorded is not None
+        by_name = {one.name: one for one in recorded or ()}
+        self._recorded = _joined(self._manifest.faces, by_name)
+        joined = {one.name for one in self._recorded.values()}
+        self._unjoined = {name: one for name, one in by_name.items() if name not in joined}
         self._pictures = Pictures(layout, self._manifest)
-        known = self._manifest.faces.keys() | (self._recorded or {}).keys()
+        known = self._manifest.faces.keys() | self._unjoined.keys()
         self.names: tuple[str, ...] = tuple(sorted(name for name in known if not self._is_settled(name)))
-        """The faces to read back, in a fixed order."""
+        """The faces to read back, in a fixed order: by their names in the manifest, else by those in the ledger."""
 
     @property
     def basis(self) -> str:
@@ -63,13 +66,17 @@ class ReadBack:
     def check(self, name: str) -> CheckedFace:
         """Read one face back. Raise OSError only where the disk itself fails."""
         written = self._manifest.faces.get(name)
-        recorded = None if self._recorded is None else self._recorded.get(name)
         if written is None:
-            return self._check_recorded(name, recorded or RecordedFace(name))
+            return self._check_recorded(name, self._unjoined.get(name, RecordedFace(name)))
+        recorded = self._recorded.get(name)
         found = self._check_written(written, recorded)
+        if recorded is not None:
+            found = replace(found, recorded_as=recorded.name)
         is_there = found.finding in ("whole", "edited", "elsewhere")
-        if self._recorded is not None and recorded is None and is_there and self._is_committed(written):
+        if self._has_ledger and recorded is None and is_there and self._is_committed(written):
             return replace(found, finding="unlisted", why="the ledger does not hold it")
+        if name in self._unjoined and is_there:
+            return replace(found, finding="unlisted", why="the ledger has another face of that name, too")
         if recorded is not None and recorded.face_id and written.trace.face_id not in ("", recorded.face_id):
             return replace(found, finding="unlisted", why="ledger and manifest give it different ids")
         return found
@@ -77,7 +84,7 @@ class ReadBack:
     def _is_settled(self, name: str) -> bool:
         """Say whether a face was dropped by the run that wrote it, as the ledger knows: nothing is to be there."""
         written = self._manifest.faces.get(name)
-        return written is not None and written.dropped and name not in (self._recorded or {})
+        return written is not None and written.dropped and name not in self._recorded
 
     def _is_committed(self, written: WrittenFace) -> bool:
         return written.number < self._manifest.committed and not self._manifest.clearing
@@ -154,17 +161,40 @@ class ReadBack:
             trace = trace_of_jpeg(data)
             if trace is not None and trace.face_id and recorded.face_id and trace.face_id != recorded.face_id:
                 continue
+            file = self._below(folder / name)
             pixels, trouble = _pixels(data, name)
             if trouble:
-                return CheckedFace(name, "damaged", trouble, self._below(folder / name), removable="face")
+                return CheckedFace(name, "damaged", trouble, file, recorded_as=name, removable="face")
             if trouble := _other_pixels(pixels, recorded):
                 why = f"{trouble}; no manifest says whether a person did that, so it stays"
-                return CheckedFace(name, "damaged", why, self._below(folder / name), pixels)
-            return CheckedFace(name, "whole", "", self._below(folder / name), pixels)
-        return CheckedFace(name, "taken out", "a person took it out; it stays out")
+                return CheckedFace(name, "damaged", why, file, pixels, name)
+            return CheckedFace(name, "whole", "", file, pixels, name)
+        return CheckedFace(name, "taken out", "a person took it out; it stays out", recorded_as=name)
 
     def _below(self, path: Path) -> str:
         return str(path.relative_to(self._layout.root))
+
+
+def _joined(written: Mapping[str, WrittenFace], recorded: Mapping[str, RecordedFace]) -> dict[str, RecordedFace]:
+    """Return what the ledger holds of each face of a manifest, by the face's name there.
+
+    By ids, where both have one that no other face has; else by names. Where no id of one is known to the other, faces
+    of one name are joined though their ids differ, so that it is said.
+    """
+    traces = {name: face.trace.face_id for name, face in written.items()}
+    names = _by_unique({name: one.face_id for name, one in recorded.items()})
+    found = {name: recorded[names[face_id]] for face_id, name in _by_unique(traces).items() if face_id in names}
+    taken = {one.name for one in found.values()}
+    for name, one in recorded.items():
+        if name in written and name not in found and name not in taken:
+            found[name] = one
+    return found
+
+
+def _by_unique(ids: Mapping[str, str]) -> dict[str, str]:
+    """Return the name of each id that one name alone has."""
+    counts = Counter(ids.values())
+    return {face_id: name for name, face_id in ids.items() if face_id and counts[face_id] == 1}
 
 
 def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:

@@ -213,8 +213,8 @@ class VerifyKind:
             carry=found.faces_text(),
         )
         if job.subject is not None:
-            whole = {one.name: one.pixels_sha256 for one in commit.checked if one.finding == "whole"}
-            faces.note_pixels(connection, job.subject, whole)
+            whole = [one for one in commit.checked if one.finding == "whole" and one.recorded_as]
+            faces.note_pixels(connection, job.subject, {one.recorded_as: one.pixels_sha256 for one in whole})
         return ()
 
     def ending(self, job: Job, pieces: Sequence[Piece]) -> Ending:

@@ -174,6 +174,33 @@ def test_a_face_that_ledger_and_manifest_do_not_agree_about_is_unlisted(layout: 
     assert [found[one.name].finding for one in recorded[:3]] == ["unlisted", "unlisted", "whole"]
 
 
+def test_ledger_and_manifest_are_joined_by_ids_whatever_the_names(layout: Layout) -> None:
+    first, second, third, *others = write_clip(layout)
+    renamed = replace(third, name="another name.jpg")
+    swapped = [replace(first, name=second.name), replace(second, name=first.name), renamed, *others]
+    found = checked(layout, swapped)
+    assert Counter(one.finding for one in found.values()) == {"whole": FACES}
+    assert (found[first.name].recorded_as, found[third.name].recorded_as) == (second.name, renamed.name)
+    pixels = {one.face_id: found[name].pixels_sha256 for name, one in zip(found, (first, second, third), strict=False)}
+    assert findings(layout, [replace(one, pixels_sha256=pixels.get(one.face_id, "")) for one in swapped]) == {
+        "whole": FACES
+    }
+
+
+def test_faces_without_ids_or_with_one_id_twice_are_joined_by_their_names(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    assert findings(layout, [replace(one, face_id="") for one in recorded]) == {"whole": FACES}
+    twice = [replace(one, face_id=recorded[0].face_id) for one in recorded[:2]]
+    assert findings(layout, [*twice, *recorded[2:]]) == {"whole": FACES - 1, "unlisted": 1}
+
+
+def test_a_name_that_the_ledger_gives_to_another_face_as_well_is_unlisted(layout: Layout) -> None:
+    first, second, *others = write_clip(layout)
+    ledger = [replace(first, name=second.name), replace(second, name=first.name, face_id="0" * 32), *others]
+    found = checked(layout, ledger)
+    assert (found[first.name].finding, found[second.name].finding) == ("unlisted", "unlisted")
+
+
 def test_without_a_manifest_the_ledger_alone_says_what_is_to_be_there(layout: Layout) -> None:
     recorded = write_clip(layout)
     manifest_path(layout).unlink()
