@@ -37,7 +37,7 @@ from engine.frames.prefetch import Prefetch
 from engine.frames.stretch import StretchReader
 from engine.identity.same_person import Rule
 from engine.models.accelerators import CUDA_PROVIDER
-from engine.results.manifest import RunNote
+from engine.results.manifest_lines import RunNote
 from engine.results.run_results import Results
 from engine.revision import EXTRACTION_REVISION
 from engine.steps import Steps

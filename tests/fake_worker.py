@@ -25,7 +25,7 @@ from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoE
 from engine.face_id import box_of, face_id
 from engine.face_record import FaceRecord
 from engine.reasons import BY_HAND
-from engine.results.manifest import RunNote
+from engine.results.manifest_lines import RunNote
 from engine.results.run_results import Results
 from engine.same_face import FaceTrace
 from engine.types import WHOLE, Commit, Counts, Cursor, ExtractReport, Progress, Resume, SourceVerdict

@@ -17,7 +17,7 @@ from engine.errors import InputError
 from engine.face_record import FaceRecord
 from engine.footage.verdict import verdict_on
 from engine.footage.video import open_frames
-from engine.results.manifest import RunNote
+from engine.results.manifest_lines import RunNote
 from engine.results.run_results import Results
 from engine.types import Commit, Counts, Cursor, Progress, Resume
 from engine.workspace.output_files import prepare_workspace

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from engine.backends.backend import Backend
-    from engine.results.manifest import RunNote
+    from engine.results.manifest_lines import RunNote
     from engine.types import ExtractReport, ExtractSettings, Identity, Progress
     from engine.workspace.file_names import Layout
 

@@ -2,6 +2,7 @@
 
 run_results     the results of one run as they are written: manual changes stand, all is in the manifest
 manifest        debug/manifest.jsonl: what dfld wrote for one clip, and what a person changed of it
+manifest_lines  pure: its lines as values, and how each stands in JSON
 manual_changes  what a person changed, found by comparing with the manifest
 clearing        removing what is as dfld wrote it
 missing_faces   where is a face that does not lie where dfld wrote it?

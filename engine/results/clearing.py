@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.files import sync_folder
-from engine.results.manifest import Manifest, ManualChange, manifest_path, write_manifest
+from engine.results.manifest import Manifest, manifest_path, write_manifest
+from engine.results.manifest_lines import ManualChange
 from engine.results.manual_changes import LEFT_WHEN_DISCARDED, Survey, survey
 from engine.workspace.file_names import Layout
 from engine.workspace.output_files import as_output_error, remove_file

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import OutputError
-from engine.results.manifest import RunNote
+from engine.results.manifest_lines import RunNote
 from engine.results.manual_changes import LEFT_WHEN_DISCARDED, Survey, survey
 from engine.workspace.file_names import Layout
 

@@ -17,7 +17,7 @@ from dfl.errors import FormatError
 from dfl.faceset import read_faceset
 from dfl.image import read_metadata
 from dfl.jpeg import FILE_LIMIT_BYTES
-from engine.results.manifest import WrittenFile
+from engine.results.manifest_lines import WrittenFile
 from engine.same_face import FaceTrace, trace_of_jpeg
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")

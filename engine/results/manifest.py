@@ -1,120 +1,57 @@
-"""debug/<prefix>manifest.jsonl: what dfld wrote for one clip, and what a person changed of it. One JSON object a line.
+"""debug/<prefix>manifest.jsonl: what dfld wrote for one clip, and what a person changed of it.
 
-    {"run": …}        a run begins: its source, content and basis
-    {"face": …}       a face, before its file gets its name; {"mask": …} and {"frame": …} likewise
-    {"committed": n}  every file of the frames before n is on the disk: what is missing of them, somebody took away
-    {"accepted": …}   a face, before it moves from review/ to aligned/
-    {"dropped": …}    a face, before dfld removes it
-    {"mask_dropped": …}  a face, before dfld removes its mask alone
-    {"finished": …}   the run came to its end
-    {"hand": …}       a manual change of a face or frame, in this run or an earlier one
-    {"clearing": …}   the results go: what is missing from now on, dfld took away
-    {"discarding": …} and what a person changed goes with them
-    {"discarded": …}  which order to discard manual changes was carried out when the run began
-
-A line is written before what it says is done, so a kill between the two leaves nothing on the disk that dfld does not
-know as its own. Lines are only added; a file is put in place whole where a run begins. Whoever deletes the file takes
-nothing but that knowledge away: faces that no manifest names are left alone.
+What the lines are: engine.results.manifest_lines. A line is written before what it says is done, so a kill between the
+two leaves nothing on the disk that dfld does not know as its own. Lines are only added; a file is put in place whole
+where a run begins. Whoever deletes the file takes nothing but that knowledge away: faces that no manifest names are
+left alone.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar
 
 from core.files import FILE_MODE, replace_file, sync_folder
 from core.opening import read_regular
-from engine.face_id import Box
-from engine.same_face import NO_BOX, FaceTrace
+from engine.results.manifest_lines import (
+    Accepted,
+    ChangeNoted,
+    Clearing,
+    Committed,
+    Discarded,
+    Discarding,
+    Dropped,
+    FaceWritten,
+    Finished,
+    FrameWritten,
+    ManifestLine,
+    ManualChange,
+    MaskDropped,
+    MaskWritten,
+    RunBegun,
+    RunNote,
+    WrittenFace,
+    WrittenFile,
+    line_bytes,
+    lines_in,
+    mask_name,
+)
 from engine.workspace.file_names import Layout
 from engine.workspace.output_files import as_output_error
 
 MANIFEST_BYTES_MAX = 4 << 30
 """A line has about 400 bytes: ten million files."""
 
-Folder = Literal["aligned", "review"]
-ChangeKind = Literal["deleted", "moved", "renamed", "edited", "packed", "mask_deleted", "added"]
-CHANGE_KINDS: tuple[ChangeKind, ...] = (
-    "deleted", "moved", "renamed", "edited", "packed", "mask_deleted", "added",
-)  # fmt: skip
 Value = TypeVar("Value")
-Line = Mapping[str, object]
 
 
 def _empty() -> Mapping[str, Value]:
     return MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """One file as dfld wrote it."""
-
-    name: str
-    sha256: str
-    """"" and size -1: an older dfld wrote it, which kept a log alone."""
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True)
-class WrittenFace:
-    """One face as dfld wrote it."""
-
-    file: WrittenFile
-    folder: Folder
-    number: int
-    """Of the frame, counted from 0."""
-    trace: FaceTrace
-    mask: WrittenFile | None = None
-    was_in_review: bool = False
-    """It was moved to aligned/ by dfld, or was just about to be."""
-    dropped: bool = False
-    """It was removed by dfld, or was just about to be."""
-    mask_dropped: bool = False
-    """Its mask was removed by dfld, or was just about to be."""
-
-
-@dataclass(frozen=True)
-class ManualChange:
-    """What a person did to a face (or, where `trace` has no box, to a whole frame)."""
-
-    kind: ChangeKind
-    trace: FaceTrace
-    content: str
-    """Hash of the footage in whose results it was found; "" where that is unknown."""
-    file: str = ""
-    """Where the file lies that stays, below the workspace; "" where none does."""
-    sha256: str = ""
-    """Of that file when it was seen last; "" where its metadata says who it is."""
-    mask: str = ""
-    """Name of the mask that stays with it."""
-    is_unlisted: bool = False
-    """An "added" picture of which nothing says who wrote it: the manifest was lost, or an older dfld kept none."""
-    lost_mask: str = ""
-    """Basis of the run whose mask of this face dfld removed, since it was damaged: a run of the same basis writes that
-    mask again, and the face stays as the person left it. "" where none was removed."""
-
-    @property
-    def is_of_frame(self) -> bool:
-        """Whether it is about a whole frame, not a face."""
-        return self.trace.box == NO_BOX
-
-
-@dataclass(frozen=True)
-class RunNote:
-    """What a run was made from."""
-
-    source: str
-    content: str
-    """Hash of the footage, or what stands for it: other content, other pictures."""
-    basis: str
-    """Hash of identity, models and settings."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +96,10 @@ def manifest_in(path: Path) -> Manifest:
             data = read_regular(path, within=None, max_bytes=MANIFEST_BYTES_MAX)
         except FileNotFoundError:
             return Manifest()
-    return manifest_of(_lines(data))
+    return manifest_of(lines_in(data))
 
 
-def manifest_of(lines: Iterable[Line]) -> Manifest:
+def manifest_of(lines: Iterable[ManifestLine]) -> Manifest:
     """Put lines together, in their order."""
     run: RunNote | None = None
     faces: dict[str, WrittenFace] = {}
@@ -171,39 +108,33 @@ def manifest_of(lines: Iterable[Line]) -> Manifest:
     changes: list[ManualChange] = []
     committed, finished, clearing, discarding, discarded = 0, False, False, False, ""
     for line in lines:
-        try:
-            kind, value = next(iter(line.items()))
-            if kind == "run":
-                run, finished = _run_of(value), False
-            elif kind == "face":
-                face = _face_of(value)
+        match line:
+            case RunBegun(note):
+                run, finished = note, False
+            case FaceWritten(face):
                 faces[face.file.name] = face
-            elif kind == "mask":
-                mask = _file_of(value)
-                masks[mask.name] = mask
-            elif kind == "frame":
-                frame = _file_of(value)
-                frames[frame.name] = frame
-            elif kind == "committed":
-                committed = max(committed, _whole(value))
-            elif kind == "accepted":
-                faces[str(value)] = replace(faces[str(value)], folder="aligned", was_in_review=True)
-            elif kind == "dropped":
-                faces[str(value)] = replace(faces[str(value)], dropped=True)
-            elif kind == "mask_dropped":
-                faces[str(value)] = replace(faces[str(value)], mask_dropped=True)
-            elif kind == "finished":
+            case MaskWritten(file):
+                masks[file.name] = file
+            case FrameWritten(file):
+                frames[file.name] = file
+            case Committed(next_frame):
+                committed = max(committed, next_frame)
+            case Accepted(name) if name in faces:
+                faces[name] = replace(faces[name], folder="aligned", was_in_review=True)
+            case Dropped(name) if name in faces:
+                faces[name] = replace(faces[name], dropped=True)
+            case MaskDropped(name) if name in faces:
+                faces[name] = replace(faces[name], mask_dropped=True)
+            case Finished():
                 finished = True
-            elif kind == "hand":
-                changes.append(_change_of(value))
-            elif kind == "clearing":
+            case ChangeNoted(change):
+                changes.append(change)
+            case Clearing():
                 clearing = True
-            elif kind == "discarding":
+            case Discarding():
                 discarding = True
-            elif kind == "discarded":
-                discarded = str(value)
-        except (KeyError, TypeError, ValueError, OverflowError, StopIteration):
-            continue  # cut short by a full disk, or edited: what it said is then not known
+            case Discarded(order):
+                discarded = order
     known = {name: replace(face, mask=masks.get(mask_name(name))) for name, face in faces.items()}
     return Manifest(
         run,
@@ -219,56 +150,41 @@ def manifest_of(lines: Iterable[Line]) -> Manifest:
     )
 
 
-def lines_of(manifest: Manifest) -> Iterator[Line]:
+def lines_of(manifest: Manifest) -> Iterator[ManifestLine]:
     """Yield lines that say what `manifest` says."""
     for change in manifest.changes:
-        yield change_line(change)
+        yield ChangeNoted(change)
     if manifest.run is not None:
-        yield {"run": asdict(manifest.run)}
+        yield RunBegun(manifest.run)
     for mask in manifest.masks.values():
-        yield {"mask": asdict(mask)}
+        yield MaskWritten(mask)
     for face in manifest.faces.values():
-        yield face_line(face)
+        yield FaceWritten(face)
         if face.was_in_review:
-            yield {"accepted": face.file.name}
+            yield Accepted(face.file.name)
         if face.dropped:
-            yield {"dropped": face.file.name}
+            yield Dropped(face.file.name)
         if face.mask_dropped:
-            yield {"mask_dropped": face.file.name}
+            yield MaskDropped(face.file.name)
     for frame in manifest.frames.values():
-        yield {"frame": asdict(frame)}
-    yield {"committed": manifest.committed}
-    for name in ("finished", "clearing", "discarding", "discarded"):
-        if value := getattr(manifest, name):
-            yield {name: value}
+        yield FrameWritten(frame)
+    yield Committed(manifest.committed)
+    if manifest.finished:
+        yield Finished()
+    if manifest.clearing:
+        yield Clearing()
+    if manifest.discarding:
+        yield Discarding()
+    if manifest.discarded:
+        yield Discarded(manifest.discarded)
 
 
 def write_manifest(layout: Layout, manifest: Manifest) -> None:
     """Put a manifest in place whole, on the disk when this returns. Raise OutputError."""
     path = manifest_path(layout)
     with as_output_error("write", path):
-        replace_file(path, b"".join(map(_line_bytes, lines_of(manifest))))
+        replace_file(path, b"".join(map(line_bytes, lines_of(manifest))))
         sync_folder(path.parent)
-
-
-def mask_name(face: str) -> str:
-    """Return the name of a face's mask."""
-    return f"{Path(face).stem}_mask.png"
-
-
-def face_line(face: WrittenFace) -> Line:
-    values = {"folder": face.folder, "number": face.number, **asdict(face.file)}
-    return {"face": values | _trace_values(face.trace)}
-
-
-def change_line(change: ManualChange) -> Line:
-    values: dict[str, object] = {"kind": change.kind, "trace": _trace_values(change.trace)}
-    values |= {name: getattr(change, name) for name in ("content", "file", "sha256", "mask")}
-    if change.is_unlisted:
-        values["unlisted"] = True
-    if change.lost_mask:
-        values["lost_mask"] = change.lost_mask
-    return {"hand": values}
 
 
 class ManifestWriter:
@@ -284,9 +200,9 @@ class ManifestWriter:
             if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
                 os.write(self._descriptor, b"\n")  # a full disk cut the last line short
 
-    def add(self, line: Line, *, sync: bool = False) -> None:
+    def add(self, line: ManifestLine, *, sync: bool = False) -> None:
         """Add a line; `sync`: it survives a power loss. Raise OutputError."""
-        data = _line_bytes(line)
+        data = line_bytes(line)
         with as_output_error("write", self._path):
             if os.write(self._descriptor, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -300,101 +216,3 @@ class ManifestWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._descriptor)
-
-
-def _lines(data: bytes) -> Iterator[Line]:
-    for line in data.split(b"\n"):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            yield value
-
-
-def _line_bytes(line: Line) -> bytes:
-    return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
-
-
-def _trace_values(trace: FaceTrace) -> dict[str, object]:
-    """Return a trace's part of a line. What is unknown is left out; frame, box and mark stand in every version."""
-    values: dict[str, object] = {"frame": trace.frame, "box": list(trace.box), "mark": trace.landmarks_hash}
-    if trace.face_id:
-        values["id"] = trace.face_id
-    if trace.landmarks_box != NO_BOX:
-        values["landmarks_box"] = list(trace.landmarks_box)
-    return values
-
-
-def _object(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is no object")
-    return value
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, (int, float, str)):
-        raise TypeError(f"{value!r} is no number")
-    return int(value)
-
-
-def _run_of(value: object) -> RunNote:
-    values = _object(value)
-    return RunNote(str(values["source"]), str(values["content"]), str(values["basis"]))
-
-
-def _file_of(value: object) -> WrittenFile:
-    values = _object(value)
-    name, sha256 = _plain(values["name"]), str(values["sha256"])
-    return WrittenFile(name, sha256, _whole(values["size"]), _whole(values["mtime_ns"]))
-
-
-def _face_of(value: object) -> WrittenFace:
-    values = _object(value)
-    folder = values["folder"]
-    if folder != "aligned" and folder != "review":
-        raise ValueError(folder)
-    return WrittenFace(_file_of(value), folder, _whole(values["number"]), _trace_of(value))
-
-
-def _change_of(value: object) -> ManualChange:
-    values = _object(value)
-    kind = next(one for one in CHANGE_KINDS if one == values["kind"])
-    content, file, sha256, mask = (str(values[name]) for name in ("content", "file", "sha256", "mask"))
-    if mask:
-        _plain(mask)
-    if Path(file).is_absolute() or ".." in Path(file).parts or "\0" in file:
-        raise ValueError(f"{file!r} is no path below the workspace")
-    trace = _trace_of(values["trace"])
-    return ManualChange(
-        kind,
-        trace,
-        content,
-        file,
-        sha256,
-        mask,
-        is_unlisted=values.get("unlisted") is True,
-        lost_mask=str(values.get("lost_mask", "")),
-    )
-
-
-def _trace_of(value: object) -> FaceTrace:
-    values = _object(value)
-    known = _box_of(values["landmarks_box"]) if "landmarks_box" in values else NO_BOX
-    return FaceTrace(
-        str(values["frame"]), _box_of(values["box"]), str(values["mark"]), str(values.get("id", "")), known
-    )
-
-
-def _box_of(value: object) -> Box:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} is no box")
-    left, top, right, bottom = (_whole(edge) for edge in value)
-    return left, top, right, bottom
-
-
-def _plain(name: object) -> str:
-    """Return a file name. Raise ValueError for one that, joined to a folder, would lead out of it."""
-    if not isinstance(name, str) or not name or "/" in name or "\0" in name or name in (".", ".."):
-        raise ValueError(f"{name!r} is no file name")
-    return name

@@ -19,17 +19,8 @@ from types import MappingProxyType
 from engine.reasons import REVIEW_REASONS
 from engine.results.earlier_log import read_log
 from engine.results.face_files import hash_or_nothing, is_as_written, is_pack, trace_in
-from engine.results.manifest import (
-    ChangeKind,
-    Folder,
-    Manifest,
-    ManualChange,
-    WrittenFace,
-    WrittenFile,
-    manifest_path,
-    mask_name,
-    read_manifest,
-)
+from engine.results.manifest import Manifest, manifest_path, read_manifest
+from engine.results.manifest_lines import ChangeKind, Folder, ManualChange, WrittenFace, WrittenFile, mask_name
 from engine.results.missing_faces import Pictures
 from engine.same_face import NO_BOX, FaceTrace, is_same_face
 from engine.workspace.file_names import FRAME_NAME, Layout

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from dfl.errors import FormatError
 from engine.results.face_files import face_files, hash_or_nothing, is_as_written, is_pack, trace_in, traces_in_pack
-from engine.results.manifest import Manifest, WrittenFace, WrittenFile, manifest_in, manifest_path, read_manifest
+from engine.results.manifest import Manifest, manifest_in, manifest_path, read_manifest
+from engine.results.manifest_lines import WrittenFace, WrittenFile
 from engine.same_face import FaceTrace, id_of
 from engine.workspace.file_names import FRAME_NAME, Layout, prefix_of_face
 

@@ -19,15 +19,8 @@ from engine.pictures.decoding import decode_picture, picture_format
 from engine.pictures.whole_picture import account_for
 from engine.results.checked_face import CheckedFace, RecordedFace
 from engine.results.face_files import is_as_written, is_pack
-from engine.results.manifest import (
-    Manifest,
-    ManifestWriter,
-    WrittenFace,
-    WrittenFile,
-    manifest_path,
-    mask_name,
-    read_manifest,
-)
+from engine.results.manifest import Manifest, ManifestWriter, manifest_path, read_manifest
+from engine.results.manifest_lines import Dropped, MaskDropped, WrittenFace, WrittenFile, mask_name
 from engine.results.missing_faces import Pictures
 from engine.same_face import is_same_face, trace_of_jpeg
 from engine.workspace.file_names import Layout, inbox_layout, output_layout
@@ -215,10 +208,10 @@ def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:
             is_mask_ours = mask is not None and is_as_written(its_mask, mask)
             if face.removable == "face":
                 if face.name in manifest.faces:
-                    writer.add({"dropped": face.name}, sync=True)
+                    writer.add(Dropped(face.name), sync=True)
                 remove_file(layout.root / face.file)
             elif is_mask_ours:
-                writer.add({"mask_dropped": face.name}, sync=True)
+                writer.add(MaskDropped(face.name), sync=True)
             if is_mask_ours:
                 remove_file(its_mask)
 

@@ -10,7 +10,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,19 +18,27 @@ from engine.errors import OutputError
 from engine.results.clearing import changes_kept, clear_results
 from engine.results.face_files import is_as_written, trace_in
 from engine.results.manifest import (
-    Folder,
-    Line,
     Manifest,
     ManifestWriter,
+    manifest_path,
+    read_manifest,
+    write_manifest,
+)
+from engine.results.manifest_lines import (
+    Accepted,
+    Committed,
+    Dropped,
+    FaceWritten,
+    Finished,
+    Folder,
+    FrameWritten,
+    ManifestLine,
     ManualChange,
+    MaskWritten,
     RunNote,
     WrittenFace,
     WrittenFile,
-    face_line,
-    manifest_path,
     mask_name,
-    read_manifest,
-    write_manifest,
 )
 from engine.results.manual_changes import survey
 from engine.same_face import FaceTrace, is_at_same_place, is_same_face
@@ -163,7 +170,7 @@ class Results:
 
     def committed(self, next_frame: int) -> None:
         """Note that every file of the frames before `next_frame` is on the disk, name and all."""
-        self._begin().add({"committed": next_frame}, sync=True)
+        self._begin().add(Committed(next_frame), sync=True)
 
     def accept(self, name: str) -> None:
         """Move a face that this run wrote from review/ to aligned/; one that a person took away, or moved there
@@ -171,7 +178,7 @@ class Results:
         source, target = self._layout.review / name, self._layout.aligned / name
         if not os.path.lexists(source) or os.path.lexists(target) or self._is_another_face(source):
             return
-        self._begin().add({"accepted": name})
+        self._begin().add(Accepted(name))
         move_file(source, target)
 
     def drop(self, name: str) -> bool:
@@ -182,7 +189,7 @@ class Results:
             return False
         if not os.path.lexists(path):
             return True  # by an earlier try; or by a person, and so it stays known
-        self._begin().add({"dropped": name})
+        self._begin().add(Dropped(name))
         remove_file(path)
         mask = mask_name(name)
         if mask not in self._masks or is_as_written(self._layout.masks / mask, self._masks[mask]):
@@ -191,7 +198,7 @@ class Results:
 
     def finished(self) -> None:
         """Note that the run came to its end."""
-        self._begin().add({"finished": True}, sync=True)
+        self._begin().add(Finished(), sync=True)
 
     def _change_of(self, trace: FaceTrace) -> ManualChange | None:
         """Return the manual change of a face: known by its id, else by its landmarks, else by frame and place."""
@@ -248,18 +255,18 @@ class Results:
         write_file(path, content, before_rename=before_rename)
 
     def _note_mask(self, written: WrittenFile) -> None:
-        self._note({"mask": asdict(written)})
+        self._note(MaskWritten(written))
         self._masks[written.name] = written
 
     def _note_face(self, face: WrittenFace) -> None:
-        self._note(face_line(face))
+        self._note(FaceWritten(face))
         self._faces[face.file.name] = face
 
     def _note_frame(self, written: WrittenFile) -> None:
-        self._note({"frame": asdict(written)})
+        self._note(FrameWritten(written))
         self._frames[written.name] = written
 
-    def _note(self, line: Line) -> None:
+    def _note(self, line: ManifestLine) -> None:
         with self._lock:
             self._begin().add(line)
 

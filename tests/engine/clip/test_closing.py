@@ -16,7 +16,7 @@ from engine.extract import extract
 from engine.face_record import FaceRecord
 from engine.faces.quality import FaceQuality
 from engine.reasons import ACCEPTED, ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW
-from engine.results.manifest import Folder, RunNote
+from engine.results.manifest_lines import Folder, RunNote
 from engine.results.manual_changes import survey
 from engine.results.run_results import Results
 from engine.same_face import FaceTrace

@@ -11,7 +11,7 @@ import pytest
 from engine.errors import OutputError
 from engine.results.clearing import clear_results
 from engine.results.earlier_run import find_earlier_run, require_free
-from engine.results.manifest import RunNote
+from engine.results.manifest_lines import RunNote
 from engine.results.run_results import Results
 from engine.same_face import FaceTrace
 from engine.workspace.file_names import Layout, output_layout

@@ -25,15 +25,8 @@ from engine.face_id import box_of, face_id
 from engine.results import face_files, manual_changes, missing_faces
 from engine.results.clearing import clear_results
 from engine.results.face_files import hash_or_nothing, trace_in, traces_in_pack
-from engine.results.manifest import (
-    Folder,
-    Manifest,
-    RunNote,
-    WrittenFace,
-    WrittenFile,
-    read_manifest,
-    write_manifest,
-)
+from engine.results.manifest import Manifest, read_manifest, write_manifest
+from engine.results.manifest_lines import Folder, RunNote, WrittenFace, WrittenFile
 from engine.results.manual_changes import survey
 from engine.results.missing_faces import faces_not_found
 from engine.results.run_results import Results

@@ -14,7 +14,8 @@ import pytest
 from dfl.image import read_metadata, with_metadata
 from engine.face_id import face_id
 from engine.results.checked_face import FAULTS, FINDINGS, CheckedFace, RecordedFace
-from engine.results.manifest import RunNote, manifest_path, mask_name
+from engine.results.manifest import manifest_path
+from engine.results.manifest_lines import RunNote, mask_name
 from engine.results.manual_changes import survey
 from engine.results.read_back import ReadBack, drop_faces, layouts_in
 from engine.results.run_results import Results

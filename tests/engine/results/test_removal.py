@@ -16,7 +16,7 @@ from daemon.worker.outputs import clip_files
 from dfl.faceset import pack_faceset
 from engine.face_id import face_id
 from engine.results.face_files import trace_in, traces_in_pack
-from engine.results.manifest import RunNote
+from engine.results.manifest_lines import RunNote
 from engine.results.removal import ClipFaces, remove_faces
 from engine.results.run_results import Results
 from engine.same_face import FaceTrace, trace_of_jpeg

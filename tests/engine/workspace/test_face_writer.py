@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dfl.image import read_metadata
 from engine.errors import OutputError
 from engine.face_id import box_of, face_id
-from engine.results.manifest import RunNote
+from engine.results.manifest_lines import RunNote
 from engine.results.run_results import Results
 from engine.stopwatch import Stopwatch
 from engine.types import ExtractSettings, Face, Frame
