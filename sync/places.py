@@ -49,6 +49,11 @@ class RemotePlaces:
         return f"{self.own}/hook.py"
 
     @property
+    def hook_error(self) -> str:
+        """The traceback of what failed in the hook last, while it answered no request."""
+        return f"{self.hook}.error"
+
+    @property
     def request(self) -> str:
         return f"{self.own}/request.json"
 

@@ -8,13 +8,15 @@ of loading; the trainer is started once with the line of `hook_line`.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.boundary import log_unforeseen
 from sync.errors import CommandError, RemoteFileMissingError, SyncError, TrainerError
 from sync.places import RemotePlaces
 from sync.trainers.contract import ControlledTrainer, Exchange, OnWait, SeenIterating, wait_in_silence
 from sync.trainers.control import COOPERATIVE
-from sync.trainers.hook_notes import HookAnswer, HookRequest, SignOfLife
+from sync.trainers.hook_notes import HookAnswer, HookRequest, SignOfLife, last_line
 from sync.trainers.processes.sign_of_life import Life, judge, question
 from sync.trainers.proof import Progress
 from sync.transports.remote_command import run_command
@@ -28,14 +30,36 @@ class TrainerGoneError(TrainerError):
     """The trainer's process ended before it did what it was asked to."""
 
 
+class HookSaidError(Exception):
+    """The traceback that the hook left, as an exception: so it stands in dfld's log, and is counted."""
+
+
+class LoggedErrors:
+    """Which errors of one trainer's hook stand in the log, so that each is logged once. One thread."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def log(self, machine: str, error: str) -> None:
+        """Log a traceback that the hook left, unless it is the one that was logged last."""
+        if error != self._last:
+            log_unforeseen("round", f"machine {machine}: the line inside its trainer", HookSaidError("\n" + error))
+        self._last = error
+
+
+@dataclass(frozen=True)
 class CooperativeTrainer(ControlledTrainer):
     """Talks to the hook inside the trainer (`sync.trainers.hook_program`) through notes in the model folder."""
 
     mode = COOPERATIVE
 
+    logged: LoggedErrors = field(default_factory=LoggedErrors, compare=False)
+
     def is_running(self) -> bool:
         """Whether the process of the last sign of life lives; by the sign's age where the machine cannot say."""
         silent_s = self._silent_s()
+        if silent_s is None or silent_s > self.settings.alive_s:
+            self._why_silent()
         if silent_s is None:
             return False
         life = self._life(silent_s)
@@ -119,15 +143,34 @@ class CooperativeTrainer(ControlledTrainer):
                 hint="start it again with the line that `dfld sync hook` prints",
             )
         if not ended:
+            why = self._why_silent()
             raise TrainerError(
                 f"machine {self.name}: the trainer did not answer the request to {request.do} within "
-                f"{self.settings.answer_s:.0f} s",
+                f"{self.settings.answer_s:.0f} s" + (f": {last_line(why)[:300]}" if why else ""),
                 hint="it must be started with the line that `dfld sync hook` prints",
             )
         answer = self._answer()
         if answer.error:
-            raise TrainerError(f"machine {self.name}: the trainer could not {request.do}: {answer.error[:300]}")
+            self.logged.log(self.name, answer.error)
+            what = last_line(answer.error)[:300]
+            raise TrainerError(f"machine {self.name}: the trainer could not {request.do}: {what}")
         return answer
+
+    def _why_silent(self) -> str:
+        """Return, and log, what failed in the hook since its last sign of life; "" where nothing did."""
+        try:
+            failed_s = self.transport.stat(self.places.hook_error).modified_s
+        except RemoteFileMissingError:
+            return ""
+        try:
+            if self.transport.stat(self.places.alive).modified_s > failed_s:
+                return ""
+        except RemoteFileMissingError:
+            pass
+        error = self._note(self.places.hook_error).decode("utf-8", "replace")
+        if error:
+            self.logged.log(self.name, error)
+        return error
 
     def _answer(self) -> HookAnswer:
         return HookAnswer.read(self._note(self.places.answer))

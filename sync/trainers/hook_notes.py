@@ -42,6 +42,7 @@ class HookAnswer:
 
     token: str = ""
     error: str = ""
+    """What went wrong: a traceback, or a line of a hook that an older dfld put there."""
     refused: tuple[str, ...] = ()
     """Names of the files that it could not load."""
     iteration: int | None = None
@@ -78,6 +79,11 @@ class SignOfLife:
             _losses(losses),
             mark_of(note),
         )
+
+
+def last_line(error: str) -> str:
+    """Return the line of a traceback that says what was raised; "" of no text."""
+    return error.strip().rpartition("\n")[2]
 
 
 def _losses(found: object) -> Losses | None:

@@ -3,7 +3,8 @@
 # Never imported by dfld: the trainer executes it every second between two iterations (its --execute-program),
 # with the names model, model_save and program (the path of this file). It saves when asked to, and puts staged
 # weights in place and loads them: in the training thread, so that no save of the trainer's can come in between.
-# The last thing that happens is always the answer, so an answer means that all before it is done.
+# The last thing that happens is always the answer, so an answer means that all before it is done. What fails while no
+# request is answered stands in <program>.error, with its traceback.
 #
 # Python 3.6, standard library only, and it must never raise: that would end the training.
 
@@ -11,6 +12,7 @@ import contextlib
 import json
 import os
 import platform
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,8 @@ def error_of(work: Function) -> str:
     # Whatever goes wrong, the training goes on.
     try:
         work()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return traceback.format_exc()
     return ""
 
 
@@ -107,8 +109,12 @@ def read_json(path: Path) -> Json:
 
 
 def write_json(path: Path, content: Json) -> None:
+    write(path, json.dumps(content))
+
+
+def write(path: Path, text: str) -> None:
     beside = path.with_name(path.name + ".new")
-    beside.write_text(json.dumps(content), encoding="utf-8")
+    beside.write_text(text, encoding="utf-8", errors="backslashreplace")
     beside.replace(path)
 
 
@@ -117,4 +123,4 @@ if "program" in names:
     trouble = error_of(lambda: tick(names["model"], names["model_save"], Path(names["program"]).parent))
     if trouble:
         with contextlib.suppress(Exception):  # whatever is wrong with the disk
-            Path(names["program"] + ".error").write_text(trouble, encoding="utf-8")
+            write(Path(names["program"] + ".error"), trouble)

@@ -248,6 +248,56 @@ def test_weights_that_the_trainer_cannot_load_are_told(gpu1: TrainingMachine, tm
     assert gpu1.runs(), "the hook never ends the training"
 
 
+def failing_hook(gpu1: TrainingMachine, broken: str) -> Path:
+    """Start a trainer in whose hook `broken` (of the hook's own functions) raises; return the hook's folder."""
+    cooperating(gpu1)
+    own = gpu1.folder / ".dfld" / MODEL.prefix
+    broken_function = f"def {broken}(*_):\n    raise ZeroDivisionError('of the hook')\n\n\nnames = globals()"
+    source = (own / "hook.py").read_text(encoding="utf-8")
+    (own / "hook.py").write_text(source.replace("names = globals()", broken_function), encoding="utf-8")
+    gpu1.start()
+    return own
+
+
+def test_what_fails_while_a_request_is_done_is_logged_with_its_traceback(
+    gpu1: TrainingMachine, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing_hook(gpu1, "do")
+    trainer = trainer_on(gpu1)
+    until(trainer.is_running, "the first sign of life")
+    with pytest.raises(TrainerError, match="could not save: ZeroDivisionError: of the hook$"):
+        trainer.settle()
+    (logged,) = [record for record in caplog.records if "the line inside its trainer" in record.getMessage()]
+    assert "in error_of" in logged.getMessage()
+    assert logged.__dict__["fields"]["boundary"] == "round"
+
+
+def test_a_hook_that_fails_before_any_sign_of_life_is_logged_once(
+    gpu1: TrainingMachine, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = failing_hook(gpu1, "process")
+    until((own / "hook.py.error").exists, "what the hook says")
+    trainer = trainer_on(gpu1)
+    for _ in range(2):
+        assert not trainer.is_running()
+    (logged,) = [record for record in caplog.records if "the line inside its trainer" in record.getMessage()]
+    assert "ZeroDivisionError: of the hook" in logged.getMessage()
+    assert "Traceback" in logged.getMessage()
+
+
+def test_an_error_from_before_the_last_sign_of_life_says_nothing(
+    gpu1: TrainingMachine, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu1.machine = replace(gpu1.machine, control="cooperative")
+    own = gpu1.folder / ".dfld" / MODEL.prefix
+    own.mkdir(parents=True)
+    for name, age_s in (("hook.py.error", 2000), ("alive.json", 1000)):
+        (own / name).write_text("{}", encoding="utf-8")
+        os.utime(own / name, (time.time() - age_s,) * 2)
+    assert not trainer_on(gpu1).is_running()
+    assert caplog.records == []
+
+
 def test_a_trainer_without_the_hook_is_not_waited_for(gpu1: TrainingMachine) -> None:
     gpu1.machine = replace(gpu1.machine, control="cooperative")
     trainer = trainer_on(gpu1)
