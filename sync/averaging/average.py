@@ -68,14 +68,14 @@ def uniform_weights(machines: Sequence[str]) -> dict[str, float]:
     return {machine: 1.0 / len(machines) for machine in machines}
 
 
-def weights_by_iterations(iterations: Mapping[str, int], *, clamp: float = WEIGHT_CLAMP) -> dict[str, float]:
-    """Weight machines by the iterations done since the last round; the largest is at most `clamp` times the smallest.
+def weights_by_iterations(iterations: Mapping[str, int]) -> dict[str, float]:
+    """Weight machines by the iterations done since the last round; none weighs over WEIGHT_CLAMP times another.
 
-    The counts are first brought into [median / √clamp, median · √clamp], so that one machine that did ten
+    The counts are first brought into [median / √WEIGHT_CLAMP, median · √WEIGHT_CLAMP], so that one machine that did ten
     iterations does not count as much as the others, and one fast machine does not silence them.
     """
     middle = max(1.0, float(np.median(list(iterations.values()))))
-    width = float(np.sqrt(clamp))
+    width = float(np.sqrt(WEIGHT_CLAMP))
     bounded = {machine: min(max(count, middle / width), middle * width) for machine, count in iterations.items()}
     return normalise_weights(bounded)
 

@@ -80,7 +80,6 @@ class PassResult:
 def run_averaging_pass(
     plan: PassPlan,
     *,
-    threads: int = THREADS,
     stop: threading.Event | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PassResult:
@@ -92,8 +91,8 @@ def run_averaging_pass(
     check_plan(plan)
     with ExitStack() as stack:
         worker = _Worker(plan, stack, stop or threading.Event(), on_progress)
-        with ThreadPoolExecutor(threads, thread_name_prefix="average") as pool:
-            parts = list(pool.map(worker.run, range(threads), [threads] * threads))
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="average") as pool:
+            parts = list(pool.map(worker.run, range(THREADS)))
         written = {writer.path: writer.verify() for writer in worker.all_writers}
         for writer in worker.all_writers:
             writer.place()
@@ -184,16 +183,16 @@ class _Worker:
         self.items_done = 0
         self.progress_lock = threading.Lock()
 
-    def chunks(self, turn: int, threads: int) -> Iterator[tuple[int, int, int]]:
-        """Every `threads`-th chunk: a fixed deal, so that sums do not depend on which thread was quicker."""
+    def chunks(self, turn: int) -> Iterator[tuple[int, int, int]]:
+        """Every THREADS-th chunk: a fixed deal, so that sums do not depend on which thread was quicker."""
         number = 0
         for index, span in enumerate(self.spans):
             for start in range(0, span.count, CHUNK_ITEMS):
-                if number % threads == turn:
+                if number % THREADS == turn:
                     yield index, start, min(start + CHUNK_ITEMS, span.count)
                 number += 1
 
-    def run(self, turn: int, threads: int) -> _Part:
+    def run(self, turn: int) -> _Part:
         """Do this thread's chunks."""
         machines = len(self.readers)
         part = _Part(
@@ -203,7 +202,7 @@ class _Worker:
         )
         buffers = _Buffers(machines)
         with np.errstate(all="ignore"):
-            for index, start, stop in self.chunks(turn, threads):
+            for index, start, stop in self.chunks(turn):
                 if self.stop.is_set():
                     raise AverageError(f"{self.plan.name}: averaging was stopped; nothing was written")
                 self.one_chunk(index, start, stop, buffers, part)
