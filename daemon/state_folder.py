@@ -60,7 +60,7 @@ class StateLock:
                 )
                 error.exit_code = ExitCode.TEMPORARY
                 raise error
-            time.sleep(LOCK_LOOK_S)
+            time.sleep(LOCK_LOOK_S)  # no stop event: signals are not taken yet, so they end the process at once
 
     def release(self) -> None:
         os.close(self.descriptor)

@@ -87,7 +87,7 @@ class Rounds:
 
     def average(self) -> Round:
         """Do one round of averaging; its outcome says how it went. Raise only for what is wrong here."""
-        with self.store.locked():
+        with self.store.locked(self.stop):
             self._finish_earlier()
             return self._run("average", "", own_weights if self.alone else averaged_weights)
 
@@ -98,7 +98,7 @@ class Rounds:
 
     def try_average(self) -> Round:
         """Do what `average` does up to the verdict, on the trainers' last saves; stop nothing, push nothing."""
-        with self.store.locked():
+        with self.store.locked(self.stop):
             return self._try()
 
     def start_from(self, machine: str) -> Round:
@@ -107,7 +107,7 @@ class Rounds:
         Each keeps its own data.dat, so its trainer must have saved the same model at least once.
         """
         self.settings.check_machine(machine)
-        with self.store.locked():
+        with self.store.locked(self.stop):
             self._finish_earlier()
             return self._run("init", machine, weights_of_one)
 
@@ -117,7 +117,7 @@ class Rounds:
         By default the last one that led to the present weights and is another than they are: never one that was
         rejected by an earlier rollback.
         """
-        with self.store.locked():
+        with self.store.locked(self.stop):
             bad = self.history().to_undo
             self._finish_earlier()
             history = self.history()
@@ -132,7 +132,7 @@ class Rounds:
 
     def recover(self) -> Mapping[str, str]:
         """Finish what an earlier dfld left, as far as machines can be reached; return machine → why it could not."""
-        with self.store.locked():
+        with self.store.locked(self.stop):
             return self._finish_earlier()
 
     def records(self) -> list[RoundRecord]:

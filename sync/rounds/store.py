@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,15 +88,14 @@ class Store:
         shutil.rmtree(self.folder / "scratch" / name, ignore_errors=True)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the model for this process. Raise RoundError when another dfld holds it."""
+    def locked(self, stop: threading.Event) -> Iterator[None]:
+        """Hold the model for this process. A stop ends the wait. Raise RoundError when another dfld holds it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as file:
             ends_at = time.monotonic() + LOCK_WAIT_S
             while not _try_lock(file.fileno()):
-                if time.monotonic() > ends_at:
+                if time.monotonic() > ends_at or stop.wait(LOCK_POLL_S):
                     raise RoundError(f"another dfld is at work on {self.folder}", hint="wait for its round to end")
-                time.sleep(LOCK_POLL_S)
             yield
 
     def keep_average(

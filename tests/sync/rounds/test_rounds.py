@@ -13,6 +13,7 @@ import pytest
 from sync.averaging.average import AverageSettings
 from sync.errors import RoundError, UnreachableError
 from sync.journal.lines import Line
+from sync.rounds import store
 from sync.rounds.round_work import Waiting
 from sync.rounds.rounds import Rounds
 from sync.transports.local import LocalTransport
@@ -253,8 +254,16 @@ def test_an_outer_step_goes_beyond_the_average_and_is_remembered(fleet: Fleet) -
 
 def test_two_dflds_do_not_work_on_one_model_at_once(fleet: Fleet) -> None:
     rounds = begun(fleet)
-    with rounds.store.locked(), pytest.raises(RoundError, match="another dfld"):
+    with rounds.store.locked(threading.Event()), pytest.raises(RoundError, match="another dfld"):
         Rounds(fleet.settings()).average()
+
+
+def test_a_stop_ends_the_wait_for_another_dfld(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "LOCK_WAIT_S", 3600.0)
+    rounds, stop = begun(fleet), threading.Event()
+    stop.set()
+    with rounds.store.locked(threading.Event()), pytest.raises(RoundError, match="another dfld"):
+        Rounds(fleet.settings(), stop=stop).average()
 
 
 def test_a_machine_without_room_is_left_out_before_the_decision(fleet: Fleet) -> None:
