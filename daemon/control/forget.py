@@ -31,7 +31,7 @@ from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Connection, Ledger
-from daemon.ledger.transitions import State
+from daemon.ledger.transitions import Original, State
 from daemon.worker.workspaces import Clip, RemovedFaces, clip_of, remove_faces
 
 TRY_AGAIN_S = 2.0
@@ -186,7 +186,7 @@ def _reasons(name: str, jobs: Sequence[Job], inbox: InboxConfig | None) -> dict[
 
 
 def _quarantined(job: Job) -> Path | None:
-    if job.original not in ("quarantined", "to_quarantine") or job.original_path is None:
+    if job.original not in (Original.QUARANTINED, Original.TO_QUARANTINE) or job.original_path is None:
         return None
     return Path(os.fsdecode(job.original_path))
 

@@ -20,7 +20,7 @@ from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Connection
-from daemon.ledger.transitions import JobEvent, State, can
+from daemon.ledger.transitions import JobEvent, Original, State, can
 from daemon.reports.jobs import JobReport, RetriedJob
 from daemon.worker.workspaces import survey_results
 
@@ -93,12 +93,12 @@ def release(service: RunningService, request: Request) -> JobReport:
     if not can(job.state, JobEvent.RELEASE):
         raise ControlError(f"job {job.id} is {job.state}, not quarantined")
     end = time.monotonic() + MOVE_WAIT_S
-    while job.original == "to_quarantine" and time.monotonic() < end and not service.queue.stopping.wait(0.1):
+    while job.original is Original.TO_QUARANTINE and time.monotonic() < end and not service.queue.stopping.wait(0.1):
         job = job_of(service, request)  # a runner is moving it
     inbox = inbox_of(service, job.inbox)
     place = Path(os.fsdecode(job.original_path)) if job.original_path is not None else None
     wanted = inbox.path / os.fsdecode(job.path)
-    if job.original == "quarantined" and place is not None:
+    if job.original is Original.QUARANTINED and place is not None:
         try:
             originals.put_back(place, wanted, service.stop_reading)
         except HashingStoppedError as stop:
@@ -110,7 +110,7 @@ def release(service: RunningService, request: Request) -> JobReport:
                 why = f"{place} cannot be put back: {problem.strerror}"
                 raise ControlError(f"job {job.id}: {why}; nothing was changed", hint=RELEASE_HINT) from problem
             originals.reason_path(place).unlink(missing_ok=True)
-    elif job.original == "to_quarantine" and not os.path.lexists(wanted):
+    elif job.original is Original.TO_QUARANTINE and not os.path.lexists(wanted):
         raise ControlError(f"job {job.id}: its original is not in the quarantine yet", hint="try it again in a minute")
     elif not os.path.lexists(wanted):
         why = f"there is nothing to put back: {wanted} was gone before it could be moved"
@@ -130,6 +130,6 @@ def _where_it_is(job: Job, source: Path) -> str:
     place = Path(os.fsdecode(job.original_path)) if job.original_path is not None else None
     if place is not None and place != source and os.path.lexists(place):
         return f"it lies in {place}: move it back to {source}, then try again"
-    if job.original == "deleted":
+    if job.original is Original.DELETED:
         return 'it was deleted when the job was done (on_done = "delete"): put a copy into the inbox'
     return "put the file back into the inbox: its content is recognised under any name"

@@ -38,7 +38,7 @@ from daemon.ledger import claims
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
-from daemon.ledger.transitions import Action, JobEvent, State, next_of
+from daemon.ledger.transitions import Action, JobEvent, Original, State, next_of
 from daemon.worker.workspaces import clear_results
 from engine.errors import OutputError
 
@@ -135,7 +135,7 @@ class Outcomes:
         now_s = self._wall()
         now = self._ledger.read(lambda reader: table.job_by_id(reader, job.id)) or job
         ending = kind.ending(now, result)
-        original = "to_finish" if ending.original == "done with" and inbox.on_done != "keep" else "kept"
+        finishes = ending.original == "done with" and inbox.on_done != "keep"
 
         def close(writer: Connection) -> None:
             table.apply(
@@ -144,7 +144,7 @@ class Outcomes:
                 JobEvent.FINISH,
                 now_s=now_s,
                 attempt=job.attempt,
-                original=original,
+                original=Original.TO_FINISH if finishes else Original.KEPT,
                 original_path=None,
                 **asdict(ending.columns),
             )

@@ -35,6 +35,7 @@ from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
 from daemon.ledger.members import Member
+from daemon.ledger.transitions import HAS_LEFT, ORIGINALS, TO_TIDY, Original, OriginalEvent
 from daemon.worker.workspaces import missing_faces
 from engine.errors import OutputError
 from engine.workspace.file_names import FRAME_NAME, inbox_layout
@@ -93,44 +94,48 @@ class Tidier:
 
     def _tidy_job(self, job_id: int, inbox: InboxConfig, config: Config, turn: Turn) -> None:
         job = self._ledger.read(lambda reader: table.job_by_id(reader, job_id))
-        if job is None or job.original not in ("to_finish", "to_quarantine"):
+        if job is None or job.original not in TO_TIDY:
             return
         path = inbox.path / os.fsdecode(job.path)
-        deletes = job.original == "to_finish" and inbox.on_done == "delete"
+        deletes = job.original is Original.TO_FINISH and inbox.on_done == "delete"
         why = self._kinds[job.kind].why_not_deleted(job) if deletes else ""
         try:
-            original, target = ("kept", None) if why else self._tidy(job, path, inbox, config, turn)
+            event, target = (OriginalEvent.KEEP, None) if why else self._tidy(job, path, inbox, config, turn)
         except (OSError, OutputError, WorkerError) as problem:
             reason = problem.strerror if isinstance(problem, OSError) else problem.message
             message = f"job {job.id}: {path} cannot be moved or deleted now ({reason}); it is tried again"
             self._notify(OriginalWaits(message, job.inbox, job.id))
             return
 
+        original = ORIGINALS[job.original, event]
+
         def settle(writer: Connection) -> None:
             where = None if target is None else os.fsencode(target)
             table.update(writer, job.id, original=original, original_path=where, **({"message": why} if why else {}))
-            if original not in ("marked", "kept"):
+            if original in HAS_LEFT:
                 claims.forget_files(writer, job.inbox, [job.path])
                 members.forget(writer, job.id)
 
         self._ledger.write(settle)
-        if original not in ("marked", "kept"):
+        if original in HAS_LEFT:
             self._on_originals_gone(job.inbox, [job.path])
         if why:
             self._notify(OriginalKept(f"job {job.id}: {path}: {why}", job.inbox, job.id, level="info"))
         self._notify(OriginalSettled(f"job {job.id}: the original is {original}", job.inbox, job.id))
 
-    def _tidy(self, job: Job, path: Path, inbox: InboxConfig, config: Config, turn: Turn) -> tuple[str, Path | None]:
-        """Return what became of the original, and where it is. Raise OSError when it has to wait."""
+    def _tidy(
+        self, job: Job, path: Path, inbox: InboxConfig, config: Config, turn: Turn
+    ) -> tuple[OriginalEvent, Path | None]:
+        """Do what is to be done with the original; return that, and where it is. Raise OSError when it has to wait."""
         files = self._members(job, inbox, config, turn)
         if files is None:
             self._report_left(job, (f"{path} is not what the job read; it was left alone",))
-            return "kept", None
-        if job.original == "to_finish" and inbox.on_done == "delete":
+            return OriginalEvent.KEEP, None
+        if job.original is Original.TO_FINISH and inbox.on_done == "delete":
             if missing := self._missing_results(job):
                 message = f"job {job.id}: {missing[0]} is not there any more; {path} is kept, not deleted"
                 self._notify(OriginalKept(message, job.inbox, job.id))
-                return "kept", path
+                return OriginalEvent.KEEP, path
             result = originals.delete_unit(
                 inbox.path,
                 job.path,
@@ -140,18 +145,18 @@ class Tidier:
                 on_start=lambda: self._note(job, path),
                 on_chunk=turn,
             )
-            return self._ended(job, result, "deleted")
-        if job.original == "to_finish":
-            return self._ended(job, self._move(job, files, inbox, inbox.done_folder, turn), "moved")
+            return self._ended(job, result, OriginalEvent.DELETE)
+        if job.original is Original.TO_FINISH:
+            return self._ended(job, self._move(job, files, inbox, inbox.done_folder, turn), OriginalEvent.MOVE)
         try:
             result = self._move(job, files, inbox, inbox.quarantine_folder, turn)
         except OSError:
             if os.access(inbox.path, os.W_OK):
                 raise
-            return "marked", path  # a read-only inbox: the ledger alone says that it is not to be taken again
+            return OriginalEvent.MARK, path  # a read-only inbox: the ledger alone says that it is not to be taken again
         if result.place is not None:
             originals.write_reason(result.place, _reason(job, path))
-        return self._ended(job, result, "quarantined")
+        return self._ended(job, result, OriginalEvent.MOVE)
 
     def _move(self, job: Job, files: list[Member], inbox: InboxConfig, folder: Path, turn: Turn) -> OriginalsResult:
         return originals.move_unit(
@@ -170,9 +175,9 @@ class Tidier:
         where = os.fsencode(place)
         self._ledger.write(lambda writer: table.update(writer, job.id, original_path=where))
 
-    def _ended(self, job: Job, result: OriginalsResult, how: str) -> tuple[str, Path | None]:
+    def _ended(self, job: Job, result: OriginalsResult, event: OriginalEvent) -> tuple[OriginalEvent, Path | None]:
         self._report_left(job, result.left)
-        return ("kept", None) if result.left and not result.done else (how, result.place)
+        return (OriginalEvent.KEEP, None) if result.left and not result.done else (event, result.place)
 
     def _report_left(self, job: Job, left: Sequence[str]) -> None:
         if left:

@@ -17,6 +17,7 @@ from daemon.ledger import members
 from daemon.ledger.jobs import OF_ITS_FILE, Job, Kind, apply, job_by_id, job_of_content
 from daemon.ledger.members import Member
 from daemon.ledger.transitions import (
+    HAS_LEFT,
     UNFINISHED,
     UNSUCCESSFUL,
     Action,
@@ -112,7 +113,7 @@ def claim(
     known = connection.execute(
         "SELECT 1 FROM files WHERE inbox = ? AND path = ? AND job = ?", (arrival.inbox, arrival.path, job.id)
     ).fetchone()
-    if known and job.state is not State.GONE and job.original not in ("quarantined", "moved", "deleted"):
+    if known and job.state is not State.GONE and job.original not in HAS_LEFT:
         _remember(connection, arrival, job.id, "taken" if job.path == arrival.path else "duplicate", now_s)
         if job.path == arrival.path:
             connection.execute("UPDATE jobs SET file_state = ? WHERE id = ?", (arrival.file_state, job.id))

@@ -17,7 +17,18 @@ from typing import Literal
 
 from daemon.errors import LedgerError
 from daemon.ledger import faces
-from daemon.ledger.transitions import STATES, Action, JobEvent, State, can, next_of, sql_list, states_with
+from daemon.ledger.transitions import (
+    STATES,
+    TO_TIDY,
+    Action,
+    JobEvent,
+    Original,
+    State,
+    can,
+    next_of,
+    sql_list,
+    states_with,
+)
 from engine.types import Commit, Counts, Cursor, Resume
 
 Kind = Literal["video", "folder"]
@@ -45,8 +56,8 @@ _CHANGES: Mapping[Action, Mapping[str, object]] = {
     Action.REOPEN: {"finished_s": None, "discard": ""},
     Action.FORGET_CURSOR: {"basis": "again", "report": "", "next_frame": 0, "last_pts": None, "started_s": None},
     Action.DROP_CARRY: {"carry": ""},
-    Action.ORIGINAL_IN_INBOX: {"original": "in_inbox", "original_path": None},
-    Action.ORIGINAL_TO_QUARANTINE: {"original": "to_quarantine", "original_path": None},
+    Action.ORIGINAL_IN_INBOX: {"original": Original.IN_INBOX, "original_path": None},
+    Action.ORIGINAL_TO_QUARANTINE: {"original": Original.TO_QUARANTINE, "original_path": None},
 }
 """What an action sets, where that does not hang on the job or the time."""
 
@@ -103,7 +114,7 @@ class Job:
     carry: str
     frames_total: int | None
     report: str
-    original: str
+    original: Original
     original_path: bytes | None
     verdict: str
     missing_s: float | None
@@ -345,14 +356,14 @@ def queue_about(
             "INSERT INTO jobs (kind, subject, inbox, path, source_kind, sha256, size_bytes, file_state, workspace,"
             " role, slug, sidecar, priority, rank, state, arrived_s, original)"
             " SELECT ?, id, inbox, path, source_kind, sha256, size_bytes, file_state, workspace, role, slug, '', 0, ?,"
-            " ?, ?, 'kept' FROM jobs WHERE id = ? RETURNING id",
-            (kind, rank, state, now_s, subject.id),
+            " ?, ?, ? FROM jobs WHERE id = ? RETURNING id",
+            (kind, rank, state, now_s, Original.KEPT, subject.id),
         ).fetchone()
         found = _fetched(connection, row[0])
     if found.state is State.RUNNING and found.request != request:
         raise NoTransitionError(f"job {found.id} ({kind}) runs for another request; nothing was changed")
     if found.state is not State.RUNNING:
-        apply(connection, found.id, JobEvent.REDO, request=request, rank=rank, arrived_s=now_s, original="kept")
+        apply(connection, found.id, JobEvent.REDO, request=request, rank=rank, arrived_s=now_s, original=Original.KEPT)
         update(connection, found.id, path=subject.path, workspace=subject.workspace, role=subject.role)
         update(connection, found.id, slug=subject.slug, frames_total=None, counts="{}", carry="")
     return _fetched(connection, found.id)
@@ -370,7 +381,7 @@ def jobs_to_tidy(connection: sqlite3.Connection) -> list[Job]:
     """Return ended jobs whose original still has to be moved, deleted or quarantined."""
     return [
         _job(row)
-        for row in connection.execute("SELECT * FROM jobs WHERE original IN ('to_finish', 'to_quarantine') ORDER BY id")
+        for row in connection.execute(f"SELECT * FROM jobs WHERE original IN {sql_list(*TO_TIDY)} ORDER BY id")
     ]
 
 
@@ -440,4 +451,4 @@ def _fetched(connection: sqlite3.Connection, job_id: int) -> Job:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    return Job(**{**dict(row), "state": State(row["state"])})
+    return Job(**{**dict(row), "state": State(row["state"]), "original": Original(row["original"])})

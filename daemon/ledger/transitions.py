@@ -1,4 +1,6 @@
-"""The states of a job and what leads from one to another: one table, (state, event) → (state, actions). Pure.
+"""The states of a job, and those of its original, and what leads from one to another. Pure.
+
+Of a job: one table, (state, event) → (state, actions). Of its original: one table, (original, event) → original.
 
 Nothing else decides a job's next state: `daemon.ledger.jobs.apply` reads this table and carries the actions out.
 
@@ -34,6 +36,34 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     GONE = "gone"
     SKIPPED = "skipped"
+
+
+class Original(StrEnum):
+    """Where the file of a job is, or has to go; the ledger keeps these words."""
+
+    IN_INBOX = "in_inbox"
+    """Its job has not ended, or may be done again."""
+    TO_FINISH = "to_finish"
+    """Done with: `on_done` of its inbox is still to be carried out."""
+    KEPT = "kept"
+    """It stays in the inbox for good."""
+    MOVED = "moved"
+    DELETED = "deleted"
+    TO_QUARANTINE = "to_quarantine"
+    """Given up: it is still to be moved into the quarantine."""
+    QUARANTINED = "quarantined"
+    MARKED = "marked"
+    """Given up, in an inbox that cannot be written to: the ledger alone says that it is not to be taken again."""
+
+
+class OriginalEvent(StrEnum):
+    """What is done with an original once its job has ended."""
+
+    KEEP = "keep"
+    """It must not go after all."""
+    MOVE = "move"
+    DELETE = "delete"
+    MARK = "mark"
 
 
 class JobEvent(StrEnum):
@@ -154,6 +184,24 @@ TABLE: Mapping[tuple[State | None, JobEvent], tuple[State, tuple[Action, ...]]] 
 )
 
 
+ORIGINALS: Mapping[tuple[Original, OriginalEvent], Original] = MappingProxyType(
+    {
+        (Original.TO_FINISH, OriginalEvent.KEEP): Original.KEPT,
+        (Original.TO_FINISH, OriginalEvent.MOVE): Original.MOVED,
+        (Original.TO_FINISH, OriginalEvent.DELETE): Original.DELETED,
+        (Original.TO_QUARANTINE, OriginalEvent.KEEP): Original.KEPT,
+        (Original.TO_QUARANTINE, OriginalEvent.MOVE): Original.QUARANTINED,
+        (Original.TO_QUARANTINE, OriginalEvent.MARK): Original.MARKED,
+    }
+)
+"""What becomes of an original; how one comes to be in the inbox or on its way, the actions of `TABLE` say."""
+
+TO_TIDY = tuple(dict.fromkeys(original for original, _ in ORIGINALS))
+"""Something is still to be done with the original."""
+HAS_LEFT = (Original.MOVED, Original.DELETED, Original.QUARANTINED)
+"""The original is not in the inbox any more."""
+
+
 def next_of(state: State | None, event: JobEvent) -> tuple[State, tuple[Action, ...]]:
     """Return where the event leads from a state (None: a new job), and what changes with it. Raise KeyError."""
     return TABLE[state, event]
@@ -169,6 +217,6 @@ def states_with(event: JobEvent) -> tuple[State, ...]:
     return tuple(state for state, one in TABLE if one is event and state is not None)
 
 
-def sql_list(*states: State) -> str:
-    """Return states as they stand behind IN in SQL: `('queued', 'waiting')`."""
-    return "(" + ", ".join(f"'{state}'" for state in states) + ")"
+def sql_list(*words: State | Original) -> str:
+    """Return states, or originals, as they stand behind IN in SQL: `('queued', 'waiting')`."""
+    return "(" + ", ".join(f"'{word}'" for word in words) + ")"

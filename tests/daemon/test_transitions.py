@@ -15,7 +15,22 @@ from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.jobs import NoTransitionError
 from daemon.ledger.ledger import Ledger
-from daemon.ledger.transitions import STATES, TABLE, UNSUCCESSFUL, Action, JobEvent, State, can, next_of, states_with
+from daemon.ledger.schema import MIGRATIONS
+from daemon.ledger.transitions import (
+    HAS_LEFT,
+    ORIGINALS,
+    STATES,
+    TABLE,
+    TO_TIDY,
+    UNSUCCESSFUL,
+    Action,
+    JobEvent,
+    Original,
+    State,
+    can,
+    next_of,
+    states_with,
+)
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_000_000.0
@@ -161,3 +176,34 @@ def test_no_file_but_the_table_knows_the_words_of_states() -> None:
 def test_words_of_states_are_seen_in_tuples_and_among_arguments(tmp_path: Path, line: str) -> None:
     (tmp_path / "file.py").write_text(line + "\n")
     assert list(state_words(tmp_path / "file.py"))
+
+
+def original_words(path: Path) -> Iterator[str]:
+    """Yield each place where a file compares an original with a word, sets one, or writes one into SQL."""
+    words = set(map(str, Original))
+    for node in ast.walk(ast.parse(path.read_text())):
+        constants = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}
+        if isinstance(node, ast.Compare) and constants & words and "original" in ast.unparse(node):
+            yield f"{path}:{node.lineno} {ast.unparse(node)}"
+        if isinstance(node, ast.keyword) and node.arg == "original" and constants & words:
+            yield f"{path}:{node.value.lineno} {ast.unparse(node)}"
+        if isinstance(node, ast.Dict) and constants & words and '"original"' in ast.unparse(node).replace("'", '"'):
+            yield f"{path}:{node.lineno} {ast.unparse(node)}"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL_ORIGINAL.search(node.value):
+            yield f"{path}:{node.lineno} {node.value[:60]}"
+
+
+SQL_ORIGINAL = re.compile(rf"original\s*(=|!=|IN)\s*\(?'({'|'.join(Original)})'")
+
+
+def test_no_file_but_the_table_knows_the_words_of_originals() -> None:
+    files = [one for one in (ROOT / "daemon").rglob("*.py") if one.name not in ("transitions.py", "schema.py")]
+    of_a_kind = ROOT / "daemon" / "jobs" / "kinds"  # what `Ending.original` says is no word of the ledger
+    assert [place for path in files if path.parent != of_a_kind for place in original_words(path)] == []
+
+
+def test_an_original_is_settled_once_and_the_schema_holds_every_word() -> None:
+    assert set(TO_TIDY) == {original for original, _ in ORIGINALS}
+    assert not set(ORIGINALS.values()) & set(TO_TIDY), "what is settled is not on its way any more"
+    assert set(HAS_LEFT) <= set(ORIGINALS.values())
+    assert all(f"'{original}'" in MIGRATIONS[0] for original in Original)
