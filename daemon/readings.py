@@ -14,6 +14,7 @@ from daemon.jobs.disk import DiskGuard
 from daemon.jobs.job_in_hand import Running
 from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
+from daemon.ledger.totals import totals
 from daemon.ledger.transitions import State
 from daemon.metrics.registry import STATE_TARGET, LabelValues, Names, Reading
 from engine.reasons import ACCEPTED, ACCEPTED_IN_VIDEO, NEGATIVE, NO_MATCH, RESCUED, REVIEW_REASONS
@@ -41,10 +42,10 @@ FACE_OUTCOME = {
 def ledger_reading(ledger: Ledger, settling: Mapping[str, int]) -> Reading:
     """Return counters that outlive restarts, and the queue. `settling`: inbox → files that have not settled."""
     values: defaultdict[str, Counter[LabelValues]] = defaultdict(Counter)
-    found = ledger.read(lambda reader: (table.totals(reader), table.state_counts(reader), table.oldest_queued_s(reader),
+    found = ledger.read(lambda reader: (totals(reader), table.state_counts(reader), table.oldest_queued_s(reader),
                                         table.last_done_s(reader), table.lost_footage(reader)))  # fmt: skip
-    totals, states, oldest, last_done, lost = found
-    for (inbox, name), value in totals.items():
+    counted, states, oldest, last_done, lost = found
+    for (inbox, name), value in counted.items():
         if name in JOB_RESULT:
             values["dfld_jobs_total"][inbox, JOB_RESULT[name]] += value  # type: ignore[assignment]
         elif name == "frames_decoded":

@@ -18,6 +18,7 @@ from daemon.jobs.conversation import Request
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.retry import longest_wait_s
 from daemon.ledger import jobs as table
+from daemon.ledger import pauses
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
 
@@ -47,7 +48,7 @@ class JobQueue:
         self._guard = guard
         self._folder_problem = folder_problem
         self._lock = threading.Lock()
-        self._pauses: dict[str, str] = ledger.read(table.pauses)
+        self._pauses: dict[str, str] = ledger.read(pauses.pauses)
         self._cancelled: set[int] = set()
 
     @property
@@ -66,7 +67,7 @@ class JobQueue:
 
     def set_pause(self, scope: str, mode: Literal["pause", "drain"] | None) -> None:
         """Pause, drain or let go an inbox or everything; kept over restarts."""
-        self._ledger.write(lambda writer: table.set_pause(writer, scope, mode, time.time()))
+        self._ledger.write(lambda writer: pauses.set_pause(writer, scope, mode, time.time()))
         with self._lock:
             if mode is None:
                 self._pauses.pop(scope, None)

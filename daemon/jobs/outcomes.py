@@ -34,10 +34,11 @@ from daemon.jobs.conversation import Request
 from daemon.jobs.kinds.contract import Failure, JobKind, Piece
 from daemon.jobs.retry import DEATHS_MAX, deaths_after, delay_s
 from daemon.jobs.tidying import Tidier, Turn
-from daemon.ledger import claims
+from daemon.ledger import claims, extraction
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
+from daemon.ledger.totals import add_totals
 from daemon.ledger.transitions import Action, JobEvent, Original, State, next_of
 from daemon.worker.workspaces import clear_results
 from engine.errors import OutputError
@@ -124,7 +125,7 @@ class Outcomes:
             self._notify(JobWarning(f"job {job.id}: {problem.message}", job.inbox, job.id))
 
         def hand_over(writer: Connection) -> None:
-            table.start_over(writer, job, "")
+            extraction.start_over(writer, job, "")
             claims.pass_on_slug(writer, job)
 
         self._write(hand_over)
@@ -148,7 +149,7 @@ class Outcomes:
                 original_path=None,
                 **asdict(ending.columns),
             )
-            table.add_totals(writer, job.inbox, ending.totals)
+            add_totals(writer, job.inbox, ending.totals)
             kind.end(writer, now, result)
 
         self._write(close)

@@ -5,6 +5,9 @@ schema   its tables and migrations
 claims   arrivals in it
 jobs     jobs in it
 faces    the faces that a job found
+extraction   what an extraction stores piece by piece, and resumes from
+totals   counters that outlive restarts
+pauses   what an operator paused
 transitions  pure: the states of a job, and what leads from one to another
 members  the files that a job was made of
 """

@@ -1,4 +1,4 @@
-"""Jobs in the ledger: choosing the next, committing faces, ending. Functions of a connection.
+"""Jobs in the ledger: choosing the next, beginning, ending. Functions of a connection.
 
 A job is one content (by hash) in one inbox, for ever: the same content met again finds its job. Every function
 that changes something runs inside one transaction of `Ledger.write`. Nothing here looks at the disk or a clock. Which
@@ -7,16 +7,14 @@ state follows which is the table of `daemon.ledger.transitions`; `apply` alone c
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from daemon.errors import LedgerError
-from daemon.ledger import faces
+from daemon.ledger.totals import add_totals
 from daemon.ledger.transitions import (
     STATES,
     TO_TIDY,
@@ -29,7 +27,6 @@ from daemon.ledger.transitions import (
     sql_list,
     states_with,
 )
-from engine.types import Commit, Counts, Cursor, Resume
 
 Kind = Literal["video", "folder"]
 
@@ -249,57 +246,6 @@ def give_back(connection: sqlite3.Connection, job: Job) -> None:
         apply(connection, job.id, JobEvent.GIVE_BACK, attempt=job.attempt)
 
 
-def resume_of(connection: sqlite3.Connection, job: Job) -> Resume | None:
-    """Return what earlier commits of this job left; None when there were none."""
-    if not job.next_frame:
-        return None
-    cursor, counts = Cursor(job.next_frame, job.last_pts), Counts(**json.loads(job.counts))
-    return Resume(cursor, faces.records_of(connection, job.id), counts, job.carry)
-
-
-def store_commit(connection: sqlite3.Connection, job_id: int, attempt: int, commit: Commit) -> None:
-    """Add the faces of one finished piece and move the cursor, together; deaths before it count no more.
-
-    Raise StaleAttemptError for an attempt that another one has followed.
-
-    Faces that the end of the clip revised get their final row. The totals of outcomes only grow: such a face counts
-    under what it was taken for and under what it ended as.
-    """
-    faces.add_faces(connection, job_id, commit.records)
-    were_kept = faces.revise_faces(connection, job_id, commit.revised)
-    inbox, counts = connection.execute("SELECT inbox, counts FROM jobs WHERE id = ?", (job_id,)).fetchone()
-    before = Counts(**json.loads(counts))
-    ended = (*commit.records, *(face for _, face in commit.revised))
-    amounts = Counter(f"faces_{face.reason}" for face in ended)
-    amounts["frames_decoded"] = commit.counts.frames_decoded - before.frames_decoded
-    amounts["packets_damaged"] = commit.counts.packets_damaged - before.packets_damaged
-    amounts["faces_written"] = sum(face.kept for face in ended) - were_kept
-    add_totals(connection, inbox, amounts)
-    apply(
-        connection,
-        job_id,
-        JobEvent.COMMIT,
-        attempt=attempt,
-        next_frame=commit.cursor.next_frame,
-        last_pts=commit.cursor.last_pts,
-        counts=json.dumps(asdict(commit.counts)),
-        carry=commit.carry,
-    )
-
-
-def start_over(connection: sqlite3.Connection, job: Job, basis: str) -> None:
-    """Forget the cursor and faces of a job, because what made them (`basis`) is not what runs now.
-
-    Raise StaleAttemptError for an attempt that another one has followed.
-    """
-    require_attempt(connection, job)
-    faces.forget_faces(connection, job.id)
-    connection.execute(
-        "UPDATE jobs SET next_frame = 0, last_pts = NULL, counts = '{}', carry = '', basis = ? WHERE id = ?",
-        (basis, job.id),
-    )
-
-
 def update(connection: sqlite3.Connection, job_id: int, **values: object) -> None:
     """Set columns of one job. Raise ValueError for state and attempt: those only `apply` changes."""
     _require_free(values)
@@ -414,34 +360,6 @@ def last_done_s(connection: sqlite3.Connection) -> dict[str, float]:
     which = f"state IN {sql_list(State.DONE)} AND {OF_ITS_FILE}"
     rows = connection.execute(f"SELECT inbox, max(finished_s) FROM jobs WHERE {which} GROUP BY inbox")
     return {row[0]: row[1] for row in rows}
-
-
-def add_totals(connection: sqlite3.Connection, inbox: str, amounts: Mapping[str, float]) -> None:
-    """Add to counters that outlive restarts."""
-    connection.executemany(
-        "INSERT INTO totals (inbox, name, value) VALUES (?, ?, ?)"
-        " ON CONFLICT (inbox, name) DO UPDATE SET value = value + excluded.value",
-        [(inbox, name, amount) for name, amount in amounts.items() if amount],
-    )
-
-
-def totals(connection: sqlite3.Connection) -> dict[tuple[str, str], float]:
-    return {(row[0], row[1]): row[2] for row in connection.execute("SELECT inbox, name, value FROM totals")}
-
-
-def pauses(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return scope → mode of what an operator paused; the scope `*` is everything."""
-    return {row[0]: row[1] for row in connection.execute("SELECT scope, mode FROM pauses")}
-
-
-def set_pause(connection: sqlite3.Connection, scope: str, mode: str | None, now_s: float) -> None:
-    """Pause or drain a scope; None lifts it."""
-    if mode is None:
-        connection.execute("DELETE FROM pauses WHERE scope = ?", (scope,))
-    else:
-        connection.execute(
-            "INSERT OR REPLACE INTO pauses (scope, mode, since_s) VALUES (?, ?, ?)", (scope, mode, now_s)
-        )
 
 
 def _fetched(connection: sqlite3.Connection, job_id: int) -> Job:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from daemon.ledger import faces
+from daemon.ledger import extraction, faces
 from daemon.ledger import jobs as table
 from daemon.ledger import schema as ledger_schema
 from daemon.ledger.claims import Arrival, claim
@@ -56,7 +56,7 @@ def running(ledger: Ledger) -> Job:
 
 
 def store(ledger: Ledger, job: Job, commit: Commit) -> None:
-    ledger.write(lambda writer: table.store_commit(writer, job.id, job.attempt, commit))
+    ledger.write(lambda writer: extraction.store_commit(writer, job.id, job.attempt, commit))
 
 
 def test_the_first_hash_of_a_faces_pixels_is_kept(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_old_rows_get_their_ids_from_source_frame_and_box(tmp_path: Path) -> Non
     old_ledger(tmp_path / "ledger.db", (known, rough))
     ledger = Ledger(tmp_path / "ledger.db")
     for job in ledger.read(lambda reader: list(table.jobs(reader))):
-        resume = ledger.read(lambda reader, job=job: table.resume_of(reader, job))
+        resume = ledger.read(lambda reader, job=job: extraction.resume_of(reader, job))
         assert resume is not None
         made = [face_id(known, frame, box_of(BOX)) if job.sha256 == known else "" for frame in (7, 8)]
         assert [record.face_id for record in resume.records] == made

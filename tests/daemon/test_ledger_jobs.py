@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from daemon.errors import LedgerError
 from daemon.jobs.kinds.registry import KINDS
-from daemon.ledger import faces
+from daemon.ledger import extraction, faces
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import AGEING_S, Arrival, Claim, claim, forget_files, holder_of_dst, known_files, rank
 from daemon.ledger.faces import written_faces
 from daemon.ledger.jobs import Job, NoTransitionError, StaleAttemptError
 from daemon.ledger.ledger import Ledger
+from daemon.ledger.totals import totals
 from daemon.ledger.transitions import JobEvent
 from engine.face_record import FaceRecord
 from engine.types import Commit, Counts, Cursor
@@ -215,23 +216,23 @@ def test_no_job_waits_longer_than_the_longest_wait_however_far_the_clock_is_set_
 
 def test_commits_are_handed_back_exactly_and_in_order(ledger: Ledger) -> None:
     job = begun(ledger, CLIP)
-    assert ledger.read(lambda reader: table.resume_of(reader, job)) is None
+    assert ledger.read(lambda reader: extraction.resume_of(reader, job)) is None
     commits = [
         Commit(Cursor(64, 2520), (face(3, "clip-00000003_0.jpg"), face(5)), Counts(64, 64, 1), "carry 1"),
         Commit(Cursor(128, None), (face(70, "clip-00000070_0.jpg"),), Counts(128, 120, 1), "carry 2"),
     ]
     for one in commits:
-        ledger.write(lambda writer, one=one: table.store_commit(writer, job.id, job.attempt, one))  # type: ignore[misc]
+        ledger.write(lambda writer, one=one: extraction.store_commit(writer, job.id, job.attempt, one))  # type: ignore[misc]
     stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
     assert stored is not None
-    resume = ledger.read(lambda reader: table.resume_of(reader, stored))
+    resume = ledger.read(lambda reader: extraction.resume_of(reader, stored))
     assert resume is not None
     assert (resume.cursor, resume.counts, resume.carry) == (Cursor(128, None), Counts(128, 120, 1), "carry 2")
     assert resume.records == (*commits[0].records, *commits[1].records)
-    totals = ledger.read(table.totals)
-    assert totals["alice", "frames_decoded"] == 128
-    assert totals["alice", "packets_damaged"] == 1
-    assert totals["alice", "faces_accepted"] == 3
+    counted = ledger.read(totals)
+    assert counted["alice", "frames_decoded"] == 128
+    assert counted["alice", "packets_damaged"] == 1
+    assert counted["alice", "faces_accepted"] == 3
 
 
 def test_a_face_that_the_end_of_its_clip_judges_anew_stands_in_the_ledger_as_it_ended(ledger: Ledger) -> None:
@@ -245,10 +246,10 @@ def test_a_face_that_the_end_of_its_clip_judges_anew_stands_in_the_ledger_as_it_
         Commit(cursor, (face(3, "clip-00000003_0.jpg"), doubtful, twice), counts, "carry"),
         Commit(cursor, (), counts, "carry", ((1, accepted), (2, dropped))),
     ):
-        ledger.write(lambda writer, one=one: table.store_commit(writer, job.id, job.attempt, one))  # type: ignore[misc]
+        ledger.write(lambda writer, one=one: extraction.store_commit(writer, job.id, job.attempt, one))  # type: ignore[misc]
     stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
     assert stored is not None
-    resume = ledger.read(lambda reader: table.resume_of(reader, stored))
+    resume = ledger.read(lambda reader: extraction.resume_of(reader, stored))
     assert resume is not None
     assert resume.records == (face(3, "clip-00000003_0.jpg"), accepted, dropped)
     rows = ledger.read(lambda reader: reader.execute("SELECT kept, reason, file FROM faces ORDER BY place").fetchall())
@@ -256,16 +257,16 @@ def test_a_face_that_the_end_of_its_clip_judges_anew_stands_in_the_ledger_as_it_
         (1, "accepted_in_video", "clip-00000005_0.jpg"),
         (0, "near_duplicate", None),
     ]
-    totals = ledger.read(table.totals)
-    assert totals["alice", "faces_written"] == 2, "two files are there"
-    assert (totals["alice", "frames_decoded"], totals["alice", "faces_accepted_in_video"]) == (64, 1)
+    counted = ledger.read(totals)
+    assert counted["alice", "faces_written"] == 2, "two files are there"
+    assert (counted["alice", "frames_decoded"], counted["alice", "faces_accepted_in_video"]) == (64, 1)
 
 
 def test_a_commit_that_fails_moves_neither_faces_nor_cursor(ledger: Ledger) -> None:
     job = begun(ledger, CLIP)
     twice = Commit(Cursor(64, 2520), (face(3, "a.jpg"), face(3, "a.jpg")), Counts(64, 64, 0), "")
     with pytest.raises(LedgerError, match="UNIQUE"):
-        ledger.write(lambda writer: table.store_commit(writer, job.id, job.attempt, twice))
+        ledger.write(lambda writer: extraction.store_commit(writer, job.id, job.attempt, twice))
     stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
     assert stored is not None
     assert stored.next_frame == 0
@@ -275,12 +276,12 @@ def test_a_commit_that_fails_moves_neither_faces_nor_cursor(ledger: Ledger) -> N
 def test_starting_over_forgets_faces_and_cursor(ledger: Ledger) -> None:
     job = begun(ledger, CLIP)
     one = Commit(Cursor(64, 2520), (face(3, "a.jpg"),), Counts(64, 64, 0), "carry")
-    ledger.write(lambda writer: table.store_commit(writer, job.id, job.attempt, one))
-    ledger.write(lambda writer: table.start_over(writer, job, "new basis"))
+    ledger.write(lambda writer: extraction.store_commit(writer, job.id, job.attempt, one))
+    ledger.write(lambda writer: extraction.start_over(writer, job, "new basis"))
     stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
     assert stored is not None
     assert (stored.next_frame, stored.carry, stored.basis) == (0, "", "new basis")
-    assert ledger.read(lambda reader: table.resume_of(reader, stored)) is None
+    assert ledger.read(lambda reader: extraction.resume_of(reader, stored)) is None
 
 
 def test_slugs_that_differ_in_capitals_only_are_one_name(ledger: Ledger) -> None:
@@ -309,12 +310,12 @@ def test_a_commit_of_an_attempt_that_another_one_has_followed_is_refused(ledger:
     assert second.attempt == first.attempt + 1
     one = Commit(Cursor(64, 2520), (face(3, "a.jpg"),), Counts(64, 64, 0), "carry")
     with pytest.raises(StaleAttemptError, match=f"attempt {first.attempt} is over"):
-        ledger.write(lambda writer: table.store_commit(writer, first.id, first.attempt, one))
+        ledger.write(lambda writer: extraction.store_commit(writer, first.id, first.attempt, one))
     with pytest.raises(StaleAttemptError):
         ledger.write(lambda writer: table.apply(writer, first.id, JobEvent.FINISH, attempt=first.attempt))
     assert ledger.read(lambda reader: written_faces(reader, first.id)) == []
-    assert ledger.read(table.totals) == {}, "a refused commit counts nothing"
-    ledger.write(lambda writer: table.store_commit(writer, second.id, second.attempt, one))
+    assert ledger.read(totals) == {}, "a refused commit counts nothing"
+    ledger.write(lambda writer: extraction.store_commit(writer, second.id, second.attempt, one))
     assert [one.file for one in ledger.read(lambda reader: written_faces(reader, first.id))] == ["a.jpg"]
 
 
@@ -325,7 +326,7 @@ def followed(ledger: Ledger) -> tuple[Job, Job]:
     second = next_job(ledger)
     assert second is not None
     one = Commit(Cursor(64, 2520), (face(3, "a.jpg"),), Counts(64, 64, 0), "carry")
-    ledger.write(lambda writer: table.store_commit(writer, second.id, second.attempt, one))
+    ledger.write(lambda writer: extraction.store_commit(writer, second.id, second.attempt, one))
     return first, second
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core.opening import RefusedFileError, lies_within, open_regular
 from daemon.jobs.kinds.contract import Codec, Codecs, EndColumns, Ending, Failure, Needs, Piece, Written
-from daemon.ledger import jobs as table
+from daemon.ledger import extraction
 from daemon.ledger.faces import face_record, written_faces
 from daemon.ledger.jobs import Job
 from engine.face_record import FaceRecord
@@ -209,15 +209,15 @@ class ExtractKind:
         return made if isinstance(made, Failure) else tuple(EXTRACT_CODECS.request.encode(made))
 
     def resume(self, connection: Connection, job: Job) -> Sequence[Piece] | None:
-        resume = table.resume_of(connection, job)
+        resume = extraction.resume_of(connection, job)
         return None if resume is None else tuple(EXTRACT_CODECS.resume.encode(resume))
 
     def start_over(self, connection: Connection, job: Job, basis: str) -> None:
-        table.start_over(connection, job, basis)
+        extraction.start_over(connection, job, basis)
 
     def store(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> Sequence[float]:
         commit = EXTRACT_CODECS.commit.decode(pieces)
-        table.store_commit(connection, job.id, job.attempt, commit)
+        extraction.store_commit(connection, job.id, job.attempt, commit)
         return [one.similarity for one in commit.records if one.similarity is not None]
 
     def ending(self, job: Job, pieces: Sequence[Piece]) -> Ending:
