@@ -105,6 +105,11 @@ def path_of(file: io.FileIO) -> str:
     return f"/proc/self/fd/{file.fileno()}"
 
 
+def real_path(path: Path) -> Path:
+    """Return where a path leads: a link must not hide that two folders are one, or what a folder really is in."""
+    return Path(os.path.realpath(path))  # Path.resolve raises for links in a circle
+
+
 def lies_within(real: Path, folders: Sequence[Path]) -> bool:
     """Say whether a path without links is one of these folders or below one; links in the folders' paths count."""
     return any(real.is_relative_to(os.path.realpath(folder)) for folder in folders)

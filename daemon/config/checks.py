@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.opening import real_path
 from daemon.arrivals.mounts import network_filesystem
 from daemon.config.schema import Config, InboxConfig
 from daemon.config.sync_tables import MachineConfig, SyncConfig
@@ -66,7 +67,7 @@ def warnings(config: Config) -> Iterator[str]:
     for index, inbox in enumerate(config.inboxes):
         for key, _, path in inbox.photos:
             for other_index, other in enumerate(config.inboxes):
-                if _real(path).is_relative_to(_real(other.path)):
+                if real_path(path).is_relative_to(real_path(other.path)):
                     what = "nothing in it is" if os.path.isdir(path) else "neither it nor images beside it are"  # noqa: PTH112
                     place = f"inbox[{other_index + 1}] {other.path}"
                     yield f"inbox[{index + 1}].{key} {path} lies in {place}: {what} taken as footage"
@@ -94,13 +95,13 @@ def _folders(config: Config) -> Iterator[Finding]:
     for index, inbox in enumerate(config.inboxes):
         for other_index, other in enumerate(config.inboxes):
             yield from _inbox_and_workspace(index, inbox, other_index, other)
-            here, there = _real(inbox.path), _real(other.path)
+            here, there = real_path(inbox.path), real_path(other.path)
             if index != other_index and inbox.path != other.path and here.is_relative_to(there):
                 yield Finding(
                     ("inbox", index, "path"), str(inbox.path), f"a folder outside inbox[{other_index + 1}] {other.path}"
                 )
         for key, folder in (("done_dir", inbox.done_dir), ("quarantine_dir", inbox.quarantine_dir)):
-            if folder is not None and _real(folder) == _real(inbox.path):
+            if folder is not None and real_path(folder) == real_path(inbox.path):
                 yield Finding(("inbox", index, key), str(folder), "another folder than the inbox itself")
         if _overlap(config.service.state_dir, inbox.path):
             yield Finding(
@@ -114,7 +115,7 @@ def _one_clip_a_workspace(config: Config) -> Iterator[Finding]:
     """Frames of role dst are named by number alone, as the merger wants them: two clips would mix."""
     first: dict[Path, int] = {}
     for index, inbox in enumerate(config.inboxes):
-        if inbox.role == "dst" and (other := first.setdefault(_real(inbox.workspace), index)) != index:
+        if inbox.role == "dst" and (other := first.setdefault(real_path(inbox.workspace), index)) != index:
             expected = f"another workspace than inbox[{other + 1}] has: with role dst, one holds one clip"
             yield Finding(("inbox", index, "workspace"), str(inbox.workspace), expected)
 
@@ -124,7 +125,7 @@ def _references_apart(config: Config) -> Iterator[Finding]:
     for index, inbox in enumerate(config.inboxes):
         for key, place, path in inbox.photos:
             for other_index, other in enumerate(config.inboxes):
-                if _real(other.path).is_relative_to(_real(path)):
+                if real_path(other.path).is_relative_to(real_path(path)):
                     expected = (
                         f"photos, or a folder of them, that inbox[{other_index + 1}] {other.path} does not lie in"
                     )
@@ -135,7 +136,7 @@ def _inbox_and_workspace(index: int, inbox: InboxConfig, other_index: int, other
     if not _overlap(inbox.path, other.workspace):
         return
     place = f"inbox[{other_index + 1}]"
-    if _real(inbox.path).is_relative_to(_real(other.workspace)):
+    if real_path(inbox.path).is_relative_to(real_path(other.workspace)):
         yield Finding(("inbox", index, "path"), str(inbox.path), f"a folder outside the workspace of {place}")
     else:
         yield Finding(
@@ -194,13 +195,8 @@ def _stages(index: int, sync: SyncConfig) -> Iterator[Finding]:
 
 
 def _overlap(one: Path, other: Path) -> bool:
-    one, other = _real(one), _real(other)
+    one, other = real_path(one), real_path(other)
     return one.is_relative_to(other) or other.is_relative_to(one)
-
-
-def _real(path: Path) -> Path:
-    """Return where a path leads: a link must not hide that two folders are one."""
-    return Path(os.path.realpath(path))  # Path.resolve raises for links in a circle
 
 
 def _exists(path: Path) -> bool:

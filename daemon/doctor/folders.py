@@ -13,7 +13,7 @@ from daemon.arrivals.roots import Root, inspect_root, trouble_with
 from daemon.config.schema import Config, InboxConfig
 from daemon.config.values import format_size
 from daemon.doctor.diagnosis import Diagnosis, ok, problem, warning
-from daemon.jobs.disk import ask_space, reserve_of
+from daemon.jobs.disk import ask_space, gib, reserve_of
 
 INOTIFY = Path("/proc/sys/fs/inotify")
 FOLDERS_COUNTED_MAX = 200_000
@@ -114,11 +114,11 @@ def examine_disks(config: Config) -> Iterator[Diagnosis]:
 
 def judge_space(target: Path, *, free_bytes: int, total_bytes: int, reserve_bytes: int, margin_bytes: int) -> Diagnosis:
     """Given what a filesystem has and what stays free there, say whether work can go on. Pure."""
-    found = f"{target}: {_gib(free_bytes)} free, {_gib(reserve_bytes)} stay free ([disk] reserve)"
+    found = f"{target}: {gib(free_bytes)} free, {gib(reserve_bytes)} stay free ([disk] reserve)"
     if reserve_bytes + margin_bytes > total_bytes:
         return problem(
             "disk",
-            f"{found}, but the filesystem has {_gib(total_bytes)}: a pause would never end",
+            f"{found}, but the filesystem has {gib(total_bytes)}: a pause would never end",
             f"lower [disk] reserve and resume_margin below {format_size(total_bytes // 4 >> 20 << 20)} together",
         )
     if free_bytes < reserve_bytes:
@@ -196,7 +196,3 @@ def _written_folder(subject: str, path: Path) -> Iterator[Diagnosis]:
 def _by_events(inbox: InboxConfig, config: Config) -> bool:
     mode = inbox.mode or config.watch.mode
     return mode == "events" or (mode == "auto" and network_filesystem(inbox.path) is None)
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB"

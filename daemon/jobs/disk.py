@@ -79,11 +79,12 @@ class DiskGuard:
         if ok:
             return Room(True, space.free_bytes, reserve)
         needed = reserve + self.settings.resume_margin_bytes
-        why_not = f"{target}: {_gib(space.free_bytes)} free, work goes on from {_gib(needed)}"
+        why_not = f"{target}: {gib(space.free_bytes)} free, work goes on from {gib(needed)}"
         if needed > space.total_bytes:
-            why_not += f", which is more than the filesystem has ({_gib(space.total_bytes)}); lower [disk] reserve"
+            why_not += f", which is more than the filesystem has ({gib(space.total_bytes)}); lower [disk] reserve"
         return Room(False, space.free_bytes, reserve, why_not)
 
 
-def _gib(count: int) -> str:
+def gib(count: int) -> str:
+    """Return a number of bytes as people read it: `3.2 GiB`."""
     return f"{count / 2**30:.1f} GiB"

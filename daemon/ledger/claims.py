@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from daemon.ledger import members
-from daemon.ledger.jobs import OF_ITS_FILE, Job, Kind, apply, job_by_id, job_of_content
+from daemon.ledger.jobs import OF_ITS_FILE, Job, Kind, apply, fetched, job_by_id, job_of_content
 from daemon.ledger.members import Member
 from daemon.ledger.transitions import (
     HAS_LEFT,
@@ -121,21 +121,21 @@ def claim(
         to_go = on_duplicate == "quarantine" and job.path != arrival.path
         if to_go and (earlier_is_there or job.state not in UNFINISHED):  # a stop or a kill came before it went
             return Claim("duplicate", job, f"the same content as {os.fsdecode(job.path)} of job {job.id}")
-        return Claim("known", _fetched(connection, job.id))
+        return Claim("known", fetched(connection, job.id))
     if job.state in UNFINISHED and not earlier_is_there:
         _follow(connection, arrival, job.id)
         _remember(connection, arrival, job.id, "taken", now_s)
-        return Claim("moved", _fetched(connection, job.id), "the job goes on under this new name")
+        return Claim("moved", fetched(connection, job.id), "the job goes on under this new name")
     if can(job.state, JobEvent.RETURN):
         _follow(connection, arrival, job.id)
         _remember(connection, arrival, job.id, "taken", now_s)
         apply(connection, job.id, JobEvent.RETURN)
-        return Claim("again", _fetched(connection, job.id), f"it was {job.state}, and is tried again")
+        return Claim("again", fetched(connection, job.id), f"it was {job.state}, and is tried again")
     if on_duplicate == "reprocess" and job.state is State.DONE:
         _follow(connection, arrival, job.id)
         _remember(connection, arrival, job.id, "taken", now_s)
         apply(connection, job.id, JobEvent.REDO)
-        return Claim("reprocess", _fetched(connection, job.id), "it is done, and is done once more (on_duplicate)")
+        return Claim("reprocess", fetched(connection, job.id), "it is done, and is done once more (on_duplicate)")
     if job.path == arrival.path and on_duplicate != "quarantine":
         return _back_in_inbox(connection, arrival, job, now_s)
     _remember(connection, arrival, job.id, "duplicate", now_s)
@@ -150,7 +150,7 @@ def _back_in_inbox(connection: sqlite3.Connection, arrival: Arrival, job: Job, n
     members.remember(connection, job.id, arrival.members)
     _remember(connection, arrival, job.id, "taken", now_s)
     hint = f"`dfld jobs retry {job.id} --replace` does it once more"
-    return Claim("back", _fetched(connection, job.id), f"it is back in the inbox, and {job.state} already; {hint}")
+    return Claim("back", fetched(connection, job.id), f"it is back in the inbox, and {job.state} already; {hint}")
 
 
 def _claim_new(
@@ -202,7 +202,7 @@ def _claim_new(
     ).fetchone()
     _remember(connection, arrival, row[0], "taken", now_s)
     members.remember(connection, row[0], arrival.members)
-    return Claim("queued" if state in UNFINISHED else "refused", _fetched(connection, row[0]), message)
+    return Claim("queued" if state in UNFINISHED else "refused", fetched(connection, row[0]), message)
 
 
 def parts(connection: sqlite3.Connection, inbox: str, smaller_than: int) -> list[tuple[int, str]]:
@@ -220,7 +220,7 @@ def _whole_of_part(connection: sqlite3.Connection, arrival: Arrival) -> Job | No
     row = connection.execute(
         "SELECT job FROM parts WHERE inbox = ? AND sha256 = ?", (arrival.inbox, arrival.sha256)
     ).fetchone()
-    return _fetched(connection, row[0]) if row else None
+    return fetched(connection, row[0]) if row else None
 
 
 def _superseded(connection: sqlite3.Connection, arrival: Arrival) -> Job | None:
@@ -248,7 +248,7 @@ def _supersede(connection: sqlite3.Connection, arrival: Arrival, part: Job, now_
         f"it holds more of the recording than {os.fsdecode(part.path)} did: the job is done anew, its faces take the "
         "place of the part's; manual changes stay"
     )
-    return Claim("supersedes", _fetched(connection, part.id), message)
+    return Claim("supersedes", fetched(connection, part.id), message)
 
 
 def take_over_slug(connection: sqlite3.Connection, job_id: int) -> str:
@@ -366,9 +366,3 @@ def other_paths(connection: sqlite3.Connection, job: Job) -> list[bytes]:
     """Return the other names in the inbox that hold the same content."""
     rows = connection.execute("SELECT path FROM files WHERE job = ? AND path != ?", (job.id, job.path))
     return [row[0] for row in rows]
-
-
-def _fetched(connection: sqlite3.Connection, job_id: int) -> Job:
-    job = job_by_id(connection, job_id)
-    assert job is not None, "a row of this transaction"
-    return job

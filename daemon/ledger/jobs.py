@@ -126,6 +126,13 @@ def job_by_id(connection: sqlite3.Connection, job_id: int) -> Job | None:
     return _job(row) if row else None
 
 
+def fetched(connection: sqlite3.Connection, job_id: int) -> Job:
+    """Return a job whose row this transaction made or changed: it is there."""
+    job = job_by_id(connection, job_id)
+    assert job is not None, "a row of this transaction"
+    return job
+
+
 def job_of_content(connection: sqlite3.Connection, inbox: str, sha256: str) -> Job | None:
     question = f"SELECT * FROM jobs WHERE inbox = ? AND sha256 = ? AND {OF_ITS_FILE}"
     row = connection.execute(question, (inbox, sha256)).fetchone()
@@ -210,7 +217,7 @@ def start_next(
     if row is None:
         return None
     apply(connection, row[0], JobEvent.START, now_s=now_s)
-    return _fetched(connection, row[0])
+    return fetched(connection, row[0])
 
 
 def any_ready(connection: sqlite3.Connection, *, now_s: float, inboxes: Collection[str], longest_wait_s: float) -> bool:
@@ -305,14 +312,14 @@ def queue_about(
             " ?, ?, ? FROM jobs WHERE id = ? RETURNING id",
             (kind, rank, state, now_s, Original.KEPT, subject.id),
         ).fetchone()
-        found = _fetched(connection, row[0])
+        found = fetched(connection, row[0])
     if found.state is State.RUNNING and found.request != request:
         raise NoTransitionError(f"job {found.id} ({kind}) runs for another request; nothing was changed")
     if found.state is not State.RUNNING:
         apply(connection, found.id, JobEvent.REDO, request=request, rank=rank, arrived_s=now_s, original=Original.KEPT)
         update(connection, found.id, path=subject.path, workspace=subject.workspace, role=subject.role)
         update(connection, found.id, slug=subject.slug, frames_total=None, counts="{}", carry="")
-    return _fetched(connection, found.id)
+    return fetched(connection, found.id)
 
 
 def requeue_failed(connection: sqlite3.Connection, reasons: Collection[str]) -> int:
@@ -360,12 +367,6 @@ def last_done_s(connection: sqlite3.Connection) -> dict[str, float]:
     which = f"state IN {sql_list(State.DONE)} AND {OF_ITS_FILE}"
     rows = connection.execute(f"SELECT inbox, max(finished_s) FROM jobs WHERE {which} GROUP BY inbox")
     return {row[0]: row[1] for row in rows}
-
-
-def _fetched(connection: sqlite3.Connection, job_id: int) -> Job:
-    job = job_by_id(connection, job_id)
-    assert job is not None, "a row of this transaction"
-    return job
 
 
 def _job(row: sqlite3.Row) -> Job:

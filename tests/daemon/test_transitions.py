@@ -128,9 +128,6 @@ OF_SOMETHING_ELSE = {
     ("health.py", "Check('running',"): "the name of a check",
     ("catalogue.py", "('done', 'failed', 'quarantined', 'cancelled')"): "values of a label",
     ("demo.py", "('done', 'failed', 'quarantined')"): "values of a label",
-    ("tidying.py", "self._ended(job, result, 'quarantined')"): "what became of an original",
-    ("process.py", "about(task, 'done'"): "a message of a worker",
-    ("messages.py", "about(task, 'failed'"): "a message of a worker",
 }
 """Words that states have, too: each with what it says there."""
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from core.opening import RefusedFileError, lies_within, open_regular
+from core.opening import RefusedFileError, lies_within, open_regular, real_path
 from daemon.jobs.kinds.contract import Codec, Codecs, EndColumns, Ending, Failure, Needs, Piece, Written
 from daemon.ledger import extraction
 from daemon.ledger.faces import face_record, written_faces
@@ -325,16 +325,18 @@ def sidecar_folders(inbox: InboxConfig, config: Config) -> tuple[list[Path], lis
     """Return where the references that a sidecar names must lie, and where they must not: at other people's."""
     own = [inbox.path, *inbox.references, *inbox.sidecar_references]
     others = [path for other in config.inboxes if other.name != inbox.name for path in other.references]
-    shared = {_real(path) for path in inbox.references}
+    shared = {real_path(path) for path in inbox.references}
     outside = [
-        path for path in others if _real(path) not in shared and not lies_within(_real(path), inbox.sidecar_references)
+        path
+        for path in others
+        if real_path(path) not in shared and not lies_within(real_path(path), inbox.sidecar_references)
     ]
     return own, outside
 
 
 def _refusal(path: Path, within: Sequence[Path], outside: Sequence[Path]) -> str:
     """Say why a sidecar may not name `path`; "" when it may, as far as one check shows."""
-    real = _real(path)
+    real = real_path(path)
     if not lies_within(real, within):
         return "is neither in the inbox nor among its references; sidecar_references may allow more folders"
     if lies_within(real, outside):
@@ -348,7 +350,3 @@ def _refusal(path: Path, within: Sequence[Path], outside: Sequence[Path]) -> str
     except OSError:
         return ""  # it may pass; the worker says what it is
     return ""
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))
