@@ -36,6 +36,14 @@ DISK = {"reserve": "0B", "reserve_percent": 0, "resume_margin": "0B"}
 RETRY = {"first_delay": "200ms", "max_delay": "1s"}
 
 
+def is_dead(stat: Path) -> bool:
+    """Gone, or a zombie that nobody has collected yet."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def wait_until(condition: Callable[[], Any], what: str | Callable[[], str], deadline_s: float = DEADLINE_S) -> Any:
     """Wait until `condition()` is true and return what it returned; fail with `what` after the deadline."""
     end = time.monotonic() + deadline_s

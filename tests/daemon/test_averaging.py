@@ -78,6 +78,14 @@ def averaging(config: Config) -> tuple[Averaging, Told, Metrics, Callable[[], No
     return made, told, metrics, poll
 
 
+def until_a_round(poll: Callable[[], None], told: Told) -> None:
+    def polled() -> bool:
+        poll()
+        return bool(told.of("round.ok"))
+
+    until(polled, "a round")
+
+
 def test_a_due_round_is_done_told_and_counted(
     fleet: Fleet, averaging: tuple[Averaging, Told, Metrics, Callable[[], None]]
 ) -> None:
@@ -86,11 +94,7 @@ def test_a_due_round_is_done_told_and_counted(
     model.rounds.start_from("gpu1")
     fleet.train_by_hand(iterations=100)
 
-    def polled() -> bool:
-        poll()
-        return bool(told.of("round.ok"))
-
-    until(polled, "a round")
+    until_a_round(poll, told)
 
     (event,) = told.of("round.ok")
     assert event.facts["outcome"] == "averaged"
@@ -112,11 +116,7 @@ def test_status_and_numbers_are_read_without_touching_the_rounds_that_another_th
     model.rounds.start_from("gpu1")
     fleet.train_by_hand(iterations=100)
 
-    def polled() -> bool:
-        poll()
-        return bool(told.of("round.ok"))
-
-    until(polled, "a round")
+    until_a_round(poll, told)
 
     def forbidden() -> None:
         raise AssertionError("asked from another thread")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -26,11 +25,6 @@ from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import JobEvent
 from tests.daemon_rig import FAKE_WORKER, Rig, wait_until
 from tests.fake_worker import fake_video
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Rig:
-    return Rig(tmp_path)
 
 
 @pytest.fixture

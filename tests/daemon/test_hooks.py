@@ -23,7 +23,7 @@ from daemon.events.job_events import JobDone, JobFailed, JobQuarantined
 from daemon.events.notifier import Notifier
 from daemon.jobs.kinds.verify import VerifyFacts
 from daemon.metrics.registry import Metrics, Names, new_registry
-from tests.daemon_rig import InProcess, Rig, wait_until
+from tests.daemon_rig import InProcess, Rig, is_dead, wait_until
 from tests.fake_worker import fake_video
 
 DEADLINE_S = 20.0
@@ -226,14 +226,6 @@ def test_a_command_that_hangs_is_killed_with_its_children(results: Results, tmp_
     runner.close()
     child = Path(f"/proc/{int(there.read_text())}/stat")
     wait_until(lambda: is_dead(child), "the child of the hook lives on")
-
-
-def is_dead(stat: Path) -> bool:
-    """Gone, or a zombie that nobody has collected yet."""
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_a_command_that_fails_or_does_not_exist_is_a_failure(

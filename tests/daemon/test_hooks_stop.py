@@ -10,7 +10,7 @@ import pytest
 
 from daemon.config.sync_tables import HookConfig
 from daemon.events.hooks import HookResult, HookRunner
-from tests.daemon_rig import Killable, Rig, wait_until
+from tests.daemon_rig import Killable, Rig, is_dead, wait_until
 from tests.fake_worker import fake_video
 
 DEADLINE_S = 30.0
@@ -33,14 +33,6 @@ def assert_none_lives(there: Path) -> None:
     assert len(pids) == 2
     for pid in pids:
         wait_until(lambda stat=Path(f"/proc/{pid}/stat"): is_dead(stat), f"process {pid} of the hook lives on")  # type: ignore[misc]
-
-
-def is_dead(stat: Path) -> bool:
-    """Gone, or a zombie that nobody has collected yet."""
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 class Called:

@@ -25,11 +25,6 @@ from tests.fake_worker import fake_video
 KEYS = [*(one.name for one in fields(InboxConfig) if "references" in one.name), "negatives", "other_age"]
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Rig:
-    return Rig(tmp_path)
-
-
 def photos_in(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for number in range(3):

@@ -21,11 +21,6 @@ from tests.daemon_rig import ROOT, InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Rig:
-    return Rig(tmp_path)
-
-
 def test_a_file_that_was_there_before_the_start_and_one_dropped_later_are_both_done(rig: Rig) -> None:
     (rig.inbox / "before.mp4").write_bytes(fake_video(frames=25, name="before"))
     with InProcess(rig):

@@ -20,11 +20,6 @@ from daemon.state_folder import StateLock
 from tests.daemon_rig import ROOT, InProcess, Killable, Rig, wait_until
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Rig:
-    return Rig(tmp_path)
-
-
 def test_a_taken_port_is_one_sentence_and_everything_else_is_let_go(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         rig.tables["http"]["listen"] = f"127.0.0.1:{taken.getsockname()[1]}"
