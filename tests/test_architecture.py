@@ -374,7 +374,6 @@ ANYS = {
     "daemon.config.load": 1,  # TOML
     "daemon.config.schema_nodes": 1,  # a JSON Schema
     "daemon.config.words": 2,  # pydantic's errors
-    "daemon.jobs.conversation": 1,  # fields of a frozen value, by name
     "daemon.jobs.kinds.contract": 1,  # JSON from a worker
     "daemon.jobs.kinds.extract": 2,  # JSON in the ledger
     "daemon.ledger.faces": 1,  # rows of SQLite

@@ -26,6 +26,8 @@ from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Needs
 
 WORKER_COMMAND = (sys.executable, "-m", "daemon.worker")
+NO_GPU = ""
+"""Of `CUDA_VISIBLE_DEVICES`: such a worker takes no memory of a GPU."""
 ERROR_LINES_KEPT = 40
 ERROR_LINE_CHARS_MAX = 500
 PIECE_BYTES = 64 << 10
@@ -46,19 +48,20 @@ class LocalCrew:
         on_error_line: Callable[[str], None] | None = None,
     ) -> None:
         """`keep_open`: descriptors that each worker holds as long as it lives (the lock of the state folder).
-        `gpus(slot)`: the one GPU that the worker of a slot sees; None leaves that as it is for the service.
+        `gpus(slot)`: the one GPU that the worker of a slot sees where its jobs need one; None leaves that as it is for
+        the service.
         """
         self._command = command
         self._keep_open = keep_open
         self._gpus = gpus
         self._on_error_line = on_error_line
 
-    def open_link(self, slot: int, needs: Needs, memory_bytes: int) -> LocalLink:  # noqa: ARG002 -- one worker does all
+    def open_link(self, slot: int, needs: Needs, memory_bytes: int) -> LocalLink:
         return LocalLink(
             command=self._command,
             memory_bytes=memory_bytes,
             keep_open=self._keep_open,
-            gpu=self._gpus(slot),
+            gpu=self._gpus(slot) if needs.gpu else NO_GPU,
             on_error_line=self._on_error_line,
         )
 

@@ -32,7 +32,7 @@ from daemon.jobs.conversation import (
 )
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.job_in_hand import Running
-from daemon.jobs.kinds.contract import Failure, JobKind
+from daemon.jobs.kinds.contract import Failure, JobKind, Needs
 from daemon.jobs.outcomes import Outcomes
 from daemon.jobs.tidying import Tidier
 from daemon.ledger.jobs import Job, NoTransitionError, StaleAttemptError
@@ -80,6 +80,8 @@ class Runner:
             ledger, notify, tidier, on_originals_gone, wall, stopping=self._stopping, turn=self._turn_while_finishing
         )
         self._link: Link | None = None
+        self._link_needs: Needs | None = None
+        """What the job needed that the link was opened for."""
         self._jobs_done = 0
 
     @property
@@ -217,7 +219,11 @@ class Runner:
     def _ready_link(self, kind: JobKind, config: Config) -> Link:
         if self._link is None or not self._link.is_alive:
             self._replace_worker("crashed")
+        elif self._link_needs != kind.needs:  # models that fill its memory, or a GPU that it does not see
+            self._replace_worker("recycled")
+        if self._link is None:
             self._link = self._crew.open_link(self._slot, kind.needs, config.limits.worker_memory_bytes)
+            self._link_needs = kind.needs
         return self._link
 
     def _replace_worker(self, reason: str) -> None:

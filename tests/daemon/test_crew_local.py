@@ -12,8 +12,9 @@ import pytest
 
 from daemon.crew.contract import WorkerDiedError
 from daemon.crew.gpu import gpu_for, installed_gpus
-from daemon.crew.local import LocalLink
+from daemon.crew.local import LocalCrew, LocalLink
 from daemon.crew.messages import PieceSent, Task, message_bytes
+from daemon.jobs.kinds.contract import Needs
 from tests.daemon_rig import ROOT, wait_until
 
 WHERE = "import os, sys; sys.stdin.read(); sys.stderr.write(os.environ['PYTHONPATH'].split(os.pathsep)[0] + chr(10))"
@@ -78,6 +79,15 @@ def test_a_worker_sees_the_gpu_it_was_given(gpu: str | None, monkeypatch: pytest
     link.close()
     wait_until(lambda: said, "the worker to speak")
     assert said == [gpu or "all"]
+
+
+@pytest.mark.parametrize(("needs_it", "sees"), [(True, "1"), (False, "")])
+def test_a_worker_whose_jobs_need_no_gpu_sees_none(needs_it: bool, sees: str) -> None:
+    said: list[str] = []
+    crew = LocalCrew(command=(sys.executable, "-c", SEES), on_error_line=said.append, gpus=lambda _slot: "1")
+    crew.open_link(0, Needs(models=False, gpu=needs_it), 0).close()
+    wait_until(lambda: said, "the worker to speak")
+    assert said == [sees]
 
 
 def test_workers_take_the_gpus_in_turn() -> None:

@@ -15,7 +15,10 @@ import pytest
 from daemon.cli import main
 from daemon.control.client import ask
 from daemon.control.verify import start_verification
+from daemon.crew.local import LocalCrew, LocalLink
 from daemon.errors import ControlError
+from daemon.jobs.kinds.contract import Needs
+from daemon.jobs.kinds.registry import OF_ARRIVALS, OF_VERIFICATIONS
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.ledger import Ledger
@@ -71,6 +74,23 @@ def test_a_clip_as_it_was_written_is_whole(rig: Rig, service: InProcess, capsys:
     assert main(["verify", "alice", "--config", str(rig.config_path)]) == 0
     assert f"{FRAMES} faces read back: {FRAMES} whole" in capsys.readouterr().out
     assert len(rig.jobs()) == 2, "one verification of each clip, however often"
+
+
+def test_a_worker_of_another_kind_of_job_is_replaced_by_one_that_has_what_the_job_needs(
+    rig: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Needs] = []
+    open_link = LocalCrew.open_link
+
+    def noting(crew: LocalCrew, slot: int, needs: Needs, memory_bytes: int) -> LocalLink:
+        opened.append(needs)
+        return open_link(crew, slot, needs, memory_bytes)
+
+    monkeypatch.setattr(LocalCrew, "open_link", noting)
+    with InProcess(rig, PICTURE_WORKER):
+        rig.wait_for_states("done")
+        assert [verify(rig, capsys)[0], verify(rig, capsys)[0]] == [0, 0]
+    assert opened == [OF_ARRIVALS.needs, OF_VERIFICATIONS.needs], "and it does the next job of that kind as well"
 
 
 def test_what_a_person_did_is_named_and_is_no_fault(
