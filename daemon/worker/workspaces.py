@@ -19,7 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from daemon.crew.local import child_environment
+from core.boundary import log_unforeseen
+from core.text import escaped
+from daemon.crew.contract import WorkerSaidError
+from daemon.crew.local import ERROR_LINES_KEPT, child_environment
 from daemon.errors import WorkerError
 from daemon.ledger.faces import WrittenFace
 from daemon.ledger.jobs import Job
@@ -123,9 +126,20 @@ def _ask(what: str, clips: Sequence[Clip], limit_s: float, **more: object) -> An
         refusal = json.loads(done.stdout)
         raise OutputError(refusal["error"], hint=refusal["hint"])
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise WorkerError(f"the search of the workspace ended with {done.returncode}: {' '.join(said)}")
+        raise _died(done.returncode, done.stderr, clips)
     return json.loads(done.stdout)
+
+
+def _died(status: int, stderr: bytes, clips: Sequence[Clip]) -> WorkerError:
+    """Return what to raise for a child that died, with what it said last as the cause."""
+    lines = stderr.decode(errors="backslashreplace").strip().splitlines()[-ERROR_LINES_KEPT:]
+    last = lines[-1] if lines else ""
+    problem = WorkerError(f"the search of the workspace ended with {status}: {last}")
+    problem.__cause__ = WorkerSaidError(lines)
+    if status > 0:  # it ended itself: of an error that nobody foresaw, whose traceback is what it said last
+        workspaces = sorted({clip.workspace for clip in clips})
+        log_unforeseen("job", f"the search of {', '.join(map(escaped, workspaces))}", problem)
+    return problem
 
 
 def _answer(request: Mapping[str, Any]) -> object:
