@@ -37,14 +37,12 @@ def open_backend(
     model_root: Path | None = None,
     model_pack: str = "buffalo_l",
     device: str = "auto",
-    dlib_detector: str = "hog",
     allow_download: bool = True,
 ) -> Backend:
     """Open a backend by name, loading its models.
 
-    `model_root` and `model_pack` concern insightface alone, `dlib_detector` (hog or cnn) dlib alone.
-    `device`: auto, cpu or cuda. Raise SettingsError for an unknown name, ModelError when models are missing,
-    damaged, or cannot run on `device`.
+    `model_root`, `model_pack` and `allow_download` concern insightface alone. `device`: auto, cpu or cuda. Raise
+    SettingsError for an unknown name, ModelError when models are missing, damaged, or cannot run on `device`.
     """
     if name == "insightface":
         from engine.backends.insightface import InsightFaceBackend
@@ -58,7 +56,7 @@ def open_backend(
     if name == "dlib":
         from engine.backends.dlib import DlibBackend
 
-        return DlibBackend(detector=dlib_detector, device=device)
+        return DlibBackend(device=device)
     if name == "opencv_cascade":
         from engine.backends.opencv_cascade import OpencvCascadeBackend
 

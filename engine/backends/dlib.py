@@ -1,6 +1,6 @@
 """The dlib backend: works offline from PyPI packages alone.
 
-Detection by dlib's HOG detector (default) or its CNN, then the 68-point predictor and the 128-d descriptor.
+Detection by dlib's HOG detector, then the 68-point predictor and the 128-d descriptor.
 
 HOG sees upright, fairly frontal faces whose box is 80 px or more. The image is therefore scaled so that its longer
 side is DETECTION_SIDE_PX (but at most doubled): in a 1280 px wide frame faces from about 80 px are found,
@@ -19,25 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.backend import BackendInfo
-from engine.errors import ModelError, SettingsError
+from engine.errors import ModelError
 from engine.faces.warps import five_of_68, scale_to
 from engine.models.dlib_models import (
-    CNN_DETECTOR_FILE,
     DESCRIPTOR_MODEL,
     DESCRIPTOR_SIZE,
     DESCRIPTOR_THRESHOLD,
     DlibDescriptor,
     DlibLandmarks,
-    find_dlib_model,
     import_dlib,
-    load_dlib_model,
 )
 from engine.models.model_files import (
-    LICENCE_DLIB_CC0,
     LICENCE_DLIB_CODE,
     ModelFile,
     describe_built_in,
-    describe_model_file,
 )
 from engine.types import Face, Image
 
@@ -59,20 +54,10 @@ HOG_PART_ROLL_DEG = MappingProxyType({3: -30.0, 4: 30.0})
 class DlibBackend:
     """Detect, mark and embed with dlib alone; see the module."""
 
-    def __init__(self, *, detector: str = "hog", device: str = "auto") -> None:
+    def __init__(self, *, device: str = "auto") -> None:
         """Load the models. Raise ModelError when dlib or a file is missing, damaged, or cannot use `device`."""
-        if detector not in ("hog", "cnn"):
-            raise SettingsError(f"dlib detector is {detector!r}, expected hog or cnn")
-        dlib = import_dlib()
-        self._cnn = None
-        self._hog = None
-        if detector == "cnn":
-            path = find_dlib_model(CNN_DETECTOR_FILE)
-            self._cnn = load_dlib_model("cnn_face_detection_model_v1", path)
-            detection = describe_model_file(path, task="detection", licence=LICENCE_DLIB_CC0)
-        else:
-            self._hog = dlib.get_frontal_face_detector()
-            detection = describe_built_in("dlib frontal HOG", task="detection", licence=LICENCE_DLIB_CODE)
+        self._hog = import_dlib().get_frontal_face_detector()
+        detection = describe_built_in("dlib frontal HOG", task="detection", licence=LICENCE_DLIB_CODE)
         self._landmarks = DlibLandmarks()
         self._descriptor = DlibDescriptor()
         self._info = dlib_info(
@@ -119,14 +104,8 @@ class DlibBackend:
         """Run the detector; return (N, 4) boxes in px of the scaled image, dlib's scores, and the rolls in degrees."""
         import cv2
 
-        if self._cnn is not None:
-            found = list(self._cnn(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), 0))  # its threshold is fixed at 0
-            rectangles, scores = [one.rect for one in found], [one.confidence for one in found]
-            rolls = [0.0] * len(found)
-        else:
-            assert self._hog is not None
-            rectangles, scores, parts = self._hog.run(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), 0, lowest)
-            rolls = [HOG_PART_ROLL_DEG.get(part, 0.0) for part in parts]
+        rectangles, scores, parts = self._hog.run(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), 0, lowest)
+        rolls = [HOG_PART_ROLL_DEG.get(part, 0.0) for part in parts]
         # A dlib rectangle holds its last pixel: its right edge is one px further.
         boxes = [(one.left(), one.top(), one.right() + 1, one.bottom() + 1) for one in rectangles]
         return np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(scores, dtype=np.float64), np.array(rolls)

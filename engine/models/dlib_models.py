@@ -24,7 +24,6 @@ EMBEDDED_HINT = "pip install 'dfld[embedded]'"
 PACKAGE = "face_recognition_models"
 LANDMARKS_FILE = "shape_predictor_68_face_landmarks.dat"
 DESCRIPTOR_FILE = "dlib_face_recognition_resnet_model_v1.dat"
-CNN_DETECTOR_FILE = "mmod_human_face_detector.dat"
 
 DESCRIPTOR_MODEL = "dlib_face_recognition_resnet_model_v1"
 DESCRIPTOR_SIZE = 128
