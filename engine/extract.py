@@ -26,7 +26,7 @@ from engine.clip.judged_windows import JudgedWindow, JudgedWindows
 from engine.clip.resume_state import carry_from_json
 from engine.clip.timed_backend import TimedBackend
 from engine.clip.windows import Footage
-from engine.errors import InputError, SettingsError
+from engine.errors import InputError
 from engine.face_id import is_sha256
 from engine.face_record import FaceRecord
 from engine.footage.source_hash import source_sha256
@@ -35,6 +35,7 @@ from engine.footage.video import open_frames
 from engine.frames.contract import DecodedFrame, FrameReader, look_at_source
 from engine.frames.prefetch import Prefetch
 from engine.frames.stretch import StretchReader
+from engine.identity.embedding import require_same_recogniser
 from engine.identity.same_person import Rule
 from engine.models.accelerators import CUDA_PROVIDER
 from engine.results.manifest_lines import RunNote
@@ -320,14 +321,3 @@ def run_note(
     status = look_at_source(source)
     content = f"folder {source}" if stat.S_ISDIR(status.st_mode) else f"{status.st_size} {status.st_mtime_ns}"
     return RunNote(str(source), (notes or {}).get("sha256", content), basis.hexdigest())
-
-
-def require_same_recogniser(identity: Identity, backend: Backend) -> None:
-    """Raise SettingsError where the embeddings of `identity` and `backend` cannot be compared."""
-    info = backend.info
-    if (identity.model, identity.embeddings.shape[1]) != (info.recognition_model, info.embedding_size):
-        raise SettingsError(
-            f"the identity {identity.name!r} was made with {identity.backend} ({identity.model}), "
-            f"this run uses {info.name} ({info.recognition_model}); their embeddings cannot be compared",
-            hint="make the identity again with the backend and model pack of this run",
-        )

@@ -14,12 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.backend import Backend
-from engine.types import Image, Metric
+from engine.errors import SettingsError
+from engine.types import Identity, Image, Metric
 
 DARK_PERCENTILE, BRIGHT_PERCENTILE = 1.0, 99.0
 """Percentiles that become black and white: a few specular or masked pixels must not decide."""
 RANGE_MIN = 16.0
 """A crop with less contrast is flat or black; it is stretched no further than from this many levels."""
+
+
+def require_same_recogniser(identity: Identity, backend: Backend) -> None:
+    """Raise SettingsError where the embeddings of `identity` and `backend` cannot be compared."""
+    info = backend.info
+    if (identity.model, identity.embeddings.shape[1]) != (info.recognition_model, info.embedding_size):
+        raise SettingsError(
+            f"the identity {identity.name!r} was made with {identity.backend} ({identity.model}), "
+            f"this run uses {info.name} ({info.recognition_model}); their embeddings cannot be compared",
+            hint="make the identity again with the backend and model pack of this run",
+        )
 
 
 def embed_faces(backend: Backend, crops: Sequence[Image]) -> NDArray[np.float32]:

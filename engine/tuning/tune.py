@@ -16,10 +16,10 @@ from engine.clip.decide import Decision
 from engine.clip.judged_windows import JudgedWindows
 from engine.clip.windows import Footage
 from engine.errors import InputError
-from engine.extract import require_same_recogniser
 from engine.footage.video import open_frames
 from engine.frames.contract import FrameForm
 from engine.frames.prefetch import Prefetch
+from engine.identity.embedding import require_same_recogniser
 from engine.identity.same_person import Rule
 from engine.reasons import NEGATIVE, REVIEW_OTHER_AGE
 from engine.tracks.verdicts import limit_of
