@@ -82,7 +82,7 @@ class InsightFaceBackend:
         """Load a pack, downloading it when it is a known one and missing.
 
         `tuned_device`: where half precision and bound buffers are tried, and kept if they change no answer; `cpu` is
-        for tests of that, since a CPU gains nothing by either.
+        for tests of that, since a CPU gains nothing by either; only tests set it.
         Raise ModelError when a file is missing or damaged, or when `device` is "cuda" and CUDA cannot be used.
         """
         providers = choose_providers(device, available_providers())

@@ -96,14 +96,13 @@ def open_frames(
     """Open a video or a folder of images for reading, from its start or from where `after` says work ended.
 
     With `after`, indices, pts and pixels are those of an undisturbed run from frame `after.next_frame` on, and
-    damage is counted from there. `decode_threads`: threads of the codec; None leaves it to FFmpeg (one a core).
-    `on_gpu`: decode on the GPU where engine.footage.hardware finds that it gives the same pictures; `warnings` say
-    where not. `within`: folders that the file must lie in, where strangers may have put it or a link to it; None = it
-    was named by the operator. It is opened once: who swaps its name later changes nothing. `form`: what frames are made
-    of what is stored. `step` is called, by
-    whoever opens or iterates, for everything that is read and not handed out. Raise as `probe` does. The iteration
-    raises InputUnavailableError when the disk fails under it, and InputError at its end when damage left no frame at
-    all.
+    damage is counted from there. `decode_threads`: threads of the codec; None leaves it to FFmpeg (one a core);
+    only tests set it. `on_gpu`: decode on the GPU where engine.footage.hardware finds that it gives the same pictures;
+    `warnings` say where not. `within`: folders that the file must lie in, where strangers may have put it or a link to
+    it; None = it was named by the operator. It is opened once: who swaps its name later changes nothing. `form`: what
+    frames are made of what is stored. `step` is called, by whoever opens or iterates, for everything that is read and
+    not handed out. Raise as `probe` does. The iteration raises InputUnavailableError when the disk fails under it, and
+    InputError at its end when damage left no frame at all.
     """
     path = path.absolute()
     if stat.S_ISDIR(look_at_source(path).st_mode):

@@ -27,7 +27,10 @@ class Prefetch(Iterator[DecodedFrame]):
     def __init__(
         self, reader: FrameReader, *, ahead_bytes: int = AHEAD_BYTES, on_wait: Callable[[], None] = no_step
     ) -> None:
-        """`on_wait` is called again and again, by whoever asks for a frame, while none comes."""
+        """`on_wait` is called again and again, by whoever asks for a frame, while none comes.
+
+        `ahead_bytes`: reading pauses once decoded frames of so many bytes wait; only tests set it.
+        """
         self._reader = reader
         self.fill = QueueFill()
         """How much of `ahead_bytes` is taken."""

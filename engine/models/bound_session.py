@@ -50,7 +50,11 @@ class BoundSession:
     def __init__(
         self, session: BindableSession, device: str, *, kept_shapes: int = KEPT_SHAPES, kept_bytes: int = KEPT_BYTES
     ) -> None:
-        """Bind to `device`, as ONNX Runtime calls it: `cuda` (the first GPU that the process sees) or `cpu`."""
+        """Bind to `device`, as ONNX Runtime calls it: `cuda` (the first GPU that the process sees) or `cpu`.
+
+        `kept_shapes`, `kept_bytes`: for how many shapes of input, of how many bytes together, buffers are kept; only
+        tests set them.
+        """
         self._session = session
         self._device = device
         self._kept_shapes, self._kept_bytes = kept_shapes, kept_bytes

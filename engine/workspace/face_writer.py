@@ -93,7 +93,10 @@ class FaceWriter:
         source_sha256: str,
         threads: int = THREADS,
     ) -> None:
-        """`watch` adds up the threads' work; `source_sha256`: what the ids of faces name their source by."""
+        """`watch` adds up the threads' work; `source_sha256`: what the ids of faces name their source by.
+
+        `threads`: how many write; only tests set it, to show that it changes no file.
+        """
         self._layout = layout
         self._results = results
         self._settings = settings
