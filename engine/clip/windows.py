@@ -58,10 +58,9 @@ class Window:
     """Damaged packets that the reader met up to its last frame."""
     examined: int
     """How many of them `frame_skip` leaves."""
-    held: tuple[DecodedFrame, ...]
-    """The examined frames that pass two may need, in order; meaningless unless `complete`."""
-    complete: bool
-    """False where they outgrew the budget: pass two reads the footage again from `after`."""
+    kept: tuple[DecodedFrame, ...] | None
+    """The examined frames that pass two may need, in order, for `window_frames` alone; None where they outgrew
+    HELD_BYTES: pass two then reads the footage again from `after`."""
     shot: ShotState | None
     """For the next window; None where this one ends its shot."""
     scout: Scout
@@ -154,8 +153,7 @@ class WindowReader:
             frames=frames,
             packets_damaged=last.packets_damaged,
             examined=examined,
-            held=tuple(held),
-            complete=complete,
+            kept=tuple(held) if complete else None,
             shot=shot,
             scout=scout,
         )
@@ -175,8 +173,8 @@ def window_frames(window: Window, footage: Footage, step: Step = no_step) -> Ite
 
     `step` is called for each of them, and for all that is read on the way to the first.
     """
-    if window.complete:
-        yield _until(window.held, window.last, 1, step)
+    if window.kept is not None:
+        yield _until(window.kept, window.last, 1, step)
         return
     with open_frames(footage.source, after=window.after, within=footage.within, form=footage.form, step=step) as reader:
         yield _until(reader, window.last, footage.frame_skip + 1, step)

@@ -94,7 +94,7 @@ def test_a_long_calm_shot_is_worked_off_in_pieces_and_the_track_goes_on(monkeypa
     windows, scouts, _, _ = scouted(still(BOB, 200, 1))
     assert len(windows) > 2
     assert sum(one.frames for one in windows) == 200
-    assert all(one.complete for one in windows), "a settled window is closed rather than read twice"
+    assert all(one.kept is not None for one in windows), "a settled window is closed rather than read twice"
     assert all(list(one.window.tracks) == list(scouts[0].window.tracks) for one in scouts)
     assert all(one.shot is not None for one in windows)
 
@@ -104,13 +104,13 @@ def test_a_doubtful_window_is_not_cut_but_read_again(monkeypatch: pytest.MonkeyP
     doubtful = (150, 150, 40)  # half Alice, half Bob
     windows, _, _, _ = scouted([picture([(doubtful, 100, 120, 20)], wall=1)] * 60)
     assert len(windows) == 1
-    assert not windows[0].complete
+    assert windows[0].kept is None
 
 
 def test_frames_nobody_can_want_are_not_kept() -> None:
     windows, _, _, _ = scouted([*[picture([], wall=1)] * 100, *still(ALICE, 20, 1)])
-    assert len(windows[0].held) < 60
-    assert windows[0].complete
+    assert windows[0].kept is not None
+    assert len(windows[0].kept) < 60
 
 
 def test_frames_left_out_are_read_but_not_examined() -> None:
