@@ -25,7 +25,7 @@ NOT_VARIED = "near_duplicate"
 """Dropped by keep = "varied": a face much like it was kept."""
 NOT_FIT = "not_fit_to_train"
 """Dropped by only_fit_to_train: small, blurred, or half outside the frame."""
-BY_HAND = "decided_by_hand"
+MANUAL_CHANGE = "decided_by_hand"
 """Not written: a person deleted, moved or changed this face after an earlier run."""
 KEPT_REASONS = (ACCEPTED, RESCUED, ACCEPTED_IN_VIDEO)
 REVIEW_REASONS = (REVIEW, REVIEW_UNCLEAR, REVIEW_OTHER_AGE, ANOTHER_IN_FRAME)

@@ -24,7 +24,7 @@ from daemon.worker.process import main
 from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoError
 from engine.face_id import box_of, face_id
 from engine.face_record import FaceRecord
-from engine.reasons import BY_HAND
+from engine.reasons import MANUAL_CHANGE
 from engine.results.manifest_lines import RunNote
 from engine.results.run_results import Results
 from engine.same_face import FaceTrace
@@ -165,7 +165,7 @@ def write_face(
     trace = FaceTrace(f"{frame:08d}", (1, 2, 3, 4), face_id=one)
     picture = picture_of(order, frame, one)
     name = None if results.is_decided(trace) else results.write_face("aligned", frame, 0, "jpg", picture, None, trace)
-    reason = "accepted" if name else BY_HAND
+    reason = "accepted" if name else MANUAL_CHANGE
     return FaceRecord(frame, frame, 0, box, 0.9, 0.1 + 1 / 3, bool(name), reason, name, face_id=one)
 
 

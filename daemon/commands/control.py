@@ -51,11 +51,9 @@ def add_commands(commands: Commands) -> None:
     jobs.add_argument(
         "--replace",
         action="store_true",
-        help="for retry of a done job: its faces go first; what was changed by hand stays",
+        help="for retry of a done job: its faces go first; manual changes stay",
     )
-    jobs.add_argument(
-        "--discard-hand-work", action="store_true", help="with --replace: what was changed by hand goes as well"
-    )
+    jobs.add_argument("--discard-hand-work", action="store_true", help="with --replace: manual changes go as well")
     jobs.add_argument(
         "--state", action="append", metavar="STATE", help="only jobs in this state (see below); may repeat"
     )

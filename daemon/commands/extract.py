@@ -67,12 +67,12 @@ def add_replace_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="remove the faces of an earlier run first; what was deleted, moved, edited or added by hand stays so",
+        help="remove the faces of an earlier run first; manual changes (deleted, moved, edited, added) stay",
     )
     parser.add_argument(
         "--discard-hand-work",
         action="store_true",
-        help="with --replace: give up what was changed by hand, too; files that dfld did not write stay",
+        help="with --replace: give up manual changes, too; files that dfld did not write stay",
     )
 
 

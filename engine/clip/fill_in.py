@@ -17,7 +17,7 @@ from engine.face_id import box_of, face_id, track_id
 from engine.face_record import FaceRecord
 from engine.frames.contract import DecodedFrame, Region, holds, region_round
 from engine.identity.same_person import similarity
-from engine.reasons import BY_HAND, KEPT_REASONS, NOT_FIT, RESCUED, TOO_MANY_FACES
+from engine.reasons import KEPT_REASONS, MANUAL_CHANGE, NOT_FIT, RESCUED, TOO_MANY_FACES
 from engine.search.follow import SEARCH_REACH, Follower, Found
 from engine.search.scout import Scout
 from engine.steps import Step, no_step
@@ -159,7 +159,7 @@ class _Task:
         judged = [self._judged(frame, one, TOO_MANY_FACES) for one in found if one.track in too_many]
         for index, (one, points) in enumerate(zip(written, landmarks, strict=True)):
             if self.writer.is_decided(frame, one.face, points):
-                judged.append(self._judged(frame, one, BY_HAND))
+                judged.append(self._judged(frame, one, MANUAL_CHANGE))
                 continue
             verdict = self.decision.verdicts[one.track]
             review = verdict.outcome == "review"
@@ -238,7 +238,7 @@ def _records(faces: Iterable[_JudgedFace], known: KnownIds) -> Iterator[FaceReco
         file, measured = (made.file, made.measured) if made is not None else (None, None)
         reason = one.reason
         if made is not None and file is None:
-            reason = BY_HAND if made.is_by_hand else NOT_FIT
+            reason = MANUAL_CHANGE if made.is_manual_change else NOT_FIT
         yield FaceRecord(
             frame=frame,
             pts=one.pts,

@@ -28,17 +28,17 @@ class EarlierRun:
     """Of the earlier run; "" where no log or manifest says so."""
 
     def text(self) -> str:
-        """Return `out/aligned already holds 149 faces of a.mp4, and 4 changed by hand (3 deleted, 1 moved)`."""
+        """Return `out/aligned already holds 149 faces of a.mp4, and 4 manual changes (3 deleted, 1 moved)`."""
         if self._is_unknown:
             return f"{self.layout.aligned} already holds {_pictures(self._count())} that no manifest of dfld names"
         of = f" of {self.source}" if self.source else " that no log of dfld names"
-        return f"{self.layout.aligned} already holds {self.goes_text()}{of}{self._changes(', and')}"
+        return f"{self.layout.aligned} already holds {self.goes_text()}{of}{self._and_changes()}"
 
     def would_go_text(self) -> str:
         """Say what would go, what would stay, and what there is to be given up beside."""
         if self._is_unknown:
             return self._unknown_text()
-        stays = self._changes("; manual changes stay:")
+        stays = self._changes_stay()
         more = "; --discard-hand-work with it gives that up as well" if self._given_up() else ""
         return f"{self.goes_text()} of {self.layout.aligned} would be removed{stays}{more}{self._come_back(more)}"
 
@@ -48,13 +48,13 @@ class EarlierRun:
             return self._unknown_text()
         goes = f"{self.goes_text()} of {self.layout.aligned} are removed"
         if not discard_changes:
-            return goes + self._changes("; manual changes stay:")
+            return goes + self._changes_stay()
         changed = sum(count for kind, count in self._given_up().items() if kind not in BY_ABSENCE)
         if changed:
-            goes += f", and {changed} changed by hand"
+            goes += f", and {_manual_changes(changed)}"
         goes += self._come_back(goes)
         if stays := self._count(LEFT_WHEN_DISCARDED):
-            goes += f"; {stays} added or packed by hand stay{'s' if stays == 1 else ''}"
+            goes += f"; {stays} that a person added or packed stay{'s' if stays == 1 else ''}"
         return goes
 
     def goes_text(self) -> str:
@@ -78,14 +78,22 @@ class EarlierRun:
 
     def _come_back(self, before: str) -> str:
         deleted = self.found.counts["deleted"]
-        return f"; {deleted} deleted by hand come{'s' if deleted == 1 else ''} back" if before and deleted else ""
+        return f"; {deleted} that a person deleted come{'s' if deleted == 1 else ''} back" if before and deleted else ""
 
     def _count(self, kinds: Sequence[str] = ()) -> int:
         return sum(count for kind, count in self.found.counts.items() if not kinds or kind in kinds)
 
-    def _changes(self, before: str) -> str:
+    def _and_changes(self) -> str:
         count = self._count()
-        return f"{before} {count} changed by hand ({self.found.counts_text()})" if count else ""
+        return f", and {_manual_changes(count)} ({self.found.counts_text()})" if count else ""
+
+    def _changes_stay(self) -> str:
+        count = self._count()
+        return f"; manual changes stay: {count} ({self.found.counts_text()})" if count else ""
+
+
+def _manual_changes(count: int) -> str:
+    return "1 manual change" if count == 1 else f"{count} manual changes"
 
 
 def _pictures(count: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.backends.backend import BackendInfo
 from engine.face_record import FaceRecord
 from engine.frames.contract import FrameForm
-from engine.reasons import BY_HAND, NOT_FIT, NOT_VARIED, REVIEW_REASONS, TOO_MANY_FACES
+from engine.reasons import MANUAL_CHANGE, NOT_FIT, NOT_VARIED, REVIEW_REASONS, TOO_MANY_FACES
 from engine.types import WHOLE, Counts, ExtractReport, ExtractSettings, Identity, SourceVerdict
 from engine.workspace.align import encode_picture
 from engine.workspace.extraction_log import extraction_log
@@ -91,14 +91,14 @@ def _warnings(subject: Subject, records: Sequence[FaceRecord], counts: Counts, v
 
 def _why_none(subject: Subject, records: Sequence[FaceRecord], counts: Counts) -> str:
     """Say why no face was kept: what became of those that were similar enough, else how far the best was."""
-    by_hand = sum(record.reason == BY_HAND for record in records)
+    decided = sum(record.reason == MANUAL_CHANGE for record in records)
     in_review = faces_in_review(records)
     if in_review:
-        hand = f"; {by_hand} more were deleted, moved or changed by hand" if by_hand else ""
-        return f"{in_review} of {len(records)} faces wait in {subject.layout.review} to be looked through{hand}"
-    if by_hand:
+        more = f"; {decided} more are not written again: manual changes" if decided else ""
+        return f"{in_review} of {len(records)} faces wait in {subject.layout.review} to be looked through{more}"
+    if decided:
         return (
-            f"all {by_hand} matching faces were deleted, moved or changed by hand, so they are not written again; "
+            f"manual changes decided about all {decided} matching faces, so they are not written again; "
             "--replace --discard-hand-work makes them again"
         )
     fitting = Counter(record.reason for record in records if record.reason in (NOT_FIT, NOT_VARIED, TOO_MANY_FACES))

@@ -76,7 +76,7 @@ class FaceFile:
     file: str | None
     """None where it was not fit to train on, and only such faces are wanted, or where a person's decision stands."""
     measured: Measured
-    is_by_hand: bool = False
+    is_manual_change: bool = False
     """A person changed the face meanwhile."""
 
 
@@ -184,7 +184,7 @@ class FaceWriter:
                 self._trace(frame, face, landmarks_68),
             )
         self._watch.add(clock.seconds)
-        return FaceFile(name, measured, is_by_hand=name is None)
+        return FaceFile(name, measured, is_manual_change=name is None)
 
     def _id_of(self, frame: Frame, face: Face) -> str:
         return face_id(self._source_sha256, frame.index, box_of(face.bbox.tolist()))

@@ -5,7 +5,7 @@
     OUT/review/<frame:08d>_<i>.jpg           faces for a person to decide about; move what is right to aligned/
     OUT/debug/extraction_log.json            settings, models, every face and its reason
     OUT/debug/preview.jpg                    contact sheet
-    OUT/debug/manifest.jsonl                 what dfld wrote, by which it knows what was changed by hand
+    OUT/debug/manifest.jsonl                 what dfld wrote, by which it knows manual changes
 
 An inbox fills one workspace from many clips, so there every name starts with the clip's slug and a hyphen:
 

@@ -139,7 +139,7 @@ def test_a_done_job_is_done_again_only_when_asked_and_what_a_hand_did_stays(rig:
         (aligned / "a-00000005_0.jpg").write_bytes(b"edited")
         by_hand = rig.faces()
         with pytest.raises(
-            ControlError, match=r"17 faces of .*a.mp4, and 3 changed by hand \(1 deleted, 1 edited, 1 ren"
+            ControlError, match=r"17 faces of .*a.mp4, and 3 manual changes \(1 deleted, 1 edited, 1 ren"
         ):
             ask(state, "retry", {"id": 1})
         with pytest.raises(ControlError, match="does nothing alone"):

@@ -133,7 +133,7 @@ def test_what_a_hand_did_stays_when_the_results_are_replaced(
     kept = {path: path.read_bytes() for path in (moved, labelled)}
     words = ("extract", footage / "clip.mp4", "--reference", footage / "ref", "--out", out, "--backend", "dlib")
     refused = dfld(*words, check=False)
-    assert "3 changed by hand (1 deleted, 1 edited, 1 renamed)" in refused.stderr
+    assert "3 manual changes (1 deleted, 1 edited, 1 renamed)" in refused.stderr
     replaced = dfld(*words, "--replace", "--jpeg-quality", 80, "--json")
     assert json.loads(replaced.stdout)[0]["reasons"]["decided_by_hand"] == 3
     assert {path: path.read_bytes() for path in kept} == kept

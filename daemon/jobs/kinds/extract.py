@@ -22,6 +22,7 @@ from daemon.ledger import extraction
 from daemon.ledger.faces import face_record, written_faces
 from daemon.ledger.jobs import Job
 from engine.face_record import FaceRecord
+from engine.reasons import MANUAL_CHANGE
 from engine.types import Commit, Counts, Cursor, ExtractReport, ExtractSettings, Resume, SourceVerdict
 
 if TYPE_CHECKING:
@@ -270,9 +271,9 @@ def why_not_deleted(report: str) -> str:
 
 def _notes(result: Extracted) -> list[str]:
     """Return what a done clip leaves to a person, and what manual changes left out of it."""
-    review, by_hand = result.faces_in_review, result.reasons.get("decided_by_hand", 0)
+    review, decided = result.faces_in_review, result.reasons.get(MANUAL_CHANGE, 0)
     notes = [f"{review} wait in review/"] if review else []
-    return [*notes, f"{by_hand} are not written again, since they were changed by hand"] if by_hand else notes
+    return [*notes, f"{decided} are not written again: manual changes"] if decided else notes
 
 
 def extract_request(job: Job, inbox: InboxConfig, config: Config, *, now_s: float) -> ExtractRequest | Failure:

@@ -53,10 +53,12 @@ def test_results_are_refused_with_what_would_go_and_what_a_hand_changed(tmp_path
     before = names(layout.aligned)
     problem = refusal(layout, NOTE)
     assert problem is not None
-    assert "already holds 2 faces of clips/a.mp4, and 2 changed by hand (1 deleted, 1 moved)" in problem.message
+    assert "already holds 2 faces of clips/a.mp4, and 2 manual changes (1 deleted, 1 moved)" in problem.message
     assert "--replace: 2 faces of" in problem.hint
-    assert problem.hint.endswith("--discard-hand-work with it gives that up as well; 1 deleted by hand comes back")
-    assert "manual changes stay: 2 changed by hand" in problem.hint
+    assert problem.hint.endswith(
+        "--discard-hand-work with it gives that up as well; 1 that a person deleted comes back"
+    )
+    assert "manual changes stay: 2 (" in problem.hint
     assert names(layout.aligned) == before
 
 
@@ -71,11 +73,11 @@ def test_what_a_replacement_says_goes_is_what_goes(tmp_path: Path) -> None:
     found = find_earlier_run(layout)
     assert found is not None
     assert found.replaced_text(discard_changes=False) == (
-        f"2 faces of {layout.aligned} are removed; manual changes stay: 3 changed by hand (1 added, 1 deleted, 1 moved)"
+        f"2 faces of {layout.aligned} are removed; manual changes stay: 3 (1 added, 1 deleted, 1 moved)"
     )
     assert found.replaced_text(discard_changes=True) == (
-        f"2 faces of {layout.aligned} are removed, and 1 changed by hand; 1 deleted by hand comes back; "
-        "1 added or packed by hand stays"
+        f"2 faces of {layout.aligned} are removed, and 1 manual change; 1 that a person deleted comes back; "
+        "1 that a person added or packed stays"
     )
     clear_results(layout, discard_changes=True)
     assert [*names(layout.aligned), *names(layout.review)] == ["00000009_0.jpg"]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from engine.face_record import FaceRecord
-from engine.reasons import ACCEPTED, ANOTHER_IN_FRAME, BY_HAND, NO_MATCH, REVIEW, REVIEW_UNCLEAR
+from engine.reasons import ACCEPTED, ANOTHER_IN_FRAME, MANUAL_CHANGE, NO_MATCH, REVIEW, REVIEW_UNCLEAR
 from engine.types import Counts, ExtractReport, ExtractSettings
 from engine.workspace.extract_report import Subject, make_report
 from engine.workspace.file_names import output_layout
@@ -39,8 +39,8 @@ def report_of(*faces: tuple[str, float, str | None]) -> ExtractReport:
 
 
 def test_faces_that_a_hand_deleted_are_the_reason_and_not_their_similarity() -> None:
-    (warning,) = report_of((BY_HAND, 0.68, None), (BY_HAND, 0.6, None), (NO_MATCH, 0.1, None)).warnings
-    assert "all 2 matching faces were deleted, moved or changed by hand" in warning
+    (warning,) = report_of((MANUAL_CHANGE, 0.68, None), (MANUAL_CHANGE, 0.6, None), (NO_MATCH, 0.1, None)).warnings
+    assert "manual changes decided about all 2 matching faces" in warning
     assert "--replace --discard-hand-work makes them again" in warning
     assert "is needed" not in warning
 
