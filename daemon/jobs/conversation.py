@@ -153,10 +153,10 @@ class Conversation:
             if not isinstance(message, AboutTask) or message.task != self._task:
                 continue  # silence, that it is ready, or what was said before it knew of this attempt
             self._moved = self._state.monotonic()
-            if (ended := self._heard(message)) is not None:
+            if (ended := self._handle(message)) is not None:
                 return ended
 
-    def _heard(self, message: FromWorker) -> Done | Failure | None:
+    def _handle(self, message: FromWorker) -> Done | Failure | None:
         """Do what follows from a message; return how the job ended, None while it goes on."""
         match message:
             case messages.PieceSent(value=piece):
