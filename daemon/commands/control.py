@@ -247,7 +247,7 @@ def run_pause(options: argparse.Namespace) -> int:
     for inbox, mode in pauses.items():
         print(f"{'all inboxes' if inbox == '*' else f'inbox {inbox}'}: {'paused' if mode == 'pause' else 'draining'}")
     if not pauses:
-        print("nothing is paused")
+        print("no inbox is paused")
     return ExitCode.OK
 
 

@@ -72,7 +72,8 @@ def _torch() -> ModuleType:
         raise AverageError(
             "averaging PyTorch files needs PyTorch, which is not installed", hint="pip install 'dfld[torch]'"
         ) from error
-    return torch
+    module: ModuleType = torch  # which mypy knows only where it is installed
+    return module
 
 
 class _Walk:

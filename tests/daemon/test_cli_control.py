@@ -95,7 +95,7 @@ def test_a_paused_inbox_waits_until_it_is_resumed(rig: Rig, capsys: pytest.Captu
         assert "alice (pause)" in capsys.readouterr().out
         assert dfld(rig, "resume") == 0
         assert dfld(rig, "resume", "alice") == 0
-        assert "nothing is paused" in capsys.readouterr().out
+        assert "no inbox is paused" in capsys.readouterr().out
         assert dfld(rig, "pause", "nobody") == 4
         assert "no inbox 'nobody'" in capsys.readouterr().err
 
