@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from engine.backends.backend import Backend, BackendInfo
-from engine.clip.closing import accept_known, drop_near_duplicates, revisions
-from engine.clip.fill_in import known_ids, write_window
+from engine.clip.after_last_window import accept_known, drop_near_duplicates, revisions
 from engine.clip.judged_windows import JudgedWindow, JudgedWindows
 from engine.clip.resume_state import carry_from_json
 from engine.clip.timed_backend import TimedBackend
 from engine.clip.windows import Footage
+from engine.clip.write_window import known_ids, write_window
 from engine.errors import InputError
 from engine.face_id import is_sha256
 from engine.face_record import FaceRecord
@@ -219,7 +219,7 @@ class _Run:
             yield decoded
 
     def close(self, results: Results) -> None:
-        """Do what only the whole clip can show: see engine.clip.closing."""
+        """Do what only the whole clip can show: see engine.clip.after_last_window."""
         carry, layout = carry_from_json(self._carry), self.subject.layout
         committed = tuple(self.records)
         with self.watch.stage("close"):

@@ -1,7 +1,7 @@
-"""One clip as judged windows: read, scouted, asked again and decided, one after the other, each handing on to the next.
+"""One clip as judged windows: each is read with pass one over it, doubtful tracks get more samples, all are judged.
 
 What extraction and tuning share, so that a threshold is tuned on exactly what an extraction would see. Writing is not
-its business (engine.clip.fill_in).
+its business (engine.clip.write_window).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from engine.backends.backend import Backend
-from engine.clip.ask_again import ask_again
-from engine.clip.decide import Decision, decide, tracks_to_ask
+from engine.clip.judge_window import Decision, judge_window, tracks_to_ask
 from engine.clip.resume_state import Carry, carry_from_json, carry_to_json
+from engine.clip.sample_doubtful import sample_doubtful
 from engine.clip.windows import Footage, Window, WindowReader, window_frames
 from engine.frames.contract import DecodedFrame
 from engine.identity.same_person import Rule
@@ -87,7 +87,7 @@ class JudgedWindows(Iterator[JudgedWindow]):
         if window is None:
             raise StopIteration
         scout = self._asked(window, carry)
-        decision, scout = decide(scout, carry.gallery, carry.accepted, window.first)
+        decision, scout = judge_window(scout, carry.gallery, carry.accepted, window.first)
         identity, threshold = self._settings.identity, self._settings.rule.threshold
         waiting = still_waiting(carry.waiting, decision.tracks, decision.verdicts, identity, threshold)
         text = carry_to_json(Carry(end_window(scout).state, window.shot, decision.gallery, waiting, decision.accepted))
@@ -101,4 +101,4 @@ class JudgedWindows(Iterator[JudgedWindow]):
         if not asked:
             return window.scout
         with window_frames(window, self._footage, self._step) as frames:
-            return ask_again(window.scout, asked, self._observer, frames)
+            return sample_doubtful(window.scout, asked, self._observer, frames)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.backends.backend import Backend
-from engine.clip.decide import Decision
+from engine.clip.judge_window import Decision
 from engine.clip.judged_windows import JudgedWindows
 from engine.clip.windows import Footage
 from engine.errors import InputError

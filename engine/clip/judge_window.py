@@ -1,6 +1,6 @@
-"""A scouted window -> who is who: which tracks to ask in more frames, where to split them, and the verdict on each.
+"""The tracks of a window after pass one: which need more samples, where each is split, and the verdict on each.
 
-Pure; engine.clip.ask_again asks the tracks, engine.tracks.verdicts judges one by itself.
+Pure; engine.clip.sample_doubtful takes the samples, engine.tracks.verdicts judges one track by itself.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def tracks_to_ask(scout: Scout, gallery: Gallery, *, first_frame: int, examined:
     return asked
 
 
-def decide(scout: Scout, gallery: Gallery, accepted: frozenset[int], first_frame: int) -> tuple[Decision, Scout]:
+def judge_window(scout: Scout, gallery: Gallery, accepted: frozenset[int], first_frame: int) -> tuple[Decision, Scout]:
     """Given a window's tracks with all their samples, split those that changed their person and judge them all.
 
     `gallery`: what the video taught before; `accepted`: tracks of earlier windows that were accepted. Return the
@@ -114,7 +114,7 @@ def _limit(scout: Scout, number: int) -> float:
 
 
 def _split_switches(scout: Scout) -> Scout:
-    """Split every track where its clear samples stop agreeing; parts are looked at again."""
+    """Split every track where its clear samples stop agreeing; parts are examined again."""
     metric, same = scout.settings.identity.metric, scout.settings.rule.same_person
     waiting = list(scout.window.tracks)
     while waiting:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from engine.backends.backend import Backend
-from engine.clip.decide import Decision
+from engine.clip.judge_window import Decision
 from engine.clip.judged_windows import JudgedWindow
 from engine.clip.windows import Footage, window_frames
 from engine.face_id import box_of, face_id, track_id

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.clip.ask_again import ask_again
-from engine.clip.decide import Decision, decide, tracks_to_ask
+from engine.clip.judge_window import Decision, judge_window, tracks_to_ask
+from engine.clip.sample_doubtful import sample_doubtful
 from engine.frames.contract import DecodedFrame
 from engine.identity.same_person import Rule
 from engine.reasons import ACCEPTED, ANOTHER_IN_FRAME
@@ -48,8 +48,8 @@ def judged(
 
     asked = tracks_to_ask(scout, Gallery(), first_frame=0, examined=len(pictures))
     if asked:
-        scout = ask_again(scout, asked, observer, read())
-    decision, scout = decide(scout, Gallery(), accepted, 0)
+        scout = sample_doubtful(scout, asked, observer, read())
+    decision, scout = judge_window(scout, Gallery(), accepted, 0)
     return decision, scout, again
 
 

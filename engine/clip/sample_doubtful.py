@@ -1,11 +1,11 @@
-"""Doubtful tracks of a window are followed through its frames, and asked in more of them who they are."""
+"""Doubtful tracks of a window are followed through its frames, and the recogniser gets more of their faces."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from engine.clip.decide import Asking
+from engine.clip.judge_window import Asking
 from engine.frames.contract import DecodedFrame, region_round
 from engine.search.follow import SEARCH_REACH, Follower
 from engine.search.observer import Observer
@@ -13,8 +13,10 @@ from engine.search.scout import Scout, update_track
 from engine.tracks.track import SAMPLES_MAX, Sighting, add_sample, add_sighting
 
 
-def ask_again(scout: Scout, asked: Mapping[int, Asking], observer: Observer, frames: Iterable[DecodedFrame]) -> Scout:
-    """Given a window's frames once more, sample each track in the frames that are asked; return the scout with them.
+def sample_doubtful(
+    scout: Scout, asked: Mapping[int, Asking], observer: Observer, frames: Iterable[DecodedFrame]
+) -> Scout:
+    """Given a window's frames again, add samples to tracks in the frames that `asked` wants; return the scout after it.
 
     Each such face counts as seen there: where a track is split, both parts end on the frame.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engine.clip.closing import accept_known, drop_near_duplicates, revisions
+from engine.clip.after_last_window import accept_known, drop_near_duplicates, revisions
 from engine.extract import extract
 from engine.face_record import FaceRecord
 from engine.faces.quality import FaceQuality
