@@ -14,13 +14,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from core.boundary import log_unforeseen
-from core.text import escaped
 from daemon.crew.contract import WorkerSaidError
 from daemon.crew.local import ERROR_LINES_KEPT, child_environment
 from daemon.errors import WorkerError
@@ -29,6 +28,13 @@ from daemon.ledger.jobs import Job
 from daemon.worker.process import UMASK, die_with, limit_memory
 from engine.errors import OutputError
 from engine.face_id import is_sha256
+
+if TYPE_CHECKING:
+    from engine.workspace.file_names import Layout
+
+V = TypeVar("V")
+Values = Mapping[str, Any]
+"""A JSON object."""
 
 SURVEY_LIMIT_S = 600.0
 CLEAR_LIMIT_S = 45.0
@@ -80,40 +86,74 @@ def clip_of(job: Job, written: Sequence[WrittenFace] = ()) -> Clip:
     return Clip(job.workspace, job.role, job.slug, source_sha256, face_ids)
 
 
+@dataclass(frozen=True)
+class Survey:
+    """`survey`: what lies there of a clip; None where a redo removes nothing."""
+
+    clip: Clip
+
+
+@dataclass(frozen=True)
+class Clear:
+    """`clear`: remove what a clip's run wrote, except manual changes."""
+
+    clip: Clip
+
+
+@dataclass(frozen=True)
+class Missing:
+    """`missing`: which of these faces are there no more."""
+
+    clip: Clip
+    faces: tuple[tuple[str, str], ...]
+    """Id and name of each."""
+
+
+@dataclass(frozen=True)
+class Forget:
+    """`forget`: remove every face of these clips."""
+
+    clips: tuple[Clip, ...]
+
+
+Request = Survey | Clear | Missing | Forget
+
+
 def survey_results(job: Job) -> SurveyTexts | None:
     """Return what lies there of a job; None where a redo removes nothing.
 
     Raise OutputError where the workspace cannot be read, WorkerError where the child gave no answer.
     """
-    answer = _ask("survey", [clip_of(job)], SURVEY_LIMIT_S)
-    return None if answer is None else SurveyTexts(**answer)
+    return _ask(Survey(clip_of(job)), SURVEY_LIMIT_S, lambda said: None if said is None else SurveyTexts(**said))
 
 
 def clear_results(job: Job) -> None:
     """Remove what a job wrote, except manual changes. Raise as `survey_results`."""
-    _ask("clear", [clip_of(job)], CLEAR_LIMIT_S)
+    _ask(Clear(clip_of(job)), CLEAR_LIMIT_S, lambda _said: None)
 
 
 def missing_faces(job: Job, written: Sequence[WrittenFace]) -> list[str]:
     """Return the names under which these faces of a job were written that are there no more. Raise as
     `survey_results`."""
-    answer = _ask("missing", [clip_of(job)], SURVEY_LIMIT_S, faces=[[one.face_id, one.file] for one in written])
-    return [str(name) for name in answer]
+    faces = tuple((one.face_id, one.file) for one in written)
+    return _ask(Missing(clip_of(job), faces), SURVEY_LIMIT_S, lambda said: [str(name) for name in said])
 
 
 def remove_faces(clips: Sequence[Clip]) -> RemovedFaces:
     """Remove every face of these clips. Raise as `survey_results`."""
-    answer = _ask("forget", clips, FORGET_LIMIT_S)
-    return RemovedFaces(**{name: tuple(texts) for name, texts in answer.items()})
+    return _ask(
+        Forget(tuple(clips)),
+        FORGET_LIMIT_S,
+        lambda said: RemovedFaces(**{name: tuple(texts) for name, texts in said.items()}),
+    )
 
 
-def _ask(what: str, clips: Sequence[Clip], limit_s: float, **more: object) -> Any:
-    """Return the answer of a child process, as JSON values."""
-    request = {"do": what, "clips": [asdict(clip) for clip in clips], **more}
+def _ask(request: Request, limit_s: float, parse: Callable[[Any], V]) -> V:
+    """Return what `parse` makes of the JSON that a child process answers."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "daemon.worker.workspaces", str(os.getpid())],
-            input=json.dumps(request).encode(),
+            input=json.dumps({"do": _NAMES[type(request)], **asdict(request)}).encode(),
             capture_output=True,
             timeout=limit_s,
             check=False,
@@ -126,55 +166,85 @@ def _ask(what: str, clips: Sequence[Clip], limit_s: float, **more: object) -> An
         refusal = json.loads(done.stdout)
         raise OutputError(refusal["error"], hint=refusal["hint"])
     if done.returncode:
-        raise _died(done.returncode, done.stderr, clips)
-    return json.loads(done.stdout)
+        raise _died(done.returncode, done.stderr)
+    try:
+        return parse(json.loads(done.stdout))
+    except (LookupError, TypeError, ValueError, AttributeError) as problem:
+        raise WorkerError(f"the search of the workspace answered {done.stdout[:80]!r}") from problem
 
 
-def _died(status: int, stderr: bytes, clips: Sequence[Clip]) -> WorkerError:
+def _died(status: int, stderr: bytes) -> WorkerError:
     """Return what to raise for a child that died, with what it said last as the cause."""
     lines = stderr.decode(errors="backslashreplace").strip().splitlines()[-ERROR_LINES_KEPT:]
     last = lines[-1] if lines else ""
     problem = WorkerError(f"the search of the workspace ended with {status}: {last}")
     problem.__cause__ = WorkerSaidError(lines)
     if status > 0:  # it ended itself: of an error that nobody foresaw, whose traceback is what it said last
-        workspaces = sorted({clip.workspace for clip in clips})
-        log_unforeseen("job", f"the search of {', '.join(map(escaped, workspaces))}", problem)
+        log_unforeseen("job", "the search of a workspace", problem)
     return problem
 
 
-def _answer(request: Mapping[str, Any]) -> object:
-    from daemon.worker.outputs import clip_files
-    from engine.results.clearing import clear_results
+def _survey(request: Survey) -> object:
     from engine.results.earlier_run import find_earlier_run
+
+    earlier = find_earlier_run(_layout(request.clip))
+    if earlier is None:
+        return None
+    texts = SurveyTexts(
+        holds=earlier.text(),
+        goes=earlier.would_go_text(),
+        went=earlier.replaced_text(discard_changes=False),
+        went_with_changes=earlier.replaced_text(discard_changes=True),
+    )
+    return asdict(texts)
+
+
+def _clear(request: Clear) -> object:
+    from engine.results.clearing import clear_results
+
+    clear_results(_layout(request.clip))
+    return None
+
+
+def _missing(request: Missing) -> object:
     from engine.results.missing_faces import faces_not_found
+
+    return faces_not_found(_layout(request.clip), request.faces, request.clip.source_sha256)
+
+
+def _forget(request: Forget) -> object:
+    from daemon.worker.outputs import clip_files
     from engine.results.removal import ClipFaces, remove_faces
+
+    known = [ClipFaces(_layout(clip), clip.source_sha256, frozenset(clip.face_ids)) for clip in request.clips]
+    try:
+        return vars(remove_faces(known, clip_files))
+    except OSError as problem:
+        raise OutputError(f"cannot remove {problem.filename}: {problem.strerror}") from problem
+
+
+def _layout(clip: Clip) -> Layout:
     from engine.workspace.file_names import inbox_layout
 
-    clips = [Clip(**clip) for clip in request["clips"]]
-    layouts = [inbox_layout(Path(clip.workspace), clip.role, clip.slug) for clip in clips]
-    if request["do"] == "forget":
-        known = [
-            ClipFaces(layout, clip.source_sha256, frozenset(clip.face_ids))
-            for layout, clip in zip(layouts, clips, strict=True)
-        ]
-        try:
-            return vars(remove_faces(known, clip_files))
-        except OSError as problem:
-            raise OutputError(f"cannot remove {problem.filename}: {problem.strerror}") from problem
-    (layout,), (clip,) = layouts, clips
-    if request["do"] == "missing":
-        return faces_not_found(layout, request["faces"], clip.source_sha256)
-    if request["do"] == "clear":
-        clear_results(layout)
-    elif (earlier := find_earlier_run(layout)) is not None:
-        texts = SurveyTexts(
-            holds=earlier.text(),
-            goes=earlier.would_go_text(),
-            went=earlier.replaced_text(discard_changes=False),
-            went_with_changes=earlier.replaced_text(discard_changes=True),
-        )
-        return asdict(texts)
-    return None
+    return inbox_layout(Path(clip.workspace), clip.role, clip.slug)
+
+
+def _clip(values: Values) -> Clip:
+    return Clip(**{**values, "face_ids": tuple(values["face_ids"])})
+
+
+def _faces(values: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((face_id, file) for face_id, file in values)
+
+
+_NAMES: Mapping[type[Request], str] = {Survey: "survey", Clear: "clear", Missing: "missing", Forget: "forget"}
+_ANSWERS: Mapping[str, Callable[[Values], object]] = {
+    "survey": lambda said: _survey(Survey(_clip(said["clip"]))),
+    "clear": lambda said: _clear(Clear(_clip(said["clip"]))),
+    "missing": lambda said: _missing(Missing(_clip(said["clip"]), _faces(said["faces"]))),
+    "forget": lambda said: _forget(Forget(tuple(_clip(one) for one in said["clips"]))),
+}
+"""What the child does with the JSON of each request."""
 
 
 def main(parent: int) -> int:
@@ -184,7 +254,8 @@ def main(parent: int) -> int:
     os.umask(UMASK)
     answer: object
     try:
-        answer, code = _answer(json.load(sys.stdin)), 0
+        said = json.load(sys.stdin)
+        answer, code = _ANSWERS[said["do"]](said), 0
     except OutputError as problem:
         answer, code = {"error": problem.message, "hint": problem.hint}, EXIT_REFUSED
     json.dump(answer, sys.stdout)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from daemon.crew.contract import WorkerSaidError
 from daemon.errors import WorkerError
-from daemon.worker.workspaces import Clip, remove_faces
+from daemon.ledger.faces import WrittenFace
+from daemon.ledger.jobs import Job
+from daemon.worker.workspaces import (
+    Clip,
+    RemovedFaces,
+    clear_results,
+    clip_of,
+    missing_faces,
+    remove_faces,
+    survey_results,
+)
 
 CLIPS = [Clip("/ws", "src", "clip")]
 
@@ -39,3 +50,23 @@ def test_all_that_a_child_said_last_is_kept_and_an_error_that_nobody_foresaw_is_
     assert "Traceback (most recent call last):\n  line 7\nKeyError: 5" in str(death.value.__cause__)
     assert len([record for record in caplog.records if record.exc_info]) == tracebacks
     assert not tracebacks or "line 7" in caplog.text
+
+
+@pytest.mark.parametrize("answer", ["nonsense", "[]", '{"some": []}', '{"removed": 5}'])
+def test_an_answer_that_is_none_is_the_childs_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", program(tmp_path, f"cat > /dev/null; echo '{answer}'"))
+    with pytest.raises(WorkerError, match="answered"):
+        remove_faces(CLIPS)
+
+
+def test_the_child_answers_each_request(tmp_path: Path) -> None:
+    values = dict.fromkeys((one.name for one in fields(Job)), "")
+    job = Job(**{**values, "workspace": str(tmp_path), "role": "src", "slug": "clip"})  # type: ignore[arg-type]
+    for folder in ("aligned", "review"):
+        (tmp_path / "data_src" / folder).mkdir(parents=True)
+    assert survey_results(job) is None
+    clear_results(job)
+    assert missing_faces(job, [WrittenFace("", "gone.jpg")]) == ["gone.jpg"]
+    assert remove_faces([clip_of(job)]) == RemovedFaces()
