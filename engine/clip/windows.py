@@ -1,4 +1,4 @@
-"""Footage in windows: a shot, or a piece of a long one, read once and scouted on the way.
+"""Footage in windows: a shot, or a piece of a long one, read once, with pass one (engine.search.scout) on the way.
 
 A window is what is decided together, written together and committed together. It ends at a cut, at the end of the
 footage, or at a look once it is large; where it ends depends on the frames alone, never on time or threads, so that a
@@ -27,7 +27,7 @@ HELD_BYTES = 112 << 20
 UNSEEN_BYTES = 96 << 20
 """Frames between two full looks, which pass two goes back over: 70 of 720p, 31 of 1080p, 7 of 4K."""
 LONGEST_S = 60.0
-"""A shot is worked off in pieces no longer than this, however quiet: it is what a crash makes again."""
+"""A longer shot is read in several windows: a crash loses the work on one window at most."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Footage:
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """A piece of one shot that was scouted."""
+    """A piece of one shot after pass one: which frames it has, and what their looks saw."""
 
     after: Cursor | None
     """Where it begins; None at the footage's start."""
@@ -73,7 +73,7 @@ class Window:
 
 
 class WindowReader:
-    """Reads frames, finds cuts, has the scout look; for one thread."""
+    """Reads frames, finds cuts and runs pass one; for one thread."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a look can be believed about: upright faces, and faces large enough for a look in small. Pure."""
+"""Whether a look can be trusted: upright faces, and faces large enough for a look at a small picture. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where to look for faces in a frame: the whole of it, near a known face, darker, or turned.
+"""How the detector is run on a picture: the whole of it, a square round a known face, contrast stretched, or turned.
 
 Each function takes pixels and gives faces in px of the frame they came from. Not for deciding who it is
 (engine.tracks.verdicts) nor which faces go together (engine.tracks.linking).

@@ -1,4 +1,4 @@
-"""Carries out what the scout asks about a frame: the one place of pass one where detector and recogniser run."""
+"""Answers what the scout asks about a frame. Pass one runs detector and recogniser here alone."""
 
 from __future__ import annotations
 

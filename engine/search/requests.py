@@ -1,4 +1,4 @@
-"""What the scout asks about a frame, and what it is answered: plain values between the pure step and who does the work.
+"""What the scout asks about a frame, and the answers: values between the pure step and engine.search.observer.
 
 Every request is about the frame that is being observed, and has one kind of answer:
 
@@ -45,14 +45,14 @@ class KnownPlace:
 
 @dataclass(frozen=True, eq=False)
 class FrameRead:
-    """A frame of the shot has come; it is looked at if a look is due."""
+    """The next frame of the shot; it is looked at if a look is due."""
 
     view: FrameView
 
 
 @dataclass(frozen=True, eq=False)
 class StretchEnds:
-    """A frame is the last one of a window, or the last that is kept: all that is new up to it is to be looked at."""
+    """The last frame of a window, or of the frames that are kept: everything new up to it is looked at."""
 
     view: FrameView
 

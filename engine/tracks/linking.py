@@ -71,8 +71,10 @@ def link(
 def contested(
     tracks: Sequence[Track], found: Sequence[FoundFace], links: dict[int, int], frame: int, metric: Metric, same: float
 ) -> set[int]:
-    """Return the places in found whose link geometry leaves open: another track might as well be theirs, or theirs
-    another face. Asking the recogniser settles them."""
+    """Return the places in found whose link is ambiguous by geometry; the recogniser settles them.
+
+    Ambiguous: another track fits the face nearly as well (CONTESTED), or another face the track. Both faces count.
+    """
     scores = {
         (place, number): score
         for place, track in enumerate(tracks)

@@ -12,7 +12,8 @@ from engine.tracks.verdicts import CLEAR, Gallery, TrackVerdict, limit_of
 from engine.types import Embedding, Identity, Metric
 
 WAITING_MAX = 64
-"""Review tracks that wait; more of them are a threshold that fits nobody, and every one is carried along."""
+"""At most so many review tracks wait for the clip's end: every commit stores each of them, and where there are more,
+the threshold fits nobody."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ def apart(track: Track, seen: Sequence[Track]) -> frozenset[int]:
 
 
 def displaced(live: Sequence[Track], guess: Mapping[int, int], links: Mapping[int, int]) -> list[Track]:
-    """Return the tracks whose place turned out to be somebody else's, and which had gone on unasked until then.
+    """Return the tracks whose place turned out to be another person's, with sightings that no sample confirmed.
 
     `guess`: which track each face goes on by geometry (place in live); `links`: and with the embeddings asked.
     """

@@ -1,6 +1,6 @@
-"""Who is who among tracks: does this track belong to that person? The rule, and what is weighed beside it. Pure.
+"""Which tracks show the person: the rule by similarity, and the evidence beside it. Pure.
 
-The rule asks tracks, not frames. A track's similarity is that of the centre of its best clear samples, 40 % of them,
+The rule judges tracks, not frames. A track's similarity is that of the centre of its best clear samples, 40 % of them,
 weighted by clarity: noise, blur and compression differ from frame to frame, so in the centre they cancel out. (The
 mean of the samples' own similarities falls with their noise: a hard-compressed speaker had 0.35 by it and 0.42 by the
 centre, while as many of 13 000 pairs of strangers reached 0.40 as before, two.) From the threshold on a track is
