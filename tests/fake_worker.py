@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, Extracted, ExtractRequest, extracted
-from daemon.worker.contract import IncompleteError, Trade
+from daemon.worker.contract import IncompleteError, WorkerKind
 from daemon.worker.process import main
 from engine.errors import DiskFullError, InputError, ModelError, ReferencePhotoError
 from engine.face_id import box_of, face_id
@@ -208,4 +208,4 @@ def report(
 
 
 if __name__ == "__main__":
-    main({"extract": Trade(EXTRACT_CODECS, FakeExtractor)})
+    main({"extract": WorkerKind(EXTRACT_CODECS, FakeExtractor)})

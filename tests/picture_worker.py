@@ -6,7 +6,7 @@ import numpy as np
 
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractRequest
 from daemon.jobs.kinds.verify import VERIFY_CODECS
-from daemon.worker.contract import Trade
+from daemon.worker.contract import WorkerKind
 from daemon.worker.process import main
 from daemon.worker.verifier import Verifier
 from dfl.image import AlignedMetadata, encode_aligned_jpeg
@@ -38,4 +38,4 @@ class PictureExtractor(FakeExtractor):
 
 
 if __name__ == "__main__":
-    main({"extract": Trade(EXTRACT_CODECS, PictureExtractor), "verify": Trade(VERIFY_CODECS, Verifier)})
+    main({"extract": WorkerKind(EXTRACT_CODECS, PictureExtractor), "verify": WorkerKind(VERIFY_CODECS, Verifier)})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, Extracted, ExtractRequest
-from daemon.worker.contract import Trade
+from daemon.worker.contract import WorkerKind
 from daemon.worker.extractor import try_file
 from daemon.worker.process import main
 from engine.footage.verdict import verdict_on
@@ -58,4 +58,4 @@ class ReadingExtractor(FakeExtractor):
 
 
 if __name__ == "__main__":
-    main({"extract": Trade(EXTRACT_CODECS, ReadingExtractor)})
+    main({"extract": WorkerKind(EXTRACT_CODECS, ReadingExtractor)})

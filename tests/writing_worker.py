@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, Extracted, ExtractRequest
-from daemon.worker.contract import Trade
+from daemon.worker.contract import WorkerKind
 from daemon.worker.extractor import try_file
 from daemon.worker.process import main
 from engine.errors import InputError
@@ -61,4 +61,4 @@ class WritingExtractor(FakeExtractor):
 
 
 if __name__ == "__main__":
-    main({"extract": Trade(EXTRACT_CODECS, WritingExtractor)})
+    main({"extract": WorkerKind(EXTRACT_CODECS, WritingExtractor)})

@@ -4,7 +4,7 @@
 
 What can be asked is `daemon.control.handlers`, how to ask `daemon.control.client`. The socket is for owner and group
 (0660) in a folder closed to others; never TCP. Requests are short and come from people: one thread accepts, one answers
-each. Whatever a client sends, it gets one line; a client that dawdles gives way to the next one.
+each. Whatever a client sends, it gets one line; a client that is slow gives way to the next one.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class ControlServer:
         threading.Thread(target=self._serve, args=(connection,), name="control-answer", daemon=True).start()
 
     def _wait_for_room(self) -> bool:
-        """Wait a moment for a place; say whether there is one, perhaps that of a client that dawdles."""
+        """Wait a moment for a place; say whether there is one, perhaps that of a client that is slow."""
         with self._room:
             if len(self._waits_since_s) >= CONNECTIONS_MAX and self._slowest() is None:
                 self._room.wait(ROOM_LOOK_S)

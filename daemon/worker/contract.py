@@ -1,4 +1,4 @@
-"""What a worker does for one kind of job: `Doer`; and how a doer is served, whatever its values are: `Trade`."""
+"""What does one kind of job: `Worker`; and how it is served, whatever its values are: `WorkerKind`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class IncompleteError(Exception):
         self.message = message
 
 
-class Doer(Protocol[Q_in, S_in, C_out, R_out]):
+class Worker(Protocol[Q_in, S_in, C_out, R_out]):
     """Does one kind of job, one job at a time, in one thread; what it loaded it may keep for the next."""
 
     def try_source(self, request: Q_in) -> None:
@@ -49,7 +49,7 @@ class Doer(Protocol[Q_in, S_in, C_out, R_out]):
 
 
 class Assignment(Protocol):
-    """One job for one doer, with its values as pieces."""
+    """One job for one worker, with its values as pieces."""
 
     def try_source(self) -> None: ...
 
@@ -65,39 +65,39 @@ class Assignment(Protocol):
     ) -> Sequence[Piece]: ...
 
 
-class Trade(Generic[Q, S, C, R]):
+class WorkerKind(Generic[Q, S, C, R]):
     """One kind of job as a worker knows it: how its values travel, and who does it."""
 
-    def __init__(self, codecs: Codecs[Q, S, C, R], make: Callable[[], Doer[Q, S, C, R]]) -> None:
+    def __init__(self, codecs: Codecs[Q, S, C, R], make: Callable[[], Worker[Q, S, C, R]]) -> None:
         """`make` is called once, before the first job: what it imports may be heavy."""
         self._codecs = codecs
         self._make = make
-        self._doer: Doer[Q, S, C, R] | None = None
+        self._worker: Worker[Q, S, C, R] | None = None
 
     def assignment(self, request: Sequence[Piece]) -> Assignment:
         """Return one job of this kind."""
-        if self._doer is None:
-            self._doer = self._make()
-        return _Assignment(self._codecs, self._doer, self._codecs.request.decode(request))
+        if self._worker is None:
+            self._worker = self._make()
+        return _Assignment(self._codecs, self._worker, self._codecs.request.decode(request))
 
 
-class AnyTrade(Protocol):
-    """A `Trade`, whatever the types of its values are."""
+class AnyWorkerKind(Protocol):
+    """A `WorkerKind`, whatever the types of its values are."""
 
     def assignment(self, request: Sequence[Piece]) -> Assignment: ...
 
 
 class _Assignment(Generic[Q, S, C, R]):
-    def __init__(self, codecs: Codecs[Q, S, C, R], doer: Doer[Q, S, C, R], request: Q) -> None:
+    def __init__(self, codecs: Codecs[Q, S, C, R], worker: Worker[Q, S, C, R], request: Q) -> None:
         self._codecs = codecs
-        self._doer = doer
+        self._worker = worker
         self._request = request
 
     def try_source(self) -> None:
-        self._doer.try_source(self._request)
+        self._worker.try_source(self._request)
 
     def load(self) -> str:
-        return self._doer.load(self._request)
+        return self._worker.load(self._request)
 
     def work(
         self,
@@ -107,7 +107,7 @@ class _Assignment(Generic[Q, S, C, R]):
         on_commit: Callable[[Sequence[Piece]], None],
         resume: Sequence[Piece] | None,
     ) -> Sequence[Piece]:
-        result = self._doer.work(
+        result = self._worker.work(
             self._request,
             stop=stop,
             on_progress=on_progress,

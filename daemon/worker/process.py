@@ -27,7 +27,7 @@ from daemon.crew import messages
 from daemon.crew.messages import FromWorker, Message, Task, in_pieces, read_message, write_message
 from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Failure, Piece
-from daemon.worker.contract import AnyTrade, IncompleteError
+from daemon.worker.contract import AnyWorkerKind, IncompleteError
 from daemon.worker.failures import failure_from
 from engine.errors import SettingsError
 
@@ -96,8 +96,8 @@ class _Service:
             self._messages.put(message)
 
 
-def main(trades: Mapping[str, AnyTrade], arguments: list[str] | None = None) -> None:
-    """Serve orders until the service goes away. `trades`: who does what, by the name of the kind."""
+def main(worker_kinds: Mapping[str, AnyWorkerKind], arguments: list[str] | None = None) -> None:
+    """Serve orders until the service goes away. `worker_kinds`: who does what, by the name of the kind."""
     parser = argparse.ArgumentParser(prog="python -m daemon.worker")
     parser.add_argument("--parent", type=int, required=True, help="process id of the service")
     parser.add_argument("--memory-bytes", type=int, default=0, help="limit of private memory; 0 = none")
@@ -113,18 +113,20 @@ def main(trades: Mapping[str, AnyTrade], arguments: list[str] | None = None) -> 
     while True:
         pieces, message = service.receive_whole()
         if isinstance(message, messages.Order):
-            _work(message, pieces, trades, service)
+            _work(message, pieces, worker_kinds, service)
 
 
-def _work(order: messages.Order, request: Sequence[Piece], trades: Mapping[str, AnyTrade], service: _Service) -> None:
+def _work(
+    order: messages.Order, request: Sequence[Piece], worker_kinds: Mapping[str, AnyWorkerKind], service: _Service
+) -> None:
     """Do one order; say how it ended."""
     task, kind = order.task, order.kind
     try:
-        if kind not in trades:
+        if kind not in worker_kinds:
             raise SettingsError(
                 f"this worker does no job of kind {kind!r}", hint="service and worker differ in version"
             )
-        assignment = trades[kind].assignment(request)
+        assignment = worker_kinds[kind].assignment(request)
         assignment.try_source()
         service.send(messages.Readable(task))
         service.send(messages.Opened(task, assignment.load()))

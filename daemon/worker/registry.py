@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractKind
 from daemon.jobs.kinds.verify import VERIFY_CODECS, VerifyKind
-from daemon.worker.contract import AnyTrade, Trade
+from daemon.worker.contract import AnyWorkerKind, WorkerKind
 from daemon.worker.extractor import EngineExtractor
 from daemon.worker.verifier import Verifier
 
 
-def trades() -> Mapping[str, AnyTrade]:
+def worker_kinds() -> Mapping[str, AnyWorkerKind]:
     """Return who does what; nothing is loaded before a job asks for it."""
     return {
-        ExtractKind.name: Trade(EXTRACT_CODECS, EngineExtractor),
-        VerifyKind.name: Trade(VERIFY_CODECS, Verifier),
+        ExtractKind.name: WorkerKind(EXTRACT_CODECS, EngineExtractor),
+        VerifyKind.name: WorkerKind(VERIFY_CODECS, Verifier),
     }

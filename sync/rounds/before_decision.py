@@ -129,7 +129,7 @@ def pull_snapshots(work: RoundWork, *, with_optimizer: bool, settled: bool = Tru
             trainer_runs=keeps_training,
             settings=work.tools.settings.snapshot,
             stop=work.tools.stop,
-            on_bytes=lambda _moved: _heed_stop(work),
+            on_bytes=lambda _moved: _check_stop(work),
             refused=link.refused,
         )
         seconds = time.monotonic() - begun_s
@@ -176,7 +176,7 @@ def stage_weights(work: RoundWork, new: NewWeights, *, least: int) -> None:
         files = {part: file.path for part, file in new.files[link.name].items()}
         staged = {}
         if files:
-            staged = stage(link.transport, link.places, work.number, files, on_bytes=lambda _moved: _heed_stop(work))
+            staged = stage(link.transport, link.places, work.number, files, on_bytes=lambda _moved: _check_stop(work))
         for part, file in staged.items():
             if file.sha256 != new.files[link.name][part].sha256:
                 raise RoundError(f"machine {link.name}: {part} changed on this computer while it was pushed")
@@ -192,7 +192,7 @@ def stage_weights(work: RoundWork, new: NewWeights, *, least: int) -> None:
     work.each(failed, lambda link: release(work, link))
 
 
-def _heed_stop(work: RoundWork) -> None:
+def _check_stop(work: RoundWork) -> None:
     """Break off a transfer before the decision when dfld is asked to stop: it may have hours to go."""
     if work.tools.stop.is_set():
         raise RoundError("dfld was asked to stop; the transfer was broken off before the decision")

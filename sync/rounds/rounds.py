@@ -174,14 +174,14 @@ class Rounds:
             if not self.alone:
                 self._check_feasibility(work, history)
                 wait_until_stoppable(work, least=2 if kind == "init" else least)
-                self._heed_stop()
+                self._check_stop()
                 settle_trainers(work)
                 work.check_enough(2 if kind == "init" else least)
-            self._heed_stop()
+            self._check_stop()
             pull_snapshots(work, with_optimizer=kind == "init", settled=not self.alone)
-            self._heed_stop()
+            self._check_stop()
             stage_weights(work, make(work, history), least=least)
-            self._heed_stop()
+            self._check_stop()
 
         if self._until_decided(work, prepare):
             self._carry_out(work)
@@ -229,7 +229,7 @@ class Rounds:
         is_held = isinstance(failure, RoundError) and not self.stop.is_set()
         return "held" if is_held else "aborted", failure.message
 
-    def _heed_stop(self) -> None:
+    def _check_stop(self) -> None:
         """Before the decision a round can still be given up at once. Raise SyncError when dfld is asked to stop."""
         if self.stop.is_set():
             raise SyncError("dfld was asked to stop; the round was given up before its decision")

@@ -16,7 +16,7 @@ from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Ledger
-from daemon.worker.registry import trades
+from daemon.worker.registry import worker_kinds
 from engine.types import SourceVerdict
 from tests.daemon_rig import Rig
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_kind_that_the_service_knows_a_worker_does() -> None:
-    assert set(KINDS) == set(trades())
+    assert set(KINDS) == set(worker_kinds())
     assert all(kind.name == name for name, kind in KINDS.items())
     assert OF_ARRIVALS.reads_original
 
