@@ -51,7 +51,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
     """Return the completion script of one shell of SCRIPTS. Changes `parser`, which is of no use afterwards."""
     for action in (action for one in all_parsers(parser) for action in one._actions):
         if action.type is path_argument:
-            action.complete = FOLDER if action.metavar == "DIR" else FILE  # type: ignore[attr-defined]
+            action.complete = FOLDER if str(action.metavar).startswith("DIR") else FILE  # type: ignore[attr-defined]
         if shell == "zsh" and action.nargs != 0:  # --format=jpg as well as --format jpg
             action.option_strings = [f"{flag}=" if flag.startswith("--") else flag for flag in action.option_strings]
     script = shtab.complete(parser, shell).rstrip().replace(MADE_BY, MADE_BY + LICENCE, 1)

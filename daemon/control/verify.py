@@ -15,10 +15,12 @@ from daemon.ledger.claims import rank
 from daemon.ledger.jobs import Job
 from daemon.ledger.ledger import Connection, Ledger
 from daemon.ledger.transitions import UNFINISHED, JobEvent, State, can
-from daemon.reports.verify import ClipVerification, FaceFinding, VerificationStarted
+from daemon.reports.verify import ClipNotDone, ClipVerification, FaceFinding, VerificationStarted
 
 PRIORITY = 0
 """What arrives goes first."""
+NAMED_MAX = 1000
+"""So many clips that are not done are named, begun ones first; all are counted. An answer has a largest size."""
 
 
 def start_verification(ledger: Ledger, inbox: str, *, repair: bool, now_s: float) -> VerificationStarted:
@@ -41,9 +43,19 @@ def start_verification(ledger: Ledger, inbox: str, *, repair: bool, now_s: float
         for job_id in failed if repair else ():
             table.apply(writer, job_id, JobEvent.RETRY)
         unfinished = Counter(str(job.state) for job in own if job.state is not State.DONE)
-        return VerificationStarted(inbox, tuple(queued), tuple(failed if repair else ()), dict(unfinished))
+        not_done = sorted((job for job in own if job.state is not State.DONE), key=_is_of_little_interest)[:NAMED_MAX]
+        named = tuple(
+            ClipNotDone(os.fsdecode(job.path), job.id, str(job.state), job.next_frame, job.frames_total)
+            for job in not_done
+        )
+        return VerificationStarted(inbox, tuple(queued), tuple(failed if repair else ()), dict(unfinished), named)
 
     return ledger.write(start)
+
+
+def _is_of_little_interest(job: Job) -> bool:
+    """Say whether a clip that is not done has no faces in the workspace, and nobody waits for them."""
+    return job.state not in (*UNFINISHED, State.FAILED) and not job.next_frame
 
 
 def _request(writer: Connection, subject: Job, *, repair: bool) -> str:

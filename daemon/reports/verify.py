@@ -38,6 +38,19 @@ class ClipVerification:
     """The job that made its faces."""
     redo: bool = False
     """That job does the clip once more."""
+    not_finished: str = ""
+    """Without a service: how far the run is that makes its faces, by the manifest; "" where that came to its end."""
+
+
+@dataclass(frozen=True)
+class ClipNotDone:
+    """A clip whose job is not done, so that its faces are not read back."""
+
+    clip: str
+    job: int
+    state: str
+    frames_done: int
+    frames_total: int | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,8 @@ class VerificationStarted:
     """Jobs that had failed, and are tried again."""
     unfinished: Mapping[str, int] = field(default_factory=dict)
     """State → clips that are not done, and are not read back."""
+    not_done: tuple[ClipNotDone, ...] = ()
+    """These by name, the first of them where there are many."""
 
 
 @dataclass(frozen=True)
@@ -62,3 +77,4 @@ class VerificationReport:
     clips: tuple[ClipVerification, ...]
     retried: tuple[int, ...] = ()
     unfinished: Mapping[str, int] = field(default_factory=dict)
+    not_done: tuple[ClipNotDone, ...] = ()

@@ -42,17 +42,23 @@ class Verifier:
         layout = layout_of(request)
         clip = ReadBack(layout, request.faces)
         total, begin = len(clip.names), resume or 0
+        repairs = request.drop_damaged and not clip.not_listed
         while begin < total and not stop.is_set():
             checked = []
             for name in clip.names[begin : begin + FACES_A_COMMIT]:
                 checked.append(clip.check(name))
                 on_progress(Progress(begin + len(checked), total, 0, 0, {}))
             damaged = [one for one in checked if one.finding == "damaged"]
-            if request.drop_damaged and damaged:
+            if repairs and damaged:
                 drop_faces(layout, damaged)
             begin += len(checked)
             on_commit(VerifyCommit(begin, total, tuple(checked)))
-        return VerifyResult(completed=begin >= total, faces_total=total, may_redo=request.drop_damaged)
+        return VerifyResult(
+            completed=begin >= total,
+            faces_total=total,
+            may_redo=repairs,
+            not_listed=clip.not_listed,
+        )
 
 
 def layout_of(request: VerifyRequest) -> Layout:

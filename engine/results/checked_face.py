@@ -1,14 +1,15 @@
 """What reading a face back can find. Pure; the reading is engine.results.read_back.
 
     whole        the file is as dfld wrote it, and its picture decodes
-    edited       a person changed it: other bytes, a whole picture of the same face
+    edited       a person changed it or its mask: other bytes, a whole picture of the same face
     elsewhere    a person moved, renamed or packed it
     taken out    it is nowhere in the workspace: a person took it out, and it stays out
-    damaged      the file lies there, and its picture, its bytes or its mask are not what was written
+    damaged      the file lies there, and its picture, its metadata, its bytes or its mask are not what was written
     unfinished   it was not written to its end, or dfld removed it to write it again
-    unlisted     manifest and ledger do not agree about it
+    unlisted     manifest and ledger do not agree about it, or the ledger alone holds it
 
-The last three are faults: nobody meant them to be so, and a redo of the clip puts them right.
+The last three are faults: nobody meant them to be so. A redo of the clip puts them right, but where the manifest lists
+less than the ledger holds: what it does not list, a redo would take for a person's.
 """
 
 from __future__ import annotations

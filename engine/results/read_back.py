@@ -6,6 +6,7 @@ What can be found is engine.results.checked_face. Nothing is changed but by `dro
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -20,15 +21,26 @@ from engine.pictures.whole_picture import account_for
 from engine.results.checked_face import CheckedFace, RecordedFace
 from engine.results.face_files import is_as_written, is_pack
 from engine.results.manifest import Manifest, ManifestWriter, manifest_path, read_manifest
-from engine.results.manifest_lines import Dropped, MaskDropped, WrittenFace, WrittenFile, mask_name
+from engine.results.manifest_lines import (
+    Dropped,
+    ManualChange,
+    MaskDropped,
+    WrittenFace,
+    WrittenFile,
+    mask_name,
+)
 from engine.results.missing_faces import Pictures
-from engine.same_face import is_same_face, trace_of_jpeg
+from engine.same_face import FaceTrace, is_same_face, trace_of_jpeg
 from engine.workspace.file_names import Layout, inbox_layout, output_layout
 from engine.workspace.output_files import remove_file
 
 SIDE_MAX_PX = 4096
 """dfld writes aligned images up to 2048 px a side; what claims to be larger is not decoded."""
 MANIFEST_ENDING = "manifest.jsonl"
+NOT_LISTED = "the ledger holds it, and the manifest does not list it"
+TAKEN_OUT = "a person took it out; it stays out"
+METADATA_ENDINGS = (".jpg", ".jpeg")
+"""Only these have DeepFaceLab's metadata."""
 
 
 class ReadBack:
@@ -46,8 +58,26 @@ class ReadBack:
         self._unjoined = {name: one for name, one in by_name.items() if name not in joined}
         self._pictures = Pictures(layout, self._manifest)
         known = self._manifest.faces.keys() | self._unjoined.keys()
-        self.names: tuple[str, ...] = tuple(sorted(name for name in known if not self._is_settled(name)))
-        """The faces to read back, in a fixed order: by their names in the manifest, else by those in the ledger."""
+        self._changed = _changed_before(self._manifest)
+        self.names: tuple[str, ...] = (
+            *sorted(name for name in known if not self._is_settled(name)),
+            *sorted(self._changed.keys() - known),
+        )
+        """The faces to read back, in a fixed order: by their names in the manifest, else by those in the ledger; then
+        those that a person had changed before this run, each by where it was seen last."""
+
+    @property
+    def not_listed(self) -> int:
+        """How many faces the ledger holds that the manifest does not list: it was lost, or cut off."""
+        return len(self._unjoined.keys() - self._manifest.faces.keys())
+
+    @property
+    def not_finished(self) -> str:
+        """Say how far the run of the clip is; "" where it came to its end, or none has begun."""
+        if self._manifest.clearing or (self._manifest.run is not None and not self._manifest.finished):
+            count = self._manifest.committed
+            return f"not finished: {count} frame{'' if count == 1 else 's'} of it {'is' if count == 1 else 'are'} done"
+        return ""
 
     @property
     def basis(self) -> str:
@@ -59,6 +89,8 @@ class ReadBack:
     def check(self, name: str) -> CheckedFace:
         """Read one face back. Raise OSError only where the disk itself fails."""
         written = self._manifest.faces.get(name)
+        if written is None and name not in self._unjoined and name in self._changed:
+            return self._check_changed(self._changed[name])
         if written is None:
             return self._check_recorded(name, self._unjoined.get(name, RecordedFace(name)))
         recorded = self._recorded.get(name)
@@ -83,6 +115,10 @@ class ReadBack:
         return written.number < self._manifest.committed and not self._manifest.clearing
 
     def _check_written(self, written: WrittenFace, recorded: RecordedFace | None) -> CheckedFace:
+        found = self._check_picture(written, recorded)
+        return self._with_mask(found, written) if found.finding in ("whole", "edited", "elsewhere") else found
+
+    def _check_picture(self, written: WrittenFace, recorded: RecordedFace | None) -> CheckedFace:
         layout, name = self._layout, written.file.name
         for folder in (layout.aligned, layout.review)[:: 1 if written.folder == "aligned" else -1]:
             if (folder / name).is_symlink():
@@ -101,7 +137,7 @@ class ReadBack:
             return CheckedFace(name, "elsewhere", how, self._below(place))
         if not self._is_committed(written) or written.dropped:
             return CheckedFace(name, "unfinished", "it is not written yet")
-        return CheckedFace(name, "taken out", "a person took it out; it stays out")
+        return CheckedFace(name, "taken out", TAKEN_OUT)
 
     def _check_file(
         self, path: Path, data: bytes, written: WrittenFace, recorded: RecordedFace | None
@@ -115,35 +151,73 @@ class ReadBack:
         says_who = not is_as_written and trace is not None and bool(written.trace.landmarks_hash)
         if says_who and trace is not None and not is_same_face(trace, written.trace, same_clip=True):
             return None
-        pixels, trouble = _pixels(data, name)
+        pixels, trouble = _pixels(data, "its picture")
         if trouble:
             return CheckedFace(name, "damaged", trouble, file, removable="face")
-        if trouble := self._mask_trouble(written):
-            why = trouble if is_as_written else f"a person changed it, and it stays; {trouble}"
-            return CheckedFace(name, "damaged", why, file, pixels, removable="mask")
         if is_as_written and (trouble := _other_pixels(pixels, recorded)):
             return CheckedFace(name, "damaged", trouble, file, pixels)
         if is_as_written:
             return CheckedFace(name, "whole", "", file, pixels)
-        if trace is None and written.trace.face_id:
-            why = "a person changed it, and its metadata is gone"
-        elif recorded is not None and pixels == recorded.pixels_sha256:
+        if trace is None and _has_metadata(written.trace, path):
+            return CheckedFace(name, "damaged", "its metadata cannot be read; a person may have saved it", file, pixels)
+        if recorded is not None and pixels == recorded.pixels_sha256:
             why = "a person changed its metadata; its pixels are as they were written"
         else:
             why = "a person changed it"
         return CheckedFace(name, "edited", why, file, pixels)
 
-    def _mask_trouble(self, written: WrittenFace) -> str:
-        """Say what is wrong with the mask of a face; one that a person took away or drew anew is theirs."""
+    def _with_mask(self, found: CheckedFace, written: WrittenFace) -> CheckedFace:
+        """Judge the mask of a face that is there: as its picture is judged. One that is missing beside a face that is
+        not as dfld wrote it may have been taken away with that change, and is only mentioned."""
+        if written.mask is None:
+            return found
         path = self._layout.masks / mask_name(written.file.name)
-        data = _bytes_of(path) if written.mask is not None else None
-        if data is None or written.mask is None:
-            return ""
-        is_as_written = not written.mask.sha256 or hashlib.sha256(data).hexdigest() == written.mask.sha256
-        if not is_as_written and _is_untouched(path, written.mask):
-            return "the bytes of its mask changed, and nobody wrote them"
-        _, trouble = _pixels(data, "its mask")
-        return trouble if is_as_written or not trouble else f"{trouble}; it is not the mask that dfld wrote"
+        state, trouble = _mask_state(path, written.mask)
+        if state == "damaged":
+            before = "" if found.finding != "edited" else "a person changed it, and it stays; "
+            return replace(found, finding="damaged", why=before + trouble, removable="mask")
+        if state == "missing" and self._is_committed(written):
+            if found.finding != "whole":
+                return replace(found, why=f"{found.why}; its mask is missing")
+            if written.mask_dropped:
+                return replace(found, finding="unfinished", why="its mask is not written again yet")
+            return replace(found, finding="damaged", why="its mask is missing", removable="mask")
+        if state == "edited":
+            if found.finding == "whole":
+                return replace(found, finding="edited", why="a person changed its mask")
+            return replace(found, why=f"{found.why}; its mask is changed, too")
+        return found
+
+    def _check_changed(self, change: ManualChange) -> CheckedFace:
+        """Read back a face that a person had changed before this run, which therefore did not write it. It is never
+        removed."""
+        name, path = Path(change.file).name or _place_text(change), self._layout.root / change.file
+        if not change.file or (not path.is_symlink() and not path.is_file()):
+            stand_in = WrittenFace(WrittenFile(name, change.sha256, -1, -1), "aligned", 0, change.trace)
+            place = self._pictures.place_of(stand_in)
+            if place is None:
+                why = "a person had changed it, and took it out since" if change.file else TAKEN_OUT
+                return CheckedFace(name, "taken out", why)
+            path = place
+        data = None if is_pack(path) else _bytes_of(path)
+        file = self._below(path)
+        pixels, trouble = ("", "") if data is None else _pixels(data, "its picture")
+        stays = "a person had changed it, and it stays"
+        if trouble:
+            return CheckedFace(name, "damaged", f"{trouble}; {stays}", file)
+        if data is not None and not change.sha256 and _has_metadata(change.trace, path) and trace_of_jpeg(data) is None:
+            return CheckedFace(name, "damaged", f"its metadata cannot be read; {stays}", file, pixels)
+        if mask := self._manifest.masks.get(change.mask):
+            state, trouble = _mask_state(self._layout.masks / mask.name, mask)
+            if state == "damaged":
+                return CheckedFace(name, "damaged", f"{trouble}; {stays}", file, pixels)
+        if change.kind == "deleted":
+            return CheckedFace(name, "elsewhere", "a person took it out, and put it back", file, pixels)
+        if change.kind in ("moved", "renamed", "packed"):
+            return CheckedFace(name, "elsewhere", f"it was {change.kind} before the clip was done again", file, pixels)
+        if change.kind == "added":
+            return CheckedFace(name, "edited", "no manifest says that dfld wrote it, so it counts as a person's", file)
+        return CheckedFace(name, "edited", "a person changed it before the clip was done again", file, pixels)
 
     def _check_recorded(self, name: str, recorded: RecordedFace) -> CheckedFace:
         """Read back a face that the ledger holds and no manifest names: an older dfld wrote none, or it is lost."""
@@ -155,14 +229,21 @@ class ReadBack:
             if trace is not None and trace.face_id and recorded.face_id and trace.face_id != recorded.face_id:
                 continue
             file = self._below(folder / name)
-            pixels, trouble = _pixels(data, name)
+            pixels, trouble = _pixels(data, "its picture")
+            if (
+                not trouble
+                and trace is None
+                and recorded.face_id
+                and (folder / name).suffix.lower() in METADATA_ENDINGS
+            ):
+                trouble = "its metadata cannot be read"
             if trouble:
-                return CheckedFace(name, "damaged", trouble, file, recorded_as=name, removable="face")
+                return CheckedFace(name, "damaged", trouble, file, recorded_as=name)
             if trouble := _other_pixels(pixels, recorded):
                 why = f"{trouble}; no manifest says whether a person did that, so it stays"
                 return CheckedFace(name, "damaged", why, file, pixels, name)
-            return CheckedFace(name, "whole", "", file, pixels, name)
-        return CheckedFace(name, "taken out", "a person took it out; it stays out", recorded_as=name)
+            return CheckedFace(name, "unlisted", NOT_LISTED, file, pixels, name)
+        return CheckedFace(name, "unlisted", f"{NOT_LISTED}, and it is not there", recorded_as=name)
 
     def _below(self, path: Path) -> str:
         return str(path.relative_to(self._layout.root))
@@ -190,6 +271,45 @@ def _by_unique(ids: Mapping[str, str]) -> dict[str, str]:
     return {face_id: name for name, face_id in ids.items() if face_id and counts[face_id] == 1}
 
 
+def _changed_before(manifest: Manifest) -> dict[str, ManualChange]:
+    """Return the changes of faces that the run did not write since a person had changed them, by where each is."""
+    ids = {face.trace.face_id for face in manifest.faces.values()} - {""}
+    landmarks = {face.trace.landmarks_hash for face in manifest.faces.values()} - {""}
+    return {
+        one.file or _place_text(one): one
+        for one in manifest.changes
+        if one.kind != "mask_deleted" and not one.is_of_frame
+        if one.trace.face_id not in ids and (one.trace.face_id or one.trace.landmarks_hash not in landmarks)
+    }
+
+
+def _place_text(change: ManualChange) -> str:
+    """Name a face of which no file is left."""
+    left, top, _, _ = change.trace.box
+    return f"frame {change.trace.frame}, face at {left}, {top}"
+
+
+def _mask_state(path: Path, written: WrittenFile) -> tuple[Literal["whole", "edited", "damaged", "missing"], str]:
+    """Return how a mask is, and what is wrong with a damaged one."""
+    if path.is_symlink():
+        return "edited", ""
+    data = _bytes_of(path)
+    if data is None:
+        return "missing", ""
+    is_as_written = not written.sha256 or hashlib.sha256(data).hexdigest() == written.sha256
+    if not is_as_written and _is_untouched(path, written):
+        return "damaged", "the bytes of its mask changed, and nobody wrote them"
+    _, trouble = _pixels(data, "its mask")
+    if trouble:
+        return "damaged", trouble if is_as_written else f"{trouble}; it is not the mask that dfld wrote"
+    return ("whole" if is_as_written else "edited"), ""
+
+
+def _has_metadata(trace: FaceTrace, path: Path) -> bool:
+    """Say whether a file of a face is of a kind that has metadata, and had it."""
+    return bool(trace.face_id or trace.landmarks_hash) and path.suffix.lower() in METADATA_ENDINGS
+
+
 def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:
     """Remove what is damaged of faces, so that the next run of the clip writes it again: of each the file that was
     read back, or its mask alone. A mask that is not as dfld wrote it stays: a person drew it, or may have. So does any
@@ -210,7 +330,7 @@ def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:
                 if face.name in manifest.faces:
                     writer.add(Dropped(face.name), sync=True)
                 remove_file(layout.root / face.file)
-            elif is_mask_ours:
+            elif is_mask_ours or not os.path.lexists(its_mask):
                 writer.add(MaskDropped(face.name), sync=True)
             if is_mask_ours:
                 remove_file(its_mask)
@@ -264,6 +384,8 @@ def _pixels(data: bytes, what: str) -> tuple[str, str]:
         if max(width, height) > SIDE_MAX_PX:
             raise PictureError(f"{what} claims to be {width} px wide and {height} px high")
 
+    if not data:
+        return "", f"{what} is empty"
     try:
         pixels = decode_picture(data, what, check_size)
     except PictureError as problem:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from daemon.cli import main
+from daemon.commands.verify import exit_code_of, report_lines
 from daemon.control.client import ask
 from daemon.control.verify import start_verification
 from daemon.crew.local import LocalCrew, LocalLink
@@ -23,6 +24,7 @@ from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import JobEvent
+from daemon.reports.verify import ClipNotDone, ClipVerification, FaceFinding, VerificationReport
 from dfl.image import read_metadata, with_metadata
 from tests.daemon_rig import PICTURE_WORKER, InProcess, Killable, Rig, wait_until
 from tests.fake_worker import fake_video
@@ -158,7 +160,9 @@ def test_repair_tries_failed_jobs_again_and_a_clip_that_is_not_done_is_counted(
     (rig.inbox / "second.mp4").write_bytes(fake_video(frames=5, name="second"))
     wait_until(lambda: [job["state"] for job in rig.jobs()] == ["done", "failed"], "the second job fails")
     status, (report,) = verify(rig, capsys)
-    assert (status, report["unfinished"], report["retried"]) == (0, {"failed": 1}, [])
+    assert (status, report["unfinished"], report["retried"]) == (3, {"failed": 1}, [])
+    (not_done,) = report["not_done"]
+    assert (not_done["clip"], not_done["job"], not_done["state"]) == ("second.mp4", 2, "failed")
     status, (report,) = verify(rig, capsys, "--repair")
     assert (status, report["retried"]) == (3, [2])
 
@@ -256,7 +260,113 @@ def test_a_folder_is_verified_without_a_service(tmp_path: Path, capsys: pytest.C
     os.truncate(faces(rig)[0], 100)
     assert main(["verify", str(rig.workspace), "--config", str(rig.config_path)]) == 3
     assert "DAMAGED" in capsys.readouterr().out
+    capsys.readouterr()
     assert main(["verify", str(rig.workspace), "--config", str(rig.config_path), "--repair"]) == 4
+    assert "--repair needs the running service; without it: dfld verify" in capsys.readouterr().err
+    assert main(["verify", "alice", "--config", str(rig.config_path)]) == 4
+    assert "alice is no folder; whether it is an inbox cannot be asked" in capsys.readouterr().err
+    manifest = manifest_of_clip(rig)
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b"".join(line for line in lines if b'"finished"' not in line))
+    faces(rig)[0].unlink()
+    assert main(["verify", str(rig.workspace), "--config", str(rig.config_path)]) == 75
+    assert "not finished: 10 frames of it are done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_a_clip_whose_manifest_was_lost_or_cut_is_reported_and_a_repair_leaves_it_alone(
+    rig: Rig, service: InProcess, capsys: pytest.CaptureFixture[str], is_lost: bool
+) -> None:
+    whole, manifest = rig.faces(), manifest_of_clip(rig)
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    manifest.unlink()
+    if not is_lost:
+        manifest.write_bytes(b"".join(lines[:9]))
+    os.truncate(faces(rig)[0], 100)
+    for more in ((), ("--repair",)):
+        status, (report,) = verify(rig, capsys, *more)
+        clip = report["clips"][0]
+        unlisted = FRAMES - 1 if is_lost else FRAMES - sum(b'"face"' in line for line in lines[:9])
+        assert (status, clip["counts"]["damaged"], clip["counts"]["unlisted"]) == (3, 1, unlisted)
+        assert clip["redo"] is False
+    assert "the clip's manifest does not list" in clip["message"]
+    assert [faces(rig)[0].exists(), rig.jobs()[0]["attempt"], manifest.exists()] == [True, 1, not is_lost]
+    (rig.base / "elsewhere").mkdir()
+    for path in faces(rig):
+        path.rename(rig.base / "elsewhere" / path.name)
+    assert "dfld jobs retry 1 --replace --discard-hand-work" in clip["hint"]
+    arguments = ["jobs", "retry", "1", "--replace", "--discard-hand-work", "--config", str(rig.config_path)]
+    assert main(arguments) == 0
+    wait_until(lambda: rig.jobs()[0]["attempt"] == 2 and rig.jobs()[0]["state"] == "done", "the clip done once more")
+    assert rig.faces() == whole
+    capsys.readouterr()
+    assert verify(rig, capsys)[0] == 0
+
+
+def test_where_most_faces_are_gone_a_hint_says_how_they_come_back(
+    rig: Rig, service: InProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in faces(rig)[2:]:
+        path.unlink()
+    assert main(["verify", "alice", "--config", str(rig.config_path)]) == 0
+    out = capsys.readouterr().out
+    assert "if nobody took them out: dfld jobs retry 1 --replace --discard-hand-work" in out
+    assert (out.count("  taken out "), "and 4 more (--json)" in out) == (24, True)
+
+
+def manifest_of_clip(rig: Rig) -> Path:
+    (manifest,) = (rig.workspace / "data_src" / "debug").glob("*manifest.jsonl")
+    return manifest
+
+
+def clip_report(counts: dict[str, int], *findings: FaceFinding, not_finished: str = "") -> ClipVerification:
+    total = sum(counts.values())
+    return ClipVerification("clip", "done", total, total, counts, findings, not_finished=not_finished)
+
+
+@pytest.mark.parametrize(
+    ("state", "frames_done", "code"),
+    [
+        ("queued", 0, 75), ("running", 3, 75), ("waiting", 3, 75), ("failed", 0, 3), ("cancelled", 3, 3),
+        ("gone", 3, 3), ("quarantined", 3, 3), ("cancelled", 0, 0), ("skipped", 0, 0),
+    ],
+)  # fmt: skip
+def test_a_clip_that_is_not_done_is_named_and_no_half_done_one_reads_as_sound(
+    state: str, frames_done: int, code: int
+) -> None:
+    not_done = ClipNotDone("b.mp4", 2, state, frames_done, 12)
+    report = VerificationReport("alice", (clip_report({"whole": 2}),), (), {state: 1}, (not_done,))
+    assert exit_code_of(report) == code
+    count = "0 frames" if not frames_done else "3 frames"
+    assert f"b.mp4 (job 2): not finished: {count} of 12, {state}" in report_lines(report)
+
+
+def test_that_faces_are_damaged_counts_more_than_that_a_clip_is_not_finished() -> None:
+    begun = "not finished: 3 frames of it are done"
+    for counts, code in (({"whole": 1, "unfinished": 1}, 75), ({"damaged": 1}, 3)):
+        assert exit_code_of(VerificationReport("/ws", (clip_report(counts, not_finished=begun),))) == code
+    assert exit_code_of(VerificationReport("/ws", (clip_report({"unfinished": 1}),))) == 3
+
+
+def test_the_text_names_what_people_did_faults_first_with_counts_in_one_order() -> None:
+    found = (
+        FaceFinding("a.jpg", "edited", "a person changed it"),
+        FaceFinding("b.jpg", "elsewhere", "it was moved", "aside/b.jpg"),
+        FaceFinding("c.jpg", "damaged", "its picture is empty"),
+    )
+    one = clip_report({"damaged": 1, "elsewhere": 1, "edited": 1, "whole": 1}, *found)
+    assert report_lines(VerificationReport("/ws", (one,))) == [
+        "clip: 4 faces read back: 1 whole, 1 edited, 1 elsewhere, 1 damaged",
+        "  DAMAGED     c.jpg: its picture is empty",
+        "  edited      a.jpg: a person changed it",
+        "  elsewhere   b.jpg: it was moved (aside/b.jpg)",
+    ]
+    assert report_lines(VerificationReport("/ws", (clip_report({"whole": 1}),))) == ["clip: 1 face read back: 1 whole"]
+
+
+def test_completion_offers_folders() -> None:
+    script = Path("daemon/commands/generated-files/dfld.bash").read_text()
+    assert "_shtab_dfld_verify_pos_0_COMPGEN=_dfld_dirs" in script
 
 
 def test_what_is_neither_inbox_nor_folder_is_refused(

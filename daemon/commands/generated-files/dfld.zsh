@@ -368,8 +368,8 @@ _shtab_dfld_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
   "--json[print JSON for programs]"
-  "--repair[have what is damaged or unfinished written again\; needs the daemon]"
-  ":name of an inbox, or a folder that dfld wrote faces into:"
+  "--repair[have clips with damaged or unfinished faces done again as a whole\; needs the daemon]"
+  ":a workspace that dfld wrote faces into, or an inbox:_files -/"
 )
 
 # guard to ensure default positional specs are added only once per session

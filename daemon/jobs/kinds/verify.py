@@ -63,6 +63,9 @@ class VerifyResult:
     faces_total: int
     may_redo: bool
     """Damaged faces were removed: the clip has to be done once more."""
+    not_listed: int = 0
+    """So many faces the ledger holds and the manifest does not list. Then nothing is removed, and nothing done again: a
+    redo would take these for a person's."""
 
 
 def _encode_request(request: VerifyRequest) -> Iterator[Piece]:
@@ -229,18 +232,36 @@ class VerifyKind:
                 report=json.dumps(report),
                 frames_total=result.faces_total,
                 reason="damaged" if found.faults else "",
-                message=found.sentence() + (f"; job {job.subject} does the clip once more" if redo else ""),
-                hint="" if redo or not found.faults else self._hint(job),
+                message="; ".join(self._sentences(job, found, result, redo=redo)),
+                hint="" if redo else self._hint(job, found, result),
             ),
             facts=VerifyFacts(result.faces_total, found.counts),
             warnings=[f"{one['name']}: {one['why']}" for one in found.faces if one["finding"] in FAULTS],
         )
 
     @staticmethod
-    def _hint(job: Job) -> str:
+    def _sentences(job: Job, found: Findings, result: VerifyResult, *, redo: bool) -> Iterator[str]:
+        yield found.sentence()
+        if redo:
+            yield f"job {job.subject} does the clip once more"
+        elif result.not_listed and repairs(job):
+            count = f"{result.not_listed} {'face' if result.not_listed == 1 else 'faces'}"
+            yield f"nothing was removed or is done again: the clip's manifest does not list {count} of the ledger"
+
+    @staticmethod
+    def _hint(job: Job, found: Findings, result: VerifyResult) -> str:
+        again = f"dfld jobs retry {job.subject} --replace --discard-hand-work"
+        if result.not_listed:
+            return (
+                f"put the clip's manifest back from a backup; or move its pictures out of the workspace, then: {again}"
+            )
+        if not found.faults:
+            if found.counts.get("taken out", 0) * 2 > sum(found.counts.values()):
+                return f"most of its faces are gone; if nobody took them out: {again}"
+            return ""
         if repairs(job):
             return "the original is not in the inbox: put it back there, then verify with --repair again"
-        return f"`dfld verify {job.inbox} --repair` has these faces written again"
+        return f"`dfld verify {job.inbox} --repair` has the whole clip done again; its faces are away meanwhile"
 
     def why_not_deleted(self, _job: Job) -> str:
         return "kept, not deleted: what reads faces back reads no original"

@@ -112,15 +112,98 @@ def test_a_byte_that_a_bad_disk_changed_is_found_wherever_it_lies(layout: Layout
     assert findings(layout, recorded) == {"whole": FACES - 1, "damaged": 1}
 
 
-def test_a_mask_that_a_bad_disk_changed_damages_its_face_and_one_that_a_person_drew_does_not(layout: Layout) -> None:
+def test_a_mask_is_judged_as_its_face_is_and_a_missing_one_is_reported(layout: Layout) -> None:
     recorded = write_clip(layout)
     masks = sorted(layout.masks.iterdir())
     rot(masks[0], masks[0].stat().st_size // 2)
-    masks[1].write_bytes(mask(200))
+    masks[1].write_bytes(mask(0))
     masks[2].unlink()
     found = checked(layout, recorded)
-    assert [found[one.name].finding for one in recorded[:3]] == ["damaged", "whole", "whole"]
-    assert "mask" in found[recorded[0].name].why
+    assert [found[one.name].finding for one in recorded[:4]] == ["damaged", "edited", "damaged", "whole"]
+    assert found[recorded[1].name].why == "a person changed its mask"
+    assert found[recorded[2].name].why == "its mask is missing"
+
+
+def test_a_missing_mask_of_a_whole_face_is_written_again_by_a_repair(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    its_mask = layout.masks / mask_name(recorded[2].name)
+    before = its_mask.read_bytes()
+    its_mask.unlink()
+    found = checked(layout, recorded)[recorded[2].name]
+    drop_faces(layout, [found])
+    assert (layout.aligned / recorded[2].name).exists(), "the face itself is not at fault"
+    assert checked(layout, recorded)[recorded[2].name].finding == "unfinished"
+    assert redo(layout) == [False] * FACES
+    assert its_mask.read_bytes() == before
+    assert findings(layout, recorded) == {"whole": FACES}
+
+
+def test_a_mask_that_a_person_took_away_before_a_redo_is_missed_no_more(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    (layout.masks / mask_name(recorded[2].name)).unlink()
+    redo(layout)
+    assert findings(layout, recorded) == {"whole": FACES}, "the record of the face says that a person took it"
+
+
+def test_a_face_whose_metadata_is_broken_is_damaged_and_stays(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    broken, without = (layout.aligned / one.name for one in recorded[:2])
+    data = broken.read_bytes()
+    at = data.index(b"\xff\xef") + 4
+    broken.write_bytes(data[:at] + b"\x00" * 40 + data[at + 40 :])
+    without.write_bytes(cv2.imencode(".jpg", np.zeros((SIDE, SIDE, 3), np.uint8))[1].tobytes())
+    found = checked(layout, recorded)
+    for path in (broken, without):
+        assert (found[path.name].finding, found[path.name].removable) == ("damaged", "nothing")
+        assert "metadata" in found[path.name].why
+
+
+def test_faces_that_a_person_had_before_a_redo_are_listed_and_read_and_never_removed(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    edited, cut, moved, taken = (layout.aligned / one.name for one in recorded[:4])
+    for path in (edited, cut):
+        data = path.read_bytes()
+        path.write_bytes(with_metadata(data, replace(read_metadata(data), eyebrows_expand_mod=1.25)))
+    moved.rename(layout.root / "mine.jpg")
+    taken.unlink()
+    redo(layout)
+    assert findings(layout, recorded[4:]) == {"whole": 2, "edited": 2, "elsewhere": 1, "taken out": 1}
+    os.truncate(cut, 300)
+    found = checked(layout, recorded[4:])
+    damaged = next(one for one in found.values() if one.finding == "damaged")
+    assert (damaged.name, damaged.removable) == (cut.name, "nothing")
+    drop_faces(layout, found.values())
+    assert cut.exists()
+    cut.unlink()
+    taken.write_bytes(aligned_jpeg("clip", 3, id_of(3)))
+    found = checked(layout, recorded[4:])
+    assert Counter(one.finding for one in found.values()) == {"whole": 2, "edited": 1, "elsewhere": 2, "taken out": 1}
+
+
+def test_faces_that_a_cut_manifest_does_not_list_are_unlisted(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    lines = manifest_path(layout).read_bytes().splitlines(keepends=True)
+    manifest_path(layout).write_bytes(b"".join(lines[:5]))
+    listed = sum(b'"face"' in line for line in lines[:5])
+    assert 0 < listed < FACES
+    assert ReadBack(layout, recorded).not_listed == FACES - listed
+    assert findings(layout, recorded) == {"whole": listed, "unlisted": FACES - listed}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_that_has_not_come_to_its_end_is_not_finished(layout: Layout, finished: bool) -> None:
+    write_clip(layout, finished=finished)
+    assert ReadBack(layout, None).not_finished == ("" if finished else "not finished: 0 frames of it are done")
+
+
+def test_an_empty_file_is_said_to_be_empty_and_no_name_stands_twice(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    empty, cut = (layout.aligned / one.name for one in recorded[:2])
+    os.truncate(empty, 0)
+    os.truncate(cut, 300)
+    found = checked(layout, recorded)
+    assert found[empty.name].why == "its picture is empty"
+    assert cut.name not in found[cut.name].why
 
 
 @pytest.mark.parametrize("length", [0, 10, 300])
@@ -207,7 +290,7 @@ def test_without_a_manifest_the_ledger_alone_says_what_is_to_be_there(layout: La
     manifest_path(layout).unlink()
     (layout.aligned / recorded[0].name).unlink()
     os.truncate(layout.aligned / recorded[1].name, 200)
-    assert findings(layout, recorded) == {"whole": FACES - 2, "taken out": 1, "damaged": 1}
+    assert findings(layout, recorded) == {"unlisted": FACES - 1, "damaged": 1}
 
 
 def test_a_dropped_face_is_written_again_by_the_next_run_and_one_that_was_taken_out_is_not(layout: Layout) -> None:
@@ -218,7 +301,7 @@ def test_a_dropped_face_is_written_again_by_the_next_run_and_one_that_was_taken_
     drop_faces(layout, [checked(layout, recorded)[damaged]])
     assert checked(layout, recorded)[damaged].finding == "unfinished", "until the clip is done once more"
     assert redo(layout) == [True, *[False] * (FACES - 1)]
-    assert findings(layout, recorded[1:]) == {"whole": FACES - 1}
+    assert findings(layout, recorded[1:]) == {"whole": FACES - 1, "taken out": 1}
 
 
 def test_of_a_face_beside_a_rotten_mask_the_mask_alone_is_removed_and_written_again(layout: Layout) -> None:
@@ -327,7 +410,7 @@ def test_other_pixels_than_the_ledger_recorded_are_damage_and_cost_no_file(layou
     recorded[1] = replace(recorded[1], pixels_sha256="0" * 64)
     if not has_manifest:
         manifest_path(layout).unlink()
-    assert findings(layout, recorded) == {"whole": FACES - 1, "damaged": 1}
+    assert findings(layout, recorded) == {"whole" if has_manifest else "unlisted": FACES - 1, "damaged": 1}
     found = checked(layout, recorded)[recorded[1].name]
     assert "pixels" in found.why
     drop_faces(layout, [found])
@@ -342,7 +425,7 @@ def test_a_face_that_was_painted_after_its_manifest_was_lost_is_damaged_and_stay
     data = labelled.read_bytes()
     labelled.write_bytes(with_metadata(data, replace(read_metadata(data), eyebrows_expand_mod=1.25)))
     found = checked(layout, recorded)
-    assert [found[one.name].finding for one in recorded[:3]] == ["damaged", "whole", "whole"]
+    assert [found[one.name].finding for one in recorded[:3]] == ["damaged", "unlisted", "unlisted"]
     drop_faces(layout, [found[painted.name]])
     assert painted.exists()
     assert not manifest_path(layout).exists(), "an empty one would say that a person added every face"
