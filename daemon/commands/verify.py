@@ -176,7 +176,9 @@ def _by_itself(folder: Path) -> VerificationReport:
             _show_progress(len(checked), len(clip.names))
         counts = Counter(str(one.finding) for one in checked)
         findings = tuple(
-            FaceFinding(one.name, one.finding, one.why, one.file) for one in checked if one.finding != "whole"
+            FaceFinding(one.name, one.finding, one.why, one.file, one.stays)
+            for one in checked
+            if one.finding != "whole"
         )
         name = layout.prefix.removesuffix("-") or folder.name
         clips.append(

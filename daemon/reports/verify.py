@@ -15,6 +15,8 @@ class FaceFinding:
     why: str
     file: str = ""
     """Where it is now, below the workspace; "" where it is nowhere."""
+    stays: bool = False
+    """It is damaged, and a person may have changed it: a redo of the clip leaves it as it is."""
 
 
 @dataclass(frozen=True)

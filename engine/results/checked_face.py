@@ -51,3 +51,5 @@ class CheckedFace:
     """Name under which the ledger holds it; "" where no ledger does."""
     removable: Part = "nothing"
     """What a repair may remove, since it is damaged and no person's."""
+    stays: bool = False
+    """It is damaged, and a person may have changed it: a redo of the clip leaves it as it is."""

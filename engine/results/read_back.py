@@ -159,7 +159,8 @@ class ReadBack:
         if is_as_written:
             return CheckedFace(name, "whole", "", file, pixels)
         if trace is None and _has_metadata(written.trace, path):
-            return CheckedFace(name, "damaged", "its metadata cannot be read; a person may have saved it", file, pixels)
+            why = "its metadata cannot be read; a person may have saved it"
+            return CheckedFace(name, "damaged", why, file, pixels, stays=True)
         if recorded is not None and pixels == recorded.pixels_sha256:
             why = "a person changed its metadata; its pixels are as they were written"
         else:
@@ -175,7 +176,8 @@ class ReadBack:
         state, trouble = _mask_state(path, written.mask)
         if state == "damaged":
             before = "" if found.finding != "edited" else "a person changed it, and it stays; "
-            return replace(found, finding="damaged", why=before + trouble, removable="mask")
+            stays = not is_as_written(path, written.mask)
+            return replace(found, finding="damaged", why=before + trouble, removable="mask", stays=stays)
         if state == "missing" and self._is_committed(written):
             if found.finding != "whole":
                 return replace(found, why=f"{found.why}; its mask is missing")
@@ -204,13 +206,13 @@ class ReadBack:
         pixels, trouble = ("", "") if data is None else _pixels(data, "its picture")
         stays = "a person had changed it, and it stays"
         if trouble:
-            return CheckedFace(name, "damaged", f"{trouble}; {stays}", file)
-        if data is not None and not change.sha256 and _has_metadata(change.trace, path) and trace_of_jpeg(data) is None:
-            return CheckedFace(name, "damaged", f"its metadata cannot be read; {stays}", file, pixels)
+            return CheckedFace(name, "damaged", f"{trouble}; {stays}", file, stays=True)
+        if data is not None and _has_metadata(change.trace, path) and trace_of_jpeg(data) is None:
+            return CheckedFace(name, "damaged", f"its metadata cannot be read; {stays}", file, pixels, stays=True)
         if mask := self._manifest.masks.get(change.mask):
             state, trouble = _mask_state(self._layout.masks / mask.name, mask)
             if state == "damaged":
-                return CheckedFace(name, "damaged", f"{trouble}; {stays}", file, pixels)
+                return CheckedFace(name, "damaged", f"{trouble}; {stays}", file, pixels, stays=True)
         if change.kind == "deleted":
             return CheckedFace(name, "elsewhere", "a person took it out, and put it back", file, pixels)
         if change.kind in ("moved", "renamed", "packed"):

@@ -314,6 +314,20 @@ def test_where_most_faces_are_gone_a_hint_says_how_they_come_back(
     assert (out.count("  taken out "), "and 4 more (--json)" in out) == (24, True)
 
 
+def test_a_repair_does_no_clip_again_for_damage_that_stays(
+    rig: Rig, service: InProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = faces(rig)[0]
+    data = broken.read_bytes()
+    at = data.index(b"\xff\xef") + 4
+    broken.write_bytes(data[:at] + bytes(40) + data[at + 40 :])
+    status, (report,) = verify(rig, capsys, "--repair")
+    clip = report["clips"][0]
+    assert (status, clip["counts"]["damaged"], clip["redo"]) == (3, 1, False)
+    assert (rig.jobs()[0]["attempt"], rig.jobs()[0]["state"]) == (1, "done")
+    assert "a repair leaves alone what a person may have changed" in clip["hint"]
+
+
 def manifest_of_clip(rig: Rig) -> Path:
     (manifest,) = (rig.workspace / "data_src" / "debug").glob("*manifest.jsonl")
     return manifest

@@ -118,8 +118,8 @@ class Findings:
 
     counts: Mapping[str, int]
     """Finding → faces."""
-    faces: tuple[Mapping[str, str], ...]
-    """Those that are not whole: name, finding, why, file."""
+    faces: tuple[Mapping[str, str | bool], ...]
+    """Those that are not whole: name, finding, why, file, stays."""
 
     @classmethod
     def of(cls, job: Job) -> Findings:
@@ -128,7 +128,7 @@ class Findings:
     def with_checked(self, checked: Sequence[CheckedFace]) -> Findings:
         counts = Counter(self.counts) + Counter(one.finding for one in checked)
         values = (asdict(one) for one in checked if one.finding != "whole")
-        found = tuple({key: one[key] for key in ("name", "finding", "why", "file")} for one in values)
+        found = tuple({key: one[key] for key in ("name", "finding", "why", "file", "stays")} for one in values)
         return Findings(dict(counts), (*self.faces, *found)[:FINDINGS_KEPT])
 
     def counts_text(self) -> str:
@@ -142,6 +142,11 @@ class Findings:
     @property
     def faults(self) -> int:
         return sum(self.counts.get(one, 0) for one in FAULTS)
+
+    @property
+    def repairable(self) -> int:
+        """How many faults a redo of the clip puts right, or may: those that are not named any more as well."""
+        return self.faults - sum(one.get("stays") is True for one in self.faces)
 
     def sentence(self) -> str:
         """Return `150 faces read back: 140 whole, 3 edited, 7 taken out`."""
@@ -223,7 +228,7 @@ class VerifyKind:
     def ending(self, job: Job, pieces: Sequence[Piece]) -> Ending:
         result = VERIFY_CODECS.result.decode(pieces)
         found = Findings.of(job)
-        redo = result.may_redo and found.faults > 0
+        redo = result.may_redo and found.repairable > 0
         report = {"faces": result.faces_total, "counts": found.counts, "findings": found.faces, "redo": redo}
         return Ending(
             completed=result.completed,
@@ -255,10 +260,12 @@ class VerifyKind:
             return (
                 f"put the clip's manifest back from a backup; or move its pictures out of the workspace, then: {again}"
             )
+        if found.counts.get("taken out", 0) * 2 > sum(found.counts.values()):
+            return f"most of its faces are gone; if nobody took them out: {again}"
         if not found.faults:
-            if found.counts.get("taken out", 0) * 2 > sum(found.counts.values()):
-                return f"most of its faces are gone; if nobody took them out: {again}"
             return ""
+        if not found.repairable:
+            return f"a repair leaves alone what a person may have changed; to give all manual changes up: {again}"
         if repairs(job):
             return "the original is not in the inbox: put it back there, then verify with --repair again"
         return f"`dfld verify {job.inbox} --repair` has the whole clip done again; its faces are away meanwhile"
@@ -273,7 +280,7 @@ class VerifyKind:
         """Queue the clip once more, where that was asked for and something of it is at fault."""
         subject = _subject(connection, job)
         may_redo = VERIFY_CODECS.result.decode(pieces).may_redo
-        if subject is None or not may_redo or not Findings.of(job).faults:
+        if subject is None or not may_redo or not Findings.of(job).repairable:
             return
         if can(subject.state, JobEvent.REDO):
             table.apply(connection, subject.id, JobEvent.REDO)

@@ -154,8 +154,12 @@ def test_a_face_whose_metadata_is_broken_is_damaged_and_stays(layout: Layout) ->
     without.write_bytes(cv2.imencode(".jpg", np.zeros((SIDE, SIDE, 3), np.uint8))[1].tobytes())
     found = checked(layout, recorded)
     for path in (broken, without):
-        assert (found[path.name].finding, found[path.name].removable) == ("damaged", "nothing")
-        assert "metadata" in found[path.name].why
+        one = found[path.name]
+        assert (one.finding, one.removable, one.stays) == ("damaged", "nothing", True)
+        assert "metadata" in one.why
+    redo(layout)
+    assert broken.exists()
+    assert findings(layout, recorded[2:]) == {"whole": FACES - 2, "damaged": 2}, "and so it is after a redo"
 
 
 def test_faces_that_a_person_had_before_a_redo_are_listed_and_read_and_never_removed(layout: Layout) -> None:
@@ -171,7 +175,7 @@ def test_faces_that_a_person_had_before_a_redo_are_listed_and_read_and_never_rem
     os.truncate(cut, 300)
     found = checked(layout, recorded[4:])
     damaged = next(one for one in found.values() if one.finding == "damaged")
-    assert (damaged.name, damaged.removable) == (cut.name, "nothing")
+    assert (damaged.name, damaged.removable, damaged.stays) == (cut.name, "nothing", True)
     drop_faces(layout, found.values())
     assert cut.exists()
     cut.unlink()
@@ -392,6 +396,7 @@ def test_a_repair_leaves_a_mask_that_a_person_drew_anew(layout: Layout, is_reada
         rot(layout.aligned / name, (layout.aligned / name).stat().st_size // 2)
     found = checked(layout, recorded)[name]
     assert (found.finding, found.removable) == ("damaged", "face" if is_readable else "mask")
+    assert found.stays is not is_readable
     drop_faces(layout, [found])
     assert its_mask.read_bytes() == drawn
     redo(layout)
