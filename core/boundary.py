@@ -56,7 +56,7 @@ def boundary(
         on_error(error)
 
 
-def log_unforeseen(kind: BoundaryKind, unit: str, error: Exception, **facts: object) -> None:
+def log_unforeseen(kind: BoundaryKind, unit: str, error: BaseException, **facts: object) -> None:
     """Log an exception that nobody foresaw with its traceback; for who caught it by another name than `boundary`."""
     message = "%s: an error that nobody foresaw: %s: %s"
     log.error(message, unit, type(error).__name__, error, exc_info=error, extra={"fields": {"boundary": kind, **facts}})

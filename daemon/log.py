@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import re
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal, TextIO
 
+from core.boundary import log_unforeseen
 from core.text import escaped
 
 LogFormat = Literal["auto", "text", "json"]
@@ -53,7 +55,7 @@ def log_context(**facts: object) -> Iterator[None]:
 
 
 def start_logging(stream: TextIO, *, log_format: LogFormat = "auto", level: str = "info") -> None:
-    """Send every log line of the process to `stream`, and nothing anywhere else.
+    """Send every log line of the process to `stream`, and nothing anywhere else; also what ends a thread.
 
     auto: text; with journald's priorities in front where systemd says that it reads this very stream.
     """
@@ -67,9 +69,17 @@ def start_logging(stream: TextIO, *, log_format: LogFormat = "auto", level: str 
         root.removeHandler(old)
     root.addHandler(handler)
     set_level(level)
+    threading.excepthook = log_dead_thread
     # Below these, libraries report every job run and every packet.
     for noisy, least in (("apscheduler", logging.WARNING), ("paramiko", logging.WARNING), ("libav", logging.ERROR)):
         logging.getLogger(noisy).setLevel(least)
+
+
+def log_dead_thread(arguments: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread with its traceback, as a boundary would; `threading.excepthook` prints it uncounted."""
+    if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
+        name = arguments.thread.name if arguments.thread is not None else "a thread"
+        log_unforeseen("thread", f"thread {name} died", arguments.exc_value)
 
 
 def set_level(level: str) -> None:

@@ -18,6 +18,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.boundary import boundary, log_unforeseen
+from core.errors import DfldError
 from daemon.arrivals.hashing import HashingStoppedError
 from daemon.averaging import Averaging
 from daemon.config.load import read_config
@@ -164,13 +166,21 @@ class Service:
         return ready
 
     def watch_over(self) -> str:
-        """Look round once; return what cannot be lived with, "" when all is well."""
-        dead = self.health.dead_threads()
-        self._report_ledger()
-        self.health.move_gauges(self.metrics)
-        self._service_manager.status(self.health.status_line())
-        if self.health.turns():
-            self._service_manager.watchdog()
+        """Look round once; return what cannot be lived with, "" when all is well.
+
+        Whatever fails of it, of any type, is logged, and the rest is done: what shows how the service is does not
+        decide whether it lives, nor whether systemd's watchdog is fed.
+        """
+        dead: list[str] = []
+        with boundary("thread", "looking for dead threads", _log_foreseen):
+            dead = self.health.dead_threads()
+        with boundary("thread", "showing how the service is", _log_foreseen):
+            self._report_ledger()
+            self.health.move_gauges(self.metrics)
+            self._service_manager.status(self.health.status_line())
+        with boundary("thread", "feeding the watchdog", _log_foreseen):
+            if self.health.turns():
+                self._service_manager.watchdog()
         return f"these threads died: {', '.join(dead)}" if dead else ""
 
     def _report_ledger(self) -> None:
@@ -356,6 +366,12 @@ class Service:
         return changed
 
 
+def _log_foreseen(error: Exception) -> None:
+    """Log what a boundary takes for foreseen: not where the service looks round. Why the ledger waits is said once."""
+    if isinstance(error, DfldError) and not isinstance(error, LedgerUnavailableError):
+        log_unforeseen("thread", "watching over the service", error)
+
+
 def run_service(
     config: Config,
     *,
@@ -381,8 +397,8 @@ def run_service(
             while not trouble and not requests.stop.wait(TICK_S):
                 if requests.reload.is_set():
                     requests.reload.clear()
-                    with suppress(DaemonError):  # it was reported, and the old configuration goes on
-                        service.reload()
+                    with boundary("thread", "reloading the configuration", _log_foreseen), suppress(DaemonError):
+                        service.reload()  # what is suppressed was reported, and the old configuration goes on
                 trouble = service.watch_over()
         finally:
             service.stop(at_once=requests.at_once.is_set)

@@ -115,19 +115,24 @@ class ControlServer:
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection, suppress(OSError):  # a client that went away has no use for an answer
-                try:
-                    line = read_line(connection, REQUEST_BYTES_MAX, time.monotonic() + REQUEST_S)
-                except ValueError as problem:
-                    reply = _refusal(f"not a request: {problem}")
-                else:
-                    with self._answering(connection):
-                        reply = self._reply(line)
+                reply = _failed()
+                with boundary("request", "a request on the control socket", passing=(OSError,)):
+                    reply = self._reply_to(connection)
                 connection.settimeout(TIMEOUT_S)
                 connection.sendall(reply + b"\n")
         finally:
             with self._room:
                 self._waits_since_s.pop(connection, None)
                 self._room.notify_all()
+
+    def _reply_to(self, connection: socket.socket) -> bytes:
+        """Read the request and return the answer. Raise OSError when the client goes away or is too slow."""
+        try:
+            line = read_line(connection, REQUEST_BYTES_MAX, time.monotonic() + REQUEST_S)
+        except ValueError as problem:
+            return _refusal(f"not a request: {problem}")
+        with self._answering(connection):
+            return self._reply(line)
 
     @contextmanager
     def _answering(self, connection: socket.socket) -> Iterator[None]:
@@ -157,7 +162,11 @@ class ControlServer:
                 return json.dumps({"ok": True, "answer": encoded(self._answer(request))}).encode()
             except DfldError as problem:
                 return _refusal(problem.message, problem.hint)
-        return _refusal("it failed; the log of the service says why")
+        return _failed()
+
+
+def _failed() -> bytes:
+    return _refusal("it failed; the log of the service says why")
 
 
 def _refusal(error: str, hint: str = "") -> bytes:

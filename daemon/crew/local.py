@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from core.boundary import boundary
 from daemon.crew.contract import WorkerDiedError
 from daemon.crew.gpu import VISIBLE
 from daemon.crew.messages import FromWorker, ToWorker, message_bytes, read_message
@@ -207,21 +208,32 @@ class LocalLink:
     def _read_messages(self) -> None:
         assert self._process.stdout is not None, "a pipe was asked for"
         try:
-            while (message := read_message(self._process.stdout)) is not None:
-                if not isinstance(message, FromWorker):
-                    raise WorkerError(f"a worker does not say {type(message).__name__}; the worker is replaced")
-                self._messages.put(message)
-        except WorkerError as problem:
-            self._messages.put(problem)
-        self._messages.put(None)
+            with boundary("thread", f"reading what worker {self.pid} says", self._reading_failed):
+                while (message := read_message(self._process.stdout)) is not None:
+                    if not isinstance(message, FromWorker):
+                        raise WorkerError(f"a worker does not say {type(message).__name__}; the worker is replaced")
+                    self._messages.put(message)
+        finally:
+            self._messages.put(None)
 
     def _read_errors(self) -> None:
         assert self._process.stderr is not None, "a pipe was asked for"
-        while line := self._process.stderr.readline(ERROR_LINE_CHARS_MAX):
-            text = line.decode("utf-8", "backslashreplace").rstrip("\n")
-            self._last_words.append(text)
-            if self._on_error_line is not None:
-                self._on_error_line(text)
+        with boundary("thread", f"reading the error lines of worker {self.pid}", self._reading_failed):
+            while line := self._process.stderr.readline(ERROR_LINE_CHARS_MAX):
+                text = line.decode("utf-8", "backslashreplace").rstrip("\n")
+                self._last_words.append(text)
+                if self._on_error_line is not None:
+                    self._on_error_line(text)
+
+    def _reading_failed(self, error: Exception) -> None:
+        """Hand the failure to `receive`, which ends the worker: nobody else would read what it says."""
+        if isinstance(error, WorkerError):
+            self._messages.put(error)
+            return
+        what = f"{type(error).__name__}: {error}"
+        problem = WorkerError(f"what the worker says cannot be read ({what}); the worker is replaced")
+        problem.__cause__ = error
+        self._messages.put(problem)
 
 
 def _write_some(pipe: int, data: bytearray) -> bool:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from core.boundary import boundary
+from core.boundary import boundary, log_unforeseen
+from core.errors import DfldError
 from core.move_and_delete import OtherFileError, know
 from daemon.arrivals.hashing import (
     ChangedMeanwhileError,
@@ -55,6 +56,8 @@ TRIED_FIRST_BYTES = 1 << 30
 COMPANION_BYTES_MAX = 1 << 20
 """A sidecar is a few lines, a marker is empty; what is larger is neither, and stays where it is."""
 LEDGER_RETRY_S = 2.0
+FAILED_PAUSE_S = 2.0
+"""Between a turn that failed as a whole, of an error that nobody foresaw, and the next one."""
 SLUGS_MAX = 99
 SLUG_ENDING_LENGTH = 13
 """Room for `-2`, or for a hyphen and twelve digits of the hash, within the length of a slug."""
@@ -142,12 +145,25 @@ class Claimer:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set and `wake` was called after it."""
+        unit = f"claiming files of inbox {self.inbox.name}"
+
+        def failed(error: Exception) -> None:
+            if isinstance(error, DfldError):  # foreseen elsewhere, not here
+                log_unforeseen("thread", unit, error)
+            stop.wait(FAILED_PAUSE_S)
+
         while not stop.is_set():
-            batch = self._next_batch()
-            if not batch:
-                self._wake.wait()
-                self._wake.clear()
-                continue
+            with boundary("thread", unit, failed):
+                self._turn(unit, stop)
+
+    def _turn(self, unit: str, stop: threading.Event) -> None:
+        """Claim the next batch; where there is none, wait for one."""
+        batch = self._next_batch()
+        if not batch:
+            self._wake.wait()
+            self._wake.clear()
+            return
+        with boundary("thread", unit, partial(self._not_claimed, batch)):
             try:
                 arrivals = self._arrivals(batch, stop)
             except HashingStoppedError:
@@ -156,9 +172,8 @@ class Claimer:
                 with self._lock:
                     self._queue[:0] = batch
                 stop.wait(LEDGER_RETRY_S)
-                continue
-            with boundary("thread", f"claiming files of inbox {self.inbox.name}", partial(self._not_claimed, batch)):
-                self._claim(arrivals, stop)
+                return
+            self._claim(arrivals, stop)
 
     def _arrivals(self, batch: Sequence[_Settled], stop: threading.Event) -> list[tuple[_Settled, Arrival]]:
         """Hash a batch; what fails of an error that nobody foresaw is left to the next scan, and the others go on."""
@@ -177,8 +192,9 @@ class Claimer:
         return found
 
     def _not_claimed(self, batch: Sequence[_Settled], error: Exception) -> None:
-        for one in batch:
+        for one in batch:  # first all: who has let go of none is never claimed
             self._let_go(one.unit, check_sooner=False)
+        for one in batch:
             message = f"{self.inbox.path / one.unit.path} was not claimed ({error!r}); the next scan tries it again"
             self._notify(FileUnreadable(message, self.inbox.name, file=one.unit.path, reason="failed"))
 

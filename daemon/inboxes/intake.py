@@ -118,15 +118,22 @@ class Intake:
         """Work until `stop` is set and `hints.wake` was set after it."""
         try:
             while not stop.is_set():
-                with boundary("thread", f"inbox {self.inbox.name}", self._begin_anew):
-                    self._step()
-                self.inspected.set()
-                self.hints.wake.wait(self._pause())
-                if self.hints.wake.is_set() and not stop.is_set():
-                    stop.wait(HINT_PAUSE_S)
-                self.hints.wake.clear()
+                with boundary("thread", f"inbox {self.inbox.name}", lambda _error: stop.wait(ROOT_CHECK_S)):
+                    self._turn(stop)
         finally:
             self._disarm()
+
+    def _turn(self, stop: threading.Event) -> None:
+        """Do what is due, then wait for what is due next or for a hint."""
+        pause_s = ROOT_CHECK_S
+        with boundary("thread", f"inbox {self.inbox.name}", self._begin_anew):
+            self._step()
+            pause_s = self._pause()
+        self.inspected.set()
+        self.hints.wake.wait(pause_s)
+        if self.hints.wake.is_set() and not stop.is_set():
+            stop.wait(HINT_PAUSE_S)
+        self.hints.wake.clear()
 
     def _begin_anew(self, error: Exception) -> None:
         """After an error that nobody foresaw: what is known of files that settle is given up, the folder armed anew."""

@@ -20,9 +20,11 @@ import ipaddress
 import logging
 import socket
 import socketserver
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -30,7 +32,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from core.boundary import boundary
+from core.boundary import boundary, log_unforeseen
 from core.text import escaped
 from daemon.errors import ServiceError
 
@@ -42,6 +44,7 @@ MAX_THREADS = 64
 HEAD_S = 5.0
 """For a whole request; a scraper on loopback sends it at once."""
 HEAD_BYTES_MAX = 16 << 10
+BROKEN = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 REQUEST_DEADLINE_S = 15.0
 """For request and answer; Prometheus gives up after 10 s."""
@@ -177,6 +180,16 @@ class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
 
     def process_request(self, request: object, client_address: object) -> None:
         assert isinstance(request, socket.socket), "TCP"
+        with boundary("request", "an HTTP connection", lambda _error: self._broke(request)):
+            self._take(request, client_address)
+
+    def _broke(self, request: socket.socket) -> None:
+        """Answer a connection for which there is no thread, and end it."""
+        with suppress(OSError):
+            request.sendall(BROKEN)
+        self.shutdown_request(request)
+
+    def _take(self, request: socket.socket, client_address: object) -> None:
         with self._open_lock:
             awaited = [one for one, waits in self._open.items() if waits]
             if len(awaited) >= MAX_CONNECTIONS:
@@ -203,7 +216,11 @@ class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - socketserver's signature
-        log.debug("an HTTP connection broke", exc_info=True)
+        error = sys.exception()
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            log_unforeseen("request", "an HTTP connection", error)
+        else:  # the client went away
+            log.debug("an HTTP connection broke", exc_info=True)
 
     def cut_off_all(self) -> None:
         with self._open_lock:

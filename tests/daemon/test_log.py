@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -20,9 +21,10 @@ log = logging.getLogger("daemon.story")
 @pytest.fixture(autouse=True)
 def root_logger() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers, level, hook = list(root.handlers), root.level, threading.excepthook
     yield
     root.handlers, root.level = handlers, level
+    threading.excepthook = hook
 
 
 def test_a_line_holds_time_level_message_and_fields_of_the_context() -> None:
@@ -112,3 +114,19 @@ def test_levels_and_boundaries_are_counted() -> None:
 
 def test_plain_text_is_left_alone() -> None:
     assert escaped("Ärger – 日本.mp4") == "Ärger – 日本.mp4"
+
+
+def test_what_ends_a_thread_is_logged_with_its_traceback_and_counted() -> None:
+    stream, counted = io.StringIO(), []
+    start_logging(stream)
+    logging.getLogger().addHandler(LineCounter(lambda _level: None, counted.append))
+
+    def fails() -> None:
+        raise MemoryError("on purpose")
+
+    thread = threading.Thread(target=fails, name="inbox-alice")
+    thread.start()
+    thread.join()
+    assert counted == ["thread"]
+    assert "thread inbox-alice died: an error that nobody foresaw: MemoryError: on purpose" in stream.getvalue()
+    assert "Traceback (most recent call last)" in stream.getvalue()

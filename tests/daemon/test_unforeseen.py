@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
+import socket
+import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +15,18 @@ import pytest
 
 from daemon.control import forget
 from daemon.control.client import ask
-from daemon.errors import WorkerError
+from daemon.control.server import ControlServer
+from daemon.crew import local
+from daemon.errors import ControlError, WorkerError
+from daemon.health import Health
+from daemon.inboxes.claims import Claimer
+from daemon.inboxes.intake import Intake
 from daemon.jobs.job_queue import JobQueue
 from daemon.ledger.ledger import Ledger
+from daemon.metrics.http import HttpServer, make_application
+from daemon.metrics.registry import new_registry
+from daemon.service import Service
+from daemon.systemd import ServiceManager
 from tests.daemon_rig import InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
 
@@ -26,8 +39,6 @@ def boundaries(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_an_inbox_that_fails_begins_anew_and_its_files_are_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from daemon.inboxes.intake import Intake
-
     settle, failures = Intake._settle, []
 
     def fails_once(self: Intake) -> None:
@@ -127,3 +138,153 @@ def test_the_traceback_of_a_worker_stands_in_the_log_of_the_service(
     text = logging.Formatter().format(record)
     assert "Traceback (most recent call last)" in text
     assert "KeyError: 'a bug that nobody foresaw'" in text
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, error: Exception) -> None:
+    """Let the first call of a method raise."""
+    works, failures = getattr(owner, method), []
+
+    def fails_once(*arguments: Any) -> Any:
+        if not failures:
+            failures.append(1)
+            raise error
+        return works(*arguments)
+
+    monkeypatch.setattr(owner, method, fails_once)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("on purpose"), WorkerError("on purpose")])
+@pytest.mark.parametrize(
+    ("owner", "method", "is_fed"),
+    [
+        (Health, "move_gauges", True),
+        (Health, "status_line", True),
+        (Service, "_report_ledger", True),
+        (Health, "turns", False),
+        (Health, "dead_threads", False),
+    ],
+)
+def test_a_service_that_fails_while_it_looks_round_goes_on_and_feeds_the_watchdog_only_when_it_is_well(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    owner: type,
+    method: str,
+    is_fed: bool,
+    error: Exception,
+) -> None:
+    rig, fed, turns = Rig(tmp_path), list[int](), list[int]()
+    monkeypatch.setattr("daemon.service.TICK_S", 0.05)
+
+    def fails(*_: object) -> Any:
+        turns.append(1)
+        raise error
+
+    with InProcess(rig):
+        monkeypatch.setattr(owner, method, fails)
+        wait_until(lambda: turns, "the service does not look round")
+        monkeypatch.setattr(ServiceManager, "watchdog", lambda _self: fed.append(1))
+        before = len(turns)
+        wait_until(lambda: len(turns) > before + 5, "the service does not look round again")
+        (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=5))
+        rig.wait_for_states("done")
+        assert bool(fed) is is_fed
+        monkeypatch.undo()
+    assert set(boundaries(caplog)) == {"thread"}
+
+
+SPEAKS = "import sys; sys.stderr.write('a line' + chr(10)); sys.stderr.flush(); sys.stdin.read()"
+
+
+@pytest.mark.parametrize("what", ["messages", "error lines"])
+def test_a_worker_that_cannot_be_read_is_ended_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    def fails(_: object) -> Any:
+        raise MemoryError("on purpose")
+
+    if what == "messages":
+        monkeypatch.setattr(local, "read_message", fails)
+    link = local.LocalLink(
+        command=(sys.executable, "-c", SPEAKS), on_error_line=fails if what == "error lines" else None
+    )
+    with pytest.raises(WorkerError, match="cannot be read .MemoryError: on purpose"):
+        wait_until(lambda: link.receive(0.1), "the failure is handed over", 10)
+    assert not link.is_alive
+    assert boundaries(caplog) == ["thread"]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("on purpose"), WorkerError("on purpose")])
+@pytest.mark.parametrize(("owner", "method"), [(Claimer, "_next_batch"), (Claimer, "_arrivals"), (Intake, "_pause")])
+def test_a_thread_of_an_inbox_that_fails_anywhere_in_its_turn_goes_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    owner: type,
+    method: str,
+    error: Exception,
+) -> None:
+    fail_once(monkeypatch, owner, method, error)
+    monkeypatch.setattr("daemon.inboxes.claims.FAILED_PAUSE_S", 0.05)
+    monkeypatch.setattr("daemon.inboxes.intake.ROOT_CHECK_S", 0.2)
+    rig = Rig(tmp_path)
+    (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=5))
+    with caplog.at_level(logging.WARNING), InProcess(rig):
+        rig.wait_for_states("done")
+    assert any("on purpose" in record.getMessage() for record in caplog.records)
+    if isinstance(error, ZeroDivisionError):
+        assert boundaries(caplog) == ["thread"]
+
+
+def test_an_inbox_that_cannot_even_begin_anew_tries_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fail_once(monkeypatch, Intake, "_settle", ZeroDivisionError("on purpose"))
+    fail_once(monkeypatch, Intake, "_begin_anew", KeyError("on purpose"))
+    monkeypatch.setattr("daemon.inboxes.intake.ROOT_CHECK_S", 0.2)
+    rig = Rig(tmp_path)
+    (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=5))
+    with InProcess(rig):
+        rig.wait_for_states("done")
+    assert boundaries(caplog) == ["thread"] * 2
+
+
+def test_a_request_that_cannot_be_read_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> bytes:
+        raise MemoryError("on purpose")
+
+    monkeypatch.setattr("daemon.control.server.read_line", fails)
+    server = ControlServer(tmp_path, lambda _request: {})
+    with pytest.raises(ControlError, match="the log of the service says why"):
+        ask(tmp_path, "status")
+    server.close()
+    assert boundaries(caplog) == ["request"]
+
+
+@pytest.mark.parametrize("where", ["socketserver.ThreadingMixIn.process_request", "daemon.metrics.http._read_head"])
+def test_an_http_connection_that_fails_is_counted_and_the_next_one_is_answered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    def fails(*_: object) -> bytes:
+        raise RuntimeError("can't start new thread")
+
+    server = HttpServer("127.0.0.1", 0, make_application(new_registry(), list, list))
+    with monkeypatch.context() as broken:
+        broken.setattr(where, fails)
+        if where.startswith("socketserver"):  # refused unread: not a byte is sent, which would reset the connection
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+                assert connection.recv(100).startswith(b"HTTP/1.1 500 ")
+        else:
+            with pytest.raises(ConnectionError):
+                status_of_livez(server)
+    assert status_of_livez(server) == 200
+    server.close()
+    assert boundaries(caplog) == ["request"]
+
+
+def status_of_livez(server: HttpServer) -> int:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status
