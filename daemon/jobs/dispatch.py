@@ -1,11 +1,13 @@
 """The threads that run jobs, one at a time each. Which job is next says `daemon.jobs.job_queue`.
 
 A slot is the boundary of its jobs: what nobody foresaw is logged with its traceback, that job fails, and the next one
-starts. So it is of its own turns, in which it asks for a job.
+starts; where the runner cannot fail it, it is failed in the ledger alone. A slot is the boundary of its own turns, too,
+in which it asks for a job.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,13 +17,14 @@ from core.errors import DfldError
 from daemon.config.schema import Config, InboxConfig
 from daemon.errors import LedgerError
 from daemon.events.event import Notify
+from daemon.events.job_events import JobFailed
 from daemon.events.service_events import LedgerFailed
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.kinds.contract import Failure
 from daemon.jobs.runner import STUCK_S, Runner
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
-from daemon.ledger.ledger import Ledger, LedgerUnavailableError
+from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
 
 ASK_EVERY_S = 2.0
 """Jobs that wait for a time or for space are asked for this often; new ones wake the slots at once."""
@@ -90,27 +93,50 @@ class Slot:
 
     def _work(self, job: Job, inbox: InboxConfig, config: Config) -> None:
         try:
-            with boundary(
-                "job",
-                f"job {job.id}",
-                lambda error: self.runner.fail(job, inbox, config, unforeseen(error)),
-                passing=(LedgerError,),
-                job=job.id,
-                inbox=inbox.name,
+            with (
+                boundary(
+                    "job",
+                    f"the end of job {job.id}",
+                    lambda error: self._fail_in_ledger(job, unforeseen(error)),
+                    passing=(LedgerError,),
+                    job=job.id,
+                    inbox=inbox.name,
+                ),
+                boundary(
+                    "job",
+                    f"job {job.id}",
+                    lambda error: self.runner.fail(job, inbox, config, unforeseen(error)),
+                    passing=(LedgerError,),
+                    job=job.id,
+                    inbox=inbox.name,
+                ),
             ):
                 self.runner.run(job, inbox, config, lambda: self._queue.request_for(job))
         except LedgerError as problem:
             self._notify(LedgerFailed(problem.message, inbox.name, job.id))
-            self._give_back(job)
+            self._write(lambda writer: table.give_back(writer, job))
         finally:
             self._queue.over(job)
 
-    def _give_back(self, job: Job) -> None:
-        """Put a job whose outcome could not be written back into the queue, once the ledger takes it."""
+    def _fail_in_ledger(self, job: Job, failure: Failure) -> None:
+        """Fail a job that the runner could not even fail: given back, it would break the next turn in the same way."""
+        failed: list[bool] = []
+        self._write(
+            lambda writer: failed.append(
+                table.fail(writer, job, time.time(), failure.reason, failure.message, failure.hint)
+            )
+        )
+        if failed[-1:] == [True]:  # else its outcome stands in the ledger, or the service stops
+            file = os.fsdecode(job.path)
+            text = f"job {job.id}: {file} is failed: {failure.message}"
+            self._notify(JobFailed(text, job.inbox, job.id, reason=failure.reason, hint=failure.hint, file=file))
+
+    def _write(self, step: Callable[[Connection], object]) -> None:
+        """Write what becomes of a job whose outcome was not written, once the ledger takes it."""
         while not self._queue.stopping.is_set():
             self._turned_s = self._monotonic()
             try:
-                self._ledger.write(lambda writer: table.give_back(writer, job))
+                self._ledger.write(step)
             except LedgerUnavailableError:
                 self._queue.stopping.wait(PAUSE_S)
             else:

@@ -227,9 +227,9 @@ class Runner:
         return self._link
 
     def _replace_worker(self, reason: str) -> None:
-        if self._link is not None:
-            self._link.kill()
-            self._link = None
+        link, self._link = self._link, None  # one that cannot be ended is not used again either
+        if link is not None:
+            link.kill()
             message = f"the worker was ended ({reason}); the next job gets a new one"
             self._notify(WorkerReplaced(message, reason=reason))
         self._jobs_done = 0

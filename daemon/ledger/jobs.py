@@ -253,6 +253,18 @@ def give_back(connection: sqlite3.Connection, job: Job) -> None:
         apply(connection, job.id, JobEvent.GIVE_BACK, attempt=job.attempt)
 
 
+def fail(connection: sqlite3.Connection, job: Job, now_s: float, reason: str, message: str, hint: str) -> bool:
+    """End a job that runs as failed, and nothing else; say whether it was done.
+
+    A job that does not run, and one of which another attempt has begun, stays as it is.
+    """
+    why = {"reason": reason, "message": message, "hint": hint}
+    try:
+        return apply(connection, job.id, JobEvent.FAIL, now_s=now_s, attempt=job.attempt, **why) is not None
+    except (NoTransitionError, StaleAttemptError):
+        return False
+
+
 def update(connection: sqlite3.Connection, job_id: int, **values: object) -> None:
     """Set columns of one job. Raise ValueError for state and attempt: those only `apply` changes."""
     _require_free(values)

@@ -22,6 +22,7 @@ from daemon.health import Health
 from daemon.inboxes.claims import Claimer
 from daemon.inboxes.intake import Intake
 from daemon.jobs.job_queue import JobQueue
+from daemon.jobs.outcomes import Outcomes
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.http import HttpServer, make_application
 from daemon.metrics.registry import new_registry
@@ -288,3 +289,19 @@ def status_of_livez(server: HttpServer) -> int:
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
         connection.request("GET", "/livez")
         return connection.getresponse().status
+
+
+def test_a_job_that_cannot_even_be_failed_is_failed_in_the_ledger_and_the_next_one_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fail_once(monkeypatch, Outcomes, "done", KeyError("on purpose"))
+    fail_once(monkeypatch, Outcomes, "failed", ZeroDivisionError("on purpose, too"))
+    rig = Rig(tmp_path)
+    (rig.inbox / "bad.mp4").write_bytes(fake_video(frames=5))
+    with caplog.at_level(logging.INFO), InProcess(rig):
+        rig.wait_for_states("failed")
+        (rig.inbox / "good.mp4").write_bytes(fake_video(frames=6))
+        jobs = rig.wait_for_states("failed", "done")
+    assert (jobs[0]["reason"], "on purpose, too" in jobs[0]["message"]) == ("unforeseen", True)
+    assert boundaries(caplog) == ["job", "job"]
+    assert any("bad.mp4 is failed" in record.getMessage() for record in caplog.records), "who waits for it is told"
