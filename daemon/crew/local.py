@@ -22,7 +22,7 @@ from pathlib import Path
 from core.boundary import boundary
 from daemon.crew.contract import WorkerDiedError
 from daemon.crew.gpu import VISIBLE
-from daemon.crew.messages import FromWorker, ToWorker, message_bytes, read_message
+from daemon.crew.messages import FromWorker, MessageReader, ToWorker, message_bytes
 from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Needs
 
@@ -207,9 +207,10 @@ class LocalLink:
 
     def _read_messages(self) -> None:
         assert self._process.stdout is not None, "a pipe was asked for"
+        reader = MessageReader(self._process.stdout)
         try:
             with boundary("thread", f"reading what worker {self.pid} says", self._reading_failed):
-                while (message := read_message(self._process.stdout)) is not None:
+                while (message := reader.read()) is not None:
                     if not isinstance(message, FromWorker):
                         raise WorkerError(f"a worker does not say {type(message).__name__}; the worker is replaced")
                     self._messages.put(message)

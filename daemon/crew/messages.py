@@ -17,7 +17,7 @@ its attempt, and what is said of an attempt that another one has followed is ref
     order → readable → opened → begin → progress… (commit → ack)… → done | failed
 
 Beyond `read_message` a message is one of the types of this file. What comes over the pipe and is none of them is a
-WorkerError: the worker is replaced.
+WorkerError: the worker is replaced. A service reads with `MessageReader`, which limits what one commit says.
 """
 
 from __future__ import annotations
@@ -36,8 +36,24 @@ VERSION = 2
 MESSAGE_BYTES_MAX = 64 << 20
 """The largest message is a commit's carried state; anything longer is no message of ours."""
 
+PIECES_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
+"""What the pieces of one commit or result may come to: the largest carried state, and as much again for records. Those
+of a window are some hundred bytes each, and a hundred thousand of them are less. What goes to a worker has no such
+limit: where to begin says everything that earlier commits left."""
+
 OUTLOOKS: tuple[Outlook, ...] = get_args(Outlook)
 REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+class OtherVersionError(WorkerError):
+    """A message of another version: the program was replaced while the service runs. No job is to blame."""
+
+    def __init__(self, found: object) -> None:
+        super().__init__(
+            f"a message of version {found!r}, expected {VERSION}: dfld was replaced while the service runs; the worker"
+            " is replaced, and jobs wait until you restart the service",
+            hint="restart the service; it then tries the job again",
+        )
 
 
 @dataclass(frozen=True)
@@ -162,14 +178,46 @@ def write_message(stream: IO[bytes], message: Message) -> None:
 
 
 def read_message(stream: IO[bytes]) -> Message | None:
-    """Read one message; None at the end. Raise WorkerError for anything that is not one, or is of another version."""
+    """Read one message; None at the end.
+
+    Raise WorkerError for anything that is not one, OtherVersionError where it is of another version.
+    """
+    line = _read_line(stream)
+    return _message(line) if line else None
+
+
+class MessageReader:
+    """Reads what one worker says, and holds it to the limit of its pieces."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._pieces_bytes = 0
+        """Of the pieces since the last message that says what they were."""
+
+    def read(self) -> Message | None:
+        """Read one message; None at the end. Raise as `read_message` does, and WorkerError for too many pieces."""
+        line = _read_line(self._stream)
+        message = _message(line) if line else None
+        if isinstance(message, PieceSent):
+            self._pieces_bytes += len(line)
+            if self._pieces_bytes > PIECES_BYTES_MAX:
+                raise WorkerError(
+                    f"the pieces of a commit or result are longer than {PIECES_BYTES_MAX} bytes; the worker is replaced"
+                )
+        elif isinstance(message, CommitMade | JobDone | JobFailed):
+            self._pieces_bytes = 0
+        return message
+
+
+def _read_line(stream: IO[bytes]) -> bytes:
+    """Return the next line; empty at the end, and where a death cut it off in mid-sentence."""
     line = stream.readline(MESSAGE_BYTES_MAX + 1)
-    if not line:
-        return None
     if len(line) > MESSAGE_BYTES_MAX:
         raise WorkerError(f"a message is longer than {MESSAGE_BYTES_MAX} bytes; the worker is replaced")
-    if not line.endswith(b"\n"):
-        return None  # cut off by a death in mid-sentence
+    return line if line.endswith(b"\n") else b""
+
+
+def _message(line: bytes) -> Message:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as problem:
@@ -177,8 +225,7 @@ def read_message(stream: IO[bytes]) -> Message | None:
     if not isinstance(values, dict) or not isinstance(values.get("type"), str):
         raise WorkerError(f"not a message: {line[:80]!r}; the worker is replaced")
     if values.get("version") != VERSION:
-        found = values.get("version")
-        raise WorkerError(f"a message of version {found!r}, expected {VERSION}; the worker is replaced")
+        raise OtherVersionError(values.get("version"))
     if values["type"] not in _DECODERS:
         raise WorkerError(f"not a message: it is of type {values['type'][:80]!r}; the worker is replaced")
     return _DECODERS[values["type"]](_Values(values["type"], values))

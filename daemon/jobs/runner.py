@@ -17,6 +17,7 @@ from core.boundary import log_unforeseen
 from daemon.arrivals.hashing import HashingStoppedError
 from daemon.config.schema import Config, InboxConfig
 from daemon.crew.contract import Crew, Link, WorkerDiedError, WorkerSaidError
+from daemon.crew.messages import OtherVersionError
 from daemon.errors import WorkerError
 from daemon.events.event import Notify
 from daemon.events.job_events import JobStarted, JobWarning
@@ -134,6 +135,10 @@ class Runner:
             self._link = None
             self._notify(WorkerEnded(f"a worker was ended ({reason})", reason=reason))
 
+    def drop_worker(self) -> None:
+        """End the worker in the middle of a job that is given back: it may wait for an answer. Its own thread."""
+        self._replace_worker("stopped")
+
     def fail(self, job: Job, inbox: InboxConfig, config: Config, failure: Failure) -> None:
         """End a job that broke the runner itself, with its worker: nobody knows what state that is in."""
         self._replace_worker("crashed")
@@ -169,6 +174,10 @@ class Runner:
             self._outcomes.interrupted(job, stopped.request)
         except WorkerDiedError as death:
             self._worker_died(job, kind, inbox, config, death)
+        except OtherVersionError as problem:  # the program was replaced under the service: no file is to blame
+            self._replace_worker("crashed")
+            failure = Failure("setup", "version", problem.message, problem.hint)
+            self._outcomes.failed(job, kind, inbox, config, failure)
         except WorkerError as problem:
             self._replace_worker(problem.reason if isinstance(problem, WorkerEndedError) else "crashed")
             self._finish()

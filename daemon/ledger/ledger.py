@@ -6,6 +6,7 @@ One thread owns the one connection that writes (SQLite before 3.51.3 can corrupt
 and checkpoint at the same moment), each `write` is one transaction, and it returns after the commit is on the
 disk. Readers open their own read-only connection. Whatever may pass (a full disk, another program's lock, a file
 that is gone) is a LedgerUnavailableError; the step was rolled back and may be handed in again. `trouble` says so too.
+Where the statement itself is wrong, nothing is wrong with the ledger: nobody foresaw that, and it comes through.
 """
 
 from __future__ import annotations
@@ -44,6 +45,16 @@ LOG_TIMEOUT_MS = 200
 FULL_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 """Primary result codes that may pass by themselves: no space, a disk error, a read-only remount."""
 PRIMARY_CODE_MASK = 0xFF
+
+
+STATEMENT_ERRORS = (
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+    sqlite3.NotSupportedError,
+)
+"""Of one statement and its values: the same step fails again, every other one works."""
 
 
 class LedgerUnavailableError(LedgerError):
@@ -86,8 +97,8 @@ class Ledger:
         """Run `step` in a transaction of its own and return its result once it is committed.
 
         Raise LedgerUnavailableError while it cannot be written (a full disk, a lock, a file that is gone), LedgerError
-        for any other failure of SQLite or when no answer came within `timeout_s`; what `step` itself raises comes
-        through, and its changes are rolled back.
+        for any other failure of the ledger or when no answer came within `timeout_s`; what `step` itself raises comes
+        through, and its changes are rolled back. So does SQLite's own error where a statement of `step` is wrong.
         """
         if self._closed.is_set():
             raise LedgerError(f"{self.path}: the ledger is closed")
@@ -115,6 +126,8 @@ class Ledger:
                 reader.execute("BEGIN")
                 return step(reader)
         except sqlite3.Error as problem:
+            if _is_of_statement(problem):
+                raise
             raise _translated(self.path, problem) from problem
 
     def shrink(self) -> None:
@@ -185,6 +198,8 @@ class Ledger:
             connection.execute("COMMIT")
         except sqlite3.Error as problem:
             self._roll_back(connection)
+            if _is_of_statement(problem):
+                raise
             translated = _translated(self.path, problem)
             self._note_trouble(connection, translated)
             raise translated from problem
@@ -284,6 +299,13 @@ def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
             connection.backup(copy)
     sync_folder(target.parent)
     return target
+
+
+def _is_of_statement(problem: sqlite3.Error) -> bool:
+    """Say whether a statement or its values are wrong, a column that is not there included; then the ledger is well."""
+    return isinstance(problem, STATEMENT_ERRORS) or (
+        isinstance(problem, sqlite3.OperationalError) and problem.sqlite_errorcode == sqlite3.SQLITE_ERROR
+    )
 
 
 def _translated(path: Path, problem: sqlite3.Error) -> LedgerError:

@@ -57,6 +57,8 @@ class _Service:
         self._incoming = incoming
         self._outgoing = outgoing
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+
+    def start_listening(self) -> None:
         threading.Thread(target=self._listen, name="service", daemon=True).start()
 
     def send(self, message: FromWorker) -> None:
@@ -82,9 +84,10 @@ class _Service:
     def _listen(self) -> None:
         try:
             self._sort()
-        except WorkerError:  # what the service says is no message: the worker's traceback stands in the service's log
-            traceback.print_exc()
-        os._exit(EXIT_PARENT_GONE)  # the service is gone: whatever is not committed is done again
+        finally:  # the service is gone, or cannot be understood: whatever is not committed is done again
+            if sys.exc_info()[0] is not None:  # so it stands in the service's log
+                traceback.print_exc()
+            os._exit(EXIT_PARENT_GONE)
 
     def _sort(self) -> None:
         while (message := read_message(self._incoming)) is not None:
@@ -109,7 +112,8 @@ def main(worker_kinds: Mapping[str, AnyWorkerKind], arguments: list[str] | None 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # so does systemd's stop: the service drains its workers
     incoming, outgoing = _take_over_standard_streams()
     service = _Service(incoming, outgoing)
-    service.send(messages.Ready(os.getpid()))
+    service.send(messages.Ready(os.getpid()))  # before it listens: a service of another version learns that first
+    service.start_listening()
     while True:
         pieces, message = service.receive_whole()
         if isinstance(message, messages.Order):

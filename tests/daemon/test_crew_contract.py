@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from daemon.crew.contract import Crew, Link, WorkerDiedError
-from daemon.crew.local import LocalCrew
+from daemon.crew.local import LocalCrew, child_environment
 from daemon.crew.messages import (
     AboutTask,
     Ack,
@@ -30,10 +32,12 @@ from daemon.crew.messages import (
     Task,
     ToWorker,
     in_pieces,
+    read_message,
 )
 from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Needs
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractRequest
+from daemon.worker.process import EXIT_PARENT_GONE
 from engine.types import ExtractSettings
 from tests.daemon_rig import FAKE_WORKER, wait_until
 from tests.fake_worker import fake_video
@@ -211,6 +215,39 @@ def test_a_worker_that_says_what_is_no_message_of_this_version_is_ended(
     with pytest.raises(WorkerError, match="the worker is replaced"):
         next_message(link)
     assert not link.is_alive
+
+
+FLOODS = """
+import sys
+from daemon.crew import messages
+piece = messages.message_bytes(messages.PieceSent(messages.Task(1, 1), {"a": "x" * 10_000}))
+for _ in range(1000):
+    sys.stdout.buffer.write(piece)
+"""
+
+
+def test_a_worker_that_sends_pieces_without_end_is_ended_at_the_limit(
+    hire: Callable[[tuple[str, ...]], Crew], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.crew.messages.PIECES_BYTES_MAX", 1 << 20)
+    link = hire((sys.executable, "-c", FLOODS)).open_link(0, NEEDS, 0)
+    with pytest.raises(WorkerError, match="the worker is replaced"):
+        drain(link)
+    assert not link.is_alive
+
+
+@pytest.mark.parametrize("line", [b"nonsense", b'{"type": "order", "version": 99}'])
+def test_a_worker_that_does_not_understand_its_service_says_that_it_is_up_and_ends(line: bytes) -> None:
+    command = [*FAKE_WORKER, "--parent", str(os.getpid())]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, env=child_environment()) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert worker.stderr is not None
+        worker.stdin.write(line + b"\n")
+        worker.stdin.flush()  # and it stays open: the worker has to end by itself
+        assert worker.wait(30) == EXIT_PARENT_GONE
+        assert isinstance(read_message(worker.stdout), Ready), "so its service learns of another version"
+        assert b"WorkerError" in (said := worker.stderr.read()) or b"OtherVersionError" in said
 
 
 def test_a_worker_ends_by_itself_when_its_link_is_closed(link: Link) -> None:

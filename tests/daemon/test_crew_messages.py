@@ -20,6 +20,7 @@ from daemon.crew.messages import (
     JobDone,
     JobFailed,
     Message,
+    MessageReader,
     Opened,
     Order,
     PieceSent,
@@ -179,6 +180,17 @@ def test_a_message_without_end_is_refused_at_the_limit(monkeypatch: pytest.Monke
     monkeypatch.setattr(crew_messages, "MESSAGE_BYTES_MAX", 1000)
     with pytest.raises(WorkerError, match="longer than 1000 bytes"):
         read_message(io.BytesIO(b"x" * 5000))
+
+
+def test_pieces_that_never_become_a_commit_are_refused_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = message_bytes(PieceSent(TASK, {"a": "x" * 100}))
+    monkeypatch.setattr(crew_messages, "PIECES_BYTES_MAX", 2 * len(line))
+    progress, commit = message_bytes(ProgressMade(TASK, PROGRESS)), message_bytes(CommitMade(TASK))
+    reader = MessageReader(io.BytesIO((line * 2 + commit) * 3 + line + progress + line + progress + line))
+    for _ in range(13):
+        assert reader.read() is not None, "each commit has the limit to itself"
+    with pytest.raises(WorkerError, match=r"pieces .* longer than \d+ bytes; the worker is replaced"):
+        reader.read()
 
 
 def test_a_message_cut_off_by_a_death_is_the_end() -> None:

@@ -63,8 +63,28 @@ def test_it_is_private_and_set_up_for_power_loss(ledger: Ledger) -> None:
 
 
 def test_every_table_is_strict(ledger: Ledger) -> None:
-    with pytest.raises(LedgerError, match="cannot store TEXT value in REAL column"):
+    with pytest.raises(sqlite3.IntegrityError, match="cannot store TEXT value in REAL column"):
         ledger.write(lambda writer: writer.execute("INSERT INTO pauses VALUES ('a', 'pause', 'soon')"))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO pauses VALUES ('a', 'stop', 0)",
+        "INSERT INTO pauses VALUES (?, 'pause', 0)",
+        "UPDATE pauses SET nothing = 0",
+    ],
+)
+def test_a_statement_that_is_wrong_is_no_trouble_of_the_ledger(ledger: Ledger, statement: str) -> None:
+    for step in (ledger.write, ledger.read):
+        with pytest.raises(sqlite3.Error) as info:
+            step(lambda connection: connection.execute(statement))
+        assert type(info.value).__module__ == "sqlite3", "it comes through as it is"
+        if "CHECK" in str(info.value):
+            break  # who only reads is told that first
+    assert ledger.trouble == ""
+    ledger.write(lambda writer: pause(writer, "bob"))
+    assert ledger.read(scopes) == ["bob"]
 
 
 def test_a_ledger_of_a_newer_dfld_is_refused_untouched(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,19 @@ from daemon.control import forget
 from daemon.control.client import ask
 from daemon.control.server import ControlServer
 from daemon.crew import local
-from daemon.errors import ControlError, WorkerError
+from daemon.errors import ControlError, LedgerError, WorkerError
 from daemon.health import Health
 from daemon.inboxes.claims import Claimer
 from daemon.inboxes.intake import Intake
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.outcomes import Outcomes
+from daemon.ledger import extraction
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.http import HttpServer, make_application
 from daemon.metrics.registry import new_registry
 from daemon.service import Service
 from daemon.systemd import ServiceManager
-from tests.daemon_rig import InProcess, Rig, wait_until
+from tests.daemon_rig import FAKE_WORKER, InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
 
 
@@ -205,7 +207,7 @@ def test_a_worker_that_cannot_be_read_is_ended_with_the_reason(
         raise MemoryError("on purpose")
 
     if what == "messages":
-        monkeypatch.setattr(local, "read_message", fails)
+        monkeypatch.setattr(local.MessageReader, "read", fails)
     link = local.LocalLink(
         command=(sys.executable, "-c", SPEAKS), on_error_line=fails if what == "error lines" else None
     )
@@ -305,3 +307,83 @@ def test_a_job_that_cannot_even_be_failed_is_failed_in_the_ledger_and_the_next_o
     assert (jobs[0]["reason"], "on purpose, too" in jobs[0]["message"]) == ("unforeseen", True)
     assert boundaries(caplog) == ["job", "job"]
     assert any("bad.mp4 is failed" in record.getMessage() for record in caplog.records), "who waits for it is told"
+
+
+def test_a_commit_that_the_ledger_refuses_fails_its_job_alone_and_the_next_gets_a_new_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store_commit = extraction.store_commit
+
+    def refused(connection: Any, job_id: int, attempt: int, commit: Any) -> None:
+        store_commit(connection, job_id, attempt, commit)
+        if job_id == 1:
+            connection.execute("UPDATE jobs SET hint = NULL WHERE id = 1")
+
+    monkeypatch.setattr(extraction, "store_commit", refused)
+    rig = Rig(tmp_path)
+    (rig.inbox / "bad.mp4").write_bytes(fake_video(frames=30))
+    with caplog.at_level(logging.INFO), InProcess(rig):
+        (job,) = rig.wait_for_states("failed")
+        (rig.inbox / "good.mp4").write_bytes(fake_video(frames=31))
+        jobs = rig.wait_for_states("failed", "done")
+    assert (job["reason"], "NOT NULL" in job["message"], job["deaths"]) == ("unforeseen", True, 0)
+    assert jobs[1]["deaths"] == 0
+    assert boundaries(caplog) == ["job"], "it is logged and counted, once"
+    assert (rig.inbox / "bad.mp4").exists(), "the file is not to blame"
+
+
+def test_a_worker_that_waits_for_a_ledger_that_failed_is_replaced_before_its_job_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_commit, failures = extraction.store_commit, []
+
+    def fails_often(*about: Any) -> None:
+        if len(failures) < 4:
+            failures.append(1)
+            raise LedgerError("on purpose")
+        store_commit(*about)
+
+    monkeypatch.setattr(extraction, "store_commit", fails_often)
+    monkeypatch.setattr("daemon.jobs.dispatch.PAUSE_S", 0.05)
+    rig = Rig(tmp_path)
+    (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=30))
+    with InProcess(rig):
+        (job,) = rig.wait_for_states("done")
+    assert (job["deaths"], job["attempt"]) == (0, 5), "no worker dies of what it did not expect"
+
+
+def test_a_job_whose_outcome_the_ledger_does_not_take_waits_between_its_attempts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise LedgerError("on purpose")
+
+    monkeypatch.setattr(Outcomes, "done", fails)
+    monkeypatch.setattr("daemon.jobs.dispatch.PAUSE_S", 0.5)
+    rig = Rig(tmp_path)
+    (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=5))
+    with InProcess(rig):
+        wait_until(lambda: rig.states() == ["running"], "it does not run")
+        time.sleep(2.0)
+    (job,) = rig.jobs()
+    assert job["attempt"] <= 5
+
+
+OF_ANOTHER_VERSION = (
+    sys.executable,
+    "-c",
+    "import runpy; from daemon.crew import messages; messages.VERSION += 1;"
+    f" runpy.run_path({FAKE_WORKER[1]!r}, run_name='__main__')",
+)
+
+
+def test_a_worker_of_another_version_blames_no_file_and_the_job_goes_on_with_a_restart(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=5))
+    with InProcess(rig, OF_ANOTHER_VERSION):
+        (job,) = rig.wait_for_states("failed")
+    assert (job["reason"], job["deaths"], job["original"]) == ("version", 0, "in_inbox")
+    assert "restart the service" in job["hint"]
+    assert (rig.inbox / "clip.mp4").exists()
+    with InProcess(rig):
+        rig.wait_for_states("done")

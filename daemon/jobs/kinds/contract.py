@@ -79,8 +79,8 @@ Outlook = Literal["passing", "file", "setup", "incomplete"]
 something; incomplete: the file may still be arriving."""
 Reason = Literal[
     "disk_error", "gpu", "incomplete", "memory", "model", "no_space", "not_readable", "output", "reference", "settings",
-    "sidecar", "source_unavailable", "too_many_files", "unforeseen", "unfinished", "worker_died", "worker_hung",
-    "workspace_taken",
+    "sidecar", "source_unavailable", "too_many_files", "unforeseen", "unfinished", "version", "worker_died",
+    "worker_hung", "workspace_taken",
 ]  # fmt: skip
 """Why a job was not done, in one word: for programs, and for the labels of metrics."""
 
