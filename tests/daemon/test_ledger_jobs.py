@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.errors import LedgerError
 from daemon.jobs.kinds.registry import KINDS
 from daemon.ledger import extraction, faces
 from daemon.ledger import jobs as table
@@ -265,7 +265,7 @@ def test_a_face_that_the_end_of_its_clip_judges_anew_stands_in_the_ledger_as_it_
 def test_a_commit_that_fails_moves_neither_faces_nor_cursor(ledger: Ledger) -> None:
     job = begun(ledger, CLIP)
     twice = Commit(Cursor(64, 2520), (face(3, "a.jpg"), face(3, "a.jpg")), Counts(64, 64, 0), "")
-    with pytest.raises(LedgerError, match="UNIQUE"):
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
         ledger.write(lambda writer: extraction.store_commit(writer, job.id, job.attempt, twice))
     stored = ledger.read(lambda reader: table.job_by_id(reader, job.id))
     assert stored is not None
