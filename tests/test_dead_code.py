@@ -17,7 +17,7 @@ USERS = (*PACKAGES, "benchmarks", "docs", "monitoring")
 CALLED_BY_LIBRARIES = {
     "collect", "describe",  # prometheus_client
     "daemon_threads", "handle_error", "log_message",  # http.server
-    "process_request", "request_queue_size", "server_bind",
+    "request_queue_size", "server_bind",
     "emit",  # logging
     "dispatch", "reducer_override", "save_global",  # pickle
     "writelines",  # whatever writes to a stream
