@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from daemon.inboxes.inbox_threads import Inboxes
 from daemon.jobs.dispatch import Slot
-from daemon.jobs.job_in_hand import Running
 from daemon.jobs.job_queue import JobQueue
+from daemon.jobs.running_job import Running
 from daemon.ledger.ledger import Ledger
 from daemon.metrics.http import Check
 from daemon.metrics.registry import Metrics
@@ -27,7 +27,7 @@ class Health:
         self._slots = slots
 
     def running(self) -> list[Running]:
-        """Return the jobs in hand."""
+        """Return the running jobs."""
         return [running for slot in list(self._slots) if (running := slot.runner.running) is not None]
 
     def dead_threads(self) -> list[str]:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from daemon.config.schema import Config
 from daemon.crew.gpu import gpu_memory_used_bytes, installed_gpus
 from daemon.jobs.disk import DiskGuard
-from daemon.jobs.job_in_hand import Running
+from daemon.jobs.running_job import Running
 from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.totals import totals
@@ -85,7 +85,7 @@ def disk_reading(config: Config, guard: DiskGuard, ledger: Ledger) -> Reading:
 
 
 def progress_reading(running: Sequence[Running]) -> Reading:
-    """Return how far the jobs in hand are."""
+    """Return how far the running jobs are."""
     ratios: dict[LabelValues, float] = {
         (one.inbox,): min(1.0, one.frames_done / one.frames_total) if one.frames_total else 0.0 for one in running
     }

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 
-from daemon.jobs.job_in_hand import Running
+from daemon.jobs.running_job import Running
 from daemon.ledger.jobs import Job
 from daemon.reports.jobs import JobDetails, JobReport
 from daemon.reports.service import RunningReport
 
 
 def running_report(one: Running, now_s: float) -> RunningReport:
-    """Return the job in hand with its speed and the time that is left."""
+    """Return the running job with its speed and the time that is left."""
     spent_s = now_s - one.working_since_s if one.working_since_s else 0.0
     frames = one.frames_done - one.frames_at_start
     rate = frames / spent_s if spent_s > 0 and frames > 0 else None

@@ -5,7 +5,7 @@ job_queue     which job starts next, and what holds the others back
 dispatch      the threads that run jobs
 runner        one job from claim to outcome
 conversation  what is said between one order and its end
-job_in_hand   the job in hand as everybody may see it
+running_job   the running job as everybody may see it
 outcomes      how a job ends, written down
 originals     moves, deletes, quarantines a file; never loses one
 tidying       originals of ended jobs, now or when it becomes possible

@@ -22,8 +22,8 @@ from daemon.errors import WorkerError
 from daemon.events.event import Notify
 from daemon.events.job_events import JobCommitted, JobHeld
 from daemon.jobs.disk import DiskGuard
-from daemon.jobs.job_in_hand import Running
 from daemon.jobs.kinds.contract import Failure, JobKind, Piece
+from daemon.jobs.running_job import Running
 from daemon.ledger.jobs import Job, NoTransitionError, StaleAttemptError, require_attempt
 from daemon.ledger.ledger import Connection, Ledger, LedgerUnavailableError
 from engine.types import Progress
@@ -44,7 +44,7 @@ STOP_LEAST_S = 0.5
 
 
 class StoppedError(Exception):
-    """The job in hand was ended because somebody wanted that; its cursor is at its last commit."""
+    """The running job was ended because somebody wanted that; its cursor is at its last commit."""
 
     def __init__(self, request: Request, *, worker_is_free: bool) -> None:
         """`worker_is_free`: it ended its work as it was asked to, and may be given the next job."""
@@ -63,7 +63,7 @@ class WorkerEndedError(WorkerError):
 
 
 class RunState:
-    """The job in hand of one runner. Written by its thread alone; any thread may read `running`."""
+    """The running job of one runner. Written by its thread alone; any thread may read `running`."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.running: Running | None = None
@@ -75,7 +75,7 @@ class RunState:
         self.monotonic = monotonic
 
     def change(self, changed: Callable[[Running], Running]) -> None:
-        """Put what `changed` makes of the job in hand in its place."""
+        """Put what `changed` makes of the running job in its place."""
         if self.running is not None:
             self.running = changed(self.running)
 

@@ -48,7 +48,7 @@ class Slot:
         self.runner = runner
         self.thread = threading.Thread(target=self._run, name=f"slot-{number}")
         self.retired = threading.Event()
-        """Set when a reload lowered the number of workers: the slot ends after the job in hand."""
+        """Set when a reload lowered the number of workers: the slot ends after the running job."""
         self._queue = queue
         self._ledger = ledger
         self._notify = notify
@@ -57,7 +57,7 @@ class Slot:
         """When the slot last asked for work, on the monotonic clock."""
 
     def is_stuck(self) -> bool:
-        """Say whether this thread hangs, with a job in hand or without one. Any thread."""
+        """Say whether this thread hangs, with a running job or without one. Any thread."""
         if self.runner.running is not None:
             return self.runner.is_stuck()
         last_s = max(self._turned_s, self.runner.last_turned_s)

@@ -56,7 +56,7 @@ class JobQueue:
         return self._config
 
     def configure(self, config: Config) -> None:
-        """Take a new configuration; jobs in hand end under the one they began with."""
+        """Take a new configuration; running jobs end under the one they began with."""
         self._config = config
         self._guard.settings = config.disk
         self.wake_idle()
@@ -81,7 +81,7 @@ class JobQueue:
             self._cancelled.add(job_id)
 
     def request_for(self, job: Job) -> Request:
-        """Say what is wanted of a job in hand."""
+        """Say what is wanted of a running job."""
         if self.stopping.is_set():
             return "stop"
         with self._lock:
@@ -123,7 +123,7 @@ class JobQueue:
         return None if job is None else (job, free[job.inbox], config)
 
     def over(self, job: Job) -> None:
-        """A job in hand ended: what was wanted of it is settled."""
+        """A running job ended: what was wanted of it is settled."""
         with self._lock:
             self._cancelled.discard(job.id)
 

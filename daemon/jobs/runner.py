@@ -32,9 +32,9 @@ from daemon.jobs.conversation import (
     WorkerEndedError,
 )
 from daemon.jobs.disk import DiskGuard
-from daemon.jobs.job_in_hand import Running
 from daemon.jobs.kinds.contract import Failure, JobKind, Needs
 from daemon.jobs.outcomes import Outcomes
+from daemon.jobs.running_job import Running
 from daemon.jobs.tidying import Tidier
 from daemon.ledger.jobs import Job, NoTransitionError, StaleAttemptError
 from daemon.ledger.ledger import Ledger
@@ -87,7 +87,7 @@ class Runner:
 
     @property
     def running(self) -> Running | None:
-        """The job in hand. Any thread."""
+        """The running job. Any thread."""
         return self._state.running
 
     @property
@@ -123,7 +123,7 @@ class Runner:
         return self._state.monotonic() - self.last_turned_s > limit
 
     def abandon(self) -> None:
-        """Kill the worker under the job in hand; the only method that another thread may call to end it."""
+        """Kill the worker under the running job; the only method that another thread may call to end it."""
         link = self._link
         if link is not None:
             link.kill()

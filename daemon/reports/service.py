@@ -66,7 +66,7 @@ class InboxReport:
 
 @dataclass(frozen=True)
 class RunningReport:
-    """A job in hand, its speed, and the time that is left; None where that cannot be said yet."""
+    """A running job, its speed, and the time that is left; None where that cannot be said yet."""
 
     job: int
     inbox: str

@@ -14,9 +14,9 @@ from daemon.errors import WorkerError
 from daemon.events.event import Event
 from daemon.jobs.conversation import Conversation, Done, RunState, StoppedError
 from daemon.jobs.disk import DiskGuard
-from daemon.jobs.job_in_hand import Running
 from daemon.jobs.kinds.contract import Needs
 from daemon.jobs.kinds.registry import OF_ARRIVALS
+from daemon.jobs.running_job import Running
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.faces import written_faces

@@ -20,10 +20,10 @@ from daemon.inboxes.inbox_threads import Inboxes
 from daemon.jobs import runner as runner_module
 from daemon.jobs.disk import DiskGuard
 from daemon.jobs.dispatch import Slot
-from daemon.jobs.job_in_hand import Running
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.kinds.registry import KINDS
 from daemon.jobs.runner import STUCK_S, Runner
+from daemon.jobs.running_job import Running
 from daemon.jobs.tidying import Tidier
 from daemon.ledger.ledger import Ledger
 from daemon.service import Service
@@ -107,7 +107,7 @@ def test_a_ledger_whose_thread_is_gone_starves_the_watchdog(service: Service, ma
     assert not is_fed(service, manager)
 
 
-def test_a_thread_that_hangs_with_a_job_in_hand_starves_the_watchdog(
+def test_a_thread_that_hangs_with_a_running_job_starves_the_watchdog(
     rig: Rig,
     service: Service,
     manager: Manager,

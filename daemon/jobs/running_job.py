@@ -1,4 +1,4 @@
-"""The job in hand as everybody may see it: for status, metrics and systemd. Who works is `daemon.jobs.runner`."""
+"""The running job as everybody may see it: for status, metrics and systemd. Who works is `daemon.jobs.runner`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Phase = Literal["trying", "loading", "working", "finishing"]
 
 @dataclass(frozen=True)
 class Running:
-    """The job in hand, for status and metrics; replaced whole, so any thread may read it."""
+    """The running job, for status and metrics; replaced whole, so any thread may read it."""
 
     job: int
     inbox: str
