@@ -369,6 +369,14 @@ def test_help_imports_no_library() -> None:
     assert set(ast.literal_eval(done.stdout)) <= {*PACKAGES}
 
 
+def test_help_imports_only_what_parses_the_command_line() -> None:
+    code = "import sys; from daemon.cli import build_parser; build_parser().format_help(); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    ours = {name for name in ast.literal_eval(done.stdout) if name.split(".")[0] in PACKAGES and "." in name}
+    few = {"core.errors", "core.text", "daemon.cli", "daemon.errors"}
+    assert {name for name in ours if not name.startswith("daemon.commands")} <= few
+
+
 ANYS = {
     "daemon.config.extract_table": 3,  # what pydantic hands over
     "daemon.config.load": 1,  # TOML

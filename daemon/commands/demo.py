@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.files import replace_file
 from daemon.commands.options import add_json_option, path_argument
 from daemon.commands.output import print_json, steerable
 from daemon.commands.stop import Stop, stop_on_signals
@@ -110,6 +109,7 @@ def _home(wished: Path | None) -> Path:
 def _demonstrate(home: Path, say: Callable[[str], None], interrupted: Stop) -> _Outcome:
     import subprocess
 
+    from core.files import replace_file
     from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
     from engine.backends.catalog import open_backend
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from daemon.commands.options import add_json_option, path_argument
 from daemon.commands.output import shown
 from daemon.commands.service import CONFIG_PLACES
-from daemon.commands.status import duration
 from daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -128,6 +127,7 @@ def print_progress(line: Line | Waiting) -> None:
 
 def _progress_text(line: Line | Waiting) -> str:
     """Return one step of a round as a line for a person."""
+    from daemon.commands.status import duration
     from sync.journal.lines import Aborted, Closed, Doubted, Excluded, Iterating, Pulled, Unfinished, Verified
     from sync.rounds.round_work import Waiting
 
