@@ -184,7 +184,7 @@ def test_a_disk_below_its_reserve_holds_the_inbox_and_lets_it_go_again(rig: Rig)
 @needs_mount
 def test_a_full_ledger_disk_pauses_the_work_and_nothing_is_lost(rig: Rig) -> None:
     state = rig.base / "state"
-    with small_filesystem(state, "1M"):
+    with small_filesystem(state, "2M"):
         with Killable(rig) as service:
             service.wait_until_it_runs()
             fill(state / "ballast")
