@@ -84,6 +84,7 @@ class Runner:
         self._link_needs: Needs | None = None
         """What the job needed that the link was opened for."""
         self._jobs_done = 0
+        self._abandoned = threading.Event()
 
     @property
     def running(self) -> Running | None:
@@ -123,7 +124,11 @@ class Runner:
         return self._state.monotonic() - self.last_turned_s > limit
 
     def abandon(self) -> None:
-        """Kill the worker under the running job; the only method that another thread may call to end it."""
+        """Kill the worker under the running job, for good; the only method that another thread may call to end it.
+
+        A job that had no worker yet at that moment gets none: it goes back to the queue.
+        """
+        self._abandoned.set()
         link = self._link
         if link is not None:
             link.kill()
@@ -226,6 +231,9 @@ class Runner:
             self._replace_worker("recycled")
 
     def _ready_link(self, kind: JobKind, config: Config) -> Link:
+        """Return a worker for a job of this kind. Raise StoppedError when the runner was abandoned."""
+        if self._abandoned.is_set():
+            raise StoppedError("stop", worker_is_free=False)
         if self._link is None or not self._link.is_alive:
             self._replace_worker("crashed")
         elif self._link_needs != kind.needs:  # models that fill its memory, or a GPU that it does not see
@@ -233,6 +241,8 @@ class Runner:
         if self._link is None:
             self._link = self._crew.open_link(self._slot, kind.needs, config.limits.worker_memory_bytes)
             self._link_needs = kind.needs
+        if self._abandoned.is_set():  # `abandon` may have come before there was a link that it could kill
+            raise StoppedError("stop", worker_is_free=False)
         return self._link
 
     def _replace_worker(self, reason: str) -> None:

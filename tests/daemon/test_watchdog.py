@@ -9,10 +9,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon.arrivals.hashing import HashingStoppedError
+from daemon.crew.contract import Link
 from daemon.crew.local import LocalCrew
 from daemon.events.event import Event
 from daemon.health import Health
@@ -303,6 +305,27 @@ def test_a_second_sigterm_ends_a_service_at_once_while_its_worker_reads_nothing(
         assert killable.terminate() == 0
     assert rig.states()[0] == "done"
     assert rig.jobs()[1]["next_frame"] == 0, "it is done again from where it was"
+
+
+def test_a_runner_that_is_abandoned_before_it_has_a_worker_does_no_job_with_one(
+    rig: Rig, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, sent = service.slots[0].runner, []
+    open_link = LocalCrew.open_link
+
+    def abandoned_meanwhile(crew: LocalCrew, *asked: Any) -> Link:
+        service.queue.stopping.set()
+        runner.abandon()
+        link = open_link(crew, *asked)
+        send = link.send
+        monkeypatch.setattr(link, "send", lambda message: sent.append(message) or send(message))
+        return link
+
+    monkeypatch.setattr(LocalCrew, "open_link", abandoned_meanwhile)
+    (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=5))
+    wait_until(lambda: not service.slots[0].thread.is_alive(), "the slot to end")
+    assert sent == []
+    assert [(job["state"], job["next_frame"]) for job in rig.jobs()] == [("queued", 0)]
 
 
 def test_systemd_hears_ready_only_when_the_inboxes_were_looked_at(rig: Rig, manager: Manager) -> None:
