@@ -1,7 +1,7 @@
 """XSeg masks as DeepFaceLab stores them: an image file of one channel inside the metadata.
 
 PNG; where that takes more than 50000 bytes, JPEG of the highest quality that fits. Usually 256x256 whatever the
-size of the face; users of a mask resize it. The network that makes the masks is elsewhere (engine.workspace.masks).
+size of the face; users of a mask resize it. The network that makes the masks is elsewhere (engine.masks).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ identity       who the person is, as the reference photos show it, and who count
 tracks         the faces of a shot as tracks, and who is who among them
 search         where in a frame to look for faces, and when
 clip           one clip, window by window: judged, filled in, written, handed on
+masks          which pixels of an aligned face belong to the face
 workspace      what is written: aligned faces, masks, log, preview sheet
 results        what dfld wrote for a clip, what a person changed since, what a redo or a forgetting removes
 tuning         which similarity threshold fits one video

@@ -5,7 +5,6 @@ output_files    files of a workspace written, moved and removed whole; what the 
 sole_writer     one `dfld extract` at a time in one output folder
 align           a face in a frame -> an aligned face
 face_writer     wanted faces -> files, in a few threads
-masks           face masks
 preview         the contact sheet
 extract_report  what is left to do when the frames are done
 extraction_log  debug/extraction_log.json

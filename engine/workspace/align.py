@@ -61,19 +61,23 @@ def _crop_mat(landmarks: NDArray[np.float64], settings: ExtractSettings) -> NDAr
     return plain_crop_mat(landmarks, settings.output_size, settings.crop_margin)
 
 
+def metadata_of(face: AlignedFace) -> AlignedMetadata:
+    """Return what DeepFaceLab's metadata says of a face; of a plain crop, which has none of its types, `mark_only`."""
+    return AlignedMetadata(
+        face_type=face.face_type or "mark_only",
+        landmarks=face.landmarks_aligned_px,
+        source_filename=face.source_filename,
+        source_rect=face.source_rect,
+        source_landmarks=face.landmarks_frame_px,
+        image_to_face_mat=face.image_to_face_mat,
+        dfld_face_id=face.face_id,
+    )
+
+
 def encode_face(face: AlignedFace, settings: ExtractSettings) -> bytes:
     """Return the file of an aligned face: JPEG with DeepFaceLab's metadata, or a plain JPEG or PNG without."""
     if settings.format == "jpg" and face.face_type is not None:
-        metadata = AlignedMetadata(
-            face_type=face.face_type,
-            landmarks=face.landmarks_aligned_px,
-            source_filename=face.source_filename,
-            source_rect=face.source_rect,
-            source_landmarks=face.landmarks_frame_px,
-            image_to_face_mat=face.image_to_face_mat,
-            dfld_face_id=face.face_id,
-        )
-        return encode_aligned_jpeg(face.pixels, metadata, quality=settings.jpeg_quality)
+        return encode_aligned_jpeg(face.pixels, metadata_of(face), quality=settings.jpeg_quality)
     return encode_picture(face.pixels, settings.format, jpeg_quality=settings.jpeg_quality)
 
 

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from engine.face_id import box_of, face_id
 from engine.faces.pose import pose_of_68
 from engine.faces.quality import fit_to_train, outside_fraction, sharpness_of
+from engine.masks.hull import HullMasks
+from engine.masks.source import FaceToMask, MaskSource, PredictedMask
 from engine.same_face import FaceTrace, trace_of
 from engine.stopwatch import QueueFill, Stopwatch
 from engine.types import AlignedFace, ExtractSettings, Face, Frame
-from engine.workspace.align import align_face, encode_face, encode_mask, encode_picture
+from engine.workspace.align import align_face, encode_face, encode_mask, encode_picture, metadata_of
 from engine.workspace.file_names import Layout
-from engine.workspace.masks import face_hull_mask
 
 Result = TypeVar("Result")
 Given = ParamSpec("Given")
@@ -172,7 +173,7 @@ class FaceWriter:
             return FaceFile(None, measured)
         with clock.stage("encode"):
             picture = encode_face(aligned, self._settings)
-            mask = encode_mask(face_hull_mask(aligned))
+            mask = encode_mask(_mask_of(aligned, HullMasks()))
         with clock.stage("write files"):
             name = self._results.write_face(
                 "review" if review else "aligned",
@@ -208,3 +209,10 @@ def _measured(aligned: AlignedFace, frame: Frame, face: Face) -> Measured:
     outside = outside_fraction(face.bbox, frame_width=width, frame_height=height)
     fit = fit_to_train(width_px=face.width_px, aligned_sharpness=sharpness, outside=outside)
     return Measured(pose_of_68(aligned.landmarks_aligned_px)[0], sharpness, fit)
+
+
+def _mask_of(aligned: AlignedFace, source: MaskSource) -> NDArray[np.uint8]:
+    """Return (S, S) uint8, 255 on the face and 0 elsewhere."""
+    (found,) = source.masks([FaceToMask(aligned.pixels, metadata_of(aligned))])
+    assert isinstance(found, PredictedMask), found.reason
+    return np.where(found.is_face, np.uint8(255), np.uint8(0))

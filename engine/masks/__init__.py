@@ -1,0 +1,5 @@
+"""Which pixels of an aligned face belong to the face.
+
+source    what every source of masks promises, and the values it takes and gives
+hull      the mask that DeepFaceLab draws from the 68 landmarks
+"""
