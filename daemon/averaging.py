@@ -147,7 +147,7 @@ def _past_of(records: Sequence[RoundRecord]) -> _Past:
 def _round_report(record: RoundRecord) -> RoundReport:
     return RoundReport(
         round=record.number,
-        kind=record.kind,
+        kind=record.kind.name,
         outcome=record.outcome,
         reason=record.reason,
         ended_s=record.ended_at.timestamp() if record.ended_at else None,

@@ -109,7 +109,7 @@ def _print_list(
         by = f" (rejected by round {rejected[one.number]})" if one.number in rejected else ""
         who = ", ".join(one.contributors)
         reason = with_config(one.reason, config_of(options))
-        print(shown(f"{one.number:5d}  {when}  {record.kind:8} {one.outcome:12} {who}  {reason}{by}"))
+        print(shown(f"{one.number:5d}  {when}  {record.kind.name:8} {one.outcome:12} {who}  {reason}{by}"))
 
 
 def print_round(done: Round, options: argparse.Namespace) -> None:

@@ -61,8 +61,8 @@ class History:
     @property
     def start_iteration(self) -> int:
         """Iteration of the model that all machines were given at first: the age of the common start."""
-        starts = [record for record in self.records if record.kind == "init" and record.number in self.lineage]
-        return starts[-1].iterations.get(starts[-1].source, 0) if starts else 0
+        starts = [record for record in self.records if record.giver and record.number in self.lineage]
+        return starts[-1].iterations.get(starts[-1].giver, 0) if starts else 0
 
     @property
     def usual_spreads(self) -> list[float]:
@@ -87,8 +87,8 @@ def history_of(records: Sequence[RoundRecord]) -> History:
             debts[machine] = record
         if not record.decided:
             continue
-        if record.kind == "undo":
-            undone = int(record.source)
+        undone = record.undoes
+        if undone is not None:
             for machine in record.swapped:
                 base[machine] = before.get(undone, {}).get(machine, 0)
             newest = newest_before.get(undone, 0)
@@ -96,7 +96,7 @@ def history_of(records: Sequence[RoundRecord]) -> History:
             rejected[undone] = record.number
             continue
         line = lines.get(newest, ())
-        follows = lines.get(int(record.source), ()) if record.kind == "rollback" else line
+        follows = line if record.goes_back_to is None else lines.get(record.goes_back_to, ())
         lines[record.number] = (*follows, record.number)
         rejected |= {number: record.number for number in line if number not in follows}
         rejected = {number: by for number, by in rejected.items() if number not in follows}

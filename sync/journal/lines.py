@@ -10,16 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from types import MappingProxyType
-from typing import ClassVar, Literal, Self, get_args
+from typing import ClassVar, Self, get_args
 
 from sync.journal.facts import Facts, Json, a_flag, a_number, a_text, a_whole_number, one_of, some_numbers, typed
+from sync.journal.round_kinds import ROUND_KINDS, RoundKind
 from sync.model_files.push import StagedFile
 from sync.trainers.proof import LossLevel
 from sync.types import Outcome
-
-Kind = Literal["average", "init", "rollback", "undo", "dry_run"]
-"""average: the machines' own mean. init: one machine's weights for all. rollback: a kept average for all. undo: to
-every machine what it had before a round that turned out bad."""
 
 
 def _staged_file(value: object, name: str) -> StagedFile:
@@ -107,25 +104,24 @@ class Planned(RoundLine):
     """What kind of round, which machines, which trainers run."""
 
     step = "planned"
-    kind: Kind
+    kind: RoundKind
     source: str
-    """init: the machine; rollback and undo: the number of the round; else empty."""
+    """The machine or the number of the round that the kind names; else empty."""
     machines: tuple[str, ...]
     running: Mapping[str, bool]
     """Machine → whether its trainer ran before the round."""
 
     def facts(self) -> Json:
         running = dict(self.running)
-        return {"kind": self.kind, "source": self.source, "machines": list(self.machines), "running": running}
+        return {"kind": self.kind.name, "source": self.source, "machines": list(self.machines), "running": running}
 
     @classmethod
     def read(cls, _machine: str, facts: Facts) -> Self:
-        return cls(
-            one_of(get_args(Kind), facts.text("kind")),
-            facts.optional(facts.text, "source") or "",
-            facts.texts("machines"),
-            facts.table("running", a_flag),
-        )
+        kind = ROUND_KINDS[one_of(tuple(ROUND_KINDS), facts.text("kind"))]
+        source = facts.optional(facts.text, "source") or ""
+        if kind.names_round:
+            int(source)
+        return cls(kind, source, facts.texts("machines"), facts.table("running", a_flag))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from sync.journal.lines import (
     Doubted,
     Excluded,
     Iterating,
-    Kind,
     Planned,
     Pulled,
     Released,
@@ -30,6 +29,7 @@ from sync.journal.lines import (
     Unfinished,
     Verified,
 )
+from sync.journal.round_kinds import AVERAGE, RoundKind
 from sync.trainers.proof import LossLevel, is_bad_for_most
 from sync.types import Outcome
 
@@ -42,9 +42,9 @@ class RoundRecord:
     """One round, as far as its journal says. `with_entry` makes the record after one more line."""
 
     number: int
-    kind: Kind = "average"
+    kind: RoundKind = AVERAGE
     source: str = ""
-    """init: the machine; rollback and undo: the number of the round."""
+    """The machine or the number of the round that the kind names; else empty."""
     machines: tuple[str, ...] = ()
     running: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     """Machine → whether its trainer ran before the round."""
@@ -88,9 +88,24 @@ class RoundRecord:
     def is_bad(self) -> bool:
         """Whether most of the trainers that took the round's average got worse by it."""
         asked = self.verified.keys() | self.doubted.keys()
-        if not self.decided or self.kind != "average" or not self.resumed <= asked:
+        if not self.decided or not self.kind.averages or not self.resumed <= asked:
             return False
         return is_bad_for_most([self.doubted.get(name, "") for name in asked])
+
+    @property
+    def giver(self) -> str:
+        """The machine whose weights all others are given; empty where no single one gives them."""
+        return self.source if self.kind.from_machine else ""
+
+    @property
+    def goes_back_to(self) -> int | None:
+        """The round whose kept average is given to all."""
+        return int(self.source) if self.kind.from_round else None
+
+    @property
+    def undoes(self) -> int | None:
+        """The round that this one takes back."""
+        return int(self.source) if self.kind.undoes_round else None
 
     @property
     def doubts(self) -> str:

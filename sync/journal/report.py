@@ -7,17 +7,9 @@ from datetime import UTC, datetime
 
 from dfl.model_files import ModelName
 from sync.journal.downtime import downtime_s, lost_iterations, standstills
-from sync.journal.lines import Kind
 from sync.journal.record import RoundRecord
 from sync.types import Forecast, Outcome, Round
 
-OUTCOMES: Mapping[Kind, Outcome] = {
-    "average": "averaged",
-    "init": "initialised",
-    "rollback": "rolled_back",
-    "undo": "rolled_back",
-    "dry_run": "dry_run",
-}
 PHASES = {
     "gather": ("planned", "pulled"),
     "average": ("pulled", "averaged"),
@@ -32,7 +24,7 @@ def report_of(record: RoundRecord, model: ModelName, forecast: Mapping[str, Fore
     """Return what a round did. A round without an end is reported as far as it got."""
     pauses = standstills(record)
     started = record.started_at or datetime.now(UTC)
-    outcome: Outcome = record.outcome or (OUTCOMES[record.kind] if record.decided else "aborted")
+    outcome: Outcome = record.outcome or (record.kind.outcome if record.decided else "aborted")
     reason = record.reason or ("not verified yet" if record.decided else "not decided yet")
     if record.is_bad and not record.ended:
         outcome, reason = "not_undone", record.why_to_undo

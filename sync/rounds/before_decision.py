@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 
 from dfl.model_files import DATA, optimizer_parts, weight_parts
 from sync.errors import RemoteFileMissingError, RoundError, SyncError
-from sync.journal.lines import Averaged, Decided, Kind, Planned, Pulled, Settled, Settling, Staged, Staging
+from sync.journal.lines import Averaged, Decided, Planned, Pulled, Settled, Settling, Staged, Staging
 from sync.journal.record import RoundRecord
+from sync.journal.round_kinds import RoundKind
 from sync.machines import MachineLink
 from sync.model_files.push import stage
 from sync.model_files.snapshot import list_model, save_duration_s, take_snapshot
@@ -24,7 +25,7 @@ from sync.types import Snapshot
 
 
 def plan_round(
-    work: RoundWork, kind: Kind, source: str, names: Iterable[str], debts: Mapping[str, RoundRecord]
+    work: RoundWork, kind: RoundKind, source: str, names: Iterable[str], debts: Mapping[str, RoundRecord]
 ) -> None:
     """Find out which machines can be reached, and which trainers run. Machines that owe a round stay out."""
     names = list(names)
@@ -110,8 +111,7 @@ def settle_trainers(work: RoundWork) -> None:
 def _to_settle(work: RoundWork) -> list[str]:
     """Machines whose trainers must rest: all but one that nobody steers and that only gives its weights away."""
     links = work.tools.links
-    gives = work.record.source if work.record.kind == "init" else ""
-    return [name for name in work.taking_part() if name != gives or links[name].trainer.mode.is_steered]
+    return [name for name in work.taking_part() if name != work.record.giver or links[name].trainer.mode.is_steered]
 
 
 def pull_snapshots(work: RoundWork, *, with_optimizer: bool, settled: bool = True) -> None:

@@ -18,29 +18,28 @@ def join(store: Store, record: RoundRecord, settings: AverageSettings) -> str:
 
     Nothing happens for a round whose weights are not kept here, and for an undo: what it undoes had not joined yet.
     """
-    if record.kind == "undo" or record.number not in store.averages():
+    if record.kind.undoes_round or record.number not in store.averages():
         return ""
     deployed = store.deployed()
-    said = ""
+    source, said = record.goes_back_to, ""
     if deployed is None or deployed.number != record.number:
-        said = _go_back(store, record, settings) if record.kind == "rollback" else _go_on(store, record, settings)
+        said = _go_on(store, record, settings) if source is None else _go_back(store, record, source, settings)
     store.keep_state(record.number)
     return said
 
 
 def _go_on(store: Store, record: RoundRecord, settings: AverageSettings) -> str:
-    if record.kind == "init":
+    if record.kind.from_machine:
         store.forget_momentum()  # it says where the weights of another start were heading
     store.keep_momentum(record.number, record.averaged.momentum if record.averaged else ())
     new = store.average(record.number).files
     before = store.deployed()
-    goes_on = before is not None and record.kind == "average" and before.files.keys() == new.keys()
+    goes_on = before is not None and record.kind.averages and before.files.keys() == new.keys()
     _deploy(store, record, settings, joins=goes_on)
     return ""
 
 
-def _go_back(store: Store, record: RoundRecord, settings: AverageSettings) -> str:
-    source = int(record.source)
+def _go_back(store: Store, record: RoundRecord, source: int, settings: AverageSettings) -> str:
     if store.restore_state(source, record.number):
         return f"the model to deploy and the outer step's memory are those after round {source} again"
     store.forget_momentum()

@@ -13,6 +13,7 @@ from sync.averaging.compare import agree_on_options, agree_on_start
 from sync.averaging.gates import GateSettings, refuse_cold_start
 from sync.errors import RoundError
 from sync.journal.history import History
+from sync.journal.round_kinds import RoundKind
 from sync.model_files.push import ROOM_TO_SPARE_BYTES
 
 
@@ -37,9 +38,9 @@ class Prospect:
 HOW_TO_UNDO = "the next call tries again; or give all machines an earlier average: dfld rollback NAME"
 
 
-def refuse_hopeless(kind: str, history: History, gates: GateSettings) -> None:
+def refuse_hopeless(kind: RoundKind, history: History, gates: GateSettings) -> None:
     """Raise RoundError for a round of averaging that cannot succeed: no common start, a cold or a bad one."""
-    if kind != "average":
+    if not kind.averages:
         return
     if history.to_undo:
         raise RoundError(history.to_undo.why_to_undo, hint=HOW_TO_UNDO)
@@ -53,7 +54,7 @@ def refuse_hopeless(kind: str, history: History, gates: GateSettings) -> None:
         raise RoundError(cold)
 
 
-def leave_out(kind: str, prospects: Mapping[str, Prospect], *, source: str = "") -> dict[str, str]:
+def leave_out(kind: RoundKind, prospects: Mapping[str, Prospect], *, source: str = "") -> dict[str, str]:
     """Return machine → why it can neither be averaged nor be given anything: another network, no room.
 
     `source`: of an init, the machine whose weights all are given; the others' options must be its own, but that
@@ -62,7 +63,7 @@ def leave_out(kind: str, prospects: Mapping[str, Prospect], *, source: str = "")
     options = {name: one.options for name, one in prospects.items()}
     parts = sorted({part for one in prospects.values() for part in one.sizes})
     refused: dict[str, str] = {}
-    if kind == "average":
+    if kind.averages:
         refused |= agree_on_options(options, parts).refused
     elif source in options:
         weights = [part for part in parts if not is_optimizer(part)]
@@ -79,7 +80,7 @@ def leave_out(kind: str, prospects: Mapping[str, Prospect], *, source: str = "")
 
 
 def check_prospects(
-    kind: str,
+    kind: RoundKind,
     prospects: Mapping[str, Prospect],
     history: History,
     *,
@@ -93,7 +94,7 @@ def check_prospects(
     `others`: why further machines are left out already, for the message.
     """
     needed_here = 0
-    if kind != "undo":  # which gives back what lies here already
+    if kind.copies_to_here:
         needed_here = sum(sum(one.sizes.values()) for one in prospects.values())
         needed_here += max((sum(one.sizes.values()) for one in prospects.values()), default=0)
     if free_here < needed_here:
@@ -101,11 +102,11 @@ def check_prospects(
             f"this computer has {max(0, free_here)} bytes to spare, the round needs {needed_here}",
             hint="free space on this computer",
         )
-    if kind == "init" and source not in prospects:
+    if kind.from_machine and source not in prospects:
         raise RoundError(f"the weights of {source} cannot be had ({others})")
-    if kind == "init" and len(prospects) < 2:
+    if kind.from_machine and len(prospects) < kind.least_machines(quorum):
         raise RoundError(f"no other machine can be given these weights ({others})")
-    if kind != "average":
+    if not kind.averages:
         if not prospects:
             raise RoundError(f"no machine takes part ({others})")
         return

@@ -89,7 +89,7 @@ def _average(work: RoundWork, chosen: Candidates, history: History) -> ModelAver
 
 def weights_of_one(work: RoundWork, _history: History) -> NewWeights:
     """The weights of one machine, and where it fits its optimizer state, for all others."""
-    source = work.record.source
+    source = work.record.giver
     if source not in work.snapshots:
         raise RoundError(f"the weights of {source} cannot be had: {work.record.excluded.get(source, '')}")
     snapshot = work.snapshots[source]
@@ -109,7 +109,7 @@ def _spread(work: RoundWork, source: Mapping[str, AveragedFile], iteration: int)
     """Write one set in the layout of every machine; a machine whose network is another stays out."""
     made: dict[str, Mapping[str, AveragedFile]] = {}
     for name in work.snapshots:
-        if name == work.record.source:
+        if name == work.record.giver:
             continue
         try:
             made[name] = _in_layout_of(work, name, source)

@@ -8,8 +8,7 @@ and not started by dfld. Whatever ends a round, an exception of any type include
 `finish_machines`, and both start every trainer that was stopped. What each step does on a machine is in
 `sync.rounds.before_decision` and `sync.rounds.after_decision`, what a journal means in `sync.journal`.
 
-Kinds of round: the machines' average; `init`, one machine's weights for all, which gives them the common start that
-averages need; `rollback`, a kept average for all; `undo`, made by a round itself when most trainers got worse.
+Which kinds of round there are, and what differs between them: `sync.journal.round_kinds`.
 """
 
 from __future__ import annotations
@@ -24,9 +23,10 @@ from sync.failures import failing_alone, words_of
 from sync.journal.downtime import foresee
 from sync.journal.history import History, history_of
 from sync.journal.journal import FileJournal, Journal
-from sync.journal.lines import Closed, Kind, Line
+from sync.journal.lines import Closed, Line
 from sync.journal.record import RoundRecord, replay
-from sync.journal.report import OUTCOMES, report_of
+from sync.journal.report import report_of
+from sync.journal.round_kinds import AVERAGE, DRY_RUN, INIT, ROLLBACK, UNDO, RoundKind
 from sync.machines import link_machines
 from sync.rounds.after_decision import close_round, finish_machines, give_up, verify_trainers
 from sync.rounds.before_decision import (
@@ -89,7 +89,7 @@ class Rounds:
         """Do one round of averaging; its outcome says how it went. Raise only for what is wrong here."""
         with self.store.locked(self.stop):
             self._finish_earlier()
-            return self._run("average", "", own_weights if self.alone else averaged_weights)
+            return self._run(AVERAGE, "", own_weights if self.alone else averaged_weights)
 
     @property
     def alone(self) -> bool:
@@ -109,7 +109,7 @@ class Rounds:
         self.settings.check_machine(machine)
         with self.store.locked(self.stop):
             self._finish_earlier()
-            return self._run("init", machine, weights_of_one)
+            return self._run(INIT, machine, weights_of_one)
 
     def roll_back(self, number: int | None = None) -> Round:
         """Give every machine the kept average of an earlier round.
@@ -128,7 +128,7 @@ class Rounds:
                 raise RoundError("no average from before the newest is kept", hint="dfld rounds lists what there is")
             kept = self.store.average(number if number is not None else earlier[-1])
             self.store.check_average(kept)
-            return self._run("rollback", str(kept.number), kept_weights)
+            return self._run(ROLLBACK, str(kept.number), kept_weights)
 
     def recover(self) -> Mapping[str, str]:
         """Finish what an earlier dfld left, as far as machines can be reached; return machine → why it could not."""
@@ -164,23 +164,23 @@ class Rounds:
 
     # One round.
 
-    def _run(self, kind: Kind, source: str, make: MakeWeights) -> Round:
+    def _run(self, kind: RoundKind, source: str, make: MakeWeights) -> Round:
         history = self.history()
         work = RoundWork(self._tools, RoundRecord(self.journal.begin()))
-        least = self.settings.quorum if kind == "average" else 1
+        least = kind.least_machines(self.settings.quorum)
 
         def prepare() -> None:
             plan_round(work, kind, source, self.links, history.debts)
             if not self.alone:
                 self._check_feasibility(work, history)
-                wait_until_stoppable(work, least=2 if kind == "init" else least)
+                wait_until_stoppable(work, least=least)
                 self._check_stop()
                 settle_trainers(work)
-                work.check_enough(2 if kind == "init" else least)
+                work.check_enough(least)
             self._check_stop()
-            pull_snapshots(work, with_optimizer=kind == "init", settled=not self.alone)
+            pull_snapshots(work, with_optimizer=kind.from_machine, settled=not self.alone)
             self._check_stop()
-            stage_weights(work, make(work, history), least=least)
+            stage_weights(work, make(work, history), least=kind.least_receivers(self.settings.quorum))
             self._check_stop()
 
         if self._until_decided(work, prepare):
@@ -190,17 +190,15 @@ class Rounds:
     def _check_feasibility(self, work: RoundWork, history: History) -> None:
         """Before the first trainer is stopped: raise RoundError when the round cannot succeed; leave out who cannot."""
         record = work.record
-        kind = "average" if record.kind == "dry_run" else record.kind
-        source = record.source if kind == "init" else ""
-        refuse_hopeless(kind, history, self.settings.gates)
-        prospects = collect_prospects(work, with_optimizer=kind == "init")
-        refused = leave_out(kind, prospects, source=source)
+        refuse_hopeless(record.kind, history, self.settings.gates)
+        prospects = collect_prospects(work, with_optimizer=record.kind.from_machine)
+        refused = leave_out(record.kind, prospects, source=record.giver)
         work.exclude(refused)
         check_prospects(
-            kind,
+            record.kind,
             {name: one for name, one in prospects.items() if name not in refused},
             history,
-            source=source,
+            source=record.giver,
             quorum=self.settings.quorum,
             free_here=free_here(work),
             others=work.reasons() if work.record.excluded else "",
@@ -262,7 +260,7 @@ class Rounds:
         else:
             said = join(self.store, record, self.settings.average)
             reached = f"{len(record.swapped)} of {len(record.receivers)} machines have it"
-            close_round(work, OUTCOMES[record.kind], f"{reached}; {said}" if said else reached)
+            close_round(work, record.kind.outcome, f"{reached}; {said}" if said else reached)
         self.store.prune(self.settings.keep_rounds, needed={self.history().newest})
 
     def _not_closed(self, work: RoundWork, error: Exception) -> RoundError:
@@ -280,7 +278,7 @@ class Rounds:
         """
         history = self.history()
         for earlier in history.records:
-            if earlier.kind == "undo" and earlier.source == str(record.number) and earlier.decided:
+            if earlier.undoes == record.number and earlier.decided:
                 if earlier.ended:
                     return ""
                 return self._carried_out(RoundWork(self._tools, earlier), late=True)
@@ -289,7 +287,7 @@ class Rounds:
         work = RoundWork(self._tools, RoundRecord(self.journal.begin()))
 
         def prepare() -> None:
-            plan_round(work, "undo", str(record.number), sorted(record.swapped), {})
+            plan_round(work, UNDO, str(record.number), sorted(record.swapped), {})
             self._check_feasibility(work, history)
             wait_until_stoppable(work, least=1)
             settle_trainers(work)
@@ -340,7 +338,7 @@ class Rounds:
         work = RoundWork(self._tools, RoundRecord(0), journaled=False)
         forecast: Mapping[str, Forecast] = {}
         try:
-            plan_round(work, "dry_run", "", self.links, history.debts)
+            plan_round(work, DRY_RUN, "", self.links, history.debts)
             if not self.alone:
                 self._check_feasibility(work, history)
             pull_snapshots(work, with_optimizer=False, settled=False)
@@ -356,7 +354,7 @@ class Rounds:
         return report_of(work.record, self.settings.model, forecast)
 
     def _foresee(self, work: RoundWork, history: History) -> dict[str, Forecast]:
-        pushed = [one for one in history.records if one.decided and one.kind == "average"]
+        pushed = [one for one in history.records if one.decided and one.kind.averages]
         return foresee(
             work.record,
             loads_in_place={name: link.trainer.mode.loads_in_place for name, link in self.links.items()},

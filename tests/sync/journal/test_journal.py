@@ -8,6 +8,7 @@ import stat
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -37,6 +38,7 @@ from sync.journal.lines import (
     Verified,
 )
 from sync.journal.record import RoundRecord, replay
+from sync.journal.round_kinds import AVERAGE, ROUND_KINDS, RoundKindName
 from sync.model_files.push import StagedFile
 from sync.trainers.proof import LossLevel
 from tests.sync.journal_entries import entry
@@ -115,7 +117,7 @@ def test_threads_may_append_at_once(journal: FileJournal) -> None:
 # Lines as values.
 
 WHOLE_ROUND = (
-    Planned("average", "", ("a", "b"), {"a": True, "b": False}),
+    Planned(AVERAGE, "", ("a", "b"), {"a": True, "b": False}),
     Settling("a", stops=True),
     Settled("a"),
     Pulled("a", 1000, LossLevel(0.5, 0.01), ("inter.npy",), 12, 1.5, 0.3),
@@ -149,6 +151,16 @@ def test_every_step_is_read_as_it_was_written(journal: FileJournal) -> None:
     assert {line.step for line in WHOLE_ROUND} == set(LINES)
 
 
+@pytest.mark.parametrize("name", get_args(RoundKindName))
+def test_a_journal_names_its_kind_of_round_by_a_word_that_stays(journal: FileJournal, name: RoundKindName) -> None:
+    number = journal.begin()
+    planned = Planned(ROUND_KINDS[name], "7", ("a",), {"a": True})
+    journal.append(number, Entry(planned))
+    written = json.loads((journal.folder / "000001" / "journal.jsonl").read_text(encoding="utf-8"))
+    assert written["facts"] == {"kind": name, "source": "7", "machines": ["a"], "running": {"a": True}}
+    assert [one.line for one in journal.read(number)] == [planned]
+
+
 def test_a_line_cannot_be_changed() -> None:
     for line in WHOLE_ROUND:
         for name in line.__dataclass_fields__:
@@ -172,7 +184,7 @@ def test_lines_of_older_and_newer_versions_are_read_as_far_as_they_mean_somethin
     number = journal.begin()
     (journal.folder / "000001" / "journal.jsonl").write_text(OLDER_LINES, encoding="utf-8")
     record = replay(number, journal.read(number))
-    assert (record.kind, record.source, record.digest) == ("average", "", "d")
+    assert (record.kind, record.source, record.digest) == (AVERAGE, "", "d")
     assert record.touched == {"a"}
     assert record.stopped == set()
     assert record.iterations == {"a": 7}
@@ -184,6 +196,8 @@ def test_lines_of_older_and_newer_versions_are_read_as_far_as_they_mean_somethin
     [
         ("planned", {"kind": "avarage", "machines": [], "running": {}}),
         ("planned", {"kind": "average", "machines": "a", "running": {}}),
+        ("planned", {"kind": "rollback", "source": "gpu1", "machines": ["a"], "running": {}}),
+        ("planned", {"kind": "undo", "machines": ["a"], "running": {}}),
         ("pulled", {"iteration": "7", "loss": None, "bytes": 1, "seconds": 0.0}),
         ("pulled", {"iteration": True, "loss": None, "bytes": 1, "seconds": 0.0}),
         ("pulled", {"iteration": 7, "loss": [1.0], "bytes": 1, "seconds": 0.0}),

@@ -170,7 +170,7 @@ def test_killed_at_any_change_of_the_disk_the_next_dfld_comes_to_the_same(
         case "rollback":
             rounds.roll_back(2)
     expected, record = left_by_rounds(rounds.store), rounds.records()[-1]
-    assert (record.kind, record.number) == (kind, 5)
+    assert (record.kind.name, record.number) == (kind, 5)
     kept = rounds.store.average(5)
     # What the round had written by then: its average, and the outer step's memory as a file to be taken over.
     Store(before).keep_average(5, kept.files, kept.sha256, kept.iteration)

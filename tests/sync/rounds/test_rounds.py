@@ -188,6 +188,19 @@ def test_a_rollback_gives_every_machine_the_average_before(fleet: Fleet) -> None
     assert rounds.average().outcome == "averaged", "and from there on averages go on"
 
 
+def test_a_machine_that_is_called_like_the_round_gone_back_to_gets_its_weights_too(tmp_path: Path) -> None:
+    fleet = make_fleet(tmp_path, names=("1", "2"))
+    rounds = Rounds(fleet.settings())
+    rounds.start_from("1")
+    first = fleet.sets()["1"]
+    fleet.train_by_hand()
+
+    done = rounds.roll_back(1)
+
+    assert done.receivers == ("1", "2")
+    assert set(fleet.sets().values()) == {first}
+
+
 def test_a_rollback_to_a_round_that_is_not_kept_says_which_are(fleet: Fleet) -> None:
     rounds = begun(fleet)
     with pytest.raises(RoundError, match="round 77 is not kept here; kept are: 1"):

@@ -140,7 +140,7 @@ def test_a_round_that_makes_most_trainers_worse_is_undone(fleet: Fleet) -> None:
     assert done.outcome == "undone", (done.reason, done.doubted, done.excluded)
     assert "the loss went from" in done.reason
     undo = rounds.records()[-1]
-    assert (undo.kind, undo.source) == ("undo", str(done.number))
+    assert undo.undoes == done.number
     for one in fleet.machines:
         # What each gave to the round is what it trains on from again: its last save before it.
         until(lambda one=one: loaded_sets(one)[-1] in saved_sets(one), f"{one.machine.name} with its own weights")
