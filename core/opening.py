@@ -16,6 +16,7 @@ import io
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 CHUNK_BYTES = 4 << 20
@@ -52,7 +53,7 @@ def open_regular(
     a symbolic link; where that leads must lie within, too. `max_bytes`: a larger file is refused.
 
     Never waits. Raise RefusedFileError for anything but such a file, BlockingIOError where another program holds a
-    lease on it (try again later), and OSError where it is not there or may not be read.
+    lease on it (try again later), and OSError where it is not there or may not be read. Each names `path`.
     """
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW))
     try:
@@ -64,7 +65,8 @@ def open_regular(
         if max_bytes is not None and status.st_size > max_bytes:
             raise RefusedFileError(path, f"has {status.st_size} bytes, at most {max_bytes} are read")
         # The magic link leads to the inode that was asked about, whatever has the name by now.
-        return io.FileIO(os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        with _naming(path):
+            return io.FileIO(os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     finally:
         os.close(descriptor)
 
@@ -85,13 +87,28 @@ def read_regular(
 def chunks_of(file: io.FileIO, path: Path, *, max_bytes: int | None = None) -> Iterator[bytes]:
     """Yield the rest of an open file piece by piece. Raise RefusedFileError once there were more than `max_bytes`."""
     size = 0
-    while chunk := file.read(CHUNK_BYTES):
+    while chunk := _next_chunk(file, path):
         size += len(chunk)
         if max_bytes is not None and size > max_bytes:
             raise RefusedFileError(path, f"has more than {max_bytes} bytes")
         yield chunk
     if chunk is None:  # a file of /proc that would have to be waited for
         raise BlockingIOError(errno.EAGAIN, "has nothing to read now", os.fspath(path))
+
+
+def _next_chunk(file: io.FileIO, path: Path) -> bytes | None:
+    with _naming(path):
+        return file.read(CHUNK_BYTES)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have an error of the system name the file by the path that the caller knows; of its own it names none."""
+    try:
+        yield
+    except OSError as problem:
+        problem.filename = os.fspath(path)
+        raise
 
 
 def sha256_of(path: Path, *, follow_links: bool) -> str:

@@ -27,6 +27,7 @@ SETUP_ERRORS: tuple[tuple[type[DfldError], Reason], ...] = (
     (SettingsError, "settings"),
     (OutputError, "output"),
 )
+PERMISSION_ERRNOS = (errno.EACCES, errno.EPERM)
 GPU_MODULES = ("onnxruntime", "torch")
 """Errors that these raise themselves at run time are the device's: out of its memory, lost, reset."""
 
@@ -44,6 +45,8 @@ def failure_from(problem: BaseException) -> Failure | None:
     if isinstance(problem, DfldError) and problem.retryable:
         reason: Reason = "no_space" if isinstance(problem, OutputError) else "source_unavailable"
         return Failure("passing", reason, message, hint)
+    if isinstance(problem, OSError) and problem.errno in PERMISSION_ERRNOS:
+        return Failure("setup", "permission", message, "let the account that dfld runs as read and write that")
     if isinstance(problem, InputError):
         return Failure("file", "not_readable", message, hint)
     for kind, setup_reason in SETUP_ERRORS:

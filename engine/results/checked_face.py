@@ -52,4 +52,4 @@ class CheckedFace:
     removable: Part = "nothing"
     """What a repair may remove, since it is damaged and no person's."""
     stays: bool = False
-    """It is damaged, and a person may have changed it: a redo of the clip leaves it as it is."""
+    """It is damaged, and a person may have changed it, or it cannot be read: a repair leaves it as it is."""

@@ -5,6 +5,7 @@ What can be found is engine.results.checked_face. Nothing is changed but by `dro
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections import Counter
@@ -41,6 +42,24 @@ NOT_LISTED = "the ledger holds it, and the manifest does not list it"
 TAKEN_OUT = "a person took it out; it stays out"
 METADATA_ENDINGS = (".jpg", ".jpeg")
 """Only these have DeepFaceLab's metadata."""
+
+
+UNREADABLE_ERRNOS = (
+    *(errno.EACCES, errno.EPERM),  # its mode, or the policy of the system
+    *(errno.EIO, errno.EBADMSG, errno.EUCLEAN),  # a sector that the disk cannot read, a checksum that does not fit
+    *(errno.EAGAIN, errno.ETXTBSY),  # another program holds it
+    *(errno.ELOOP, errno.ENAMETOOLONG),
+)
+"""What keeps one file from being read, and says nothing of those beside it."""
+
+
+class _UnreadableError(Exception):
+    """A file is there, and its bytes cannot be had."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.why = why
 
 
 class ReadBack:
@@ -87,7 +106,23 @@ class ReadBack:
         return hashlib.sha256("\n".join((*parts, *self.names)).encode(errors="surrogateescape")).hexdigest()
 
     def check(self, name: str) -> CheckedFace:
-        """Read one face back. Raise OSError only where the disk itself fails."""
+        """Read one face back; one whose file cannot be read is damaged, and stays. Raise OSError where more than that
+        file is out of reach: a folder, a machine that holds it, memory."""
+        try:
+            return self._check(name)
+        except _UnreadableError as problem:
+            what = "its mask" if problem.path.parent == self._layout.masks else "its picture"
+            recorded = self._recorded.get(name) or self._unjoined.get(name)
+            return CheckedFace(
+                name,
+                "damaged",
+                f"{what} cannot be read: {problem.why}",
+                self._below(problem.path),
+                recorded_as=recorded.name if recorded else "",
+                stays=True,
+            )
+
+    def _check(self, name: str) -> CheckedFace:
         written = self._manifest.faces.get(name)
         if written is None and name not in self._unjoined and name in self._changed:
             return self._check_changed(self._changed[name])
@@ -356,11 +391,18 @@ def layouts_in(workspace: Path) -> list[Layout]:
 
 
 def _bytes_of(path: Path) -> bytes | None:
-    """Read a file; None where there is none, or it is a link or no regular file: a person put it there."""
+    """Read a file; None where there is none, or it is a link or no regular file: a person put it there.
+
+    Raise _UnreadableError where it is one and cannot be read.
+    """
     try:
         return read_regular(path, within=None, max_bytes=FILE_LIMIT_BYTES)
     except (FileNotFoundError, NotADirectoryError, RefusedFileError):
         return None
+    except OSError as problem:
+        if problem.errno not in UNREADABLE_ERRNOS:
+            raise
+        raise _UnreadableError(path, problem.strerror or str(problem)) from problem
 
 
 def _is_untouched(path: Path, written: WrittenFile) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.opening import RefusedFileError, chunks_of, open_regular, path_of, read_regular
+from tests.file_modes import file_modes_count
 
 
 def test_a_regular_file_is_read_whole_and_in_pieces(tmp_path: Path) -> None:
@@ -158,3 +159,19 @@ def test_a_file_under_another_programs_lease_is_not_waited_for(tmp_path: Path) -
     finally:
         os.close(holder)
         signal.signal(signal.SIGIO, before)
+
+
+def test_a_file_that_may_not_be_read_is_named_as_the_caller_knows_it(tmp_path: Path) -> None:
+    path = tmp_path / "private"
+    path.write_bytes(b"secret")
+    path.chmod(0)
+    with file_modes_count(), pytest.raises(PermissionError) as caught:
+        read_regular(path, within=None, max_bytes=10)
+    assert caught.value.filename == str(path)
+
+
+def test_a_file_whose_bytes_cannot_be_had_is_named_as_the_caller_knows_it(tmp_path: Path) -> None:
+    own_memory = Path("/proc/self/mem")  # nothing lies at address 0
+    with own_memory.open("rb", buffering=0) as file, pytest.raises(OSError, match="error") as caught:
+        next(chunks_of(file, tmp_path / "film.mp4"))  # type: ignore[arg-type]
+    assert caught.value.filename == str(tmp_path / "film.mp4")

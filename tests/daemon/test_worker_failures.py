@@ -41,6 +41,8 @@ def caused_by(problem: BaseException, cause: BaseException) -> BaseException:
         (ReferencePhotoError("no face"), "setup", "reference"),
         (ModelError("missing"), "setup", "model"),
         (SettingsError("odd"), "setup", "settings"),
+        (PermissionError(errno.EACCES, "Permission denied", "/workspace/aligned/1.jpg"), "setup", "permission"),
+        (PermissionError(errno.EPERM, "Operation not permitted"), "setup", "permission"),
     ],
 )
 def test_each_failure_has_its_outlook(problem: BaseException, outlook: str, reason: str) -> None:

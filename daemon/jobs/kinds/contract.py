@@ -78,9 +78,9 @@ Outlook = Literal["passing", "file", "setup", "incomplete"]
 """passing: try again later; file: the file cannot be used; setup: nothing of the inbox can work before someone changes
 something; incomplete: the file may still be arriving."""
 Reason = Literal[
-    "disk_error", "gpu", "incomplete", "memory", "model", "no_space", "not_readable", "output", "reference", "settings",
-    "sidecar", "source_unavailable", "too_many_files", "unforeseen", "unfinished", "version", "worker_died",
-    "worker_hung", "workspace_taken",
+    "disk_error", "gpu", "incomplete", "memory", "model", "no_space", "not_readable", "output", "permission",
+    "reference", "settings", "sidecar", "source_unavailable", "too_many_files", "unforeseen", "unfinished", "version",
+    "worker_died", "worker_hung", "workspace_taken",
 ]  # fmt: skip
 """Why a job was not done, in one word: for programs, and for the labels of metrics."""
 

@@ -265,7 +265,10 @@ class VerifyKind:
         if not found.faults:
             return ""
         if not found.repairable:
-            return f"a repair leaves alone what a person may have changed; to give all manual changes up: {again}"
+            return (
+                "a repair leaves alone what a person may have changed, and what cannot be read (let dfld's account read"
+                f" it); to give all manual changes up: {again}"
+            )
         if repairs(job):
             return "the original is not in the inbox: put it back there, then verify with --repair again"
         return f"`dfld verify {job.inbox} --repair` has the whole clip done again; its faces are away meanwhile"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 
 from dfl.image import read_metadata, with_metadata
 from engine.face_id import face_id
+from engine.results import read_back
 from engine.results.checked_face import FAULTS, FINDINGS, CheckedFace, RecordedFace
 from engine.results.manifest import manifest_path
 from engine.results.manifest_lines import RunNote, mask_name
@@ -22,6 +25,7 @@ from engine.results.run_results import Results
 from engine.same_face import trace_of_jpeg
 from engine.workspace.file_names import Layout, inbox_layout, output_layout
 from engine.workspace.output_files import prepare_workspace
+from tests.file_modes import file_modes_count
 from tests.picture_worker import SIDE, aligned_jpeg
 
 SOURCE = "5" * 64
@@ -110,6 +114,47 @@ def test_a_byte_that_a_bad_disk_changed_is_found_wherever_it_lies(layout: Layout
     rot(path, {"head": 3, "metadata": 60, "middle": size // 2, "end": size - 2}[place])
     assert checked(layout, recorded)[path.name].finding == "damaged"
     assert findings(layout, recorded) == {"whole": FACES - 1, "damaged": 1}
+
+
+def test_a_face_that_may_not_be_read_is_a_finding_and_the_others_are_read_all_the_same(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    paths = [layout.aligned / recorded[0].name, layout.masks / mask_name(recorded[1].name)]
+    for path in paths:
+        path.chmod(0)
+    with file_modes_count():
+        found = checked(layout, recorded)
+        drop_faces(layout, [one for one in found.values() if one.finding == "damaged"])
+    assert Counter(one.finding for one in found.values()) == {"whole": FACES - 2, "damaged": 2}
+    face, of_mask = found[recorded[0].name], found[recorded[1].name]
+    assert face.why == "its picture cannot be read: Permission denied"
+    assert of_mask.why == "its mask cannot be read: Permission denied"
+    assert [layout.root / one.file for one in (face, of_mask)] == paths
+    assert all((one.stays, one.removable, one.recorded_as) == (True, "nothing", one.name) for one in (face, of_mask))
+    assert all(path.exists() for path in paths), "what was not read is never removed"
+
+
+def test_a_face_on_sectors_that_the_disk_cannot_read_is_a_finding(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = write_clip(layout)
+    reads = read_back.read_regular
+
+    def read(path: Path, **how: Any) -> bytes:
+        if path.name == recorded[3].name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return reads(path, **how)
+
+    monkeypatch.setattr(read_back, "read_regular", read)
+    found = checked(layout, recorded)
+    assert Counter(one.finding for one in found.values()) == {"whole": FACES - 1, "damaged": 1}
+    assert found[recorded[3].name].why == "its picture cannot be read: Input/output error"
+
+
+def test_a_folder_that_may_not_be_searched_is_no_finding_of_its_faces(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    layout.aligned.chmod(0o600)
+    with file_modes_count(), pytest.raises(PermissionError):
+        checked(layout, recorded)
 
 
 def test_a_mask_is_judged_as_its_face_is_and_a_missing_one_is_reported(layout: Layout) -> None:
