@@ -181,9 +181,10 @@ def _by_itself(folder: Path) -> VerificationReport:
             if one.finding != "whole"
         )
         name = layout.prefix.removesuffix("-") or folder.name
+        not_finished = clip.not_finished or clip.begun_anew()
         clips.append(
             ClipVerification(
-                name, _done(), len(checked), len(checked), dict(counts), findings, not_finished=clip.not_finished
+                name, _done(), len(checked), len(checked), dict(counts), findings, not_finished=not_finished
             )
         )
     _show_progress(0, 0)

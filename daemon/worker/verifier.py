@@ -28,7 +28,7 @@ class Verifier:
     def load(self, request: VerifyRequest) -> str:
         """Return what decides which faces are read back, as a hash."""
         basis = ReadBack(layout_of(request), request.faces).basis
-        return hashlib.sha256(f"{basis} {request.drop_damaged}".encode()).hexdigest()
+        return hashlib.sha256(f"{basis} {request.drop_damaged} {request.attempt}".encode()).hexdigest()
 
     def work(
         self,

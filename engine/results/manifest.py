@@ -122,7 +122,7 @@ def manifest_of(lines: Iterable[ManifestLine]) -> Manifest:
             case Accepted(name) if name in faces:
                 faces[name] = replace(faces[name], folder="aligned", was_in_review=True)
             case Dropped(name) if name in faces:
-                faces[name] = replace(faces[name], dropped=True)
+                faces[name] = replace(faces[name], dropped=True, dropped_later=finished)
             case MaskDropped(name) if name in faces:
                 faces[name] = replace(faces[name], mask_dropped=True)
             case Finished():
@@ -162,7 +162,7 @@ def lines_of(manifest: Manifest) -> Iterator[ManifestLine]:
         yield FaceWritten(face)
         if face.was_in_review:
             yield Accepted(face.file.name)
-        if face.dropped:
+        if face.dropped and not face.dropped_later:
             yield Dropped(face.file.name)
         if face.mask_dropped:
             yield MaskDropped(face.file.name)
@@ -171,6 +171,9 @@ def lines_of(manifest: Manifest) -> Iterator[ManifestLine]:
     yield Committed(manifest.committed)
     if manifest.finished:
         yield Finished()
+    for face in manifest.faces.values():
+        if face.dropped_later:
+            yield Dropped(face.file.name)
     if manifest.clearing:
         yield Clearing()
     if manifest.discarding:

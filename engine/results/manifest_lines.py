@@ -58,6 +58,8 @@ class WrittenFace:
     """It was moved to aligned/ by dfld, or was just about to be."""
     dropped: bool = False
     """It was removed by dfld, or was just about to be."""
+    dropped_later: bool = False
+    """That was after its run had come to its end, since it was damaged: the next run writes it again."""
     mask_dropped: bool = False
     """Its mask was removed by dfld, or was just about to be."""
 

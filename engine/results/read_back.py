@@ -98,6 +98,15 @@ class ReadBack:
             return f"not finished: {count} frame{'' if count == 1 else 's'} of it {'is' if count == 1 else 'are'} done"
         return ""
 
+    def begun_anew(self) -> str:
+        """Say that a run began the clip anew since this was made, so that what was read back may be of both runs; ""
+        where none did. Raise OutputError when the manifest cannot be read."""
+        now = read_manifest(self._layout)
+        files = {name: face.file for name, face in now.faces.items()}
+        if all(files.get(name) == face.file for name, face in self._manifest.faces.items()):
+            return ""
+        return "not finished: it was begun anew while it was read back"
+
     @property
     def basis(self) -> str:
         """Hash of what decides what is read back: the clip's run and the names of its faces."""
@@ -144,7 +153,9 @@ class ReadBack:
     def _is_settled(self, name: str) -> bool:
         """Say whether a face was dropped by the run that wrote it, as the ledger knows: nothing is to be there."""
         written = self._manifest.faces.get(name)
-        return written is not None and written.dropped and name not in self._recorded
+        if written is None or name in self._recorded:
+            return False
+        return written.dropped and not written.dropped_later
 
     def _is_committed(self, written: WrittenFace) -> bool:
         return written.number < self._manifest.committed and not self._manifest.clearing

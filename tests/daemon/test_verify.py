@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,22 @@ from daemon.control.client import ask
 from daemon.control.verify import start_verification
 from daemon.crew.local import LocalCrew, LocalLink
 from daemon.errors import ControlError
-from daemon.jobs.kinds.contract import Needs
+from daemon.jobs.kinds.contract import Failure, Needs
 from daemon.jobs.kinds.registry import OF_ARRIVALS, OF_VERIFICATIONS
+from daemon.jobs.kinds.verify import VERIFY_CODECS, VerifyCommit, VerifyRequest, VerifyResult
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import JobEvent
 from daemon.reports.verify import ClipNotDone, ClipVerification, FaceFinding, VerificationReport
+from daemon.worker.verifier import Verifier
 from dfl.image import read_metadata, with_metadata
+from engine.results.checked_face import CheckedFace
+from engine.results.read_back import ReadBack
+from engine.results.run_results import Results
+from engine.workspace.file_names import inbox_layout
 from tests.daemon_rig import PICTURE_WORKER, InProcess, Killable, Rig, wait_until
+from tests.engine.results.test_read_back import NOTE, write_clip
 from tests.fake_worker import fake_video
 
 FRAMES = 30
@@ -217,6 +226,106 @@ def test_of_the_clips_that_are_not_done_a_repair_tries_the_failed_ones_alone(
     with pytest.raises(SystemExit):
         main(["verify", "--help"])
     assert str(state) in capsys.readouterr().out, "the help says which there are"
+
+
+DAMAGED = CheckedFace("00000000_0.jpg", "damaged", "its picture is empty", "aligned/00000000_0.jpg", removable="face")
+
+
+def end_repair(ledger: Ledger) -> None:
+    """Let the verification of the clip, which runs, find a damaged face and come to its end."""
+    commit = VerifyCommit(1, 1, (DAMAGED,))
+    pieces = tuple(VERIFY_CODECS.commit.encode(commit))
+    result = tuple(VERIFY_CODECS.result.encode(VerifyResult(completed=True, faces_total=1, may_redo=True)))
+    ledger.write(lambda writer: OF_VERIFICATIONS.store(writer, table.fetched(writer, 2), pieces))
+    ledger.write(lambda writer: OF_VERIFICATIONS.end(writer, table.fetched(writer, 2), result))
+
+
+def test_a_repair_that_ends_leaves_what_was_asked_for_of_the_clip_meanwhile(done_clip: Ledger) -> None:
+    start_verification(done_clip, "alice", repair=True, now_s=4.0)
+    start_next(done_clip)
+    done_clip.write(lambda writer: table.apply(writer, 1, JobEvent.REDO, discard="7"))
+    end_repair(done_clip)
+    clip = done_clip.read(lambda reader: table.fetched(reader, 1))
+    assert (clip.state, clip.discard, clip.next_frame) == ("queued", "7", 0)
+
+
+def test_a_repair_that_ends_queues_a_clip_once_more_that_nobody_queued(done_clip: Ledger) -> None:
+    start_verification(done_clip, "alice", repair=True, now_s=4.0)
+    start_next(done_clip)
+    end_repair(done_clip)
+    assert done_clip.read(lambda reader: table.fetched(reader, 1)).state == "queued"
+
+
+class KilledError(Exception):
+    """The worker ends here."""
+
+
+def killed(_commit: VerifyCommit) -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_kill_between_the_removal_of_a_damaged_face_and_its_commit_loses_no_finding(
+    tmp_path: Path, is_listed: bool
+) -> None:
+    layout = inbox_layout(tmp_path, "src", "clip")
+    recorded = write_clip(layout)
+    os.truncate(layout.aligned / recorded[0].name, 100)
+    known = tuple(recorded) if is_listed else tuple(recorded[1:])
+    request = VerifyRequest(str(tmp_path), "src", "clip", known, drop_damaged=True, attempt=1)
+    commits: list[VerifyCommit] = []
+    basis = Verifier().load(request)
+    work = partial(Verifier().work, request, stop=threading.Event(), on_progress=lambda _: None, resume=None)
+    with pytest.raises(KilledError):
+        work(on_commit=killed)
+    assert not (layout.aligned / recorded[0].name).exists()
+    assert Verifier().load(request) == basis, "and so it goes on where it was"
+    result = work(on_commit=commits.append)
+    assert result.may_redo
+    found = {one.name: one.finding for commit in commits for one in commit.checked}
+    assert found.pop(recorded[0].name) == "unfinished", "a fault, for which the clip is done once more"
+    assert set(found.values()) == {"whole"}
+
+
+def test_what_was_read_back_before_the_clip_was_done_once_more_says_nothing(tmp_path: Path) -> None:
+    write_clip(inbox_layout(tmp_path, "src", "clip"))
+    requests = [VerifyRequest(str(tmp_path), "src", "clip", (), drop_damaged=False, attempt=one) for one in (1, 2)]
+    first, second = (Verifier().load(request) for request in requests)
+    assert first != second
+
+
+def test_the_request_names_the_attempt_that_made_the_faces(done_clip: Ledger, tmp_path: Path) -> None:
+    start_verification(done_clip, "alice", repair=False, now_s=4.0)
+    start_next(done_clip)
+    config = Rig(tmp_path).config
+    for attempt in (1, 2):
+        pieces = done_clip.read(
+            lambda reader: OF_VERIFICATIONS.request(
+                table.fetched(reader, 2), config.inboxes[0], config, reader, now_s=5.0
+            )
+        )
+        assert not isinstance(pieces, Failure)
+        assert VERIFY_CODECS.request.decode(pieces).attempt == attempt
+        done_clip.write(lambda writer: writer.execute("UPDATE jobs SET attempt = 2 WHERE id = 1"))
+
+
+def test_a_clip_that_is_begun_anew_while_it_is_read_back_without_a_service_is_said_to_be_not_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path)
+    layout = inbox_layout(rig.workspace, "src", "clip")
+    write_clip(layout)
+    check = ReadBack.check
+
+    def while_a_redo_begins(clip: ReadBack, name: str) -> CheckedFace:
+        if name == clip.names[2]:
+            with Results(layout, NOTE, resumes=False) as results:
+                results.committed(0)
+        return check(clip, name)
+
+    monkeypatch.setattr(ReadBack, "check", while_a_redo_begins)
+    assert main(["verify", str(rig.workspace), "--config", str(rig.config_path)]) == 75
+    assert "not finished: it was begun anew while it was read back" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("runs", [True, False])

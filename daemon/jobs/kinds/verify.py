@@ -43,6 +43,8 @@ class VerifyRequest:
     """The written faces of the clip as the ledger has them."""
     drop_damaged: bool
     """Remove damaged faces: the source is there, and the clip is done once more."""
+    attempt: int = 0
+    """At the job that made the faces: what was read back of an earlier one says nothing."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ class VerifyKind:
             slug=job.slug,
             faces=tuple(faces.recorded_faces(connection, subject.id)),
             drop_damaged=repairs(job) and os.path.lexists(source),
+            attempt=subject.attempt,
         )
         return tuple(VERIFY_CODECS.request.encode(request))
 
@@ -280,10 +283,13 @@ class VerifyKind:
         return Written()
 
     def end(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> None:
-        """Queue the clip once more, where that was asked for and something of it is at fault."""
+        """Queue the clip once more, where that was asked for and something of it is at fault.
+
+        One that was queued meanwhile is done from its beginning anyhow; what was asked for with that stays.
+        """
         subject = _subject(connection, job)
         may_redo = VERIFY_CODECS.result.decode(pieces).may_redo
-        if subject is None or not may_redo or not Findings.of(job).repairable:
+        if subject is None or not may_redo or not Findings.of(job).repairable or can(subject.state, JobEvent.START):
             return
         if can(subject.state, JobEvent.REDO):
             table.apply(connection, subject.id, JobEvent.REDO)

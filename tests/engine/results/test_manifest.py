@@ -100,8 +100,10 @@ def test_every_line_comes_back_and_stands_as_it_always_did() -> None:
     ]
     later = replace(MEANT, clearing=True, discarding=True, discarded="7")
     name = "00000004_0.jpg"
-    later = replace(later, faces={name: replace(MEANT.faces[name], dropped=True, mask_dropped=True)})
-    assert manifest_of(lines_in(b"".join(map(line_bytes, lines_of(later))))) == later
+    for after_its_run in (True, False):
+        face = replace(MEANT.faces[name], dropped=True, dropped_later=after_its_run, mask_dropped=True)
+        later = replace(later, faces={name: face})
+        assert manifest_of(lines_in(b"".join(map(line_bytes, lines_of(later))))) == later
     assert {line.key for line in lines_of(later)} == LINES.keys()
 
 

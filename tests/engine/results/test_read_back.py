@@ -353,6 +353,30 @@ def test_a_dropped_face_is_written_again_by_the_next_run_and_one_that_was_taken_
     assert findings(layout, recorded[1:]) == {"whole": FACES - 1, "taken out": 1}
 
 
+@pytest.mark.parametrize("has_ledger", [True, False])
+def test_a_face_that_a_repair_removed_is_unfinished_until_it_is_written_again_whoever_lists_it(
+    layout: Layout, has_ledger: bool
+) -> None:
+    recorded = write_clip(layout)
+    known = recorded[1:] if has_ledger else None
+    rot(layout.aligned / recorded[0].name, 60)
+    before = ReadBack(layout, known)
+    drop_faces(layout, [before.check(recorded[0].name)])
+    after = ReadBack(layout, known)
+    assert after.check(recorded[0].name).finding == "unfinished"
+    assert (after.names, after.basis) == (before.names, before.basis), "a verification that was killed there goes on"
+
+
+def test_that_a_run_began_the_clip_anew_meanwhile_is_said(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    clip = ReadBack(layout, recorded)
+    drop_faces(layout, [replace(clip.check(recorded[0].name), finding="damaged", removable="face")])
+    assert clip.begun_anew() == ""
+    redo(layout)
+    assert clip.begun_anew() == "not finished: it was begun anew while it was read back"
+    assert ReadBack(layout, recorded).begun_anew() == ""
+
+
 def test_of_a_face_beside_a_rotten_mask_the_mask_alone_is_removed_and_written_again(layout: Layout) -> None:
     recorded = write_clip(layout)
     name = recorded[1].name
