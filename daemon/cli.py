@@ -26,6 +26,7 @@ from daemon.commands import (
     photos,
     rounds,
     service,
+    sort,
     sync,
     tune,
     verify,
@@ -85,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
         machines,
         control,
         verify,
+        sort,
         doctor,
         completion,
     ):

@@ -61,6 +61,11 @@ def with_app15(data: bytes, payload: bytes) -> bytes:
     return b"".join((*before, own, *after))
 
 
+def without_app15(data: bytes) -> bytes:
+    """Given a JPEG, return it without any APP15: what stays the same when its metadata alone is written anew."""
+    return b"".join(data[one.start : one.end] for one in list_segments(data) if one.marker != _APP15)
+
+
 def read_size(data: bytes) -> tuple[int, int]:
     """Given a JPEG, return (width, height) in px from its frame header."""
     for segment in list_segments(data):

@@ -1,6 +1,7 @@
 """Faces out of videos. Knows no inbox, schedule, ledger or SSH.
 
 extract        the pipeline from a video to a workspace; the one seam that daemon/ and the CLI call
+sort           the faces of a faceset renamed by a measure, or back
 revision       which result an extraction has, as a number
 types          Frame, Face, AlignedFace, Identity, settings, Commit, report: the values that flow
 face_id        ids of faces and tracks
@@ -20,6 +21,7 @@ search         where in a frame to look for faces, and when
 clip           one clip, window by window: judged, filled in, written, handed on
 masks          which pixels of an aligned face belong to the face
 workspace      what is written: aligned faces, masks, log, preview sheet
+facesets       folders of aligned faces: which is meant, what lies in it, its files renamed
 results        what dfld wrote for a clip, what a person changed since, what a redo or a forgetting removes
 tuning         which similarity threshold fits one video
 reasons        the reasons that a face can end with

@@ -6,6 +6,7 @@ EngineError
 │   └── InputUnavailableError  for a reason outside it, such as a failing disk (retryable)
 ├── ReferencePhotoError    no identity can be made of the reference photos
 ├── ModelError             model files missing, unloadable, or the wrong accelerator
+├── FacesetError           a faceset cannot be used as it lies there; PackedFacesetError: a faceset.pak hides it
 ├── OutputError            the workspace cannot be written; DiskFullError when space ran out (retryable)
 └── SettingsError          options that contradict each other or leave their range
 """
@@ -49,6 +50,14 @@ class DiskFullError(OutputError):
     """No space is left for an output file; the same work succeeds once there is space."""
 
     retryable = True
+
+
+class FacesetError(EngineError):
+    """A folder is no faceset, or one that cannot be used as it lies there."""
+
+
+class PackedFacesetError(FacesetError):
+    """A faceset.pak stands in front of the loose faces: DeepFaceLab reads it instead of them."""
 
 
 class SettingsError(EngineError):

@@ -276,6 +276,8 @@ WRITES_FILES_ITSELF = {
     "daemon.ledger.ledger": "makes the empty file, private from birth, that SQLite writes",
     "daemon.service": "renames metrics, not files",
     "daemon.state_folder": "a lock, of which no byte is read",
+    "engine.facesets.rename_journal": "lines are added to one file, synced once a batch",
+    "engine.facesets.sole_user": "a lock, of which no byte is read",
     "engine.results.manifest": "lines are added to one open file, each synced",
     "engine.workspace.sole_writer": "a lock, of which no byte is read",
     "sync.averaging.npz_files": "members of an archive, whose file core makes and renames",

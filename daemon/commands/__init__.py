@@ -12,6 +12,7 @@ options             options that several commands share
 output              what a command prints: results, JSON and errors
 photos              dfld match, reference, backends
 service             dfld run, check
+sort                dfld sort
 status              the words and tables of dfld status and jobs
 stop                Ctrl-C and SIGTERM while a command works
 sync                dfld sync: averaging now

@@ -112,6 +112,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "reload": [["--config", H], CONFIG],
     "forget": [[H, "--yes", *CONFIG], [H, *CONFIG]],
     "verify": [[H, *CONFIG], [f"{H}.d", *CONFIG], [f"{H}.d", "--repair", *CONFIG], ["--config", H, H]],
+    "sort": [[H, "--by", "yaw"], [f"{H}.d", "--by", H], [".", "--by", "origname"], [f"{H}.d", "--undo"]],
     "doctor": [["--config", H]],
     "completion": [[H], ["bash"]],
     "man": [[H], []],

@@ -51,8 +51,8 @@ function _shtab_dfld_using
   test "$_shtab_dfld_cmdpath" = "$argv"
 end
 
-set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify doctor completion man
-set -g _shtab_dfld_opts_with_value --backend --config --device --face-type --fingerprint --format --frame-skip --from --jpeg-quality --keep --keep-in --margin-factor --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --picture --reference --rule --save --shares --similarity-threshold --state -o
+set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify sort doctor completion man
+set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --jpeg-quality --keep --keep-in --margin-factor --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --picture --reference --rule --save --shares --similarity-threshold --state -o
 
 complete -c dfld -e
 complete -c dfld -f
@@ -233,6 +233,12 @@ complete -c dfld -n '_shtab_dfld_using verify' -l config -xka "(__fish_complete_
 complete -c dfld -n '_shtab_dfld_using verify' -l json -d 'print JSON for programs'
 complete -c dfld -n '_shtab_dfld_using verify' -l repair -d 'have clips with damaged or unfinished faces done again as a whole; needs the daemon'
 complete -c dfld -n '_shtab_dfld_using verify; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'a workspace that dfld wrote faces into, or an inbox'
+complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a sort -d 'Rename the faces of a faceset so that their names sort by a measure.'
+complete -c dfld -n '_shtab_dfld_using sort' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using sort' -l by -xka "upscale yaw pitch time mask origname" -d 'upscale | yaw | pitch | time | mask | origname'
+complete -c dfld -n '_shtab_dfld_using sort' -l undo -d 'take the last sort back'
+complete -c dfld -n '_shtab_dfld_using sort' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using sort; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'workspace or folder of aligned faces'
 complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a doctor -d 'Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd unit, and every training machine over SSH; say what is wrong and the remedy. Changes nothing.'
 complete -c dfld -n '_shtab_dfld_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c dfld -n '_shtab_dfld_using doctor' -l config -xka "(__fish_complete_suffix '')" -d 'configuration (default: config.toml or /etc/dfld/config.toml, if there)'

@@ -33,6 +33,7 @@ _shtab_dfld_commands() {
     rounds:'What rounds did, and why.'
     run:'Watch the inboxes of the configuration and turn what settles there into DeepFaceLab workspaces. SIGTERM stops cleanly, SIGHUP reads the configuration again.'
     scan:'Look through the inboxes now.'
+    sort:'Rename the faces of a faceset so that their names sort by a measure.'
     status:'What the daemon is doing.'
     sync:'dfld sync NAME: do one round for the [[sync]] of that name. dfld sync init NAME --from MACHINE: give every machine the weights of one. dfld sync hook NAME: print what to add to the command line of cooperating trainers.'
     tune:'Print how many faces of a video each similarity threshold keeps and how many strangers it lets in, draw the histogram, and name the threshold that fits.'
@@ -315,6 +316,17 @@ _shtab_dfld_scan_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_dfld_scan_defaults_added=0
 
+_shtab_dfld_sort_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--by=[upscale \| yaw \| pitch \| time \| mask \| origname]:KEY:(upscale yaw pitch time mask origname)"
+  "--undo[take the last sort back]"
+  "--json[print JSON for programs]"
+  ":workspace or folder of aligned faces:_files -/"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_sort_defaults_added=0
+
 _shtab_dfld_status_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
@@ -416,6 +428,7 @@ _shtab_dfld() {
         rounds) _arguments -C -s $_shtab_dfld_rounds_options ;;
         run) _arguments -C -s $_shtab_dfld_run_options ;;
         scan) _arguments -C -s $_shtab_dfld_scan_options ;;
+        sort) _arguments -C -s $_shtab_dfld_sort_options ;;
         status) _arguments -C -s $_shtab_dfld_status_options ;;
         sync) _arguments -C -s $_shtab_dfld_sync_options ;;
         tune) _arguments -C -s $_shtab_dfld_tune_options ;;

@@ -1,0 +1,83 @@
+"""`dfld sort`: a faceset's files renamed by a measure of their faces; every name can be had back."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from daemon.commands.options import add_json_option, path_argument
+from daemon.commands.output import print_json, shown
+from daemon.errors import ExitCode
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from engine.facesets.faceset_folder import FacesetFolder
+    from engine.facesets.renames import CarriedOut
+    from engine.sort import Sorted
+
+KEYS = ("upscale", "yaw", "pitch", "time", "mask", "origname")
+"""Tested against the engine's."""
+SHOWN_MAX = 24
+EXPLAINED = """keys:
+  upscale    how many times a face is larger in its image than it was in the frame; the least enlarged first
+  yaw        from one side to the other
+  pitch      from one end to the other, up and down
+  time       by clip, frame and place in the frame
+  mask       by how much of the face its mask leaves: what is covered most comes first
+  origname   no order: every face gets the name back that it had before it was sorted, by dfld or by DeepFaceLab
+
+DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. Files are called 00000.jpg, 00001.jpg and so
+on, as DeepFaceLab's sorter calls them; their masks are renamed with them. Every rename is in a journal beside the
+faces before it is done, so that a kill loses nothing and --undo restores every name."""
+
+
+def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "sort",
+        help="rename the faces of a faceset in the order of a measure, or back",
+        description="Rename the faces of a faceset so that their names sort by a measure.",
+        epilog=EXPLAINED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=path_argument, metavar="DIR", help="workspace or folder of aligned faces")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--by", choices=KEYS, metavar="KEY", help=" | ".join(KEYS))
+    what.add_argument("--undo", action="store_true", help="take the last sort back")
+    add_json_option(parser)
+    parser.set_defaults(run=run_sort)
+
+
+def run_sort(options: argparse.Namespace) -> int:
+    """Sort every faceset that DIR means, or take the last sort of each back."""
+    from engine.facesets.faceset_folder import faceset_folders
+    from engine.sort import sort_faces, undo_sort
+
+    done = [
+        (folder, undo_sort(folder) if options.undo else sort_faces(folder, options.by))
+        for folder in faceset_folders(options.folder)
+    ]
+    if options.json:
+        return print_json([{"aligned": str(folder.aligned), **asdict(one)} for folder, one in done])
+    for folder, one in done:
+        _print(folder, one)
+    return ExitCode.OK
+
+
+def _print(folder: FacesetFolder, done: Sorted | CarriedOut) -> None:
+    from engine.sort import Sorted
+
+    print(shown(folder.sentence))
+    carried_out = done.done if isinstance(done, Sorted) else done
+    of = f" of {done.faces}" if isinstance(done, Sorted) else ""
+    print(f"  {carried_out.moved}{of} faces renamed" + (f" (batch {carried_out.batch})" if carried_out.batch else ""))
+    lines = [
+        f"{one.source} stays at {one.place}" if one.place else f"{one.source} has gone" for one in carried_out.left
+    ]
+    if isinstance(done, Sorted):
+        lines += [f"{one.name} is left as it is: {one.why}" for one in done.unreadable]
+    for line in lines[:SHOWN_MAX]:
+        print(f"  {shown(line)}")
+    if len(lines) > SHOWN_MAX:
+        print(f"  and {len(lines) - SHOWN_MAX} more; --json has them all")

@@ -1,0 +1,10 @@
+"""Facesets as folders of aligned faces: which folder is meant, what lies in it, and how its files are renamed.
+
+faceset_folder   what a path means: a workspace, its data_src or data_dst, or a folder of aligned faces
+face_listing     every face of a faceset with its metadata and id; what is broken is named
+rename_journal   `.dfld/renames.jsonl`: its lines as values, and where each file went
+rename_order     pure: in which order files are renamed, so that none is ever replaced
+renames          renames in journaled batches: carried out, finished after a kill, undone
+sort_order       pure: in which order faces are sorted, and what they are called then
+sole_user        one program at a time in a faceset
+"""

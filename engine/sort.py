@@ -1,0 +1,120 @@
+"""Sorting a faceset: its faces renamed by a measure, or given back the names that they had before.
+
+Only faces of `aligned/` are renamed. Those that DeepFaceLab would not read stay as they are, and are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from core.opening import read_regular
+from dfl.errors import FormatError
+from dfl.image import read_metadata
+from dfl.jpeg import FILE_LIMIT_BYTES
+from engine.errors import FacesetError
+from engine.facesets.face_listing import ListedFace, UnreadableFace, list_faces
+from engine.facesets.faceset_folder import FacesetFolder
+from engine.facesets.rename_journal import first_places, read_journal
+from engine.facesets.renames import CarriedOut, PlannedMove, carry_out, last_batch, undo
+from engine.facesets.sole_user import sole_user
+from engine.facesets.sort_order import Order, mask_ratio, names_by_place, names_of_origin, sorted_faces
+from engine.results.manifest import manifest_in
+from engine.workspace.output_files import as_output_error
+
+SortKey = Literal["origname"] | Order
+KIND = "sort"
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """What a sort did."""
+
+    faces: int
+    """In `aligned/`."""
+    done: CarriedOut
+    unreadable: tuple[UnreadableFace, ...]
+
+
+def sort_faces(folder: FacesetFolder, by: SortKey) -> Sorted:
+    """Rename the faces of a faceset so that their names sort by a key, or give them their first names back
+    (`origname`). Raise FacesetError or OutputError, as engine.facesets.renames does."""
+    with sole_user(folder):
+        listing = list_faces(folder)
+        names = _first_names(folder, listing.faces)
+        taken = _taken_stems(folder, listing.faces)
+        if by == "origname":
+            new_names = names_of_origin(listing.faces, names, taken)
+        else:
+            measured = _mask_ratios(folder, listing.faces) if by == "mask" else {}
+            order = sorted_faces(listing.faces, by, names, measured)
+            new_names = dict(zip((face.name for face in order), names_by_place(len(order), taken), strict=True))
+        moves = [_move(folder, face, new_names[face.name]) for face in listing.faces]
+        done = carry_out(folder, moves, journal_kind=KIND, reason=f"by {by}")
+        return Sorted(len(listing.faces), done, listing.unreadable)
+
+
+def undo_sort(folder: FacesetFolder) -> CarriedOut:
+    """Take the last sort back that is not undone yet. Raise FacesetError where there is none."""
+    with sole_user(folder):
+        batch = last_batch(folder, KIND)
+        if batch is None:
+            raise FacesetError(f"{folder.aligned}: no sort of dfld is left to undo")
+        return undo(folder, batch)
+
+
+def _mask_ratios(folder: FacesetFolder, faces: Sequence[ListedFace]) -> Mapping[str, float]:
+    """Return how much of the hull the stored mask of each face covers, by name; without faces that have no mask."""
+    found: dict[str, float] = {}
+    for face in faces:
+        if face.has_xseg_mask:
+            with suppress(FormatError, OSError):  # it has no value, and is sorted behind the others
+                data = read_regular(folder.aligned / face.name, within=None, max_bytes=FILE_LIMIT_BYTES)
+                found[face.name] = mask_ratio(face, read_metadata(data).xseg_mask or b"")
+    return found
+
+
+def _move(folder: FacesetFolder, face: ListedFace, name: str) -> PlannedMove:
+    aligned = folder.aligned.name
+    return PlannedMove(f"{aligned}/{face.name}", f"{aligned}/{name}", face.face_id)
+
+
+def _first_names(folder: FacesetFolder, faces: Sequence[ListedFace]) -> Mapping[str, str]:
+    """Return what faces were called before they were sorted, by their names now: as the journal of renames says, else,
+    after a sort of DeepFaceLab, as the manifests of their clips do. Faces of which neither does are left out."""
+    aligned = folder.aligned.name
+    places = first_places(read_journal(folder))
+    ids = _names_by_id(folder)
+    found: dict[str, str] = {}
+    for face in faces:
+        first = places.get(f"{aligned}/{face.name}")
+        if first is not None:
+            found[face.name] = PurePosixPath(first).name
+        elif face.metadata.dfld_face_id is not None and face.face_id in ids:
+            found[face.name] = ids[face.face_id]
+    return found
+
+
+def _names_by_id(folder: FacesetFolder) -> Mapping[str, str]:
+    """Return the name that dfld gave each face which the manifests beside a faceset name, by its id."""
+    debug = folder.parent / "debug"
+    found: dict[str, str] = {}
+    for path in sorted(debug.glob("*manifest.jsonl")) if debug.is_dir() else ():
+        found |= {face.trace.face_id: name for name, face in manifest_in(path).faces.items() if face.trace.face_id}
+    return found
+
+
+def _taken_stems(folder: FacesetFolder, faces: Sequence[ListedFace]) -> frozenset[str]:
+    """Return the stems that no sorted face may get: of files beside these faces, and of masks that are not theirs. A
+    face that was set aside and a sorted one must not share a mask."""
+    own = {folder.aligned / face.name for face in faces}
+    own |= {folder.mask_of(face.name) for face in faces}
+    found: set[str] = set()
+    for where in (*folder.face_folders, folder.masks):
+        with as_output_error("list", where):
+            paths: Sequence[Path] = list(where.iterdir()) if where.is_dir() else ()
+        found |= {path.stem.removesuffix("_mask") for path in paths if path not in own}
+    return frozenset(found)
