@@ -73,7 +73,7 @@ LEDGER_AT_START_S = 60.0
 """A ledger that another program has locked is waited for so long at the start; then the next start tries again."""
 LEDGER_LOOK_S = 1.0
 SETUP_RETRY_S = 1800.0
-SETUP_REASONS = ("reference", "model", "settings", "output", "permission", "version", "workspace_taken")
+SETUP_REASONS = ("reference", "model", "settings", "output", "permission", "version", "worker_start", "workspace_taken")
 """Jobs that failed for these get another chance when the service or its configuration starts anew, and every
 `SETUP_RETRY_S`: the share with the reference photos may be mounted by then."""
 

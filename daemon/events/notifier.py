@@ -31,6 +31,7 @@ RETRY_REASON = {
     "gpu": "gpu",
     "worker_died": "worker",
     "worker_hung": "worker",
+    "worker_start": "worker",
     "changed": "changed",
     "incomplete": "changed",
 }

@@ -70,8 +70,10 @@ class RunState:
         """None while the runner is idle."""
         self.last_turned_s = monotonic()
         """When the runner last went round or was idle, on the monotonic clock."""
-        self.deaths_in_loading = 0
-        """Workers in a row that died while they loaded models."""
+        self.worker_has_spoken = False
+        """Whether the worker has said anything: before that, what ends it has to do with no job."""
+        self.failed_starts = 0
+        """Workers in a row that ended before a job could begin: as they started, or while they loaded models."""
         self.monotonic = monotonic
 
     def change(self, changed: Callable[[Running], Running]) -> None:
@@ -149,6 +151,7 @@ class Conversation:
         while True:
             message = self._link.receive(RECEIVE_S)
             self._link.flush(0.0)  # of a stop that found the pipe full
+            self._state.worker_has_spoken |= message is not None
             self._check_limits()
             if not isinstance(message, AboutTask) or message.task != self._task:
                 continue  # silence, that it is ready, or what was said before it knew of this attempt
@@ -209,7 +212,7 @@ class Conversation:
         resume = self._ledger.read(lambda reader: kind.resume(reader, job)) if basis == job.basis else None
         if basis != job.basis:
             self._store_or_refuse(lambda: self._ledger.write(lambda writer: self._start_over(writer, basis)))
-        self._state.deaths_in_loading = 0
+        self._state.failed_starts = 0
         at = job.next_frame if resume is not None else 0
         now_s = self._wall()
         self._state.change(

@@ -176,7 +176,8 @@ class Outcomes:
         elif failure.outlook == "passing":
             attempts = job.attempts + (failure.reason != "no_space")
             if attempts >= config.retry.attempts:
-                self._end(job, inbox, config, give_up, failure)
+                is_no_file_at_fault = failure.reason == "worker_start"
+                self._end(job, inbox, config, JobEvent.FAIL if is_no_file_at_fault else give_up, failure)
                 return
             wait = delay_s(attempts or 1, first_s=config.retry.first_delay_s, longest_s=config.retry.max_delay_s)
             if failure.reason == "no_space":

@@ -41,8 +41,8 @@ from daemon.ledger.ledger import Ledger
 
 STUCK_S = 60.0
 """A runner goes round four times a second; one that did not for so long hangs, and systemd has to know."""
-WORKER_DEATHS_IN_LOADING_MAX = 5
-"""So many workers in a row that die while they load models are the set-up's fault: the job waits."""
+FAILED_STARTS_MAX = 5
+"""So many workers in a row that end before a job can begin, as they start or load models: then the job waits."""
 
 
 class Runner:
@@ -178,15 +178,14 @@ class Runner:
                 self._replace_worker("stopped")
             self._outcomes.interrupted(job, stopped.request)
         except WorkerDiedError as death:
-            self._worker_died(job, kind, inbox, config, death)
+            self._log_last_words(job, death)
+            self._worker_failed(job, kind, inbox, config, death)
         except OtherVersionError as problem:  # the program was replaced under the service: no file is to blame
             self._replace_worker("crashed")
             failure = Failure("setup", "version", problem.message, problem.hint)
             self._outcomes.failed(job, kind, inbox, config, failure)
         except WorkerError as problem:
-            self._replace_worker(problem.reason if isinstance(problem, WorkerEndedError) else "crashed")
-            self._finish()
-            self._outcomes.died(job, kind, inbox, config, problem.message, frame=self._frame(), killed_by=0)
+            self._worker_failed(job, kind, inbox, config, problem)
         else:
             self._ended(job, kind, inbox, config, ended)
 
@@ -239,6 +238,7 @@ class Runner:
         elif self._link_needs != kind.needs:  # models that fill its memory, or a GPU that it does not see
             self._replace_worker("recycled")
         if self._link is None:
+            self._state.worker_has_spoken = False
             self._link = self._crew.open_link(self._slot, kind.needs, config.limits.worker_memory_bytes)
             self._link_needs = kind.needs
         if self._abandoned.is_set():  # `abandon` may have come before there was a link that it could kill
@@ -253,23 +253,33 @@ class Runner:
             self._notify(WorkerReplaced(message, reason=reason))
         self._jobs_done = 0
 
-    def _worker_died(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, death: WorkerDiedError) -> None:
-        """The worker died of its own or by another's hand: blame the file, the set-up, or nobody."""
-        phase = self._state.phase
-        if not death.signal:  # it ended itself: of an error that nobody foresaw, whose traceback is what it said last
+    @staticmethod
+    def _log_last_words(job: Job, death: WorkerDiedError) -> None:
+        """Log a worker that ended itself: of an error that nobody foresaw, whose traceback is what it said last."""
+        if not death.signal:
             death.__cause__ = WorkerSaidError(death.last_words)
             log_unforeseen("job", f"job {job.id}: its worker", death, job=job.id, inbox=job.inbox)
-        self._replace_worker("crashed")
+
+    def _worker_failed(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, problem: WorkerError) -> None:
+        """The worker died, was ended, or cannot even be started: blame the file, the machine, or nobody."""
+        is_death = isinstance(problem, WorkerDiedError)
+        is_start = not self._state.worker_has_spoken or (is_death and self._state.phase == "loading")
+        self._replace_worker(problem.reason if isinstance(problem, WorkerEndedError) else "crashed")
         self._finish()
-        if phase == "loading":
-            self._state.deaths_in_loading += 1
-            if self._state.deaths_in_loading < WORKER_DEATHS_IN_LOADING_MAX:
-                self._outcomes.interrupted(job, "stop", death.message)
-            else:
-                failure = Failure("passing", "worker_died", death.message, "see the log for what it said last")
-                self._outcomes.failed(job, kind, inbox, config, failure)
+        if is_start:
+            self._start_failed(job, kind, inbox, config, problem.message)
             return
-        self._outcomes.died(job, kind, inbox, config, death.message, frame=self._frame(), killed_by=death.signal)
+        killed_by = problem.signal if isinstance(problem, WorkerDiedError) else 0
+        self._outcomes.died(job, kind, inbox, config, problem.message, frame=self._frame(), killed_by=killed_by)
+
+    def _start_failed(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, message: str) -> None:
+        """The worker ended before a job could begin: that is the machine's fault, and no file's."""
+        self._state.failed_starts += 1
+        if self._state.failed_starts < FAILED_STARTS_MAX:
+            self._outcomes.interrupted(job, "stop", message)
+            return
+        failure = Failure("passing", "worker_start", message, "see the log for what it said last")
+        self._outcomes.failed(job, kind, inbox, config, failure)
 
     def _frame(self) -> int:
         return self.running.frames_done if self.running else 0

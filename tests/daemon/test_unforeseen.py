@@ -387,3 +387,31 @@ def test_a_worker_of_another_version_blames_no_file_and_the_job_goes_on_with_a_r
     assert (rig.inbox / "clip.mp4").exists()
     with InProcess(rig):
         rig.wait_for_states("done")
+
+
+DIES_AT_ONCE = (sys.executable, "-c", "import a_library_that_is_not_there")
+SAYS_NONSENSE = (sys.executable, "-c", "print('Welcome!', flush=True); input()")
+
+
+@pytest.mark.parametrize("command", [DIES_AT_ONCE, SAYS_NONSENSE, ("/no such program",)])
+def test_a_worker_that_cannot_even_start_blames_no_file_and_the_job_goes_on_once_one_can(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    rig = Rig(tmp_path)
+    rig.tables["retry"]["attempts"] = 2
+    (rig.inbox / "clip.mp4").write_bytes(fake_video(frames=5))
+    with InProcess(rig, command):
+        (job,) = rig.wait_for_states("failed")
+    assert (job["reason"], job["deaths"], job["original"]) == ("worker_start", 0, "in_inbox")
+    assert (rig.inbox / "clip.mp4").exists()
+    with InProcess(rig):
+        rig.wait_for_states("done")
+
+
+def test_a_worker_that_dies_of_its_file_blames_it_also_where_it_did_another_job_before(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    (rig.inbox / "a.mp4").write_bytes(fake_video(frames=5, name="a"))
+    with InProcess(rig):
+        rig.wait_for_states("done")
+        (rig.inbox / "b.mp4").write_bytes(fake_video(frames=5, name="b", kill_in_trying=11))
+        rig.wait_for_states("done", "quarantined")

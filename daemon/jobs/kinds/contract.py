@@ -80,7 +80,7 @@ something; incomplete: the file may still be arriving."""
 Reason = Literal[
     "disk_error", "gpu", "incomplete", "memory", "model", "no_space", "not_readable", "output", "permission",
     "reference", "settings", "sidecar", "source_unavailable", "too_many_files", "unforeseen", "unfinished", "version",
-    "worker_died", "worker_hung", "workspace_taken",
+    "worker_died", "worker_hung", "worker_start", "workspace_taken",
 ]  # fmt: skip
 """Why a job was not done, in one word: for programs, and for the labels of metrics."""
 
