@@ -190,16 +190,21 @@ def _move_within(asked: _Move, descriptor: int) -> Path:
         aside = _rename_aside(path, known, descriptor)
         try:
             rename_new(aside, place)
-        except BaseException as problem:
-            with suppress(FileNotFoundError):  # it has its new name already
-                _put_back(aside, path)
-            if isinstance(problem, FileExistsError):
-                continue
+        except FileExistsError:
+            _put_back_if_there(aside, path)
+            continue
+        except BaseException:
+            _put_back_if_there(aside, path)
             raise
         sync_folder(place.parent)
         sync_folder(path.parent)
         return place
     raise AssertionError("names never end")
+
+
+def _put_back_if_there(aside: Path, path: Path) -> None:
+    with suppress(FileNotFoundError):  # it has its new name already
+        _put_back(aside, path)
 
 
 def _free_places(asked: _Move) -> Iterator[Path]:

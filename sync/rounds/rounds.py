@@ -241,12 +241,13 @@ class Rounds:
         verify_trainers(work)
         if self.stop.is_set():
             return
-        try:
+        failures: list[DfldError] = []
+        with failing_alone(f"the end of round {work.number} of {self.settings.model.prefix}", failures.append):
             self._close(work)
-        except Exception as error:
-            raise self._not_closed(work, error) from error
         if work.journal_error:
-            raise self._not_closed(work, work.journal_error)
+            failures.append(work.journal_error)
+        for failure in failures:
+            raise self._not_closed(work, failure) from failure
 
     def _close(self, work: RoundWork) -> None:
         record = work.record
@@ -263,11 +264,10 @@ class Rounds:
             close_round(work, record.kind.outcome, f"{reached}; {said}" if said else reached)
         self.store.prune(self.settings.keep_rounds, needed={self.history().newest})
 
-    def _not_closed(self, work: RoundWork, error: Exception) -> RoundError:
-        why = words_of(error)
+    def _not_closed(self, work: RoundWork, failure: DfldError) -> RoundError:
         return RoundError(
-            f"round {work.number} is on the machines and they train, but it could not be closed: {why}",
-            hint=getattr(error, "hint", "") or "the next call goes on with it",
+            f"round {work.number} is on the machines and they train, but it could not be closed: {failure.message}",
+            hint=failure.hint or "the next call goes on with it",
         )
 
     def _undo(self, record: RoundRecord) -> str:

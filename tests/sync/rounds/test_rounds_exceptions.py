@@ -364,3 +364,13 @@ def test_what_ended_the_round_is_its_reason(
     one, trainers, _ = run_with(Fault("gpu2.pull", 1, RAISED[0], again=True), begun_folder, tmp_path / "c", monkeypatch)
     assert one.startswith("averaged: 2 of 2"), "one machine's nonsense is that machine's"
     assert trainers["gpu2"].stops == 1
+
+
+def test_what_nobody_foresaw_at_the_end_of_a_round_stands_in_the_log_with_its_traceback(
+    begun_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended, _, _ = run_with(Fault("join", 1, RAISED[2], again=False), begun_folder, tmp_path / "a", monkeypatch)
+    assert "but it could not be closed: KeyError: 'on purpose' (test_rounds_exceptions.py line " in ended
+    (record,) = (one for one in caplog.records if one.exc_info)
+    assert record.__dict__["fields"]["boundary"] == "round"
+    assert record.getMessage().startswith("the end of round ")
