@@ -23,6 +23,7 @@ from daemon.commands import (
     doctor,
     extract,
     machines,
+    pack,
     photos,
     rounds,
     service,
@@ -87,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         control,
         verify,
         sort,
+        pack,
         doctor,
         completion,
     ):

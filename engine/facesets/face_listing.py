@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,7 +70,7 @@ def list_faces(folder: FacesetFolder) -> FaceListing:
     """Read every face of `aligned/`. Raise FacesetError where the folder itself cannot be read."""
     faces: list[ListedFace] = []
     unreadable: list[UnreadableFace] = []
-    for name in _picture_names(folder.aligned):
+    for name in picture_names(folder):
         found = read_face(folder.aligned / name)
         if isinstance(found, ListedFace):
             faces.append(found)
@@ -105,10 +104,12 @@ def pixels_id(data: bytes) -> str:
     return hashlib.sha256(PIXELS_RECIPE + without_app15(data)).digest()[:ID_BYTES].hex()
 
 
-def _picture_names(folder: Path) -> Iterator[str]:
+def picture_names(folder: FacesetFolder) -> list[str]:
+    """Return the names of all that DeepFaceLab lists as pictures in `aligned/`, in its order. Raise FacesetError where
+    the folder cannot be read."""
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(folder.aligned) as entries:
             names = [entry.name for entry in entries]
     except OSError as problem:
-        raise FacesetError(f"cannot list the faces of {folder}: {problem.strerror}") from problem
-    yield from (name for name in sorted(names) if name.lower().endswith(PICTURE_ENDINGS))
+        raise FacesetError(f"cannot list the faces of {folder.aligned}: {problem.strerror}") from problem
+    return [name for name in sorted(names) if name.lower().endswith(PICTURE_ENDINGS)]

@@ -5,18 +5,16 @@ Nothing in them is trusted, nothing is changed. What the answers mean is the bus
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 from core.opening import open_regular, sha256_of
 from dfl.errors import FormatError
-from dfl.faceset import read_faceset
 from dfl.image import read_metadata
 from dfl.jpeg import FILE_LIMIT_BYTES
+from engine.facesets.pack_file import opened_pack
 from engine.results.manifest_lines import WrittenFile
 from engine.same_face import FaceTrace, trace_of_jpeg
 
@@ -50,11 +48,8 @@ def trace_in(path: Path) -> FaceTrace | None:
 
 def traces_in_pack(path: Path) -> list[FaceTrace | None]:
     """Return which face each image of a faceset.pak shows. Raise FormatError or OSError when it cannot be read."""
-    with open_regular(path, within=None) as file:
-        if not os.fstat(file.fileno()).st_size:
-            raise FormatError(f"{path.name} is empty")
-        with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data, memoryview(data) as view:
-            return [trace_of_jpeg(bytes(view[one.start : one.end])) for one in read_faceset(view)]
+    with opened_pack(path) as (images, view):
+        return [trace_of_jpeg(bytes(view[one.start : one.end])) for one in images]
 
 
 def is_as_written(path: Path, written: WrittenFile) -> bool:

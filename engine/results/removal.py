@@ -9,18 +9,14 @@ whom they show are named, for a person to decide about.
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.files import open_new, sync_folder, written_whole
-from core.opening import open_regular
 from dfl.errors import FormatError
-from dfl.faceset import PackedImage, read_faceset, write_header
+from engine.facesets.pack_file import opened_pack, write_pack
 from engine.results.face_files import face_files, hash_or_nothing, is_pack, trace_in
 from engine.results.manifest import Manifest, manifest_path, read_manifest
 from engine.same_face import FaceTrace, id_of, trace_of_jpeg
@@ -227,11 +223,8 @@ def _search_again(search: _Search, made: Removal) -> None:
 
 
 def _known_in_pack(path: Path, search: _Search) -> list[bool | None]:
-    with open_regular(path, within=None) as file:
-        if not os.fstat(file.fileno()).st_size:
-            return []
-        with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data, memoryview(data) as view:
-            return [search.knows(bytes(view[one.start : one.end])) for one in read_faceset(view)]
+    with opened_pack(path) as (images, view):
+        return [search.knows(bytes(view[one.start : one.end])) for one in images]
 
 
 def _remove(path: Path, made: Removal) -> None:
@@ -241,17 +234,14 @@ def _remove(path: Path, made: Removal) -> None:
 
 def _take_out_of_pack(path: Path, search: _Search, made: Removal) -> None:
     """Write a faceset.pak again without the person's faces; remove one that held nobody else."""
+    if not path.lstat().st_size:
+        return
     try:
-        with open_regular(path, within=None) as file:
-            size = os.fstat(file.fileno()).st_size
-            if not size:
-                return
-            with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data, memoryview(data) as view:
-                images = read_faceset(view)
-                known = [search.knows(bytes(view[one.start : one.end])) for one in images]
-                kept = [image for image, own in zip(images, known, strict=True) if own is not True]
-                if len(kept) < len(images) and kept:
-                    _write_pack(path, kept, view)
+        with opened_pack(path) as (images, view):
+            known = [search.knows(bytes(view[one.start : one.end])) for one in images]
+            kept = [image for image, own in zip(images, known, strict=True) if own is not True]
+            if len(kept) < len(images) and kept:
+                write_pack(path, kept, (view[image.start : image.end] for image in kept))
     except (FormatError, OSError) as problem:
         text = problem.message if isinstance(problem, FormatError) else problem.strerror
         made.left.append(f"{path}: cannot be read as a faceset ({text})")
@@ -263,11 +253,3 @@ def _take_out_of_pack(path: Path, search: _Search, made: Removal) -> None:
         made.removed.append(f"{path}: {counts[True]} faces of {len(images)}")
     if counts[None]:
         made.left.append(f"{path}: {counts[None]} of {len(images)} faces, and nothing in them says of whom")
-
-
-def _write_pack(path: Path, images: Sequence[PackedImage], view: memoryview) -> None:
-    with written_whole(path) as temporary, open(open_new(temporary), "wb") as file:  # noqa: PTH123
-        file.write(write_header(images))
-        for image in images:
-            file.write(view[image.start : image.end])
-    sync_folder(path.parent)

@@ -113,6 +113,8 @@ COMMANDS: dict[str, list[list[str]]] = {
     "forget": [[H, "--yes", *CONFIG], [H, *CONFIG]],
     "verify": [[H, *CONFIG], [f"{H}.d", *CONFIG], [f"{H}.d", "--repair", *CONFIG], ["--config", H, H]],
     "sort": [[H, "--by", "yaw"], [f"{H}.d", "--by", H], [".", "--by", "origname"], [f"{H}.d", "--undo"]],
+    "pack": [[H], ["."]],
+    "unpack": [[H], ["."]],
     "doctor": [["--config", H]],
     "completion": [[H], ["bash"]],
     "man": [[H], []],

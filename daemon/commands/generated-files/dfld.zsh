@@ -24,6 +24,7 @@ _shtab_dfld_commands() {
     machines:'dfld machines: list them and try each. dfld machines trust NAME: show the fingerprint of its host key, ask, and write it to known_hosts.'
     man:'Print the man page as roff. To read it: dfld man | man -l -'
     match:'Compare the faces of two photos with each backend that can run, and print similarity, threshold and verdict.'
+    pack:'Put the faces of a faceset into one faceset.pak.'
     pause:'Stop working, at once, keeping what is done.'
     quarantine:'List files that could not be used; put one back.'
     reference:'Look for the one face in each reference photo and say which photos can be used. The identity file (npz) can be given to `dfld extract --reference` instead of the photos.'
@@ -37,6 +38,7 @@ _shtab_dfld_commands() {
     status:'What the daemon is doing.'
     sync:'dfld sync NAME: do one round for the [[sync]] of that name. dfld sync init NAME --from MACHINE: give every machine the weights of one. dfld sync hook NAME: print what to add to the command line of cooperating trainers.'
     tune:'Print how many faces of a video each similarity threshold keeps and how many strangers it lets in, draw the histogram, and name the threshold that fits.'
+    unpack:'Take the faces out of a faceset.pak.'
     verify:'Read every face back and compare it with what was written.'
   )
   _describe 'dfld commands' _commands
@@ -215,6 +217,16 @@ _shtab_dfld_match_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_dfld_match_defaults_added=0
 
+_shtab_dfld_pack_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--keep[keep the loose faces, too]"
+  "--json[print JSON for programs]"
+  ":workspace or folder of aligned faces:_files -/"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_pack_defaults_added=0
+
 _shtab_dfld_pause_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
@@ -376,6 +388,16 @@ _shtab_dfld_tune_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_dfld_tune_defaults_added=0
 
+_shtab_dfld_unpack_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--keep[keep the faceset.pak, too]"
+  "--json[print JSON for programs]"
+  ":workspace or folder of aligned faces:_files -/"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_unpack_defaults_added=0
+
 _shtab_dfld_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
@@ -419,6 +441,7 @@ _shtab_dfld() {
         machines) _arguments -C -s $_shtab_dfld_machines_options ;;
         man) _arguments -C -s $_shtab_dfld_man_options ;;
         match) _arguments -C -s $_shtab_dfld_match_options ;;
+        pack) _arguments -C -s $_shtab_dfld_pack_options ;;
         pause) _arguments -C -s $_shtab_dfld_pause_options ;;
         quarantine) _arguments -C -s $_shtab_dfld_quarantine_options ;;
         reference) _arguments -C -s $_shtab_dfld_reference_options ;;
@@ -432,6 +455,7 @@ _shtab_dfld() {
         status) _arguments -C -s $_shtab_dfld_status_options ;;
         sync) _arguments -C -s $_shtab_dfld_sync_options ;;
         tune) _arguments -C -s $_shtab_dfld_tune_options ;;
+        unpack) _arguments -C -s $_shtab_dfld_unpack_options ;;
         verify) _arguments -C -s $_shtab_dfld_verify_options ;;
       esac
   esac

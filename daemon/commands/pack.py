@@ -1,0 +1,80 @@
+"""`dfld pack`, `dfld unpack`: a faceset's files as one faceset.pak, and back."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from daemon.commands.options import add_json_option, path_argument
+from daemon.commands.output import print_json, shown
+from daemon.errors import ExitCode
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from engine.facesets.faceset_folder import FacesetFolder
+    from engine.facesets.packing import Packed
+
+    Commands = _SubParsersAction[argparse.ArgumentParser]
+
+SHOWN_MAX = 24
+PACKING = """DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. DeepFaceLab reads a faceset.pak
+instead of the loose faces, and starts faster. The faces are removed once the faceset.pak was read back and every face
+in it compared; pictures that DeepFaceLab would not read stay. Masks beside the faces stay, too."""
+UNPACKING = """DIR is a workspace, its data_src or data_dst, or the folder that holds a faceset.pak. Every face gets the
+name and the bytes that it had. The faceset.pak is removed once all lie there; nothing is changed where another file has
+the name of a face."""
+
+
+def add_commands(commands: Commands) -> None:
+    pack = _add(commands, "pack", "put the faces of a faceset into one faceset.pak", PACKING, "the loose faces, too")
+    pack.set_defaults(run=run_pack)
+    unpack = _add(commands, "unpack", "take the faces out of a faceset.pak", UNPACKING, "the faceset.pak, too")
+    unpack.set_defaults(run=run_unpack)
+
+
+def _add(commands: Commands, name: str, what: str, explained: str, kept: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=explained,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=path_argument, metavar="DIR", help="workspace or folder of aligned faces")
+    parser.add_argument("--keep", action="store_true", help=f"keep {kept}")
+    add_json_option(parser)
+    return parser
+
+
+def run_pack(options: argparse.Namespace) -> int:
+    """Pack every faceset that DIR means."""
+    from engine.facesets.faceset_folder import faceset_folders
+    from engine.facesets.packing import pack_faces
+
+    folders = faceset_folders(options.folder, may_be_packed=True)
+    return _print(options, [(folder, pack_faces(folder, keep=options.keep)) for folder in folders], "packed")
+
+
+def run_unpack(options: argparse.Namespace) -> int:
+    """Unpack every faceset that DIR means and that is packed."""
+    from engine.facesets.faceset_folder import faceset_folders
+    from engine.facesets.packing import unpack_faces
+
+    folders = faceset_folders(options.folder, may_be_packed=True)
+    packed = [folder for folder in folders if folder.pack.exists()] or folders
+    return _print(options, [(folder, unpack_faces(folder, keep=options.keep)) for folder in packed], "unpacked")
+
+
+def _print(options: argparse.Namespace, done: list[tuple[FacesetFolder, Packed]], what: str) -> int:
+    if options.json:
+        return print_json([{"aligned": str(folder.aligned), **asdict(one)} for folder, one in done])
+    for folder, one in done:
+        print(shown(folder.sentence))
+        print(f"  {one.faces} faces {what}: {one.face_bytes} bytes of faces, {one.pack_bytes} of faceset.pak")
+        for left in one.left[:SHOWN_MAX]:
+            print(f"  {shown(f'{left.name} stays as it is: {left.why}')}")
+        if len(one.left) > SHOWN_MAX:
+            print(f"  and {len(one.left) - SHOWN_MAX} more; --json has them all")
+    return ExitCode.OK

@@ -1,0 +1,209 @@
+"""A faceset's loose faces ⇄ one faceset.pak, byte for byte.
+
+Packing and unpacking remove what they read only once it lies whole in its new place and was compared with the old one.
+A kill leaves both; doing the same again ends the same. Files that DeepFaceLab would not read stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.files import make_folder, replace_file, sync_folder
+from core.opening import RefusedFileError, read_regular
+from dfl.errors import FormatError
+from dfl.faceset import PackedImage, describe_image
+from dfl.jpeg import FILE_LIMIT_BYTES
+from engine.errors import FacesetError, PackedFacesetError
+from engine.facesets.face_listing import UnreadableFace, picture_names
+from engine.facesets.faceset_folder import FacesetFolder
+from engine.facesets.pack_file import opened_pack, write_pack
+from engine.facesets.sole_user import sole_user
+from engine.workspace.output_files import as_output_error
+
+NAMED_MAX = 5
+"""Files that a message names one by one."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What packing or unpacking did."""
+
+    faces: int
+    pack_bytes: int
+    """Size of the faceset.pak."""
+    face_bytes: int
+    """Of all its JPEGs together."""
+    left: tuple[UnreadableFace, ...] = ()
+    """Pictures that are no faces to DeepFaceLab: they are not packed, and stay."""
+
+
+def pack_faces(folder: FacesetFolder, *, keep: bool) -> Packed:
+    """Pack the faces of `aligned/` into a faceset.pak there; remove the loose ones, unless they are to be kept.
+
+    Where a faceset.pak lies there already that holds each of them, as after a kill, it stays as it is. Raise
+    PackedFacesetError where it does not, FacesetError where there is no face to pack, OutputError where the disk
+    refuses.
+    """
+    with sole_user(folder):
+        if os.path.lexists(folder.pack):
+            return _pack_again(folder, keep=keep)
+        images, hashes, left = _described(folder)
+        if not images:
+            raise FacesetError(f"{folder.aligned} holds no face to pack")
+
+        def check(temporary: Path) -> None:
+            with opened_pack(temporary) as (packed, view):
+                found = [hashlib.sha256(view[one.start : one.end]).hexdigest() for one in packed]
+            if found != [hashes[image.filename] for image in images]:
+                raise FacesetError(f"{folder.pack} reads back as other faces than were packed; nothing was changed")
+
+        with as_output_error("write", folder.pack):
+            try:
+                write_pack(folder.pack, images, _bytes_of(folder, images, hashes), check=check)
+            except FormatError as problem:
+                raise FacesetError(f"these faces do not fit in one faceset.pak: {problem.message}") from problem
+            size = folder.pack.stat().st_size
+        if not keep:
+            _remove_loose(folder, [image.filename for image in images])
+        return Packed(len(images), size, sum(image.size_bytes for image in images), left)
+
+
+def unpack_faces(folder: FacesetFolder, *, keep: bool) -> Packed:
+    """Write every face of a faceset.pak beside it, under the name that it had; then remove the pak, unless it is to be
+    kept. Those of a set of several persons go into a folder for each.
+
+    Raise FacesetError, with nothing changed, where there is no readable faceset.pak or another file has the name of a
+    face; OutputError where the disk refuses.
+    """
+    with sole_user(folder):
+        try:
+            with opened_pack(folder.pack) as (images, view):
+                _require_distinct(folder, images)
+                _require_free(folder, images, view)
+                for image in images:
+                    _write_face(folder, image, view)
+                for where in {_place(folder, image).parent for image in images}:
+                    with as_output_error("sync", where):
+                        sync_folder(where)
+                size, face_bytes = len(view), sum(image.size_bytes for image in images)
+        except FormatError as problem:
+            raise FacesetError(f"{folder.pack} cannot be unpacked: {problem.message}; nothing was changed") from problem
+        except FileNotFoundError as problem:
+            raise FacesetError(f"{folder.aligned} holds no faceset.pak; nothing to unpack") from problem
+        except OSError as problem:
+            raise FacesetError(f"{folder.pack} cannot be read: {problem.strerror}") from problem
+        if not keep:
+            with as_output_error("remove", folder.pack):
+                folder.pack.unlink()
+                sync_folder(folder.aligned)
+        return Packed(len(images), size, face_bytes)
+
+
+def _described(
+    folder: FacesetFolder,
+) -> tuple[list[PackedImage], dict[str, str], tuple[UnreadableFace, ...]]:
+    """Return the entry of each face in the order of DeepFaceLab, the hash of its file, and what is no face."""
+    images: list[PackedImage] = []
+    hashes: dict[str, str] = {}
+    left: list[UnreadableFace] = []
+    for name in picture_names(folder):
+        try:
+            data = read_regular(folder.aligned / name, within=None, max_bytes=FILE_LIMIT_BYTES)
+            images.append(describe_image(name, data))
+            hashes[name] = hashlib.sha256(data).hexdigest()
+        except FormatError as problem:
+            left.append(UnreadableFace(name, problem.message))
+        except OSError as problem:
+            left.append(UnreadableFace(name, problem.strerror or str(problem)))
+    return images, hashes, tuple(left)
+
+
+def _bytes_of(folder: FacesetFolder, images: list[PackedImage], hashes: Mapping[str, str]) -> Iterator[bytes]:
+    """Yield each face as it was described. Raise FacesetError for one that changed meanwhile."""
+    for image in images:
+        data = read_regular(folder.aligned / image.filename, within=None, max_bytes=FILE_LIMIT_BYTES)
+        if hashlib.sha256(data).hexdigest() != hashes[image.filename]:
+            raise FacesetError(f"{folder.aligned / image.filename} changed while it was packed; nothing was changed")
+        yield data
+
+
+def _pack_again(folder: FacesetFolder, *, keep: bool) -> Packed:
+    """Go on behind a faceset.pak that is there: every loose face must stand in it, byte for byte."""
+    images, hashes, left = _described(folder)
+    try:
+        with opened_pack(folder.pack) as (packed, view):
+            known = {one.filename: hashlib.sha256(view[one.start : one.end]).hexdigest() for one in packed}
+            size, face_bytes = len(view), sum(one.size_bytes for one in packed)
+    except FormatError as problem:
+        raise FacesetError(f"{folder.pack} is there already and cannot be read: {problem.message}") from problem
+    except OSError as problem:
+        raise FacesetError(f"{folder.pack} cannot be read: {problem.strerror}") from problem
+    others = [image.filename for image in images if known.get(image.filename) != hashes[image.filename]]
+    if others:
+        raise PackedFacesetError(
+            f"{folder.pack} is there already, and {len(others)} faces beside it are not in it: {_named(others)}; "
+            "nothing was changed",
+            hint=f"dfld unpack {folder.aligned}, then pack again",
+        )
+    if not keep:
+        _remove_loose(folder, [image.filename for image in images])
+    return Packed(len(packed), size, face_bytes, left)
+
+
+def _remove_loose(folder: FacesetFolder, names: list[str]) -> None:
+    with as_output_error("remove packed faces of", folder.aligned):
+        for name in names:
+            (folder.aligned / name).unlink(missing_ok=True)
+        sync_folder(folder.aligned)
+
+
+def _require_distinct(folder: FacesetFolder, images: tuple[PackedImage, ...]) -> None:
+    twice = [str(path.name) for path, count in Counter(_place(folder, one) for one in images).items() if count > 1]
+    if twice:
+        raise FacesetError(f"{folder.pack} holds several faces of one name: {_named(twice)}; nothing was changed")
+
+
+def _require_free(folder: FacesetFolder, images: tuple[PackedImage, ...], view: memoryview) -> None:
+    """Raise FacesetError where another file has the name of a face."""
+    taken = [
+        str(path.relative_to(folder.aligned))
+        for image in images
+        if os.path.lexists(path := _place(folder, image)) and not _holds(path, view[image.start : image.end])
+    ]
+    if taken:
+        raise FacesetError(
+            f"{folder.aligned} holds other files of the names of {len(taken)} packed faces: {_named(taken)}; "
+            "nothing was changed",
+            hint="DeepFaceLab reads those of the faceset.pak; move the others away, or the faceset.pak",
+        )
+
+
+def _write_face(folder: FacesetFolder, image: PackedImage, view: memoryview) -> None:
+    path = _place(folder, image)
+    if os.path.lexists(path):  # an earlier try wrote it
+        return
+    with as_output_error("write", path):
+        make_folder(path.parent)
+        replace_file(path, bytes(view[image.start : image.end]))
+
+
+def _place(folder: FacesetFolder, image: PackedImage) -> Path:
+    """Return where a packed face goes; dfl.faceset has seen to it that both names are plain."""
+    return folder.aligned / (image.person_name or "") / image.filename
+
+
+def _holds(path: Path, content: memoryview) -> bool:
+    try:
+        return read_regular(path, within=None, max_bytes=FILE_LIMIT_BYTES) == content
+    except RefusedFileError:
+        return False
+
+
+def _named(names: list[str]) -> str:
+    more = len(names) - NAMED_MAX
+    return ", ".join(names[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
