@@ -59,7 +59,8 @@ def boundary(
 def log_unforeseen(kind: BoundaryKind, unit: str, error: BaseException, **facts: object) -> None:
     """Log an exception that nobody foresaw with its traceback; for who caught it by another name than `boundary`."""
     message = "%s: an error that nobody foresaw: %s: %s"
-    log.error(message, unit, type(error).__name__, error, exc_info=error, extra={"fields": {"boundary": kind, **facts}})
+    extra = {"unit": unit, "fields": {"boundary": kind, **facts}}
+    log.error(message, unit, type(error).__name__, error, exc_info=error, extra=extra)
 
 
 def hand_over(work: Callable[[], T], result: Future[T]) -> None:

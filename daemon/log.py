@@ -13,15 +13,18 @@ line nor steer a terminal. Not for what a command prints as its result.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
 import re
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal, TextIO
@@ -59,7 +62,7 @@ def start_logging(stream: TextIO, *, log_format: LogFormat = "auto", level: str 
 
     auto: text; with journald's priorities in front where systemd says that it reads this very stream.
     """
-    handler = logging.StreamHandler(stream)
+    handler = LogHandler(stream)
     if log_format == "json":
         handler.setFormatter(JsonFormatter())
     else:
@@ -94,6 +97,69 @@ def stream_is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     except (OSError, ValueError):
         return False
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+@dataclass
+class _Recurring:
+    """An error that nobody foresaw, at one place of the code in one unit."""
+
+    last_s: float
+    written_s: float
+    unwritten: int = 0
+    """How often it came since it was written."""
+
+
+class LogHandler(logging.StreamHandler[TextIO]):
+    """Writes every record to a stream. A loop or a server that meets the same error again and again, each second
+    perhaps, does not fill the disk with it: its traceback is written once, then one line a minute says how often."""
+
+    RECURRING = ("thread", "request")
+    """Boundaries whose unit is tried for ever. A job or a round ends, and each is written whole."""
+    SAME_TROUBLE_S = 3600.0
+    """An error that did not come for so long is written whole again."""
+    LINE_EVERY_S = 60.0
+    KNOWN_MAX = 1000
+    """So many places of the code never recur at once; beyond that all are forgotten."""
+
+    def __init__(self, stream: TextIO, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream)
+        self._monotonic = monotonic
+        self._known: dict[tuple[object, ...], _Recurring] = {}
+        """Used under the handler's own lock, which whoever logs holds."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        boundary = getattr(record, "fields", _NO_FIELDS).get("boundary")
+        shown = self._shortened(record) if boundary in self.RECURRING and record.exc_info else record
+        if shown is not None:
+            super().emit(shown)
+
+    def _shortened(self, record: logging.LogRecord) -> logging.LogRecord | None:
+        """Return what is written of an error that may recur; None where it is counted alone."""
+        key, now_s = _place_of(record), self._monotonic()
+        known = self._known.get(key)
+        if known is None or now_s - known.last_s > self.SAME_TROUBLE_S:
+            if len(self._known) >= self.KNOWN_MAX:
+                self._known.clear()
+            self._known[key] = _Recurring(now_s, now_s)
+            return record
+        known.last_s = now_s
+        known.unwritten += 1
+        if now_s - known.written_s < self.LINE_EVERY_S:
+            return None
+        shown = copy.copy(record)
+        shown.exc_info = shown.exc_text = None
+        shown.__dict__["fields"] = {**record.__dict__["fields"], "times": known.unwritten}
+        known.written_s, known.unwritten = now_s, 0
+        return shown
+
+
+def _place_of(record: logging.LogRecord) -> tuple[object, ...]:
+    """Return the unit, type and line of code of the error that a record is about."""
+    kind, _, trace = record.exc_info or (None, None, None)
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace is not None else ()
+    return getattr(record, "unit", ""), kind, *where
 
 
 class TextFormatter(logging.Formatter):

@@ -7,13 +7,13 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from core.boundary import boundary
 from core.text import escaped
-from daemon.log import LineCounter, fields, log_context, start_logging, stream_is_journal
+from daemon.log import LineCounter, LogHandler, TextFormatter, fields, log_context, start_logging, stream_is_journal
 
 log = logging.getLogger("daemon.story")
 
@@ -110,6 +110,66 @@ def test_levels_and_boundaries_are_counted() -> None:
         raise ValueError
     assert levels == ["error", "warning", "error"]
     assert boundaries == ["request"]
+
+
+@pytest.fixture
+def loop_log() -> Iterator[tuple[io.StringIO, Callable[[float], None]]]:
+    """What is written of the errors of a loop, and how to let it meet one at a time."""
+    stream, now = io.StringIO(), [0.0]
+    handler = LogHandler(stream, monotonic=lambda: now[0])
+    handler.setFormatter(TextFormatter(for_journal=False))
+    root = logging.getLogger()
+    root.addHandler(handler)
+
+    def fail_at(time_s: float, unit: str = "the watchdog") -> None:
+        now[0] = time_s
+        with boundary("job" if unit.startswith("job") else "thread", unit):
+            raise ValueError(f"at {time_s}")
+
+    yield stream, fail_at
+    root.removeHandler(handler)
+
+
+def test_an_error_that_a_loop_meets_each_second_has_one_traceback_and_then_a_line_a_minute(
+    loop_log: tuple[io.StringIO, Callable[[float], None]],
+) -> None:
+    stream, fail_at = loop_log
+    counted: list[str] = []
+    logging.getLogger().addHandler(LineCounter(lambda _level: None, counted.append))
+    for second in range(180):
+        fail_at(second)
+    text = stream.getvalue()
+    assert text.count("Traceback") == 1
+    lines = [line for line in text.splitlines() if "nobody foresaw" in line]
+    assert [line.rpartition(" times=")[2] for line in lines[1:]] == ["60", "60"]
+    assert len(counted) == 180, "the metric counts each"
+
+
+def test_an_error_that_comes_back_after_a_long_time_or_in_another_unit_has_its_traceback(
+    loop_log: tuple[io.StringIO, Callable[[float], None]],
+) -> None:
+    stream, fail_at = loop_log
+    fail_at(0)
+    fail_at(1, "the heartbeat")
+    fail_at(LogHandler.SAME_TROUBLE_S + 1)
+    assert stream.getvalue().count("Traceback") == 3
+
+
+def test_every_job_that_fails_has_its_traceback(loop_log: tuple[io.StringIO, Callable[[float], None]]) -> None:
+    stream, fail_at = loop_log
+    for number in (1, 2, 2):
+        fail_at(0, f"job {number}")
+    assert stream.getvalue().count("Traceback") == 3
+
+
+def test_places_of_errors_are_kept_in_bounds(
+    loop_log: tuple[io.StringIO, Callable[[float], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, fail_at = loop_log
+    monkeypatch.setattr(LogHandler, "KNOWN_MAX", 2)
+    for number in (1, 2, 3, 1):
+        fail_at(0, f"loop {number}")
+    assert stream.getvalue().count("Traceback") == 4, "forgotten with the others"
 
 
 def test_plain_text_is_left_alone() -> None:
