@@ -3,5 +3,6 @@
 contract   what the service expects of a crew and of each worker
 local      child processes
 messages   what both say to each other
+unread     what a worker has said and nobody has taken yet, in bounded memory
 gpu        which GPU a worker gets
 """

@@ -9,6 +9,8 @@ What every crew keeps:
 * A worker that dies, at any moment, is a WorkerDiedError of the next call; what it had not handed over is done again.
 * Nothing that is sent or received waits for a worker longer than the caller says.
 * Messages come in the order in which they were sent, each whole, or not at all.
+* What a worker says waits in bounded memory until it is taken: of progress the newest alone, and the worker waits once
+  there is no more room.
 * A worker ends with its service: what is not committed by then is done again.
 """
 

@@ -8,7 +8,6 @@ goes to the worker waits here while its pipe is full: a worker that reads nothin
 from __future__ import annotations
 
 import os
-import queue
 import select
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from core.boundary import boundary
 from daemon.crew.contract import WorkerDiedError
 from daemon.crew.gpu import VISIBLE
 from daemon.crew.messages import FromWorker, MessageReader, ToWorker, message_bytes
+from daemon.crew.unread import Ended, Unread
 from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Needs
 
@@ -103,7 +103,7 @@ class LocalLink:
         self._sending = threading.Lock()
         """Held by whoever writes to the pipe or closes it: `kill` may come from another thread."""
         self._last_words: deque[str] = deque(maxlen=ERROR_LINES_KEPT)
-        self._messages: queue.SimpleQueue[FromWorker | WorkerError | None] = queue.SimpleQueue()
+        self._unread = Unread()
         self._on_error_line = on_error_line
         self._readers = [
             threading.Thread(target=self._read_messages, name=f"worker-{self.pid}", daemon=True),
@@ -151,12 +151,8 @@ class LocalLink:
 
     def receive(self, timeout_s: float) -> FromWorker | None:
         """Return the next message, None when none came in time. Raise WorkerDiedError, or WorkerError for nonsense."""
-        try:
-            message = self._messages.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-        if message is None:
-            self._messages.put(None)
+        message = self._unread.take(timeout_s)
+        if isinstance(message, Ended):
             raise self._died()
         if isinstance(message, WorkerError):
             self.kill()
@@ -179,6 +175,7 @@ class LocalLink:
     def close(self) -> None:
         """Let it end by closing its input, and clean up behind it."""
         assert self._process.stdin is not None, "a pipe was asked for"
+        self._unread.close()
         with self._sending:
             self._process.stdin.close()
         try:
@@ -213,9 +210,9 @@ class LocalLink:
                 while (message := reader.read()) is not None:
                     if not isinstance(message, FromWorker):
                         raise WorkerError(f"a worker does not say {type(message).__name__}; the worker is replaced")
-                    self._messages.put(message)
+                    self._unread.put(message)
         finally:
-            self._messages.put(None)
+            self._unread.put(Ended())
 
     def _read_errors(self) -> None:
         assert self._process.stderr is not None, "a pipe was asked for"
@@ -229,12 +226,12 @@ class LocalLink:
     def _reading_failed(self, error: Exception) -> None:
         """Hand the failure to `receive`, which ends the worker: nobody else would read what it says."""
         if isinstance(error, WorkerError):
-            self._messages.put(error)
+            self._unread.put(error)
             return
         what = f"{type(error).__name__}: {error}"
         problem = WorkerError(f"what the worker says cannot be read ({what}); the worker is replaced")
         problem.__cause__ = error
-        self._messages.put(problem)
+        self._unread.put(problem)
 
 
 def _write_some(pipe: int, data: bytearray) -> bool:

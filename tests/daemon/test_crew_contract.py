@@ -81,10 +81,11 @@ def until(link: Link, *types: type[T]) -> T:
     return message
 
 
-def drain(link: Link) -> None:
-    """Receive until that raises."""
+def drain(link: Link, said: list[FromWorker | None] | None = None) -> None:
+    """Receive, into `said`, until that raises."""
+    said = [] if said is None else said
     while True:
-        link.receive(0.05)
+        said.append(link.receive(0.05))
 
 
 def order(link: Link, task: Task, folder: Path, *, kind: str = "extract", **video: Any) -> None:
@@ -123,6 +124,28 @@ def test_a_worker_says_that_it_is_up_then_does_its_job_piece_by_piece(link: Link
         link.send(Ack(task))
     assert len(commits) == 3
     assert message == JobDone(task)
+
+
+FLOOD = (
+    sys.executable,
+    "-c",
+    "import sys; from daemon.crew.messages import *; from engine.types import Progress; say = sys.stdout.buffer.write;"
+    " say(message_bytes(Ready(1)));"
+    " [say(message_bytes(ProgressMade(Task(1, 1), Progress(n, None, 0, 0, {})))) for n in range(20000)]",
+)
+
+
+def test_of_a_flood_of_progress_that_nobody_takes_the_newest_is_kept(hire: Callable[[tuple[str, ...]], Crew]) -> None:
+    link = hire(FLOOD).open_link(0, NEEDS, 0)
+    wait_until(lambda: not link.is_alive, "it waits although there is room")
+    said: list[FromWorker | None] = []
+    with pytest.raises(WorkerDiedError):
+        drain(link, said)
+    link.close()
+    progress = [one.progress.frames_done for one in said if isinstance(one, ProgressMade)]
+    assert said[0] == Ready(1)
+    assert progress[-1] == 19999
+    assert len(progress) < 1000, "what its pipe held as it ended, at most"
 
 
 def test_a_worker_ends_the_piece_in_hand_when_it_is_asked_to_stop(link: Link, tmp_path: Path) -> None:
