@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from core.opening import open_regular
 from dfl.errors import FormatError
 
 FIRST_WINDOW = 4096
@@ -59,12 +60,13 @@ class FileSource:
     """A local file, read with pread: never mapped, because a mapped file that shrinks kills the process (SIGBUS)."""
 
     def __init__(self, path: Path) -> None:
+        """Open the file. Raise FormatError where it is no regular file, or cannot be opened: at once, also for a pipe."""
         self._path = path
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = open_regular(path, within=None, follow_links=True)
         except OSError as error:
             raise FormatError(f"{path} cannot be opened: {error.strerror}") from error
-        self._size = os.fstat(self._descriptor).st_size
+        self._size = os.fstat(self._file.fileno()).st_size
 
     @property
     def size(self) -> int:
@@ -74,13 +76,13 @@ class FileSource:
     def read_at(self, offset: int, length: int) -> bytes:
         """Return the bytes [offset, offset + length), fewer only where the end comes first."""
         try:
-            return os.pread(self._descriptor, length, offset)
+            return os.pread(self._file.fileno(), length, offset)
         except OSError as error:
             raise FormatError(f"{self._path} cannot be read at byte {offset}: {error.strerror}") from error
 
     def close(self) -> None:
         """Give the file descriptor back."""
-        os.close(self._descriptor)
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self

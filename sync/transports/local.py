@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.files import put_in_place, rename_over
-from core.opening import CHUNK_BYTES
+from core.opening import CHUNK_BYTES, open_regular, read_regular
 from dfl.byte_source import ByteSource, FileSource
 from sync.errors import (
     CommandError,
@@ -48,21 +48,24 @@ class LocalTransport:
         found = []
         with self._translated(f"list {folder}"), os.scandir(folder) as entries:
             for entry in entries:
-                with contextlib.suppress(FileNotFoundError):  # gone since the folder was read
-                    if stat.S_ISREG((is_now := entry.stat()).st_mode):
-                        found.append(FileStat(entry.name, is_now.st_size, int(is_now.st_mtime)))
+                try:
+                    is_now = entry.stat()
+                except OSError as error:
+                    if error.errno in (errno.ENOENT, errno.ELOOP):  # gone since, or a link that leads to no file
+                        continue
+                    raise
+                if stat.S_ISREG(is_now.st_mode):
+                    found.append(FileStat(entry.name, is_now.st_size, int(is_now.st_mtime)))
         return sorted(found, key=lambda file: file.name)
 
     def read(self, path: str, *, most_bytes: int) -> bytes:
-        with self._translated(f"read {path}"), Path(path).open("rb") as file:
-            content = file.read(most_bytes + 1)
-        if len(content) > most_bytes:
-            raise RemoteFileError(f"{path} is larger than {most_bytes} bytes", machine=self.machine.name)
-        return content
+        with self._translated(f"read {path}"):
+            return read_regular(Path(path), within=None, follow_links=True, max_bytes=most_bytes)
 
     @contextlib.contextmanager
     def open_ranges(self, path: str) -> Iterator[ByteSource]:
-        self.stat(path)
+        with self._translated(f"open {path}"):
+            open_regular(Path(path), within=None, follow_links=True).close()
         with FileSource(Path(path)) as source:
             yield source
 
@@ -84,7 +87,8 @@ class LocalTransport:
         ends_at = time.monotonic() + self.machine.deadline_s
         sha256 = hashlib.sha256()
         part = destination.with_name(destination.name + PART)
-        with source.open("rb", buffering=0) as incoming, part.open("wb", buffering=0) as outgoing:
+        incoming = open_regular(source, within=None, follow_links=True)
+        with incoming, part.open("wb", buffering=0) as outgoing:
             before = os.fstat(incoming.fileno())
             buffer = memoryview(bytearray(CHUNK_BYTES))
             while count := incoming.readinto(buffer):

@@ -205,7 +205,9 @@ class SftpClient:
     # Open files.
 
     def open(self, path: str, flags: int) -> bytes:
-        """Open a file and return its handle."""
+        """Open a file and return its handle; to be read alone, a regular file: a server waits at a pipe for a writer."""
+        if flags == OPEN_READ:
+            self._require_regular(path)
         reply = self._ask(OPEN, text(path) + uint32(flags) + uint32(0), action=f"open {path}", expect=HANDLE)
         return self._handle(reply)
 
@@ -344,6 +346,13 @@ class SftpClient:
                     )
                 found.append(FileStat(name, attributes.size_bytes, attributes.modified_s))
         return found
+
+    def _require_regular(self, path: str) -> None:
+        """Raise RemoteFileError where the server says that this is something else; not every server says."""
+        reply = self._ask(STAT, text(path), action=f"open {path}", expect=ATTRS)
+        mode = read_attributes(Fields(reply.body, self.machine)).mode
+        if mode and not stat.S_ISREG(mode):
+            raise RemoteFileError(f"cannot open {path}: it is no regular file", machine=self.machine)
 
     def _is_folder(self, path: str) -> bool:
         reply = self._send_and_receive(STAT, text(path))

@@ -38,7 +38,8 @@ class Transport(Protocol):
     allows. Nothing passes through a shell but `run`. Every method ends: it raises ConnectionLostError when nothing
     moves for the stall limit, and pull and push when the machine's `deadline_s` has passed. UnreachableError,
     HostKeyError and LoginError may come from any method, since any may be the first to connect. What has no
-    `raises` below raises RemoteFileError when the machine refuses.
+    `raises` below raises RemoteFileError when the machine refuses. Only regular files are opened to be read: at a pipe,
+    a machine would wait for whoever writes to it, so RemoteFileError names it at once.
     """
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def test_the_golden_machines_are_read_as_pickle_reads_them(shared: Path) -> None
         assert {type(value) for value in found.options.values()} <= {bool, int, float, str}
         np.testing.assert_array_equal(found.losses, np.array(expected["loss_history"], np.float32))
         assert found.losses_recorded == len(expected["loss_history"]) == found.iteration
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "alice_SAEHD_data.dat")
+
+    with pytest.raises(FormatError, match="is a pipe, expected a regular file"):
+        read_training_state(tmp_path / "alice_SAEHD_data.dat")
 
 
 def test_pictures_are_not_read() -> None:

@@ -86,6 +86,9 @@ def test_what_is_not_there_is_reported_as_missing(transport: Transport, tmp_path
 def test_a_listing_holds_files_only(transport: Transport) -> None:
     folder = folder_of(transport)
     (folder / "a folder").mkdir()
+    (folder / "a circle").symlink_to("a circle")
+    (folder / "a dead link").symlink_to("nowhere")
+    os.mkfifo(folder / "a pipe")
     for name in ("b", "a b", "ü[1]*.npy"):
         (folder / name).write_bytes(b"x")
 
@@ -99,6 +102,22 @@ def test_a_small_file_written_reads_the_same_and_leaves_no_part(transport: Trans
 
     assert transport.read(path, most_bytes=6) == b"second"
     assert [file.name for file in transport.list_files(transport.machine.model_dir)] == ["note"]
+
+
+def test_what_is_no_regular_file_is_refused_at_once(transport: Transport, tmp_path: Path) -> None:
+    folder = folder_of(transport)
+    (folder / "a folder").mkdir()
+    os.mkfifo(folder / "a pipe")
+    (folder / "a link").symlink_to("a pipe")
+    for name in ("a folder", "a pipe", "a link"):
+        path = f"{transport.machine.model_dir}/{name}"
+        for ask in (
+            lambda path=path: transport.read(path, most_bytes=6),
+            lambda path=path: transport.open_ranges(path).__enter__(),
+            lambda path=path: transport.pull(path, tmp_path / "pulled"),
+        ):
+            with pytest.raises(RemoteFileError, match=f"machine gpu1: .*{name}.* regular file"):
+                ask()
 
 
 def test_reading_more_than_allowed_is_refused(transport: Transport) -> None:
