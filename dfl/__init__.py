@@ -16,5 +16,6 @@ model_files       how the files of a model are named, and which of them are in u
 model_options     the options of a model: which make another network, which another training
 training_state    data.dat: iteration, options and losses of a training
 weights           weight files: where each tensor lies, and new values in the same layout
+xseg_weights      XSeg's weight file: every tensor of the network, checked, and its face type
 text_weights      weight files whose tensors are stored as text (pickle protocol 2)
 """

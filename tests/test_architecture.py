@@ -126,7 +126,7 @@ LIBRARIES = {
     "google": ("engine.models",),  # protobuf: what reading a broken ONNX file raises
     "insightface": ("engine.backends", "engine.models"),
     "numpy": ("dfl", "engine", "sync", "daemon.commands.demo_clip"),
-    "onnx": ("engine.models",),
+    "onnx": ("engine.models", "engine.masks.xseg.onnx_graph"),  # reading packs; writing XSeg as a graph
     "onnxruntime": ("engine.models",),
     "paramiko": ("sync.transports.ssh.connection",),
     "prometheus_client": ("daemon.metrics",),
@@ -287,6 +287,7 @@ WRITES_FILES_ITSELF = {
     "daemon.state_folder": "a lock, of which no byte is read",
     "engine.facesets.rename_journal": "lines are added to one file, synced once a batch",
     "engine.facesets.sole_user": "a lock, of which no byte is read",
+    "engine.masks.xseg.converted": "a lock, of which no byte is read",
     "engine.results.manifest": "lines are added to one open file, each synced",
     "engine.workspace.sole_writer": "a lock, of which no byte is read",
     "sync.averaging.npz_files": "members of an archive, whose file core makes and renames",

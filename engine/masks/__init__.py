@@ -1,5 +1,6 @@
 """Which pixels of an aligned face belong to the face.
 
 source    what every source of masks promises, and the values it takes and gives
+xseg      the network that DeepFaceLab trains to mask faces
 hull      the mask that DeepFaceLab draws from the 68 landmarks
 """
