@@ -2,6 +2,7 @@
 
 boundary         where an exception of any type ends, logged with its traceback
 errors           the root of all errors
+field_types      are the values in a dataclass of the types that its fields are declared with?
 files            files written whole, private from birth; names that replace nothing
 move_and_delete  files moved and removed: exactly the one that was read, whole at every moment
 opening          files from outside: regular, within their folders, of a limited size, opened without waiting

@@ -23,10 +23,12 @@ WorkerError: the worker is replaced. A service reads with `MessageReader`, which
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import IO, NoReturn, TypeGuard, TypeVar, get_args
 
+from core.field_types import WHOLE_NUMBER_LIMIT
 from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import Failure, Outlook, Piece, Reason
 from engine.types import Progress
@@ -266,7 +268,7 @@ class _Values:
 
     def numbers(self, name: str) -> dict[str, float]:
         found = self._values.get(name)
-        if not isinstance(found, dict) or not all(_is_whole(one) or isinstance(one, float) for one in found.values()):
+        if not isinstance(found, dict) or not all(_is_number(one) for one in found.values()):
             self._refuse(name)
         return found
 
@@ -288,7 +290,13 @@ class _Values:
 
 
 def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Say whether this is a whole number that a ledger can hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < WHOLE_NUMBER_LIMIT
+
+
+def _is_number(value: object) -> bool:
+    """Say whether this is a number that a metric can be raised by: one that is infinite stays so for ever."""
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _progress(said: _Values) -> Progress:

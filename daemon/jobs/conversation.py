@@ -245,7 +245,11 @@ class Conversation:
 
         def write() -> None:
             nonlocal similarities
-            similarities = self._ledger.write(lambda writer: self._kind.store(writer, self._job, pieces))
+            try:
+                similarities = self._ledger.write(lambda writer: self._kind.store(writer, self._job, pieces))
+            except UnicodeError as problem:
+                what = f"text that cannot be stored ({problem})"
+                raise WorkerError(f"a commit holds {what}; the worker is replaced") from problem
 
         self._store_or_refuse(write)
         self._say(messages.Ack(self._task))

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from daemon.errors import WorkerError
 from engine.face_record import FaceRecord
 from engine.results.checked_face import RecordedFace
 
@@ -67,11 +68,17 @@ def add_faces(connection: sqlite3.Connection, job_id: int, records: Sequence[Fac
 
 
 def revise_faces(connection: sqlite3.Connection, job_id: int, revised: Sequence[tuple[int, FaceRecord]]) -> int:
-    """Give faces, each by its place, their final rows; return how many of them were kept before."""
+    """Give faces, each by its place, their final rows; return how many of them were kept before.
+
+    Raise WorkerError for a place that no face has.
+    """
     were_kept = 0
     for place, face in revised:
         question = "SELECT kept FROM faces WHERE job = ? AND place = ?"
-        were_kept += connection.execute(question, (job_id, place)).fetchone()[0]
+        row = connection.execute(question, (job_id, place)).fetchone()
+        if row is None:
+            raise WorkerError(f"job {job_id} has no face at place {place} that could be revised; nothing was stored")
+        were_kept += row[0]
         connection.execute(
             "UPDATE faces SET kept = ?, reason = ?, file = ?, record = ? WHERE job = ? AND place = ?",
             (face.kept, face.reason, face.file, json.dumps(asdict(face)), job_id, place),

@@ -136,6 +136,19 @@ def test_a_message_with_a_value_missing_or_of_another_type_is_a_worker_error(mes
                 read_message(io.BytesIO(json.dumps(values).encode() + b"\n"))
 
 
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 10**400])
+def test_a_number_that_no_metric_can_be_raised_by_is_a_worker_error(seconds: float) -> None:
+    values = {**json.loads(message_bytes(ProgressMade(TASK, PROGRESS))), "stage_seconds": {"decode": seconds}}
+    with pytest.raises(WorkerError, match=r"has stage_seconds = .*the worker is replaced"):
+        read_message(io.BytesIO(json.dumps(values).encode() + b"\n"))
+
+
+def test_a_whole_number_that_no_ledger_holds_is_a_worker_error() -> None:
+    values = {**json.loads(message_bytes(ProgressMade(TASK, PROGRESS))), "frames_done": 2**63}
+    with pytest.raises(WorkerError, match=r"has frames_done = 9223372036854775808"):
+        read_message(io.BytesIO(json.dumps(values).encode() + b"\n"))
+
+
 @pytest.mark.parametrize("pieces", [[], [{}], [{"cursor": 5}], [{"cursor": {"no": 1}, "records": [{}]}]])
 def test_pieces_that_are_no_such_value_are_a_worker_error(pieces: list[dict[str, Any]]) -> None:
     for codec in (EXTRACT_CODECS.request, EXTRACT_CODECS.resume, EXTRACT_CODECS.commit, EXTRACT_CODECS.result):

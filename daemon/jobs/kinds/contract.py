@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
+from core.field_types import require_field_types
 from daemon.errors import WorkerError
 from daemon.ledger.faces import WrittenFace
 from daemon.ledger.jobs import Job
@@ -44,11 +45,25 @@ class Codec(Generic[V]):
         """Return the value that came as these pieces. Raise WorkerError where they are no such value."""
         try:
             return self.parse(pieces)
-        except (LookupError, TypeError, ValueError, AttributeError) as problem:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as problem:
             found = f"{type(problem).__name__}: {problem}"
             raise WorkerError(
                 f"pieces that are not what they have to be ({found}); the worker is replaced"
             ) from problem
+
+
+@dataclass(frozen=True)
+class WorkerCodec(Codec[V]):
+    """One value that a worker sends. What the service makes of it, in its ledger too, rests on the type of each field:
+    all are checked, at any depth."""
+
+    def decode(self, pieces: Sequence[Piece]) -> V:
+        return Codec(self.encode, self._checked).decode(pieces)
+
+    def _checked(self, pieces: Sequence[Piece]) -> V:
+        value = self.parse(pieces)
+        require_field_types(value)
+        return value
 
 
 @dataclass(frozen=True)
@@ -58,8 +73,8 @@ class Codecs(Generic[Q, S, C, R]):
     request: Codec[Q]
     resume: Codec[S]
     """What earlier commits left, for a run that goes on after a kill."""
-    commit: Codec[C]
-    result: Codec[R]
+    commit: WorkerCodec[C]
+    result: WorkerCodec[R]
 
 
 @dataclass(frozen=True)

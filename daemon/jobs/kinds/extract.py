@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.opening import RefusedFileError, lies_within, open_regular, real_path
-from daemon.jobs.kinds.contract import Codec, Codecs, EndColumns, Ending, Failure, Needs, Piece, Written
+from daemon.jobs.kinds.contract import Codec, Codecs, EndColumns, Ending, Failure, Needs, Piece, WorkerCodec, Written
 from daemon.ledger import extraction
 from daemon.ledger.faces import face_record, written_faces
 from daemon.ledger.jobs import Job
@@ -183,14 +183,15 @@ def _encode_result(result: Extracted) -> Iterator[Piece]:
 
 def _decode_result(pieces: Sequence[Piece]) -> Extracted:
     values = {one.name: pieces[0][one.name] for one in fields(Extracted)}
-    return Extracted(**{**values, "warnings": tuple(values["warnings"]), "verdict": SourceVerdict(**values["verdict"])})
+    verdict = SourceVerdict(**{**values["verdict"], "unread": tuple(values["verdict"]["unread"])})
+    return Extracted(**{**values, "warnings": tuple(values["warnings"]), "verdict": verdict})
 
 
 EXTRACT_CODECS = Codecs(
     request=Codec(_encode_request, _decode_request),
     resume=Codec(_encode_resume, _decode_resume),
-    commit=Codec(_encode_commit, _decode_commit),
-    result=Codec(_encode_result, _decode_result),
+    commit=WorkerCodec(_encode_commit, _decode_commit),
+    result=WorkerCodec(_encode_result, _decode_result),
 )
 
 

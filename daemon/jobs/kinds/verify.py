@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
-from daemon.jobs.kinds.contract import Codec, Codecs, EndColumns, Ending, Failure, Needs, Piece, Written
+from daemon.jobs.kinds.contract import Codec, Codecs, EndColumns, Ending, Failure, Needs, Piece, WorkerCodec, Written
 from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
@@ -109,8 +109,8 @@ def _decode_result(pieces: Sequence[Piece]) -> VerifyResult:
 VERIFY_CODECS = Codecs(
     request=Codec(_encode_request, _decode_request),
     resume=Codec(_encode_next, _decode_next),
-    commit=Codec(_encode_commit, _decode_commit),
-    result=Codec(_encode_result, _decode_result),
+    commit=WorkerCodec(_encode_commit, _decode_commit),
+    result=WorkerCodec(_encode_result, _decode_result),
 )
 
 
