@@ -60,7 +60,7 @@ class FileSource:
     """A local file, read with pread: never mapped, because a mapped file that shrinks kills the process (SIGBUS)."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file. Raise FormatError where it is no regular file, or cannot be opened: at once, also for a pipe."""
+        """Open the file. Raise FormatError, at once, where it is no regular file or cannot be opened."""
         self._path = path
         try:
             self._file = open_regular(path, within=None, follow_links=True)

@@ -205,7 +205,7 @@ class SftpClient:
     # Open files.
 
     def open(self, path: str, flags: int) -> bytes:
-        """Open a file and return its handle; to be read alone, a regular file: a server waits at a pipe for a writer."""
+        """Open a file and return its handle; to read, a regular one: a server waits at a pipe for a writer."""
         if flags == OPEN_READ:
             self._require_regular(path)
         reply = self._ask(OPEN, text(path) + uint32(flags) + uint32(0), action=f"open {path}", expect=HANDLE)
