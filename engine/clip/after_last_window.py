@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.opening import read_regular
+from dfl.jpeg import FILE_LIMIT_BYTES
 from engine.face_record import FaceRecord
 from engine.faces.near_duplicates import choose_varied, descriptor_of
 from engine.reasons import ACCEPTED_IN_VIDEO, NOT_VARIED, REVIEW
@@ -80,10 +82,11 @@ def revisions(before: Sequence[FaceRecord], after: Sequence[FaceRecord]) -> tupl
 
 
 def _read_luma(path: Path) -> NDArray[np.float32] | None:
-    """Descriptor of an aligned file; None where it is gone, as after a run that was killed while dropping."""
+    """Descriptor of an aligned file; None where it is gone, as after a run that was killed while dropping, or where
+    what a person put there is no picture."""
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except FileNotFoundError:
+        data = np.frombuffer(read_regular(path, within=None, max_bytes=FILE_LIMIT_BYTES), np.uint8)
+        pixels = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_4)
+    except (OSError, cv2.error):
         return None
-    pixels = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_4)
     return None if pixels is None else descriptor_of(np.asarray(pixels, np.uint8))

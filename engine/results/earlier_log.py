@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.opening import read_regular
 from engine.face_id import Box
 
 LOG_BYTES_MAX = 1 << 30
@@ -42,17 +43,15 @@ def read_log(path: Path) -> EarlierLog | None:
     Nothing of it is trusted beyond a face's file name.
     """
     try:
-        status = path.stat()
-        if status.st_size > LOG_BYTES_MAX:
-            return None
-        log = json.loads(path.read_bytes())
+        written_ns = path.stat().st_mtime_ns
+        log = json.loads(read_regular(path, within=None, follow_links=True, max_bytes=LOG_BYTES_MAX))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(log, dict) or not isinstance(log.get("source"), str):
         return None
     listed = log.get("faces")
     faces = [face for one in listed if (face := _face_of(one)) is not None] if isinstance(listed, list) else []
-    return EarlierLog(log["source"], log.get("completed") is not False, tuple(faces), status.st_mtime_ns)
+    return EarlierLog(log["source"], log.get("completed") is not False, tuple(faces), written_ns)
 
 
 def _face_of(value: object) -> LoggedFace | None:

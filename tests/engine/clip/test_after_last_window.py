@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -103,6 +104,21 @@ def test_a_face_that_a_hand_changed_meanwhile_is_not_dropped_as_a_near_duplicate
         after = drop_near_duplicates(records, layout, results)
     assert [one.reason for one in after] == [NOT_VARIED, ACCEPTED, ACCEPTED]
     assert (layout.aligned / "00000001_0.jpg").read_bytes().endswith(b"edited")
+
+
+def test_what_a_person_put_in_the_place_of_faces_ends_no_run_and_stays(tmp_path: Path) -> None:
+    layout = layout_in(tmp_path)
+    records = [record(n, 1, ACCEPTED, sharpness=n / 10) for n in range(5)]
+    with results_of(layout, records) as results:
+        for n in range(4):
+            (layout.aligned / f"0000000{n}_0.jpg").unlink()
+        (layout.aligned / "00000000_0.jpg").touch()
+        (layout.aligned / "00000001_0.jpg").write_bytes(b"no picture")
+        os.mkfifo(layout.aligned / "00000002_0.jpg")
+        (layout.aligned / "00000003_0.jpg").mkdir()
+        after = drop_near_duplicates(records, layout, results)
+    assert after == records
+    assert len(list(layout.aligned.iterdir())) == 5
 
 
 def test_a_track_as_like_somebody_seen_beside_the_person_stays_in_review(tmp_path: Path) -> None:

@@ -164,6 +164,13 @@ def test_a_broken_log_is_no_log(tmp_path: Path, log: str) -> None:
     assert len(names(layout.aligned)) == 3
 
 
+def test_a_pipe_in_the_place_of_the_log_is_no_log(tmp_path: Path) -> None:
+    layout = written_before_manifests(tmp_path)
+    layout.log.unlink()
+    os.mkfifo(layout.log)
+    assert refusal(layout) is not None
+
+
 @pytest.mark.parametrize(
     "line",
     [
