@@ -1,6 +1,9 @@
 """Which pixels of an aligned face belong to the face.
 
-source    what every source of masks promises, and the values it takes and gives
-xseg      the network that DeepFaceLab trains to mask faces
-hull      the mask that DeepFaceLab draws from the 68 landmarks
+source      what every source of masks promises, and the values it takes and gives
+xseg        the network that DeepFaceLab trains to mask faces
+hull        the mask that DeepFaceLab draws from the 68 landmarks
+polygons    the masks that a person drew
+checks      can a predicted mask be the face's? held against the hull (pure)
+choose      which mask a face gets, and why no other
 """

@@ -53,9 +53,15 @@ class PredictedMask:
     """SHA-256, hex, of the file of weights that made it; None where no weights did."""
     threshold: float = HALF
     """From this value on a pixel belongs to the face."""
+    without_hair: NDArray[np.bool_] | None = None
+    """(S, S) bool, read-only: of a mask that was asked to hold hair or a hat, the rest, which alone can be held against
+    landmarks; None for other masks."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mask", frozen_array(self.mask, np.float32, (None, None), "mask"))
+        if self.without_hair is not None:
+            core = frozen_array(self.without_hair, np.bool_, self.mask.shape, "mask without hair")
+            object.__setattr__(self, "without_hair", core)
 
     @property
     def is_face(self) -> NDArray[np.bool_]:
