@@ -2,6 +2,7 @@
 
 extract        the pipeline from a video to a workspace; the one seam that daemon/ and the CLI call
 sort           the faces of a faceset renamed by a measure, or back
+measure_faceset  the features of a faceset: measured, or known
 revision       which result an extraction has, as a number
 types          Frame, Face, AlignedFace, Identity, settings, Commit, report: the values that flow
 face_id        ids of faces and tracks

@@ -5,6 +5,7 @@ Only faces of `aligned/` are renamed. Those that DeepFaceLab would not read stay
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from engine.facesets.rename_journal import first_places, read_journal
 from engine.facesets.renames import CarriedOut, PlannedMove, carry_out, last_batch, undo
 from engine.facesets.sole_user import sole_user
 from engine.facesets.sort_order import Order, mask_ratio, names_by_place, names_of_origin, sorted_faces
+from engine.measure_faceset import measure_faceset
 from engine.results.manifest import manifest_in
 from engine.workspace.output_files import as_output_error
 
@@ -49,8 +51,7 @@ def sort_faces(folder: FacesetFolder, by: SortKey) -> Sorted:
         if by == "origname":
             new_names = names_of_origin(listing.faces, names, taken)
         else:
-            measured = _mask_ratios(folder, listing.faces) if by == "mask" else {}
-            order = sorted_faces(listing.faces, by, names, measured)
+            order = sorted_faces(listing.faces, by, names, _measured(folder, listing.faces, by))
             new_names = dict(zip((face.name for face in order), names_by_place(len(order), taken), strict=True))
         moves = [_move(folder, face, new_names[face.name]) for face in listing.faces]
         done = carry_out(folder, moves, journal_kind=KIND, reason=f"by {by}")
@@ -64,6 +65,18 @@ def undo_sort(folder: FacesetFolder) -> CarriedOut:
         if batch is None:
             raise FacesetError(f"{folder.aligned}: no sort of dfld is left to undo")
         return undo(folder, batch)
+
+
+def _measured(folder: FacesetFolder, faces: Sequence[ListedFace], by: Order) -> Mapping[str, float]:
+    """Return what faces are sorted by, by name, the first the smallest, where it needs their pixels: the sharpest come
+    first, and the brightest. Faces of which it cannot be measured are left out."""
+    if by == "mask":
+        return _mask_ratios(folder, faces)
+    if by not in ("sharpness", "light"):
+        return {}
+    features = measure_faceset(folder).features
+    values = features.nf if by == "sharpness" else features.brightness
+    return {name: -float(value) for name, value in zip(features.name, values, strict=True) if math.isfinite(value)}
 
 
 def _mask_ratios(folder: FacesetFolder, faces: Sequence[ListedFace]) -> Mapping[str, float]:

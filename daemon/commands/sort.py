@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from engine.facesets.renames import CarriedOut
     from engine.sort import Sorted
 
-KEYS = ("upscale", "yaw", "pitch", "time", "mask", "origname")
+KEYS = ("sharpness", "light", "upscale", "yaw", "pitch", "time", "mask", "origname")
 """Tested against the engine's."""
 SHOWN_MAX = 24
 EXPLAINED = """keys:
+  sharpness  the sharpest first; noise does not count as detail, and darkness not as blur
+  light      by how bright the face is, the brightest first
   upscale    how many times a face is larger in its image than it was in the frame; the least enlarged first
   yaw        from one side to the other
   pitch      from one end to the other, up and down

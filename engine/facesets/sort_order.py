@@ -25,7 +25,7 @@ from dfl.xseg_mask import decode_xseg_mask
 from engine.facesets.face_listing import ListedFace
 from engine.workspace.file_names import prefix_of_face
 
-Order = Literal["upscale", "yaw", "pitch", "time", "mask"]
+Order = Literal["sharpness", "light", "upscale", "yaw", "pitch", "time", "mask"]
 DIGITS_MIN = 5
 MASK_THRESHOLD = 0.5
 """From which a pixel of a mask belongs to the face, as DeepFaceLab has it."""
@@ -60,14 +60,14 @@ def sorted_faces(
     """Return faces in the order of a key; those that have no value for it last, equal ones by name.
 
     yaw and pitch: the angle as DeepFaceLab measures it, largest first. upscale: the least enlarged first. time: by
-    clip, frame and face; `first_names`: what a face was called before it was sorted, by its name. mask: the smallest
-    of `measured` first, which holds a value by the name of a face.
+    clip, frame and face; `first_names`: what a face was called before it was sorted, by its name. sharpness, light and
+    mask: the smallest of `measured` first, which holds a value by the name of a face.
     """
 
     def value_of(face: ListedFace) -> Value | None:
         if by == "time":
             return _time_of(face, first_names.get(face.name, face.name))
-        value = measured.get(face.name) if by == "mask" else _MEASURES[by](face)
+        value = _MEASURES[by](face) if by in _MEASURES else measured.get(face.name)
         return None if value is None else (value,)
 
     found = [(value_of(face), face.name, face) for face in faces]

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dfl.errors import FormatError
+from engine.facesets.faceset_folder import FacesetFolder
+from engine.facesets.feature_cache import forget_features
 from engine.facesets.pack_file import opened_pack, write_pack
 from engine.results.face_files import face_files, hash_or_nothing, is_pack, trace_in
 from engine.results.manifest import Manifest, manifest_path, read_manifest
@@ -59,6 +61,9 @@ def remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], Ite
     """
     search = _Search(clips)  # before the manifests go
     made = Removal()
+    for aligned in sorted({clip.layout.aligned for clip in clips}):
+        if cache := forget_features(FacesetFolder("aligned", aligned, aligned, None)):
+            made.removed.append(str(cache))
     for clip in clips:
         for path in named_files(clip.layout):
             if not search.is_of_somebody_else(path):

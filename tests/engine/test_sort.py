@@ -15,6 +15,7 @@ from dfl.xseg_mask import encode_xseg_mask
 from engine.errors import FacesetError
 from engine.facesets.face_listing import list_faces
 from engine.facesets.sort_order import Order, mask_ratio, names_by_place, upscale_of
+from engine.measure_faceset import measure_faceset
 from engine.sort import sort_faces, undo_sort
 from tests.faceset_rig import contents, face_jpeg, make_faceset, stat_of
 
@@ -45,7 +46,10 @@ def test_names_sort_by_the_key_masks_follow_and_undo_restores_the_folder(quick_f
     faces = list_faces(folder).faces
     assert [face.name for face in faces] == [f"{number:05d}.jpg" for number in range(12)]
     poses = [head_pose(face.metadata.landmarks, 64) for face in faces]
+    features = measure_faceset(folder).features
     values = {
+        "sharpness": (-features.nf).tolist(),
+        "light": (-features.brightness).tolist(),
         "yaw": [-yaw for _, yaw, _ in poses],
         "pitch": [-pitch for pitch, _, _ in poses],
         "upscale": [upscale_of(face) or 0 for face in faces],

@@ -97,7 +97,7 @@ _shtab_dfld_rounds_pos_0_choices=(list show)
 _shtab_dfld_machines_pos_0_choices=(list trust)
 _shtab_dfld_jobs_pos_0_choices=(list show retry cancel)
 _shtab_dfld_quarantine_pos_0_choices=(list release)
-_shtab_dfld_sort___by_choices=(upscale yaw pitch time mask origname)
+_shtab_dfld_sort___by_choices=(sharpness light upscale yaw pitch time mask origname)
 _shtab_dfld_completion_pos_0_choices=(bash zsh fish)
 _shtab_dfld_pos_0_choices=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify sort pack unpack doctor completion man)
 

@@ -235,7 +235,7 @@ complete -c dfld -n '_shtab_dfld_using verify' -l repair -d 'have clips with dam
 complete -c dfld -n '_shtab_dfld_using verify; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'a workspace that dfld wrote faces into, or an inbox'
 complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a sort -d 'Rename the faces of a faceset so that their names sort by a measure.'
 complete -c dfld -n '_shtab_dfld_using sort' -s h -l help -d 'show this help message and exit'
-complete -c dfld -n '_shtab_dfld_using sort' -l by -xka "upscale yaw pitch time mask origname" -d 'upscale | yaw | pitch | time | mask | origname'
+complete -c dfld -n '_shtab_dfld_using sort' -l by -xka "sharpness light upscale yaw pitch time mask origname" -d 'sharpness | light | upscale | yaw | pitch | time | mask | origname'
 complete -c dfld -n '_shtab_dfld_using sort' -l undo -d 'take the last sort back'
 complete -c dfld -n '_shtab_dfld_using sort' -l json -d 'print JSON for programs'
 complete -c dfld -n '_shtab_dfld_using sort; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'workspace or folder of aligned faces'

@@ -330,7 +330,7 @@ _shtab_dfld_scan_defaults_added=0
 
 _shtab_dfld_sort_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--by=[upscale \| yaw \| pitch \| time \| mask \| origname]:KEY:(upscale yaw pitch time mask origname)"
+  "--by=[sharpness \| light \| upscale \| yaw \| pitch \| time \| mask \| origname]:KEY:(sharpness light upscale yaw pitch time mask origname)"
   "--undo[take the last sort back]"
   "--json[print JSON for programs]"
   ":workspace or folder of aligned faces:_files -/"

@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from daemon.worker.outputs import clip_files
 from dfl.faceset import pack_faceset
 from engine.face_id import face_id
+from engine.facesets.faceset_folder import faceset_folders
+from engine.facesets.feature_cache import cache_path
+from engine.measure_faceset import measure_faceset
 from engine.results.face_files import trace_in, traces_in_pack
 from engine.results.manifest_lines import RunNote
 from engine.results.removal import ClipFaces, remove_faces
@@ -246,3 +249,15 @@ def test_the_second_look_goes_into_facesets(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:  # as where a faceset could not be written again
         patch.setattr("engine.results.removal._take_out_of_pack", lambda *_: None)
         assert forget(layout)["remains"] == [f"{pack}: 1 faces"]
+
+
+def test_what_was_measured_of_the_faces_goes_with_them(tmp_path: Path) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    prepare_workspace(layout)
+    run(layout)
+    (folder,) = faceset_folders(layout.aligned)
+    measure_faceset(folder)
+    assert cache_path(folder).exists()
+    made = remove_faces([ClipFaces(layout, SOURCE)], clip_files)
+    assert str(cache_path(folder)) in made.removed
+    assert not cache_path(folder).exists()
