@@ -190,7 +190,7 @@ class ReadBack:
     ) -> CheckedFace | None:
         """Judge the file that lies where a face was written; None where it is another face by now."""
         name, file = written.file.name, self._below(path)
-        is_as_written = not written.file.sha256 or hashlib.sha256(data).hexdigest() == written.file.sha256
+        is_as_written = not _differs(data, written.file)
         if not is_as_written and _is_untouched(path, written.file):
             return CheckedFace(name, "damaged", "its bytes changed, and nobody wrote them", file, removable="face")
         trace = trace_of_jpeg(data)
@@ -344,7 +344,7 @@ def _mask_state(path: Path, written: WrittenFile) -> tuple[Literal["whole", "edi
     data = _bytes_of(path)
     if data is None:
         return "missing", ""
-    is_as_written = not written.sha256 or hashlib.sha256(data).hexdigest() == written.sha256
+    is_as_written = not _differs(data, written)
     if not is_as_written and _is_untouched(path, written):
         return "damaged", "the bytes of its mask changed, and nobody wrote them"
     _, trouble = _pixels(data, "its mask")
@@ -360,8 +360,8 @@ def _has_metadata(trace: FaceTrace, path: Path) -> bool:
 
 def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:
     """Remove what is damaged of faces, so that the next run of the clip writes it again: of each the file that was
-    read back, or its mask alone. A mask that is not as dfld wrote it stays: a person drew it, or may have. So does any
-    other file of that name. Raise OutputError.
+    read back, where it is damaged still, or its mask alone. A mask that is not as dfld wrote it stays: a person drew
+    it, or may have. So does any other file of that name. Raise OutputError.
 
     The manifest says so first: what is missing then, dfld took away, and no person.
     """
@@ -374,6 +374,10 @@ def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:
             mask = manifest.masks.get(mask_name(face.name))
             its_mask = layout.masks / mask_name(face.name)
             is_mask_ours = mask is not None and is_as_written(its_mask, mask)
+            if face.removable == "face" and not _is_still_damaged(
+                layout.root / face.file, manifest.faces.get(face.name)
+            ):
+                continue
             if face.removable == "face":
                 if face.name in manifest.faces:
                     writer.add(Dropped(face.name), sync=True)
@@ -382,6 +386,19 @@ def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:
                 writer.add(MaskDropped(face.name), sync=True)
             if is_mask_ours:
                 remove_file(its_mask)
+
+
+def _is_still_damaged(path: Path, written: WrittenFace | None) -> bool:
+    """Say whether a face is damaged now: since it was read back, a person may have put a whole one in its place."""
+    try:
+        data = _bytes_of(path)
+    except _UnreadableError:
+        return False
+    if data is None:
+        return False
+    if written is not None and _differs(data, written.file) and _is_untouched(path, written.file):
+        return True
+    return bool(_pixels(data, "its picture")[1])
 
 
 def layouts_in(workspace: Path) -> list[Layout]:
@@ -414,6 +431,11 @@ def _bytes_of(path: Path) -> bytes | None:
         if problem.errno not in UNREADABLE_ERRNOS:
             raise
         raise _UnreadableError(path, problem.strerror or str(problem)) from problem
+
+
+def _differs(data: bytes, written: WrittenFile) -> bool:
+    """Say whether bytes are others than those that were written, as far as their hash is known."""
+    return bool(written.sha256) and hashlib.sha256(data).hexdigest() != written.sha256
 
 
 def _is_untouched(path: Path, written: WrittenFile) -> bool:

@@ -367,6 +367,19 @@ def test_a_face_that_a_repair_removed_is_unfinished_until_it_is_written_again_wh
     assert (after.names, after.basis) == (before.names, before.basis), "a verification that was killed there goes on"
 
 
+def test_a_face_that_a_person_put_back_whole_since_it_was_read_is_not_removed(layout: Layout) -> None:
+    recorded = write_clip(layout)
+    path = layout.aligned / recorded[0].name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200])
+    found = ReadBack(layout, recorded).check(path.name)
+    assert (found.finding, found.removable) == ("damaged", "face")
+    path.write_bytes(whole)
+    drop_faces(layout, [found])
+    assert path.read_bytes() == whole
+    assert findings(layout, recorded) == {"whole": FACES}, "and no line says that dfld removed it"
+
+
 def test_that_a_run_began_the_clip_anew_meanwhile_is_said(layout: Layout) -> None:
     recorded = write_clip(layout)
     clip = ReadBack(layout, recorded)
