@@ -138,5 +138,9 @@ def _name_tensors(own: Mapping[str, tuple[object, ...]], others: Mapping[str, tu
         if own[part] != others[part]:
             mine = sorted(set(own[part]) - set(others[part]), key=str)
             theirs = sorted(set(others[part]) - set(own[part]), key=str)
-            return f"{part} has {len(own[part])} tensors, not {len(others[part])}; {mine[:1]} instead of {theirs[:1]}"
+            if not mine and not theirs:
+                return f"{part} has the same {len(own[part])} tensors in another order"
+            count, expected = len(own[part]), len(others[part])
+            what = f"{count} tensors, not {expected};" if count != expected else f"{count} tensors, among them"
+            return f"{part} has {what} {mine[:1]} instead of {theirs[:1]}"
     return "nothing"
