@@ -39,6 +39,8 @@ FAULTS: dict[str, tuple[str, dict[str, str]]] = {
         {"DFLD_PROOF_PLACES": "100"},
     ),
     "mutated-pictures": ("tests/engine/pictures/test_decoding.py -k damaged_picture", {"DFLD_PICTURE_MUTANTS": "2000"}),
+    "mask-kills": ("tests/engine/test_mask_faceset.py -k kill", {"DFLD_MASK_KILLS": "100"}),
+    "mutated-faces": ("tests/engine/test_mask_faceset.py -k mutated", {"DFLD_MASK_MUTANTS": "2000"}),
     "mutated-xseg": ("tests/dfl/test_xseg_weights.py -k mutated", {"DFLD_XSEG_MUTANTS": "2000"}),
     "round-kills": ("tests/sync/rounds/test_crash.py", {"DFLD_KILL_POINTS": "all"}),
     "round-exceptions": ("tests/sync/rounds/test_rounds_exceptions.py", {"DFLD_EXCEPTIONS": "40"}),

@@ -1,6 +1,8 @@
 """Faces out of videos. Knows no inbox, schedule, ledger or SSH.
 
 extract        the pipeline from a video to a workspace; the one seam that daemon/ and the CLI call
+mask_faceset   a mask for every face of a faceset, chosen, judged and put into its JPEG
+mask_sources   the sources of masks that need weights, opened as a request names them
 sort           the faces of a faceset renamed by a measure, or back
 measure_faceset  the features of a faceset: measured, or known
 revision       which result an extraction has, as a number

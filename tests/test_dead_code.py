@@ -23,7 +23,7 @@ CALLED_BY_LIBRARIES = {
     "writelines",  # whatever writes to a stream
 }  # fmt: skip
 FORMATS = {
-    "encode_xseg_mask", "eyes_mouth_mask", "face_rect", "losses_recorded",
+    "eyes_mouth_mask", "face_rect", "losses_recorded",
     "mirror_landmarks", "pack_faceset",
 }  # fmt: skip
 """Of dfl: what DeepFaceLab does with its files and dfld does not yet, compared with DeepFaceLab's results by tests."""

@@ -10,6 +10,7 @@ extract             dfld extract
 hints               commands in what is printed keep the --config that was given
 options             options that several commands share
 output              what a command prints: results, JSON and errors
+mask                dfld mask
 pack                dfld pack, unpack
 photos              dfld match, reference, backends
 service             dfld run, check

@@ -1,6 +1,7 @@
 """Which pixels of an aligned face belong to the face.
 
 source      what every source of masks promises, and the values it takes and gives
+write_mask  a mask in the bytes of an aligned JPEG: whose it is, put in, taken out again
 xseg        the network that DeepFaceLab trains to mask faces
 hull        the mask that DeepFaceLab draws from the 68 landmarks
 polygons    the masks that a person drew

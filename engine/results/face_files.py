@@ -5,6 +5,7 @@ Nothing in them is trusted, nothing is changed. What the answers mean is the bus
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -12,9 +13,10 @@ from pathlib import Path
 
 from core.opening import open_regular, sha256_of
 from dfl.errors import FormatError
-from dfl.image import read_metadata
+from dfl.image import read_fields, read_metadata
 from dfl.jpeg import FILE_LIMIT_BYTES
 from engine.facesets.pack_file import opened_pack
+from engine.masks.write_mask import NOTE_KEY, note_in, owner_in, without_own_mask
 from engine.results.manifest_lines import WrittenFile
 from engine.same_face import FaceTrace, trace_of_jpeg
 
@@ -53,7 +55,8 @@ def traces_in_pack(path: Path) -> list[FaceTrace | None]:
 
 
 def is_as_written(path: Path, written: WrittenFile) -> bool:
-    """Say whether a file is what dfld wrote: by size and time, else by its bytes. A link is not."""
+    """Say whether a file is what dfld wrote: by size and time, else by its bytes. A link is not. A face that dfld has
+    masked since is."""
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -63,8 +66,21 @@ def is_as_written(path: Path, written: WrittenFile) -> bool:
     if not written.sha256:  # known from a log alone: by time, and by what a person adds to a face
         return found.st_mtime_ns <= written.mtime_ns and not _has_labels(path)
     if found.st_size != written.size:
-        return False
+        return _hash_without_own_mask(path) == written.sha256
     return found.st_mtime_ns == written.mtime_ns or hash_or_nothing(path) == written.sha256
+
+
+def is_own_mask_picture(mask: Path, face: Path) -> bool:
+    """Say whether a file of masks/ shows the mask that dfld has put into its face since both were written."""
+    data = _jpeg_with_metadata(face)
+    if data is None:
+        return False
+    try:
+        fields = read_fields(data)
+    except FormatError:
+        return False
+    note = note_in(fields) if owner_in(fields) == "dfld" else None
+    return note is not None and hash_or_nothing(mask) in note.pictures
 
 
 def hash_or_nothing(path: Path) -> str:
@@ -73,6 +89,14 @@ def hash_or_nothing(path: Path) -> str:
         return sha256_of(path, follow_links=False)
     except OSError:
         return ""
+
+
+def _hash_without_own_mask(path: Path) -> str:
+    """Return the hash of a face as it was before dfld masked it; "" for one that it has not masked."""
+    data = _jpeg_with_metadata(path)
+    if data is None or NOTE_KEY.encode() not in data:
+        return ""
+    return hashlib.sha256(without_own_mask(data)).hexdigest()
 
 
 def _jpeg_with_metadata(path: Path) -> bytes | None:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from engine.reasons import REVIEW_REASONS
 from engine.results.earlier_log import read_log
-from engine.results.face_files import hash_or_nothing, is_as_written, is_pack, trace_in
+from engine.results.face_files import hash_or_nothing, is_as_written, is_own_mask_picture, is_pack, trace_in
 from engine.results.manifest import Manifest, manifest_path, read_manifest
 from engine.results.manifest_lines import ChangeKind, Folder, ManualChange, WrittenFace, WrittenFile, mask_name
 from engine.results.missing_faces import Pictures
@@ -129,8 +129,11 @@ class _Surveyor:
         mask = self._layout.masks / mask_name(face.file.name)
         is_there = os.path.lexists(mask)
         if face.mask is not None and is_there and not is_as_written(mask, face.mask):
-            self._keep("edited", face, path)
-            return
+            if not is_own_mask_picture(mask, path):
+                self._keep("edited", face, path)
+                return
+            self._masks_seen.add(mask.name)
+            self._removable.append(mask)
         self._faces += 1
         self._removable.append(path)
         if face.mask is not None and not is_there and not face.mask_dropped and self._was_there(face):

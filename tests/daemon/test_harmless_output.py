@@ -113,6 +113,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "forget": [[H, "--yes", *CONFIG], [H, *CONFIG]],
     "verify": [[H, *CONFIG], [f"{H}.d", *CONFIG], [f"{H}.d", "--repair", *CONFIG], ["--config", H, H]],
     "sort": [[H, "--by", "yaw"], [f"{H}.d", "--by", H], [".", "--by", "origname"], [f"{H}.d", "--undo"]],
+    "mask": [[H], ["."], [f"{H}.d", "--source", H], ["x", "--xseg-model", f"{H}.d", "--check"]],
     "pack": [[H], ["."]],
     "unpack": [[H], ["."]],
     "doctor": [["--config", H]],

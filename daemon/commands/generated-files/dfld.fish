@@ -51,8 +51,8 @@ function _shtab_dfld_using
   test "$_shtab_dfld_cmdpath" = "$argv"
 end
 
-set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify sort pack unpack doctor completion man
-set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --jpeg-quality --keep --keep-in --margin-factor --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --picture --reference --rule --save --shares --similarity-threshold --state -o
+set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack doctor completion man
+set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --jpeg-quality --keep --keep-in --margin-factor --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --picture --reference --rule --save --shares --similarity-threshold --source --state --xseg-face-type --xseg-model -o
 
 complete -c dfld -e
 complete -c dfld -f
@@ -233,6 +233,17 @@ complete -c dfld -n '_shtab_dfld_using verify' -l config -xka "(__fish_complete_
 complete -c dfld -n '_shtab_dfld_using verify' -l json -d 'print JSON for programs'
 complete -c dfld -n '_shtab_dfld_using verify' -l repair -d 'have clips with damaged or unfinished faces done again as a whole; needs the daemon'
 complete -c dfld -n '_shtab_dfld_using verify; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'a workspace that dfld wrote faces into, or an inbox'
+complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a mask -d 'Put a mask into every face of a faceset.'
+complete -c dfld -n '_shtab_dfld_using mask' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using mask' -l source -xka "auto hull xseg" -d 'auto | hull | xseg (default auto)'
+complete -c dfld -n '_shtab_dfld_using mask' -l xseg-model -xka "(__fish_complete_directories)" -d 'folder in which DeepFaceLab trained XSeg'
+complete -c dfld -n '_shtab_dfld_using mask' -l xseg-face-type -xka "half_face midfull_face full_face whole_face head" -d 'crop that XSeg was trained on: half_face | midfull_face | full_face | whole_face | head (default: as its XSeg_data.dat says)'
+complete -c dfld -n '_shtab_dfld_using mask' -l device -xka "auto cpu cuda" -d 'where networks run (default auto: the GPU when there is one)'
+complete -c dfld -n '_shtab_dfld_using mask' -l check -d 'make and judge the masks, write nothing'
+complete -c dfld -n '_shtab_dfld_using mask' -l replace-theirs -d 'replace masks that dfld did not write, too'
+complete -c dfld -n '_shtab_dfld_using mask' -l quiet -d 'no progress'
+complete -c dfld -n '_shtab_dfld_using mask' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using mask; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'workspace or folder of aligned faces'
 complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a sort -d 'Rename the faces of a faceset so that their names sort by a measure.'
 complete -c dfld -n '_shtab_dfld_using sort' -s h -l help -d 'show this help message and exit'
 complete -c dfld -n '_shtab_dfld_using sort' -l by -xka "sharpness light upscale yaw pitch time mask origname" -d 'sharpness | light | upscale | yaw | pitch | time | mask | origname'

@@ -23,6 +23,7 @@ _shtab_dfld_commands() {
     jobs:'List jobs, show one, try one again, cancel one.'
     machines:'dfld machines: list them and try each. dfld machines trust NAME: show the fingerprint of its host key, ask, and write it to known_hosts.'
     man:'Print the man page as roff. To read it: dfld man | man -l -'
+    mask:'Put a mask into every face of a faceset.'
     match:'Compare the faces of two photos with each backend that can run, and print similarity, threshold and verdict.'
     pack:'Put the faces of a faceset into one faceset.pak.'
     pause:'Stop working, at once, keeping what is done.'
@@ -201,6 +202,22 @@ _shtab_dfld_man_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_dfld_man_defaults_added=0
+
+_shtab_dfld_mask_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--source=[auto \| hull \| xseg (default auto)]:NAME:(auto hull xseg)"
+  "--xseg-model=[folder in which DeepFaceLab trained XSeg]:DIR:_files -/"
+  "--xseg-face-type=[crop that XSeg was trained on\: half_face \| midfull_face \| full_face \| whole_face \| head (default\: as its XSeg_data.dat says)]:TYPE:(half_face midfull_face full_face whole_face head)"
+  "--device=[where networks run (default auto\: the GPU when there is one)]:device:(auto cpu cuda)"
+  "--check[make and judge the masks, write nothing]"
+  "--replace-theirs[replace masks that dfld did not write, too]"
+  "--quiet[no progress]"
+  "--json[print JSON for programs]"
+  ":workspace or folder of aligned faces:_files -/"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_mask_defaults_added=0
 
 _shtab_dfld_match_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -440,6 +457,7 @@ _shtab_dfld() {
         jobs) _arguments -C -s $_shtab_dfld_jobs_options ;;
         machines) _arguments -C -s $_shtab_dfld_machines_options ;;
         man) _arguments -C -s $_shtab_dfld_man_options ;;
+        mask) _arguments -C -s $_shtab_dfld_mask_options ;;
         match) _arguments -C -s $_shtab_dfld_match_options ;;
         pack) _arguments -C -s $_shtab_dfld_pack_options ;;
         pause) _arguments -C -s $_shtab_dfld_pause_options ;;

@@ -1,0 +1,192 @@
+"""`dfld mask`: what of each aligned face belongs to the face, judged and put into its JPEG as DeepFaceLab reads it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.commands.options import add_json_option, path_argument
+from daemon.commands.output import print_json, shown, steerable
+from daemon.commands.stop import stop_on_signals
+from daemon.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from engine.mask_faceset import MaskedFace, MaskReport
+
+SOURCES = ("auto", "hull", "xseg")
+"""Tested against the engine's."""
+FACE_TYPES = ("half_face", "midfull_face", "full_face", "whole_face", "head")
+SHOWN_MAX = 24
+CACHE = "dfld/xseg"
+EXPLAINED = """sources:
+  auto  polygons that a person drew > the XSeg network > the hull; a mask that the checks refuse is not taken
+  hull  the hull of the 68 landmarks, as DeepFaceLab draws it
+  xseg  the XSeg network, as DeepFaceLab applies it
+
+DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. A mask is written where DeepFaceLab's
+trainer reads it, in the JPEG; pixels, landmarks, polygons and all else in there stay as they are, and the picture in
+masks/ follows. A mask that dfld did not write is a person's and stays, unless --replace-theirs is given. --check makes
+and judges all masks, and writes nothing.
+
+An XSeg model is taken as DeepFaceLab saves it (XSeg_256.npy, XSeg_data.dat). It is converted once, which takes some
+seconds, and kept in a private cache as long as its file stays the same.
+
+Ctrl-C and kills lose nothing: the next run goes on with the faces that have no mask of these sources yet."""
+
+
+def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "mask",
+        help="mask the faces of a faceset: hull or XSeg, each mask checked",
+        description="Put a mask into every face of a faceset.",
+        epilog=EXPLAINED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=path_argument, metavar="DIR", help="workspace or folder of aligned faces")
+    parser.add_argument(
+        "--source", choices=SOURCES, default="auto", metavar="NAME", help=f"{' | '.join(SOURCES)} (default auto)"
+    )
+    parser.add_argument(
+        "--xseg-model", type=path_argument, metavar="DIR", help="folder in which DeepFaceLab trained XSeg"
+    )
+    parser.add_argument(
+        "--xseg-face-type", choices=FACE_TYPES, metavar="TYPE",
+        help=f"crop that XSeg was trained on: {' | '.join(FACE_TYPES)} (default: as its XSeg_data.dat says)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto",
+        help="where networks run (default auto: the GPU when there is one)",
+    )  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="make and judge the masks, write nothing")
+    parser.add_argument("--replace-theirs", action="store_true", help="replace masks that dfld did not write, too")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_json_option(parser)
+    parser.set_defaults(run=run_mask)
+
+
+def run_mask(options: argparse.Namespace) -> int:
+    """Mask every faceset that DIR means."""
+    from engine.facesets.faceset_folder import faceset_folders
+    from engine.mask_faceset import MaskRequest, mask_faceset
+    from engine.mask_sources import SourceSettings, open_mask_sources
+
+    folders = faceset_folders(options.folder)  # said before networks are loaded, which takes its time
+    settings = SourceSettings(
+        mode=options.source,
+        xseg_model=options.xseg_model,
+        xseg_face_type=options.xseg_face_type,
+        cache=cache_folder(),
+        device=options.device,
+    )
+    opened = open_mask_sources(settings)
+    request = MaskRequest(
+        options.source,
+        opened.sources,
+        opened.made_by,
+        replace_theirs=options.replace_theirs,
+        only_check=options.check,
+    )
+    reports: list[MaskReport] = []
+    with stop_on_signals() as stop:
+        for folder in folders:
+            if stop.is_set():
+                break
+            label = shown(folder.aligned.parent.name)
+            with _progress(label, visible=not (options.quiet or options.json)) as on_progress:
+                reports.append(mask_faceset(folder, request, stop=stop, on_progress=on_progress))
+    if options.json:
+        print_json([_as_json(report) for report in reports])
+    else:
+        for report in reports:
+            _print(report, only_check=options.check)
+    if stop.is_set():
+        print("dfld: interrupted; the same command goes on with the rest", file=sys.stderr)
+        return stop.exit_code
+    is_whole = all(not {"unreadable", "changed meanwhile"} & report.outcomes.keys() for report in reports)
+    return ExitCode.OK if is_whole else ExitCode.PARTLY_FAILED
+
+
+def cache_folder() -> Path:
+    """Return where converted networks are kept: $XDG_CACHE_HOME/dfld/xseg, ~/.cache where that is not set."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(given):  # noqa: PTH117 -- as the XDG base directory specification asks: a relative one is none
+        return Path(given) / CACHE
+    try:
+        return Path.home() / ".cache" / CACHE
+    except RuntimeError as problem:
+        raise UsageError(
+            "there is no home folder in which converted networks could be kept", hint="set XDG_CACHE_HOME to a folder"
+        ) from problem
+
+
+def _print(report: MaskReport, *, only_check: bool) -> None:
+    from engine.mask_faceset import OUTCOMES
+
+    print(shown(report.folder.sentence))
+    words = {"masked": "would be masked"} if only_check else {}
+    counts = [f"{report.outcomes[one]} {words.get(one, one)}" for one in OUTCOMES if report.outcomes[one]]
+    print(f"  {len(report.faces)} of {report.total} faces: {', '.join(counts) or 'none'}")
+    for source, count in report.sources.most_common():
+        print(f"  {count:6d} from {shown(source)}")
+    refused = Counter(one.source for face in report.faces for one in face.refused)
+    for source, count in refused.most_common():
+        print(f"  {count:6d} masks of {shown(source)} not taken")
+    lines = [line for face in report.faces if (line := _line(face))]
+    for line in lines[:SHOWN_MAX]:
+        print(f"  {shown(line)}")
+    if len(lines) > SHOWN_MAX:
+        print(f"  and {len(lines) - SHOWN_MAX} more; --json has them all")
+
+
+def _line(face: MaskedFace) -> str:
+    """Say what is to be said of one face; "" for most."""
+    if face.why:
+        return f"{face.name}: {face.outcome}: {face.why}"
+    parts = [f"{one.source} not taken: {one.reason}" for one in face.refused]
+    if face.picture_left:
+        parts.append("its picture in masks/ is a person's, and stays")
+    return f"{face.name}: {face.source}; {'; '.join(parts)}" if parts else ""
+
+
+def _as_json(report: MaskReport) -> dict[str, object]:
+    return {
+        "aligned": str(report.folder.aligned),
+        "completed": report.completed,
+        "total": report.total,
+        "outcomes": dict(report.outcomes),
+        "faces": [
+            {
+                "name": face.name,
+                "outcome": face.outcome,
+                "source": face.source,
+                "why": face.why,
+                "refused": [{"source": one.source, "reason": one.reason} for one in face.refused],
+                "checks": {check.name: check.measured for check in face.checks},
+                "picture_left": face.picture_left,
+            }
+            for face in report.faces
+        ],
+    }
+
+
+@contextmanager
+def _progress(label: str, *, visible: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show faces on a terminal; nothing where stderr is not one."""
+    if not visible or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress
+
+    with Progress(console=Console(file=steerable(sys.stderr)), transient=True) as bar:
+        task = bar.add_task(escape(label), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
