@@ -28,6 +28,7 @@ from core.text import escaped
 from daemon.config import checks
 from daemon.config.lines import KeyPath, key_lines, line_of
 from daemon.config.schema import Config, SidecarConfig
+from daemon.config.schema_nodes import Node
 from daemon.config.words import Finding, finding_of, shown
 from daemon.errors import ConfigError, ConfigProblem
 
@@ -175,7 +176,7 @@ def _validate(
         content = json.dumps(document, default=str)
         return adapter.validate_json(content, context={"folder": path.absolute().parent}), []
     except ValidationError as error:
-        schema = adapter.json_schema()
+        schema = _schema_of(adapter)
         errors = error.errors(include_url=False)
         places = [one["loc"] for one in errors]
         # An array whose entries are wrong is said to have none: that is no second problem.
@@ -184,6 +185,12 @@ def _validate(
             for one in errors
             if one["type"] != "too_short" or not any(place[:-1] == one["loc"] for place in places)
         ]
+
+
+@cache
+def _schema_of(adapter: TypeAdapter[T]) -> Node:
+    """Return the schema that findings take their words from; made once for each of the two adapters."""
+    return adapter.json_schema()
 
 
 def _without(document: dict[str, object], paths: Sequence[KeyPath]) -> dict[str, object]:
