@@ -44,7 +44,7 @@ FAULTS: dict[str, tuple[str, dict[str, str]]] = {
     "mutated-xseg": ("tests/dfl/test_xseg_weights.py -k mutated", {"DFLD_XSEG_MUTANTS": "2000"}),
     "round-kills": ("tests/sync/rounds/test_crash.py", {"DFLD_KILL_POINTS": "all"}),
     "round-exceptions": ("tests/sync/rounds/test_rounds_exceptions.py", {"DFLD_EXCEPTIONS": "40"}),
-    "config": ("tests/faults/test_config_mutations.py", {}),
+    "config": ("tests/faults/test_config_mutations.py", {"DFLD_CONFIG_MUTATIONS": "2000"}),
 }
 
 

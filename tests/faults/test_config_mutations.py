@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -16,8 +17,8 @@ from daemon.config.load import read_config
 from daemon.errors import ConfigError, ConfigProblem
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
-MUTATIONS_OF_TEXT = 1000
-MUTATIONS_OF_VALUES = 1000
+MUTATIONS = int(os.environ.get("DFLD_CONFIG_MUTATIONS", "300"))
+"""Of the text, and again as many of the values."""
 LONGEST_PROBLEM = 2000
 
 PIECES = (
@@ -83,7 +84,7 @@ def read(path: Path, content: bytes) -> None:
         assert len(str(problem)) < LONGEST_PROBLEM
 
 
-@settings(max_examples=MUTATIONS_OF_TEXT, deadline=None, derandomize=True)
+@settings(max_examples=MUTATIONS, deadline=None, derandomize=True)
 @given(edits=EDITS)
 def test_mutated_text_never_gives_a_traceback(path: Path, edits: list[tuple[int, int, str]]) -> None:
     text = SOURCE
@@ -138,7 +139,7 @@ ACTIONS = st.sampled_from(["set", "set", "remove", "add"])
 CHANGES = st.lists(st.tuples(st.sampled_from(PLACES), ODD_VALUES, ACTIONS), min_size=1, max_size=5)
 
 
-@settings(max_examples=MUTATIONS_OF_VALUES, deadline=None, derandomize=True)
+@settings(max_examples=MUTATIONS, deadline=None, derandomize=True)
 @given(changes=CHANGES)
 def test_odd_values_anywhere_never_give_a_traceback(path: Path, changes: list[Any]) -> None:
     document = DOCUMENT

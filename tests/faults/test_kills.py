@@ -18,8 +18,8 @@ from pathlib import Path
 from tests.daemon_rig import InProcess, Killable, Rig, wait_until
 from tests.fake_worker import PIECE_FRAMES, fake_video
 
-SERVICE_KILLS = int(os.environ.get("DFLD_SERVICE_KILLS", "12"))
-WORKER_KILLS = int(os.environ.get("DFLD_WORKER_KILLS", "20"))
+SERVICE_KILLS = int(os.environ.get("DFLD_SERVICE_KILLS", "8"))
+WORKER_KILLS = int(os.environ.get("DFLD_WORKER_KILLS", "8"))
 FRAMES = 120
 
 

@@ -26,9 +26,9 @@ from daemon.crew.local import WORKER_COMMAND
 from tests.daemon_rig import InProcess, Killable, Rig, wait_until
 from tests.footage import shot_of, write_person, write_shots
 
-KILLS = int(os.environ.get("DFLD_REAL_KILLS", "24"))
-STOPS = int(os.environ.get("DFLD_REAL_STOPS", "8"))
-WORKER_KILLS = int(os.environ.get("DFLD_REAL_WORKER_KILLS", "6"))
+KILLS = int(os.environ.get("DFLD_REAL_KILLS", "8"))
+STOPS = int(os.environ.get("DFLD_REAL_STOPS", "4"))
+WORKER_KILLS = int(os.environ.get("DFLD_REAL_WORKER_KILLS", "3"))
 KILLS_THAT_MEET_EVERY_MOMENT = 100
 """Of so many, one comes between a face and its commit: a handful may well miss that moment."""
 ROLES = ("src", "dst")

@@ -1,4 +1,4 @@
-"""Three hundred reloads, half of them invalid, under work: nothing dropped, memory flat."""
+"""Many reloads, half of them invalid, under work: nothing dropped, memory flat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from daemon.errors import ControlError
 from tests.daemon_rig import Killable, Rig, wait_until
 from tests.fake_worker import fake_video
 
-RELOADS = int(os.environ.get("DFLD_RELOADS", "300"))
+RELOADS = int(os.environ.get("DFLD_RELOADS", "120"))
 FILES = 30
 GROWTH_MAX = 1.05
 
