@@ -39,9 +39,10 @@ TREE_RULES := tests/test_*.py
 tree-rules: $(VENV)/.installed
 	$(BIN)/python -m pytest -q $(TREE_RULES)
 
-# A file's tests stay together in one process, since they share what is costly to make.
+# A file's tests stay together in one process, since they share what is costly to make. Four processes also on two cores:
+# half of the time a test waits, for a program to start, a trainer to save or a second to pass.
 # Not reordered: that would begin the few tests that kill services for minutes last.
-PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PARALLEL ?= --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: check
 	$(BIN)/python -m pytest $(PARALLEL) --ignore-glob='$(TREE_RULES)' $(PYTEST_ARGS)

@@ -31,10 +31,18 @@ hypothesis.settings.load_profile("untimed")
 BEGUN_FIRST = (
     "tests/systemd/test_boot.py",
     "tests/faults/test_real_kills.py",
+    "tests/sync/rounds/test_crash.py",
+    "tests/journeys/test_identity_by_track.py",
+    "tests/sync/rounds/test_rounds_ssh.py",
+    "tests/journeys/test_extract.py",
+    "tests/journeys/test_command_line.py",
+    "tests/monitoring/test_prometheus.py",
+    "tests/journeys/test_containers.py",
     "tests/faults/test_kills.py",
-    "tests/faults/test_many_files.py",
+    "tests/sync/rounds/test_deploy.py",
+    "tests/sync/rounds/test_rounds_exceptions.py",
 )
-"""Files that take minutes each: begun last, one of them would go on alone while every other process is done."""
+"""Files that take a minute or more: begun last, one of them would go on alone while every other process is done."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
