@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -13,9 +11,7 @@ import numpy as np
 import pytest
 
 from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
-from engine.backends.catalog import open_backend
-
-ROOT = Path(__file__).parents[2]
+from tests.command import dfld, opened
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +19,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("footage")
     photo = group_photo()
     write_clip(folder / "clip.mp4", camera_move(photo, 4))
-    write_reference(folder / "person.png", photo, open_backend("dlib"))
+    write_reference(folder / "person.png", photo, opened("dlib"))
     cv2.imwrite(str(folder / "group.png"), photo)
     cv2.imwrite(str(folder / "wall.png"), np.full((300, 300, 3), 127, np.uint8))
     return folder
@@ -31,10 +27,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fail(*arguments: object, code: int) -> str:
     """Run a command that must fail with `code`; return what it says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "daemon", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert "Traceback" not in done.stderr, done.stderr
+    done = dfld(*arguments)
     assert done.returncode == code, done.stderr
     return done.stderr
 
@@ -135,11 +128,8 @@ def test_an_option_out_of_range_is_told_with_the_range(
 
 
 def test_with_json_the_error_is_json(footage: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "daemon", "extract", tmp_path / "gone.mp4", "--reference", footage / "person.png",
-         "--out", tmp_path / "out", "--json"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = dfld("extract", tmp_path / "gone.mp4", "--reference", footage / "person.png", "--out", tmp_path / "out",
+                "--json")  # fmt: skip
     assert done.returncode == 1
     assert "no such file" in json.loads(done.stdout)["error"]
 

@@ -19,7 +19,7 @@ from daemon.commands.demo_clip import camera_move, group_photo, write_clip, writ
 from daemon.commands.stop import stop_on_signals
 from daemon.errors import ExitCode
 from docs.command_line import all_parsers
-from engine.backends.catalog import open_backend
+from tests import command
 from tests.footage import write_shots
 
 ROOT = Path(__file__).parents[2]
@@ -31,14 +31,17 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("footage")
     photo = group_photo()
     write_clip(folder / "clip.mp4", camera_move(photo, 4))
-    write_reference(folder / "person.png", photo, open_backend("dlib"))
+    write_reference(folder / "person.png", photo, command.opened("dlib"))
     return folder
 
 
-def dfld(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "daemon", *map(os.fspath, arguments)]  # type: ignore[call-overload]
+def dfld(*arguments: object, **environment: str) -> command.Ended | subprocess.CompletedProcess[str]:
+    """Run a command; in a process of its own where that must have another environment."""
+    if not environment:
+        return command.dfld(*arguments)
+    program = [sys.executable, "-m", "daemon", *map(os.fspath, arguments)]  # type: ignore[call-overload]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False,
+        program, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False,
         env={**os.environ, **environment},
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
@@ -47,7 +50,7 @@ def dfld(*arguments: object, **environment: str) -> subprocess.CompletedProcess[
 
 def extract(
     footage: Path, out: Path, source: Path, *more: object, **environment: str
-) -> subprocess.CompletedProcess[str]:
+) -> command.Ended | subprocess.CompletedProcess[str]:
     reference = ("--reference", footage / "person.png", "--backend", "dlib")
     return dfld("extract", source, "--out", out, *reference, *more, **environment)
 
@@ -140,9 +143,9 @@ def test_what_may_not_be_read_or_written_is_a_sentence_and_its_own_exit_code(
         )
     open_folder.chmod(0o777)
     parents = [str(path) for path in (tmp_path, *tmp_path.parents) if path.name.startswith(("pytest-", tmp_path.name))]
-    command = [argument.format(**places) for argument in CLOSED[what]]
+    words = [argument.format(**places) for argument in CLOSED[what]]
     done = subprocess.run(
-        [sys.executable, "-c", script, *([":".join(parents)] if os.geteuid() == 0 else []), *command],
+        [sys.executable, "-c", script, *([":".join(parents)] if os.geteuid() == 0 else []), *words],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     closed.chmod(0o700)

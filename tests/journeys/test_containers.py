@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +12,9 @@ from numpy.typing import NDArray
 
 from daemon.commands.demo_clip import CLIP_SIZE, camera_move, group_photo, write_reference
 from dfl.image import read_metadata
-from engine.backends.catalog import open_backend
+from tests.command import dfld, opened
 
-ROOT = Path(__file__).parents[2]
-FRAMES = 8
+FRAMES = 5
 
 Clip = Callable[..., Path]
 
@@ -30,17 +27,12 @@ def pictures() -> list[NDArray[np.uint8]]:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reference") / "person.png"
-    write_reference(path, group_photo(), open_backend("dlib"))
+    write_reference(path, group_photo(), opened("dlib"))
     return path
 
 
 def extract(source: Path, reference: Path, out: Path) -> tuple[int, str, dict[str, object]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "daemon", "extract", str(source), "--reference", str(reference), "--out", str(out),
-         "--backend", "dlib", "--json"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr, done.stderr
+    done = dfld("extract", source, "--reference", reference, "--out", out, "--backend", "dlib", "--json")
     values = json.loads(done.stdout)
     return done.returncode, done.stderr, values[0] if isinstance(values, list) else values
 
@@ -101,7 +93,7 @@ def test_a_rotation_tag_is_applied(
 def test_variable_frame_rate_keeps_the_exact_times(
     pictures: list[NDArray[np.uint8]], reference: Path, make_clip: Clip, tmp_path: Path, plain: set[int]
 ) -> None:
-    ticks = [0, 40, 50, 400, 410, 1000, 1300, 1310]  # of 1/1000 s
+    ticks = [0, 40, 50, 400, 1310]  # of 1/1000 s
     clip = make_clip(tmp_path / "vfr.mkv", frames=FRAMES, size=CLIP_SIZE, draw=pictures.__getitem__, ticks=ticks)
     code, said, _ = extract(clip, reference, tmp_path / "out")
     assert code == 0, said
@@ -116,13 +108,13 @@ def test_a_file_cut_at_60_percent_gives_what_is_there(
     pictures: list[NDArray[np.uint8]], reference: Path, make_clip: Clip, tmp_path: Path
 ) -> None:
     whole = make_clip(
-        tmp_path / "whole.mkv", frames=40, size=CLIP_SIZE, gop=4, draw=lambda number: pictures[number % FRAMES]
+        tmp_path / "whole.mkv", frames=20, size=CLIP_SIZE, gop=4, draw=lambda number: pictures[number % FRAMES]
     )
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
     code, said, report = extract(cut, reference, tmp_path / "out")
     assert code == 0, said
-    assert 10 < int(str(report["frames_decoded"])) < 40
+    assert 5 < int(str(report["frames_decoded"])) < 20
     assert any("truncated" in warning for warning in report["warnings"])  # type: ignore[attr-defined]
     assert kept_frames(tmp_path / "out")
 

@@ -16,18 +16,15 @@ import pytest
 
 from daemon.commands.demo_clip import camera_move, group_photo, write_clip, write_reference
 from dfl.image import MaskPolygon, read_metadata, with_metadata
-from engine.backends.catalog import open_backend
+from tests import command
 from tests.daemon_rig import wait_until
 from tests.footage import write_shots
 
 ROOT = Path(__file__).parents[2]
 
 
-def dfld(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "daemon", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert "Traceback" not in done.stderr, done.stderr
+def dfld(*arguments: object, check: bool = True) -> command.Ended:
+    done = command.dfld(*arguments)
     if check:
         assert done.returncode == 0, done.stderr
     return done
@@ -40,7 +37,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photo = group_photo()
     write_clip(folder / "clip.mp4", camera_move(photo, 12))
     (folder / "ref").mkdir()
-    write_reference(folder / "ref" / "person.png", photo, open_backend("dlib"))
+    write_reference(folder / "ref" / "person.png", photo, command.opened("dlib"))
     return folder
 
 
