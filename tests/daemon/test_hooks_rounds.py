@@ -48,7 +48,7 @@ class Home:
         self.config_path = folder / "config.toml"
         write_down = ["sh", "-c", f"cat >> {self.told_file}; echo >> {self.told_file}"]
         self.config_path.write_text(
-            f'[service]\nstate_dir = "state"\n[http]\nlisten = "127.0.0.1:0"\n'
+            f'[service]\nstate_dir = "state"\ndrain_timeout = "1s"\n[http]\nlisten = "127.0.0.1:0"\n'
             '[watch]\nstable_for = "200ms"\nrescan_every = "1s"\n[disk]\nreserve = "0B"\nreserve_percent = 0\n'
             '[[inbox]]\nname = "alice"\npath = "inbox"\nworkspace = "workspace"\nbackend = "dlib"\n'
             'references = ["reference.jpg"]\n'

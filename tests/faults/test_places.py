@@ -44,7 +44,10 @@ def small_filesystem(place: Path, size: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Rig:
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """Two inboxes, of which nothing but events makes scans; folders and what is left to tidy are looked at often."""
+    monkeypatch.setattr("daemon.inboxes.intake.ROOT_CHECK_S", 0.5)
+    monkeypatch.setattr("daemon.service.TIDY_EVERY_S", 1.0)
     rig = Rig(tmp_path, inboxes=("alice", "bob"))
     rig.tables["watch"]["rescan_every"] = "1h"
     return rig
