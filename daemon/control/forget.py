@@ -1,10 +1,9 @@
 """`dfld forget NAME`: remove what dfld made of a person, prove that it is gone, and say what is left.
 
 A person is an inbox: its faces, whatever they are called by now, masks, frames, logs and previews in the workspaces,
-its rows in the ledger (they hold embeddings in the state that jobs carry), copies of older ledgers, the reasons in the
-quarantine (they hold names and hashes of files). What the operator
-put there is not dfld's to delete: originals, wherever they lie by now, and reference photos are named, so that they
-can be handled.
+what `.dfld/` there keeps of them, its rows in the ledger (they hold embeddings in the state that jobs carry), copies of
+older ledgers, the reasons in the quarantine (they hold names and hashes of files). What the operator put there is not
+dfld's to delete: originals, wherever they lie by now, and reference photos are named, so that they can be handled.
 
 What SQLite deletes it overwrites, but another program that reads the ledger keeps the old pages alive. Then that is
 said, and tried again until the program lets go; done is only what a search through the files did not find any more.

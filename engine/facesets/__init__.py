@@ -4,6 +4,7 @@ faceset_folder   what a path means: a workspace, its data_src or data_dst, or a 
 face_listing     every face of a faceset with its metadata and id; what is broken is named
 pack_file        faceset.pak as a file: opened, and written whole
 packing          the loose faces of a faceset into a faceset.pak, and back
+forgetting       what is kept of faces in `.dfld/`, taken away with them
 rename_journal   `.dfld/renames.jsonl`: its lines as values, and where each file went
 rename_order     pure: in which order files are renamed, so that none is ever replaced
 renames          renames in journaled batches: carried out, finished after a kill, undone

@@ -124,6 +124,11 @@ def faceset_folders(path: Path, *, role: Role | None = None, may_be_packed: bool
     return found
 
 
+def aligned_folder(aligned: Path) -> FacesetFolder:
+    """Return the faceset whose faces lie in `aligned`, whatever is in that folder by now."""
+    return FacesetFolder("aligned", aligned, aligned, _role_of(aligned.parent))
+
+
 def _found(path: Path) -> list[FacesetFolder]:
     named = _role_of(path)
     try:
@@ -139,7 +144,7 @@ def _found(path: Path) -> list[FacesetFolder]:
         if (path / ALIGNED).is_dir():
             return [FacesetFolder(_kind_of(named), path, path / ALIGNED, named)]
         if path.name == ALIGNED:
-            return [FacesetFolder("aligned", path, path, _role_of(path.parent))]
+            return [aligned_folder(path)]
         if named is None and _holds_faces(path):
             return [FacesetFolder("aligned", path, path, None)]
     except OSError as problem:

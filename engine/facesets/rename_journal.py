@@ -95,7 +95,7 @@ def read_journal(folder: FacesetFolder) -> tuple[Batch, ...]:
 def append_lines(folder: FacesetFolder, lines: Iterable[Mapping[str, object]]) -> None:
     """Add lines; they survive a power loss when this returns. Raise OutputError."""
     path = journal_path(folder)
-    data = b"".join(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n" for line in lines)
+    data = b"".join(map(line_bytes, lines))
     with as_output_error("write", path):
         make_state_folder(folder)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -126,6 +126,11 @@ def lines_of_batch(batch: Batch) -> Iterator[Mapping[str, object]]:
     yield {"batch": head}
     yield from ({"move": _move_values(move)} for move in batch.moves)
     yield {"begin": len(batch.moves)}
+
+
+def line_bytes(line: Mapping[str, object]) -> bytes:
+    """Return a line as it stands in the file, with its line break."""
+    return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def line_of_end(batch: Batch) -> dict[str, object]:

@@ -4,6 +4,7 @@ run_results     the results of one run as they are written: manual changes stand
 manifest        debug/manifest.jsonl: what dfld wrote for one clip, and what a person changed of it
 manifest_lines  pure: its lines as values, and how each stands in JSON
 manual_changes  what a person changed, found by comparing with the manifest
+own_moves       where dfld itself put a file since it wrote it
 clearing        removing what is as dfld wrote it
 missing_faces   where is a face that does not lie where dfld wrote it?
 face_files      the pictures and facesets of a workspace, and which face each shows

@@ -11,6 +11,7 @@ from core.files import sync_folder
 from engine.results.manifest import Manifest, manifest_path, write_manifest
 from engine.results.manifest_lines import ManualChange
 from engine.results.manual_changes import LEFT_WHEN_DISCARDED, Survey, survey
+from engine.results.own_moves import held_faceset
 from engine.workspace.file_names import Layout
 from engine.workspace.output_files import as_output_error, remove_file
 
@@ -22,6 +23,11 @@ def clear_results(layout: Layout, *, discard_changes: bool = False) -> Survey:
     packed stays. May be killed and called again at any moment, either way. Return what was there. Raise OutputError
     when it cannot be done.
     """
+    with held_faceset(layout):
+        return _clear(layout, discard_changes=discard_changes)
+
+
+def _clear(layout: Layout, *, discard_changes: bool) -> Survey:
     found = survey(layout, with_earlier_files=discard_changes)
     kept, noted, removable = changes_kept(found, discard_changes), found.changes, found.removable
     if discard_changes:

@@ -22,6 +22,7 @@ from engine.results.face_files import hash_or_nothing, is_as_written, is_own_mas
 from engine.results.manifest import Manifest, manifest_path, read_manifest
 from engine.results.manifest_lines import ChangeKind, Folder, ManualChange, WrittenFace, WrittenFile, mask_name
 from engine.results.missing_faces import Pictures
+from engine.results.own_moves import OwnMoves
 from engine.same_face import NO_BOX, FaceTrace, is_same_face
 from engine.workspace.file_names import FRAME_NAME, Layout
 from engine.workspace.output_files import as_output_error
@@ -76,6 +77,7 @@ class _Surveyor:
     def __init__(self, layout: Layout, manifest: Manifest, *, with_earlier_files: bool) -> None:
         self._layout = layout
         self._manifest = manifest
+        self._own_moves = OwnMoves(layout)
         self._with_earlier_files = with_earlier_files
         self._changes: list[ManualChange] = []
         self._removable: list[Path] = []
@@ -90,8 +92,9 @@ class _Surveyor:
             self._examine(face)
         self._find_missing()
         for name, mask in self._manifest.masks.items():  # of a face that a kill came before, or that has gone
-            if name not in self._masks_seen and is_as_written(self._layout.masks / name, mask):
-                self._removable.append(self._layout.masks / name)
+            path = self._own_moves.place_of(self._layout.masks / name)
+            if not {name, path.name} & self._masks_seen and is_as_written(path, mask):
+                self._removable.append(path)
         if self._layout.frames is not None:
             for frame in self._manifest.frames.values():
                 self._examine_frame(self._layout.frames / frame.name, frame)
@@ -107,26 +110,25 @@ class _Surveyor:
         )
 
     def _examine(self, face: WrittenFace) -> None:
-        layout, file = self._layout, face.file
-        home, other = (layout.aligned, layout.review)[:: 1 if face.folder == "aligned" else -1]
-        if is_as_written(home / file.name, file):
-            self._as_written(face, home / file.name)
-        elif (home / file.name).is_symlink() or (
-            os.path.lexists(home / file.name) and self._may_be(face, home / file.name)
-        ):
-            self._keep("edited", face, home / file.name)
-        elif face.was_in_review and not self._manifest.finished and is_as_written(other / file.name, file):
-            self._as_written(face, other / file.name)  # a kill came before the move
-        elif os.path.lexists(other / file.name) and (
-            is_as_written(other / file.name, file) or self._may_be(face, other / file.name)
-        ):
-            self._keep("moved", face, other / file.name)
-        else:
-            self._missing.append(face)
+        """Look for a face where it was written and where dfld put it since; what is nowhere there is missing."""
+        file = face.file
+        for path, is_home in self._own_moves.candidates(file.name, home_first=face.folder == "aligned"):
+            is_ours = is_as_written(path, file)
+            is_cut_short = face.was_in_review and not self._manifest.finished  # a kill came before the move
+            if is_ours and (is_home or is_cut_short):
+                self._as_written(face, path)
+            elif is_home and (path.is_symlink() or (os.path.lexists(path) and self._may_be(face, path))):
+                self._keep("edited", face, path)
+            elif os.path.lexists(path) and (is_ours or self._may_be(face, path)):
+                self._keep("moved", face, path)
+            else:
+                continue
+            return
+        self._missing.append(face)
 
     def _as_written(self, face: WrittenFace, path: Path) -> None:
         """The picture is dfld's; so is the face, unless its mask is not."""
-        mask = self._layout.masks / mask_name(face.file.name)
+        mask = self._mask_of(face)
         is_there = os.path.lexists(mask)
         if face.mask is not None and is_there and not is_as_written(mask, face.mask):
             if not is_own_mask_picture(mask, path):
@@ -169,14 +171,18 @@ class _Surveyor:
     def _keep(self, kind: ChangeKind, face: WrittenFace, path: Path) -> None:
         self._note(kind, face, path, keeps_mask=True)
         self._changed_files.append(path)
-        mask = self._layout.masks / mask_name(face.file.name)
+        mask = self._mask_of(face)
         if mask.is_file() and not mask.is_symlink():
             self._changed_files.append(mask)
 
+    def _mask_of(self, face: WrittenFace) -> Path:
+        """Return where the mask of a face lies by now."""
+        return self._own_moves.place_of(self._layout.masks / mask_name(face.file.name))
+
     def _note(self, kind: ChangeKind, face: WrittenFace, path: Path | None = None, *, keeps_mask: bool = False) -> None:
-        mask = mask_name(face.file.name) if keeps_mask else ""
+        mask = self._mask_of(face).name if keeps_mask else ""
         if keeps_mask:
-            self._masks_seen.add(mask)
+            self._masks_seen |= {mask, mask_name(face.file.name)}
         file = "" if path is None else str(path.relative_to(self._layout.root))
         sha256 = _sha256_if_unmarked(face.trace, path)
         is_lost = keeps_mask and face.mask_dropped and not os.path.lexists(self._layout.masks / mask)

@@ -16,6 +16,7 @@ from dfl.errors import FormatError
 from engine.results.face_files import face_files, hash_or_nothing, is_as_written, is_pack, trace_in, traces_in_pack
 from engine.results.manifest import Manifest, manifest_in, manifest_path, read_manifest
 from engine.results.manifest_lines import WrittenFace, WrittenFile
+from engine.results.own_moves import OwnMoves
 from engine.same_face import FaceTrace, id_of
 from engine.workspace.file_names import FRAME_NAME, Layout, prefix_of_face
 
@@ -27,7 +28,8 @@ def faces_not_found(layout: Layout, faces: Iterable[tuple[str, str]], source_sha
     which a picture that was made before there were ids has one. Raise OutputError when the manifest cannot be read.
     """
     manifest = read_manifest(layout)
-    left = [(face_id, name) for face_id, name in faces if not _lies_as_written(layout, manifest, face_id, name)]
+    own = OwnMoves(layout)
+    left = [(face_id, name) for face_id, name in faces if not _lies_as_written(own, manifest, face_id, name)]
     if not left:
         return []
     ids = set(_ids_below(layout.root, source_sha256))
@@ -39,11 +41,11 @@ def faces_not_found(layout: Layout, faces: Iterable[tuple[str, str]], source_sha
     ]
 
 
-def _lies_as_written(layout: Layout, manifest: Manifest, face_id: str, name: str) -> bool:
+def _lies_as_written(own: OwnMoves, manifest: Manifest, face_id: str, name: str) -> bool:
     written = manifest.faces.get(name)
     if written is None or written.trace.face_id not in ("", face_id):
         return False
-    return any(is_as_written(folder / name, written.file) for folder in (layout.aligned, layout.review))
+    return any(is_as_written(path, written.file) for path, _ in own.candidates(name, home_first=True))
 
 
 def _ids_below(root: Path, source_sha256: str) -> Iterator[str]:
@@ -63,6 +65,7 @@ class Pictures:
     def __init__(self, layout: Layout, manifest: Manifest) -> None:
         self._layout = layout
         self._manifest = manifest
+        self._own_moves = OwnMoves(layout)
         self._taken: set[Path] = set()
         self._by_hash: dict[int, dict[str, list[Path]]] = {}
         """By size, then by hash."""
@@ -109,7 +112,7 @@ class Pictures:
         found: set[str] = set()
         for other in self._others.values():
             for name, face in other.faces.items():
-                if not any(os.path.lexists(one / name) for one in (self._layout.aligned, self._layout.review)):
+                if not any(os.path.lexists(one) for one, _ in self._own_moves.candidates(name, home_first=True)):
                     found.add(face.trace.landmarks_hash)
         return frozenset(found - {""})
 

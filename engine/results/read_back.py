@@ -32,6 +32,7 @@ from engine.results.manifest_lines import (
     mask_name,
 )
 from engine.results.missing_faces import Pictures
+from engine.results.own_moves import OwnMoves
 from engine.same_face import FaceTrace, is_same_face, trace_of_jpeg
 from engine.workspace.file_names import Layout, inbox_layout, output_layout
 from engine.workspace.output_files import remove_file
@@ -77,6 +78,7 @@ class ReadBack:
         joined = {one.name for one in self._recorded.values()}
         self._unjoined = {name: one for name, one in by_name.items() if name not in joined}
         self._pictures = Pictures(layout, self._manifest)
+        self._own_moves = OwnMoves(layout)
         known = self._manifest.faces.keys() | self._unjoined.keys()
         self._changed = _changed_before(self._manifest)
         self.names: tuple[str, ...] = (
@@ -166,16 +168,15 @@ class ReadBack:
         return self._with_mask(found, written) if found.finding in ("whole", "edited", "elsewhere") else found
 
     def _check_picture(self, written: WrittenFace, recorded: RecordedFace | None) -> CheckedFace:
-        layout, name = self._layout, written.file.name
-        for folder in (layout.aligned, layout.review)[:: 1 if written.folder == "aligned" else -1]:
-            if (folder / name).is_symlink():
-                return CheckedFace(name, "edited", "a person put a link in its place", self._below(folder / name))
-            data = _bytes_of(folder / name)
+        name = written.file.name
+        for path, is_home in self._own_moves.candidates(name, home_first=written.folder == "aligned"):
+            if path.is_symlink():
+                return CheckedFace(name, "edited", "a person put a link in its place", self._below(path))
+            data = _bytes_of(path)
             if data is None:
                 continue
-            found = self._check_file(folder / name, data, written, recorded)
+            found = self._check_file(path, data, written, recorded)
             if found is not None:
-                is_home = folder == (layout.aligned if written.folder == "aligned" else layout.review)
                 moved = not is_home and found.finding == "whole" and not written.was_in_review
                 return replace(found, finding="elsewhere", why="it was moved") if moved else found
         place = self._pictures.place_of(written)
@@ -219,7 +220,7 @@ class ReadBack:
         not as dfld wrote it may have been taken away with that change, and is only mentioned."""
         if written.mask is None:
             return found
-        path = self._layout.masks / mask_name(written.file.name)
+        path = self._own_moves.place_of(self._layout.masks / mask_name(written.file.name))
         state, trouble = _mask_state(path, written.mask)
         if state == "edited" and is_own_mask_picture(path, self._layout.root / found.file):
             return found
@@ -371,11 +372,11 @@ def drop_faces(layout: Layout, damaged: Iterable[CheckedFace]) -> None:
     removable = [face for face in damaged if face.removable != "nothing"]
     if not removable:
         return  # or a lost manifest would come back as an empty one
-    manifest = read_manifest(layout)
+    manifest, own_moves = read_manifest(layout), OwnMoves(layout)
     with ManifestWriter(layout) as writer:
         for face in removable:
             mask = manifest.masks.get(mask_name(face.name))
-            its_mask = layout.masks / mask_name(face.name)
+            its_mask = own_moves.place_of(layout.masks / mask_name(face.name))
             is_mask_ours = mask is not None and is_as_written(its_mask, mask)
             if face.removable == "face" and not _is_still_damaged(
                 layout.root / face.file, manifest.faces.get(face.name)

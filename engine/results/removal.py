@@ -9,18 +9,22 @@ whom they show are named, for a person to decide about.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dfl.errors import FormatError
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.feature_cache import forget_features
+from engine.facesets.forgetting import forget_kept
 from engine.facesets.pack_file import opened_pack, write_pack
 from engine.results.face_files import face_files, hash_or_nothing, is_pack, trace_in
 from engine.results.manifest import Manifest, manifest_path, read_manifest
+from engine.results.manifest_lines import mask_name
+from engine.results.own_moves import OwnMoves, held_faceset
 from engine.same_face import FaceTrace, id_of, trace_of_jpeg
 from engine.workspace.file_names import FRAME_NAME, Layout
 
@@ -59,13 +63,20 @@ def remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], Ite
     that it is no face of the clip is left. Raise OSError when a file cannot be removed, and OutputError where a
     manifest cannot be read.
     """
+    with ExitStack() as held:
+        for layout in {clip.layout.aligned: clip.layout for clip in clips}.values():
+            held.enter_context(held_faceset(layout))
+        return _remove_faces(clips, named_files)
+
+
+def _remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], Iterable[Path]]) -> Removal:
     search = _Search(clips)  # before the manifests go
     made = Removal()
     for aligned in sorted({clip.layout.aligned for clip in clips}):
         if cache := forget_features(FacesetFolder("aligned", aligned, aligned, None)):
             made.removed.append(str(cache))
     for clip in clips:
-        for path in named_files(clip.layout):
+        for path in (*named_files(clip.layout), *search.moved_files(clip.layout)):
             if not search.is_of_somebody_else(path):
                 _remove(path, made)
     for path in search.files():
@@ -73,6 +84,10 @@ def remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], Ite
             _take_out_of_pack(path, search, made)
         elif search.is_of_person(path):
             _remove(path, made)
+            for mask in search.masks_of(path):
+                _remove(mask, made)
+    for root in search.roots:
+        forget_kept(root, lambda path: made.removed.append(str(path)))
     _search_again(search, made)
     made.remains += [
         str(path) for clip in clips for path in named_files(clip.layout) if not search.is_of_somebody_else(path)
@@ -93,6 +108,7 @@ class _Search:
         for clip in clips:
             self._own.add(read_manifest(clip.layout))
             self._own.add_ids(clip.face_ids, clip.source_sha256)
+        self._own_moves = {layout: OwnMoves(layout) for layout in self._layouts}
         self._names_of_others: dict[Path, set[str]] = {}
         for debug in {clip.layout.debug for clip in clips}:
             for path in sorted(debug.glob("*manifest.jsonl")) if debug.is_dir() else ():
@@ -106,11 +122,31 @@ class _Search:
         self._others.add(manifest)
         for folder in ("aligned", "review"):
             self._names_of_others.setdefault(data / folder, set()).update(manifest.faces)
+        self._names_of_others.setdefault(data / "masks", set()).update(manifest.masks)
+
+    @property
+    def roots(self) -> list[Path]:
+        return sorted({layout.root for layout in self._layouts})
 
     def files(self) -> Iterator[Path]:
         """Yield every picture and pack below the workspaces."""
-        for root in sorted({layout.root for layout in self._layouts}):
+        for root in self.roots:
             yield from face_files(root, lambda _: False)
+
+    def moved_files(self, layout: Layout) -> Iterator[Path]:
+        """Yield the files of a clip that have other names since dfld sorted them or set them aside."""
+        yield from self._own_moves[layout].files_of_clip()
+
+    def masks_of(self, face: Path) -> Iterator[Path]:
+        """Yield the mask that lies beside a face under its name, unless it is the mask of another clip's face: whoever
+        renames a face without dfld leaves the masks where they are."""
+        for layout in self._layouts:
+            mask = layout.masks / mask_name(face.name)
+            if face.parent.parent == layout.masks.parent and os.path.lexists(mask):
+                first = self._own_moves[layout].first_place_of(mask)
+                if first.name not in self._names_of_others.get(layout.masks, ()):
+                    yield mask
+                return
 
     def is_of_somebody_else(self, path: Path) -> bool:
         """Say whether a picture says of itself that it is no face of the person, whatever it is called.
