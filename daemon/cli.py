@@ -24,6 +24,7 @@ from daemon.commands import (
     extract,
     machines,
     mask,
+    meta,
     pack,
     photos,
     rounds,
@@ -91,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         mask,
         sort,
         pack,
+        meta,
         doctor,
         completion,
     ):

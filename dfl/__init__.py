@@ -8,6 +8,7 @@ image             AlignedMetadata in an aligned JPEG: read_metadata, with_metada
 jpeg              the container of those, as DeepFaceLab parses it
 xseg_mask         the mask stored inside the metadata
 faceset           faceset.pak: read_faceset, write_header, pack_faceset
+metadata_copy     meta.dat: the metadata of a folder's images, saved beside them
 geometry          face_mat, warp_face, face_rect, head_pose: 68 landmarks <-> face type crops
 hull              masks made from landmarks
 face_tables       face types, landmark templates: the numbers of the format

@@ -98,7 +98,7 @@ def read_faceset(data: bytes | memoryview) -> tuple[PackedImage, ...]:
 def describe_image(filename: str, jpeg: bytes, *, person_name: str | None = None) -> PackedImage:
     """Given an aligned JPEG and its name, return its entry. Raise FormatError when it is none DeepFaceLab reads."""
     width, height = read_size(jpeg)
-    _check_filename(filename)
+    require_image_name(filename)
     return PackedImage(filename, read_metadata(jpeg), (height, width, 3), len(jpeg), person_name=person_name)
 
 
@@ -165,7 +165,7 @@ def _image_of_entry(entry: Mapping[str, object], start: int, end: int) -> Packed
     filename, person, shape = entry.get("filename"), entry.get("person_name"), entry.get("shape")
     if type(filename) is not str:
         raise FormatError(f"faceset.pak has an image whose name is {shown(filename)}")
-    _check_filename(filename)
+    require_image_name(filename)
     if type(shape) is not tuple or len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape):
         raise FormatError(f"faceset.pak: {filename} has a shape that is not (height, width, channels)")
     face_type = entry.get("face_type")
@@ -186,16 +186,18 @@ def _image_of_entry(entry: Mapping[str, object], start: int, end: int) -> Packed
     return PackedImage(filename, metadata, (height, width, channels), end - start, start, person_name)
 
 
-def _check_filename(filename: str) -> None:
-    _checked_name(filename, "image")
+def require_image_name(filename: str, container: str = "faceset.pak") -> None:
+    """Raise FormatError for a name that DeepFaceLab does not read, or that, joined to a folder, would lead out of
+    it."""
+    _checked_name(filename, "image", container)
     if not filename.endswith(".jpg"):
-        raise FormatError(f"faceset.pak: image name {shown(filename)} does not end in .jpg, so DeepFaceLab skips it")
+        raise FormatError(f"{container}: image name {shown(filename)} does not end in .jpg, so DeepFaceLab skips it")
 
 
-def _checked_name(name: object, what: str) -> str:
+def _checked_name(name: object, what: str, container: str = "faceset.pak") -> str:
     """Return a name. Raise FormatError for one that, joined to a folder, would lead out of it."""
     if type(name) is not str or not name or name in (".", "..") or any(mark in name for mark in "/\\\0:"):
-        raise FormatError(f"faceset.pak: {what} name {shown(name)} is not a plain file name")
+        raise FormatError(f"{container}: {what} name {shown(name)} is not a plain file name")
     return name
 
 

@@ -11,6 +11,7 @@ hints               commands in what is printed keep the --config that was given
 options             options that several commands share
 output              what a command prints: results, JSON and errors
 mask                dfld mask
+meta                dfld meta
 pack                dfld pack, unpack
 photos              dfld match, reference, backends
 service             dfld run, check

@@ -5,6 +5,7 @@ face_listing     every face of a faceset with its metadata and id; what is broke
 pack_file        faceset.pak as a file: opened, and written whole
 packing          the loose faces of a faceset into a faceset.pak, and back
 forgetting       what is kept of faces in `.dfld/`, taken away with them
+saved_metadata   the metadata of all faces in a meta.dat, and back
 rename_journal   `.dfld/renames.jsonl`: its lines as values, and where each file went
 rename_order     pure: in which order files are renamed, so that none is ever replaced
 renames          renames in journaled batches: carried out, finished after a kill, undone

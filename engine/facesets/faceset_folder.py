@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dfl.metadata_copy import METADATA_COPY_NAME
 from engine.errors import FacesetError, PackedFacesetError
 
 Role = Literal["src", "dst"]
@@ -85,6 +86,11 @@ class FacesetFolder:
     def pack(self) -> Path:
         """The faceset.pak that DeepFaceLab would read instead of the loose faces."""
         return self.aligned / PACK_NAME
+
+    @property
+    def metadata_copy(self) -> Path:
+        """DeepFaceLab's copy of the metadata of the faces."""
+        return self.aligned / METADATA_COPY_NAME
 
     @property
     def sentence(self) -> str:

@@ -116,6 +116,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "mask": [[H], ["."], [f"{H}.d", "--source", H], ["x", "--xseg-model", f"{H}.d", "--check"]],
     "pack": [[H], ["."]],
     "unpack": [[H], ["."]],
+    "meta": [["save", H], ["restore", "."], ["save", "."], [H, H]],
     "doctor": [["--config", H]],
     "completion": [[H], ["bash"]],
     "man": [[H], []],

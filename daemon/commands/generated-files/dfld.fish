@@ -51,7 +51,7 @@ function _shtab_dfld_using
   test "$_shtab_dfld_cmdpath" = "$argv"
 end
 
-set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack doctor completion man
+set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack meta doctor completion man
 set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --jpeg-quality --keep --keep-in --margin-factor --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --picture --reference --rule --save --shares --similarity-threshold --source --state --xseg-face-type --xseg-model -o
 
 complete -c dfld -e
@@ -260,6 +260,12 @@ complete -c dfld -n '_shtab_dfld_using unpack' -s h -l help -d 'show this help m
 complete -c dfld -n '_shtab_dfld_using unpack' -l keep -d 'keep the faceset.pak, too'
 complete -c dfld -n '_shtab_dfld_using unpack' -l json -d 'print JSON for programs'
 complete -c dfld -n '_shtab_dfld_using unpack; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'workspace or folder of aligned faces'
+complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a meta -d 'Save DeepFaceLab'"'"'s metadata of all faces of a faceset, or restore it.'
+complete -c dfld -n '_shtab_dfld_using meta' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using meta' -l replace-theirs -d 'restore over polygons that were drawn since, too'
+complete -c dfld -n '_shtab_dfld_using meta' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using meta; and test $_shtab_dfld_npos -eq 0' -ka "save restore" -d 'what to do'
+complete -c dfld -n '_shtab_dfld_using meta; and test $_shtab_dfld_npos -eq 1' -ka "(__fish_complete_directories)" -d 'workspace or folder of aligned faces'
 complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a doctor -d 'Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd unit, and every training machine over SSH; say what is wrong and the remedy. Changes nothing.'
 complete -c dfld -n '_shtab_dfld_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c dfld -n '_shtab_dfld_using doctor' -l config -xka "(__fish_complete_suffix '')" -d 'configuration (default: config.toml or /etc/dfld/config.toml, if there)'

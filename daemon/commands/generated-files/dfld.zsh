@@ -25,6 +25,7 @@ _shtab_dfld_commands() {
     man:'Print the man page as roff. To read it: dfld man | man -l -'
     mask:'Put a mask into every face of a faceset.'
     match:'Compare the faces of two photos with each backend that can run, and print similarity, threshold and verdict.'
+    meta:'Save DeepFaceLab'"'"'s metadata of all faces of a faceset, or restore it.'
     pack:'Put the faces of a faceset into one faceset.pak.'
     pause:'Stop working, at once, keeping what is done.'
     quarantine:'List files that could not be used; put one back.'
@@ -233,6 +234,17 @@ _shtab_dfld_match_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_dfld_match_defaults_added=0
+
+_shtab_dfld_meta_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--replace-theirs[restore over polygons that were drawn since, too]"
+  "--json[print JSON for programs]"
+  ":what to do:(save restore)"
+  ":workspace or folder of aligned faces:_files -/"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_meta_defaults_added=0
 
 _shtab_dfld_pack_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -459,6 +471,7 @@ _shtab_dfld() {
         man) _arguments -C -s $_shtab_dfld_man_options ;;
         mask) _arguments -C -s $_shtab_dfld_mask_options ;;
         match) _arguments -C -s $_shtab_dfld_match_options ;;
+        meta) _arguments -C -s $_shtab_dfld_meta_options ;;
         pack) _arguments -C -s $_shtab_dfld_pack_options ;;
         pause) _arguments -C -s $_shtab_dfld_pause_options ;;
         quarantine) _arguments -C -s $_shtab_dfld_quarantine_options ;;
