@@ -16,7 +16,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.files import replace_file, sync_folder
+from core.opening import read_regular
 from dfl.errors import FormatError
+from dfl.image import metadata_of_fields
+from dfl.metadata_copy import COPY_LIMIT_BYTES, METADATA_COPY_NAME, read_metadata_copy, write_metadata_copy
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.feature_cache import forget_features
 from engine.facesets.forgetting import forget_kept
@@ -25,13 +29,11 @@ from engine.results.face_files import face_files, hash_or_nothing, is_pack, trac
 from engine.results.manifest import Manifest, manifest_path, read_manifest
 from engine.results.manifest_lines import mask_name
 from engine.results.own_moves import OwnMoves, held_faceset
-from engine.same_face import FaceTrace, id_of, trace_of_jpeg
+from engine.same_face import FaceTrace, id_of, trace_of_jpeg, trace_of_metadata
 from engine.workspace.file_names import FRAME_NAME, Layout
 
 LISTED_MAX = 50
 """Pictures that may show anybody are named one by one up to this many of a folder; more are counted."""
-METADATA_COPY = "meta.dat"
-"""What DeepFaceLab's "save metadata" leaves in a folder: landmarks by file name."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def _remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], It
             _remove(path, made)
             for mask in search.masks_of(path):
                 _remove(mask, made)
+    for path in search.metadata_copies():
+        _take_out_of_copy(path, search, made)
     for root in search.roots:
         forget_kept(root, lambda path: made.removed.append(str(path)))
     _search_again(search, made)
@@ -166,9 +170,13 @@ class _Search:
             return trace is not None and self._is_own(trace) and not self._is_others(trace)
         return self._is_own(trace, path)
 
-    def knows(self, jpeg: bytes) -> bool | None:
-        """Say whether an image of a pack is the person's; None where nothing says so."""
-        trace = trace_of_jpeg(jpeg)
+    def metadata_copies(self) -> Iterator[Path]:
+        """Yield every copy of metadata below the workspaces."""
+        for root in self.roots:
+            yield from sorted(root.rglob(METADATA_COPY_NAME))
+
+    def knows(self, trace: FaceTrace | None) -> bool | None:
+        """Say whether a face of a pack, or of a copy of metadata, is the person's; None where nothing says so."""
         if self._is_own(trace):
             return True
         return False if self._is_others(trace) else None
@@ -191,9 +199,6 @@ class _Search:
                 yield f"{folder}: {len(paths)} pictures, and nothing in them says of whom"
             else:
                 yield from (f"{path}: nothing in it says of whom it is" for path in paths)
-        for folder in self._data:
-            for path in sorted(folder.rglob(METADATA_COPY)) if folder.is_dir() else ():
-                yield f"{path}: DeepFaceLab's copy of landmarks, by file name"
 
     def _is_own(self, trace: FaceTrace | None, path: Path | None = None) -> bool:
         """Say whether a face is known as the person's; an id that others alone have says that it is not."""
@@ -265,7 +270,7 @@ def _search_again(search: _Search, made: Removal) -> None:
 
 def _known_in_pack(path: Path, search: _Search) -> list[bool | None]:
     with opened_pack(path) as (images, view):
-        return [search.knows(bytes(view[one.start : one.end])) for one in images]
+        return [search.knows(trace_of_jpeg(bytes(view[one.start : one.end]))) for one in images]
 
 
 def _remove(path: Path, made: Removal) -> None:
@@ -279,7 +284,7 @@ def _take_out_of_pack(path: Path, search: _Search, made: Removal) -> None:
         return
     try:
         with opened_pack(path) as (images, view):
-            known = [search.knows(bytes(view[one.start : one.end])) for one in images]
+            known = [search.knows(trace_of_jpeg(bytes(view[one.start : one.end]))) for one in images]
             kept = [image for image, own in zip(images, known, strict=True) if own is not True]
             if len(kept) < len(images) and kept:
                 write_pack(path, kept, (view[image.start : image.end] for image in kept))
@@ -294,3 +299,25 @@ def _take_out_of_pack(path: Path, search: _Search, made: Removal) -> None:
         made.removed.append(f"{path}: {counts[True]} faces of {len(images)}")
     if counts[None]:
         made.left.append(f"{path}: {counts[None]} of {len(images)} faces, and nothing in them says of whom")
+
+
+def _take_out_of_copy(path: Path, search: _Search, made: Removal) -> None:
+    """Write a meta.dat again without what it holds of the person's faces; remove one that held nothing else."""
+    try:
+        saved = read_metadata_copy(read_regular(path, within=None, max_bytes=COPY_LIMIT_BYTES))
+        known = {name: search.knows(trace_of_metadata(metadata_of_fields(one.fields))) for name, one in saved.items()}
+        kept = {name: one for name, one in saved.items() if known[name] is not True}
+        if len(kept) < len(saved) and kept:
+            replace_file(path, write_metadata_copy(kept))
+            sync_folder(path.parent)
+    except (FormatError, OSError) as problem:
+        text = problem.message if isinstance(problem, FormatError) else problem.strerror
+        made.left.append(f"{path}: cannot be read as a copy of metadata ({text})")
+        return
+    if not kept:
+        path.unlink()
+    counts = Counter(known.values())
+    if counts[True]:
+        made.removed.append(f"{path}: metadata of {counts[True]} faces of {len(saved)}")
+    if counts[None]:
+        made.left.append(f"{path}: metadata of {counts[None]} of {len(saved)} faces, and nothing says of whom")

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from daemon.worker.outputs import clip_files
 from dfl.faceset import pack_faceset
+from dfl.image import read_fields
+from dfl.metadata_copy import SavedMetadata, read_metadata_copy, write_metadata_copy
 from engine.face_id import face_id
 from engine.facesets.faceset_folder import faceset_folders
 from engine.facesets.feature_cache import cache_path
+from engine.facesets.saved_metadata import save_metadata
 from engine.measure_faceset import measure_faceset
 from engine.results.face_files import trace_in, traces_in_pack
 from engine.results.manifest_lines import RunNote
@@ -261,3 +264,25 @@ def test_what_was_measured_of_the_faces_goes_with_them(tmp_path: Path) -> None:
     made = remove_faces([ClipFaces(layout, SOURCE)], clip_files)
     assert str(cache_path(folder)) in made.removed
     assert not cache_path(folder).exists()
+
+
+def test_a_copy_of_metadata_keeps_what_is_of_others_alone(tmp_path: Path) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    others = others_clip(tmp_path)
+    run(layout)
+    (folder,) = faceset_folders(layout.aligned)
+    stranger = face_jpeg(9, 0, clip=77)
+    (layout.aligned / "stranger.jpg").write_bytes(stranger)
+    save_metadata(folder)
+    broken, own = layout.root / "x" / "meta.dat", layout.root / "y" / "meta.dat"
+    for path in (broken, own):
+        path.parent.mkdir()
+    broken.write_bytes(b"broken")
+    own.write_bytes(write_metadata_copy({"1.jpg": SavedMetadata((32, 32, 3), read_fields(JPEGS[0, 0]))}))
+    made = forget(layout)
+    left = read_metadata_copy(folder.metadata_copy.read_bytes())
+    assert {name for name in left if not name.startswith("bob-")} == {"stranger.jpg"}
+    assert len(left) == 1 + len(others)
+    assert not own.exists()
+    assert any(one == f"{folder.metadata_copy}: metadata of 4 faces of {5 + len(others)}" for one in made["removed"])
+    assert {one.split(":")[0] for one in made["left"] if "meta.dat" in one} == {str(broken), str(folder.metadata_copy)}
