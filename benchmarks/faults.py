@@ -33,6 +33,15 @@ FAULTS: dict[str, tuple[str, dict[str, str]]] = {
         "tests/engine/results/test_manual_changes.py tests/engine/results/test_removal.py",
         {"DFLD_MANUAL_CHANGES_EXAMPLES": "1000"},
     ),
+    "renames": (
+        "tests/engine/facesets/test_renames.py tests/engine/results/test_own_moves.py",
+        {"DFLD_RENAME_EXAMPLES": "2000", "DFLD_MANUAL_CHANGES_EXAMPLES": "1000"},
+    ),
+    "faceset-kills": ("tests/faults/test_faceset_kills.py", {"DFLD_FACESET_KILLS": "100"}),
+    "mutated-packs": (
+        "tests/engine/facesets/test_packing.py tests/dfl/test_metadata_copy.py -k mutated",
+        {"DFLD_PACK_MUTANTS": "2000"},
+    ),
     "originals": ("tests/core/test_files.py tests/daemon/test_killed_originals.py tests/daemon/test_originals.py", {}),
     "parts-of-footage": (
         "tests/engine/footage/test_proof.py tests/engine/footage/test_verdict.py",

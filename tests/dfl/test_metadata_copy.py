@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from dfl.metadata_copy import SavedMetadata, read_metadata_copy, write_metadata_
 from dfl.pickles.dumping import dump_for_dfl
 from tests.faceset_rig import face_jpeg
 
+MUTANTS = int(os.environ.get("DFLD_PACK_MUTANTS", "60"))
 FIELDS = read_fields(face_jpeg(1))
 COPY = write_metadata_copy({f"{number}.jpg": SavedMetadata((64, 64, 3), FIELDS) for number in range(2)})
 
@@ -63,7 +65,7 @@ def test_what_is_no_copy_is_refused_by_name(stored: object, problem: str) -> Non
 
 
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=MUTANTS)
 def test_a_mutated_copy_is_read_or_refused(data: st.DataObject) -> None:
     mutated = bytearray(COPY)
     for _ in range(data.draw(st.integers(1, 4))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from itertools import count
@@ -21,6 +22,7 @@ from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.packing import pack_faces, unpack_faces
 from tests.faceset_rig import contents, face_jpeg, make_faceset
 
+MUTANTS = int(os.environ.get("DFLD_PACK_MUTANTS", "60"))
 FACES = {f"{number:08d}_0.jpg": face_jpeg(number) for number in range(5)}
 PACK = pack_faceset(FACES.items())
 
@@ -163,7 +165,7 @@ def test_a_face_that_changes_while_it_is_packed_stops_the_packing(
 
 
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=MUTANTS)
 def test_a_mutated_pack_is_refused_by_name_or_unpacks_and_nothing_else_changes(
     memory_folder: Path, data: st.DataObject
 ) -> None:
