@@ -103,8 +103,16 @@ def describe_image(filename: str, jpeg: bytes, *, person_name: str | None = None
 
 
 def write_header(images: Sequence[PackedImage]) -> bytes:
-    """Given the images in the order they will follow, return the bytes of a faceset.pak before the first of them."""
+    """Given the images in the order they will follow, return the bytes of a faceset.pak before the first of them.
+
+    Raise FormatError where the index would be larger than `read_faceset` reads.
+    """
     index = dump_for_dfl([_entry_of_image(image) for image in images], protocol=INDEX_PROTOCOL)
+    if len(index) > _INDEX_LIMIT_BYTES:
+        raise FormatError(
+            f"the index of {len(images)} images takes {len(index)} bytes, at most {_INDEX_LIMIT_BYTES} are read",
+            hint="their masks are the large part",
+        )
     starts = list(accumulate((image.size_bytes for image in images), initial=0))
     first = _HEADER.size + len(index) + _OFFSET.size * len(starts)
     starts[-1] += first  # DeepFaceLab's last offset is absolute, the others are not

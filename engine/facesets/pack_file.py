@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 
 from core.files import open_new, sync_folder, written_whole
-from core.opening import open_regular
+from core.opening import open_regular, sha256_of
 from dfl.errors import FormatError
 from dfl.faceset import PackedImage, read_faceset, write_header
 
@@ -25,17 +28,17 @@ def opened_pack(path: Path) -> Iterator[tuple[tuple[PackedImage, ...], memoryvie
             yield read_faceset(view), view
 
 
-def write_pack(
-    path: Path,
-    images: Sequence[PackedImage],
-    jpegs: Iterable[bytes | memoryview],
-    *,
-    check: Callable[[Path], object] | None = None,
-) -> None:
-    """Write a faceset.pak, whole or not at all: `jpegs` are the bytes of `images`, in their order. `check` gets the
-    temporary name before the file has its own. Raise OSError, or what `check` raises."""
+def write_pack(path: Path, images: Sequence[PackedImage], jpegs: Iterable[bytes | memoryview]) -> None:
+    """Write a faceset.pak, whole or not at all: `jpegs` are the bytes of `images`, in their order. It is read back
+    before it gets its name. Raise FormatError where the images do not fit in one, OSError, or what `jpegs` raises."""
+    written = hashlib.sha256()
+
+    def check(temporary: Path) -> None:
+        if sha256_of(temporary, follow_links=False) != written.hexdigest():
+            raise OSError(errno.EIO, "what was written reads back as other bytes", str(path))
+
     with written_whole(path, check=check) as temporary, open(open_new(temporary), "wb") as file:  # noqa: PTH123
-        file.write(write_header(images))
-        for jpeg in jpegs:
-            file.write(jpeg)
+        for part in chain([write_header(images)], jpegs):
+            written.update(part)
+            file.write(part)
     sync_folder(path.parent)
