@@ -18,6 +18,8 @@ worker        the child processes that open videos and pictures
 ledger        one SQLite file that remembers everything
 
 averaging     the job of one model: is a round due? do it, report what came of it
+dfl_processes  which programs of this computer work on a workspace
+workspace_holds  why no file of a workspace may be moved now
 machines      [[machine]] and [[sync]] as values of sync
 
 config        config.toml -> Config, or every problem at once

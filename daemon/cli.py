@@ -19,6 +19,8 @@ from daemon.commands import (
     average,
     completion,
     control,
+    coverage,
+    curate,
     demo,
     doctor,
     extract,
@@ -93,6 +95,8 @@ def build_parser() -> argparse.ArgumentParser:
         sort,
         pack,
         meta,
+        curate,
+        coverage,
         doctor,
         completion,
     ):

@@ -5,6 +5,8 @@ mask_faceset   a mask for every face of a faceset, chosen, judged and put into i
 mask_sources   the sources of masks that need weights, opened as a request names them
 sort           the faces of a faceset renamed by a measure, or back
 measure_faceset  the features of a faceset: measured, or known
+curate         the faces that training does not need, set aside with a reason, or back
+coverage       what a faceset shows and lacks, as a page, a picture and JSON
 revision       which result an extraction has, as a number
 types          Frame, Face, AlignedFace, Identity, settings, Commit, report: the values that flow
 face_id        ids of faces and tracks

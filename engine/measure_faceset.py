@@ -60,6 +60,8 @@ class MeasuredFaceset:
     """Faces that were measured now; the others were known."""
     is_complete: bool
     """False where the work was stopped."""
+    is_aside: NDArray[np.bool_]
+    """(N,) which faces lie in `aside/`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,21 +79,26 @@ class _Outcome:
 def measure_faceset(
     folder: FacesetFolder,
     *,
+    with_aside: bool = False,
     stop: threading.Event | None = None,
     on_progress: OnProgress | None = None,
     processes: int | None = None,
 ) -> MeasuredFaceset:
     """Return the features of every face in `aligned/`, in the order in which DeepFaceLab reads them.
 
+    `with_aside`: those in `aside/` too, in one order with them; one whose name a face in `aligned/` has is left out.
     `processes`: how many measure; None takes one for each core. Raise FacesetError where the folder cannot be listed or
     a measuring process ends, and OutputError where the cache cannot be read or written.
     """
     cache = FeatureCache.read(folder)
     files = _files_in(folder.aligned)
+    aside = _files_in(folder.aside) if with_aside and folder.aside.is_dir() else {}
+    aside = {name: key for name, key in aside.items() if name not in files}
+    files = dict(sorted((files | aside).items()))
     found = {name: face for name, key in files.items() if (face := cache.by_file(key)) is not None}
     unreadable: list[UnreadableFace] = []
     measured, saved = 0, time.monotonic()
-    paths = [folder.aligned / name for name in files if name not in found]
+    paths = [(folder.aside if name in aside else folder.aligned) / name for name in files if name not in found]
     for outcome in _outcomes(paths, cache.known_bytes, stop or threading.Event(), processes):
         if outcome.why:
             unreadable.append(UnreadableFace(outcome.name, outcome.why))
@@ -112,7 +119,8 @@ def measure_faceset(
         cache.write(folder)
     names = [name for name in files if name in found]
     features = _features_of(names, [found[name] for name in names])
-    return MeasuredFaceset(features, tuple(unreadable), measured, is_complete)
+    is_aside = np.array([name in aside for name in names], np.bool_)
+    return MeasuredFaceset(features, tuple(unreadable), measured, is_complete, is_aside)
 
 
 def _files_in(aligned: Path) -> dict[str, FileKey]:

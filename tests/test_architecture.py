@@ -118,7 +118,7 @@ def test_no_two_folders_import_each_other() -> None:
 
 
 LIBRARIES = {
-    "PIL": ("engine.pictures",),
+    "PIL": ("engine.pictures", "engine.facesets.coverage.picture"),  # letters that people like to read
     "apscheduler": ("daemon.scheduler",),
     "av": ("engine.footage", "engine.frames", "daemon.commands.demo_clip"),
     "cv2": ("dfl", "engine", "daemon.commands.demo_clip", "daemon.commands.tune"),

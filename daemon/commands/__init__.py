@@ -2,6 +2,9 @@
 
 average             dfld average
 completion          dfld completion, man
+coverage            dfld coverage
+curate              dfld curate
+faces_progress      how far the measuring of faces is, on a terminal
 control             dfld status, jobs, quarantine, pause, resume, drain, scan, reload, forget
 demo                dfld demo
 doctor              dfld doctor

@@ -1,6 +1,8 @@
 """Facesets as folders of aligned faces: which folder is meant, what lies in it, and how its files are renamed.
 
 faceset_folder   what a path means: a workspace, its data_src or data_dst, or a folder of aligned faces
+curation         which faces are trained on, and why the others are set aside
+coverage         what a faceset shows, and what it lacks for another one
 face_listing     every face of a faceset with its metadata and id; what is broken is named
 pack_file        faceset.pak as a file: opened, and written whole
 packing          the loose faces of a faceset into a faceset.pak, and back

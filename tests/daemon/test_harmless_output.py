@@ -112,6 +112,8 @@ COMMANDS: dict[str, list[list[str]]] = {
     "reload": [["--config", H], CONFIG],
     "forget": [[H, "--yes", *CONFIG], [H, *CONFIG]],
     "verify": [[H, *CONFIG], [f"{H}.d", *CONFIG], [f"{H}.d", "--repair", *CONFIG], ["--config", H, H]],
+    "curate": [[H, *CONFIG], [f"{H}.d", "--dry-run", *CONFIG], [f"{H}.d", "--match", H], ["--config", H, f"{H}.d"]],
+    "coverage": [[H], [f"{H}.d"], [f"{H}.d", H], [f"{H}.d", "--html", H]],
     "sort": [[H, "--by", "yaw"], [f"{H}.d", "--by", H], [".", "--by", "origname"], [f"{H}.d", "--undo"]],
     "mask": [[H], ["."], [f"{H}.d", "--source", H], ["x", "--xseg-model", f"{H}.d", "--check"]],
     "pack": [[H], ["."]],

@@ -6,7 +6,7 @@
 #    source ~/.local/share/bash_completion/dfld
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_dfld_subparsers=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack meta doctor completion man)
+_shtab_dfld_subparsers=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack meta curate coverage doctor completion man)
 
 _shtab_dfld_demo_option_strings=(-h --help --keep-in --json)
 _shtab_dfld_extract_option_strings=(-h --help --reference --name --largest-face --negative --other-age --allow-mixed --out --replace --discard-hand-work --backend --model-root --model-pack --device --similarity-threshold --min-confidence --frame-skip --face-type --margin-factor --output-size --max-faces-per-frame --keep --only-fit-to-train --format --jpeg-quality --no-tonemap --plain-crop --quiet --json)
@@ -36,6 +36,8 @@ _shtab_dfld_sort_option_strings=(-h --help --by --undo --json)
 _shtab_dfld_pack_option_strings=(-h --help --keep --json)
 _shtab_dfld_unpack_option_strings=(-h --help --keep --json)
 _shtab_dfld_meta_option_strings=(-h --help --replace-theirs --json)
+_shtab_dfld_curate_option_strings=(-h --help --config --json --match --per-cell --radius --dry-run --restore)
+_shtab_dfld_coverage_option_strings=(-h --help --html --json)
 _shtab_dfld_doctor_option_strings=(-h --help --config --quiet --json)
 _shtab_dfld_completion_option_strings=(-h --help)
 _shtab_dfld_man_option_strings=(-h --help)
@@ -87,6 +89,12 @@ _shtab_dfld_sort_pos_0_COMPGEN=_dfld_dirs
 _shtab_dfld_pack_pos_0_COMPGEN=_dfld_dirs
 _shtab_dfld_unpack_pos_0_COMPGEN=_dfld_dirs
 _shtab_dfld_meta_pos_1_COMPGEN=_dfld_dirs
+_shtab_dfld_curate_pos_0_COMPGEN=_dfld_dirs
+_shtab_dfld_curate___config_COMPGEN=_dfld_files
+_shtab_dfld_curate___match_COMPGEN=_dfld_files
+_shtab_dfld_coverage_pos_0_COMPGEN=_dfld_files
+_shtab_dfld_coverage_pos_1_COMPGEN=_dfld_files
+_shtab_dfld_coverage___html_COMPGEN=_dfld_files
 _shtab_dfld_doctor___config_COMPGEN=_dfld_files
 
 _shtab_dfld_extract___device_choices=(auto cpu cuda)
@@ -108,7 +116,7 @@ _shtab_dfld_mask___device_choices=(auto cpu cuda)
 _shtab_dfld_sort___by_choices=(sharpness light upscale yaw pitch time mask origname)
 _shtab_dfld_meta_pos_0_choices=(save restore)
 _shtab_dfld_completion_pos_0_choices=(bash zsh fish)
-_shtab_dfld_pos_0_choices=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack meta doctor completion man)
+_shtab_dfld_pos_0_choices=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack meta curate coverage doctor completion man)
 
 _shtab_dfld_demo__h_nargs=0
 _shtab_dfld_demo___help_nargs=0
@@ -231,6 +239,14 @@ _shtab_dfld_meta__h_nargs=0
 _shtab_dfld_meta___help_nargs=0
 _shtab_dfld_meta___replace_theirs_nargs=0
 _shtab_dfld_meta___json_nargs=0
+_shtab_dfld_curate__h_nargs=0
+_shtab_dfld_curate___help_nargs=0
+_shtab_dfld_curate___json_nargs=0
+_shtab_dfld_curate___dry_run_nargs=0
+_shtab_dfld_curate___restore_nargs=0
+_shtab_dfld_coverage__h_nargs=0
+_shtab_dfld_coverage___help_nargs=0
+_shtab_dfld_coverage___json_nargs=0
 _shtab_dfld_doctor__h_nargs=0
 _shtab_dfld_doctor___help_nargs=0
 _shtab_dfld_doctor___quiet_nargs=0

@@ -51,8 +51,8 @@ function _shtab_dfld_using
   test "$_shtab_dfld_cmdpath" = "$argv"
 end
 
-set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack meta doctor completion man
-set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --jpeg-quality --keep --keep-in --margin-factor --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --picture --reference --rule --save --shares --similarity-threshold --source --state --xseg-face-type --xseg-model -o
+set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack meta curate coverage doctor completion man
+set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --html --jpeg-quality --keep --keep-in --margin-factor --match --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --per-cell --picture --radius --reference --rule --save --shares --similarity-threshold --source --state --xseg-face-type --xseg-model -o
 
 complete -c dfld -e
 complete -c dfld -f
@@ -266,6 +266,22 @@ complete -c dfld -n '_shtab_dfld_using meta' -l replace-theirs -d 'restore over 
 complete -c dfld -n '_shtab_dfld_using meta' -l json -d 'print JSON for programs'
 complete -c dfld -n '_shtab_dfld_using meta; and test $_shtab_dfld_npos -eq 0' -ka "save restore" -d 'what to do'
 complete -c dfld -n '_shtab_dfld_using meta; and test $_shtab_dfld_npos -eq 1' -ka "(__fish_complete_directories)" -d 'workspace or folder of aligned faces'
+complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a curate -d 'Set aside the faces that training does not need.'
+complete -c dfld -n '_shtab_dfld_using curate' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using curate' -l config -xka "(__fish_complete_suffix '')" -d 'configuration of the daemon (default: config.toml or /etc/dfld/config.toml)'
+complete -c dfld -n '_shtab_dfld_using curate' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using curate' -l match -xka "(__fish_complete_suffix '')" -d 'the faces that the model is to be used on: keep what they need'
+complete -c dfld -n '_shtab_dfld_using curate' -l per-cell -x -d 'most faces of one pose, light and expression (60)'
+complete -c dfld -n '_shtab_dfld_using curate' -l radius -x -d 'faces less than this apart show the same, in noticeable steps (1.75; 0 sets no duplicate aside)'
+complete -c dfld -n '_shtab_dfld_using curate' -l dry-run -d 'say what would be set aside; change nothing'
+complete -c dfld -n '_shtab_dfld_using curate' -l restore -d 'bring back all that was set aside, under its old names'
+complete -c dfld -n '_shtab_dfld_using curate; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'workspace or folder of aligned faces'
+complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a coverage -d 'Count the faces of SRC by pose, expression and light, and name what DST needs and SRC lacks.'
+complete -c dfld -n '_shtab_dfld_using coverage' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using coverage' -l html -xka "(__fish_complete_suffix '')" -d 'write a page with pictures there, and beside it a .png and a .json; replaced if they exist'
+complete -c dfld -n '_shtab_dfld_using coverage' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using coverage; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_suffix '')" -d 'the faces that a model is trained on'
+complete -c dfld -n '_shtab_dfld_using coverage; and test $_shtab_dfld_npos -eq 1' -ka "(__fish_complete_suffix '')" -d 'the faces that the model is to be used on'
 complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a doctor -d 'Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd unit, and every training machine over SSH; say what is wrong and the remedy. Changes nothing.'
 complete -c dfld -n '_shtab_dfld_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c dfld -n '_shtab_dfld_using doctor' -l config -xka "(__fish_complete_suffix '')" -d 'configuration (default: config.toml or /etc/dfld/config.toml, if there)'

@@ -15,6 +15,8 @@ _shtab_dfld_commands() {
     backends:'List every backend: whether it can run here and on what, its models, their licences, and its default threshold.'
     check:'Read a configuration and print every problem in it with its line, or what the daemon would do.'
     completion:'Print a script that completes commands and options. For bash: source <(dfld completion bash)'
+    coverage:'Count the faces of SRC by pose, expression and light, and name what DST needs and SRC lacks.'
+    curate:'Set aside the faces that training does not need.'
     demo:'Start the daemon on a temporary configuration, drop a short clip of a group photograph into its inbox, and show what it makes of one person in it. Takes about a minute; needs the embedded backend.'
     doctor:'Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd unit, and every training machine over SSH; say what is wrong and the remedy. Changes nothing.'
     drain:'Finish what runs, then pause.'
@@ -94,6 +96,32 @@ _shtab_dfld_completion_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_dfld_completion_defaults_added=0
+
+_shtab_dfld_coverage_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--html=[write a page with pictures there, and beside it a .png and a .json\; replaced if they exist]:FILE:_files"
+  "--json[print JSON for programs]"
+  ":the faces that a model is trained on:_files"
+  ":the faces that the model is to be used on:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_coverage_defaults_added=0
+
+_shtab_dfld_curate_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
+  "--json[print JSON for programs]"
+  "--match=[the faces that the model is to be used on\: keep what they need]:DST:_files"
+  "--per-cell=[most faces of one pose, light and expression (60)]:N:"
+  "--radius=[faces less than this apart show the same, in noticeable steps (1.75\; 0 sets no duplicate aside)]:STEPS:"
+  "--dry-run[say what would be set aside\; change nothing]"
+  "--restore[bring back all that was set aside, under its old names]"
+  ":workspace or folder of aligned faces:_files -/"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_curate_defaults_added=0
 
 _shtab_dfld_demo_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -461,6 +489,8 @@ _shtab_dfld() {
         backends) _arguments -C -s $_shtab_dfld_backends_options ;;
         check) _arguments -C -s $_shtab_dfld_check_options ;;
         completion) _arguments -C -s $_shtab_dfld_completion_options ;;
+        coverage) _arguments -C -s $_shtab_dfld_coverage_options ;;
+        curate) _arguments -C -s $_shtab_dfld_curate_options ;;
         demo) _arguments -C -s $_shtab_dfld_demo_options ;;
         doctor) _arguments -C -s $_shtab_dfld_doctor_options ;;
         drain) _arguments -C -s $_shtab_dfld_drain_options ;;

@@ -17,6 +17,9 @@ from dfl.faceset import pack_faceset
 from dfl.image import read_fields
 from dfl.metadata_copy import SavedMetadata, read_metadata_copy, write_metadata_copy
 from engine.face_id import face_id
+from engine.facesets.curation.curate import curate
+from engine.facesets.curation.record import record_path, write_record
+from engine.facesets.curation.settings import CurationSettings
 from engine.facesets.faceset_folder import faceset_folders
 from engine.facesets.feature_cache import cache_path
 from engine.facesets.saved_metadata import save_metadata
@@ -259,11 +262,13 @@ def test_what_was_measured_of_the_faces_goes_with_them(tmp_path: Path) -> None:
     prepare_workspace(layout)
     run(layout)
     (folder,) = faceset_folders(layout.aligned)
-    measure_faceset(folder)
+    write_record(folder, curate(measure_faceset(folder).features, {}), CurationSettings())
     assert cache_path(folder).exists()
     made = remove_faces([ClipFaces(layout, SOURCE)], clip_files)
     assert str(cache_path(folder)) in made.removed
     assert not cache_path(folder).exists()
+    assert str(record_path(folder)) in made.removed
+    assert not record_path(folder).exists()
 
 
 def test_a_copy_of_metadata_keeps_what_is_of_others_alone(tmp_path: Path) -> None:
