@@ -115,9 +115,11 @@ class Conversation:
         notify: Notify,
         state: RunState,
         stopping: threading.Event,
+        make_room: Callable[[], None] = lambda: None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`request()`: what somebody wants of the job now. `workspace`: what must have room for a commit."""
+        """`request()`: what somebody wants of the job now. `workspace`: what must have room for a commit.
+        `make_room()`: have other workers leave the memory to this one."""
         self._link = link
         self._job = job
         self._task = Task(job.id, job.attempt)
@@ -132,6 +134,7 @@ class Conversation:
         self._notify = notify
         self._state = state
         self._stopping = stopping
+        self._make_room = make_room
         self._wall = wall
         self._pieces: list[Piece] = []
         self._stage_seconds: Mapping[str, float] = {}
@@ -318,6 +321,7 @@ class Conversation:
             raise WorkerEndedError("no_progress", "worker_hung", f"{lack} for {limit:.0f} s")
         if now - self._memory_checked > MEMORY_CHECK_S:
             self._memory_checked = now
+            self._make_room()
             used = self._link.resident_bytes()
             if used > self._memory_limit:
                 lack = f"it uses {used >> 20} MiB, {self._memory_limit >> 20} are allowed"

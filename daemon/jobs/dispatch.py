@@ -114,7 +114,7 @@ class Slot:
                 self.runner.run(job, inbox, config, lambda: self._queue.request_for(job))
         except LedgerError as problem:
             self._notify(LedgerFailed(problem.message, inbox.name, job.id))
-            self.runner.drop_worker()  # it may wait for an answer that it never gets
+            self.runner.drop_worker(job)  # it may wait for an answer that it never gets
             self._queue.stopping.wait(PAUSE_S)  # the next attempt may meet the same
             self._write(lambda writer: table.give_back(writer, job))
         finally:

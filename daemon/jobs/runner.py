@@ -1,8 +1,8 @@
 """One job from claim to outcome: through a worker, its commits into the ledger, its end reported.
 
-A `Runner` belongs to one thread and has one worker, which it asks the crew for when there is work, replaces when it
-dies, grows or hangs, and ends. The service itself never opens a video: what a file can do to a process it does to the
-worker.
+A `Runner` belongs to one thread. Its workers, one for all kinds of jobs that need the same, it asks the crew for when
+there is work, replaces when they die, grow or hang, and ends. The service itself never opens a video: what a file can
+do to a process it does to the worker.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from core.boundary import log_unforeseen
 from daemon.arrivals.hashing import HashingStoppedError
 from daemon.config.schema import Config, InboxConfig
 from daemon.crew.contract import Crew, Link, WorkerDiedError, WorkerSaidError
+from daemon.crew.kept_links import KeptLinks
 from daemon.crew.messages import OtherVersionError
 from daemon.errors import WorkerError
 from daemon.events.event import Notify
@@ -32,7 +33,7 @@ from daemon.jobs.conversation import (
     WorkerEndedError,
 )
 from daemon.jobs.disk import DiskGuard
-from daemon.jobs.kinds.contract import Failure, JobKind, Needs
+from daemon.jobs.kinds.contract import Failure, JobKind
 from daemon.jobs.outcomes import Outcomes
 from daemon.jobs.running_job import Running
 from daemon.jobs.tidying import Tidier
@@ -67,23 +68,18 @@ class Runner:
 
         `on_originals_gone(inbox, paths)`: these files left the inbox, or have to go through the gate again."""
         self.recycle = threading.Event()
-        """Set by any thread: the worker is replaced before the next job, and what it keeps in mind goes with it."""
-        self._slot = slot
+        """Set by any thread: all workers are replaced before the next job, with what they keep in mind."""
         self._kinds = kinds
         self._ledger = ledger
         self._guard = guard
         self._notify = notify
-        self._crew = crew
+        self._workers = KeptLinks(crew, slot)
         self._wall = wall
         self._stopping = stopping or threading.Event()
         self._state = RunState(monotonic)
         self._outcomes = Outcomes(
             ledger, notify, tidier, on_originals_gone, wall, stopping=self._stopping, turn=self._turn_while_finishing
         )
-        self._link: Link | None = None
-        self._link_needs: Needs | None = None
-        """What the job needed that the link was opened for."""
-        self._jobs_done = 0
         self._abandoned = threading.Event()
 
     @property
@@ -109,7 +105,7 @@ class Runner:
         try:
             self._run(job, kind, inbox, config, request)
         except (StaleAttemptError, NoTransitionError) as problem:  # another attempt began, or the job was ended
-            self._replace_worker("stopped")
+            self._replace_worker(kind, "stopped")
             self._notify(JobWarning(problem.message, job.inbox, job.id))
         finally:
             self._state.running = None
@@ -129,25 +125,22 @@ class Runner:
         A job that had no worker yet at that moment gets none: it goes back to the queue.
         """
         self._abandoned.set()
-        link = self._link
-        if link is not None:
-            link.kill()
+        self._workers.kill_all()
 
     def close(self, reason: str = "stopped") -> None:
-        """End the worker."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        """End the workers."""
+        for _ in range(self._workers.close_all()):
             self._notify(WorkerEnded(f"a worker was ended ({reason})", reason=reason))
 
-    def drop_worker(self) -> None:
+    def drop_worker(self, job: Job) -> None:
         """End the worker in the middle of a job that is given back: it may wait for an answer. Its own thread."""
-        self._replace_worker("stopped")
+        self._replace_worker(self._kinds[job.kind], "stopped")
 
     def fail(self, job: Job, inbox: InboxConfig, config: Config, failure: Failure) -> None:
         """End a job that broke the runner itself, with its worker: nobody knows what state that is in."""
-        self._replace_worker("crashed")
-        self._outcomes.failed(job, self._kinds[job.kind], inbox, config, failure)
+        kind = self._kinds[job.kind]
+        self._replace_worker(kind, "crashed")
+        self._outcomes.failed(job, kind, inbox, config, failure)
 
     def _run(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, request: Callable[[], Request]) -> None:
         if kind.reads_original and not self._outcomes.source_ready(job, kind, inbox, config):
@@ -171,17 +164,18 @@ class Runner:
                 notify=self._notify,
                 state=self._state,
                 stopping=self._stopping,
+                make_room=lambda: self._drop_idle(kind, config),
                 wall=self._wall,
             ).hold(order)
         except StoppedError as stopped:
             if not stopped.worker_is_free:
-                self._replace_worker("stopped")
+                self._replace_worker(kind, "stopped")
             self._outcomes.interrupted(job, stopped.request)
         except WorkerDiedError as death:
             self._log_last_words(job, death)
             self._worker_failed(job, kind, inbox, config, death)
         except OtherVersionError as problem:  # the program was replaced under the service: no file is to blame
-            self._replace_worker("crashed")
+            self._replace_worker(kind, "crashed")
             failure = Failure("setup", "version", problem.message, problem.hint)
             self._outcomes.failed(job, kind, inbox, config, failure)
         except WorkerError as problem:
@@ -199,21 +193,23 @@ class Runner:
         self._state.change(lambda one: replace(one, phase="finishing"))
 
     def _ended(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, ended: Done | Failure) -> None:
-        self._jobs_done += 1
         self._finish()
         if isinstance(ended, Failure):
             self._failed(job, kind, inbox, config, ended)
         else:
             self._done(job, kind, inbox, config, ended)
-        if self._jobs_done >= config.limits.worker_recycle_videos:
-            self._replace_worker("recycled")
+        worker = self._workers.find(kind.needs)
+        if worker is not None:
+            worker.jobs_done += 1
+            if worker.jobs_done >= config.limits.worker_recycle_videos:
+                self._replace_worker(kind, "recycled")
 
     def _failed(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, failure: Failure) -> None:
         blames_file = kind.reads_original and failure.outlook in ("file", "incomplete")
         if not blames_file or self._outcomes.source_ready(job, kind, inbox, config):
             self._outcomes.failed(job, kind, inbox, config, failure)
         if failure.reason in ("memory", "gpu"):
-            self._replace_worker(failure.reason)
+            self._replace_worker(kind, failure.reason)
 
     def _done(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, done: Done) -> None:
         ending = kind.ending(job, done.result)
@@ -227,31 +223,36 @@ class Runner:
     def recycle_if_asked(self) -> None:
         if self.recycle.is_set():
             self.recycle.clear()
-            self._replace_worker("recycled")
+            for _ in range(self._workers.drop_all()):
+                self._report_replaced("recycled")
 
     def _ready_link(self, kind: JobKind, config: Config) -> Link:
         """Return a worker for a job of this kind. Raise StoppedError when the runner was abandoned."""
         if self._abandoned.is_set():
             raise StoppedError("stop", worker_is_free=False)
-        if self._link is None or not self._link.is_alive:
-            self._replace_worker("crashed")
-        elif self._link_needs != kind.needs:  # models that fill its memory, or a GPU that it does not see
-            self._replace_worker("recycled")
-        if self._link is None:
-            self._state.worker_has_spoken = False
-            self._link = self._crew.open_link(self._slot, kind.needs, config.limits.worker_memory_bytes)
-            self._link_needs = kind.needs
+        kept = self._workers.find(kind.needs)
+        if kept is not None and not kept.link.is_alive:
+            self._replace_worker(kind, "crashed")
+            kept = None
+        self._state.worker_has_spoken = kept is not None
+        worker = self._workers.use(kind.needs, config.limits.worker_memory_bytes)
         if self._abandoned.is_set():  # `abandon` may have come before there was a link that it could kill
             raise StoppedError("stop", worker_is_free=False)
-        return self._link
+        return worker.link
 
-    def _replace_worker(self, reason: str) -> None:
-        link, self._link = self._link, None  # one that cannot be ended is not used again either
-        if link is not None:
-            link.kill()
-            message = f"the worker was ended ({reason}); the next job gets a new one"
-            self._notify(WorkerReplaced(message, reason=reason))
-        self._jobs_done = 0
+    def _replace_worker(self, kind: JobKind, reason: str) -> None:
+        """End the worker for jobs of this kind, if there is one."""
+        if self._workers.drop(kind.needs):
+            self._report_replaced(reason)
+
+    def _drop_idle(self, kind: JobKind, config: Config) -> None:
+        """Keep all workers of this slot within what one may use: idle ones go before the running job is blamed."""
+        for _ in range(self._workers.drop_idle_above(config.limits.worker_memory_bytes, busy=kind.needs)):
+            self._report_replaced("recycled")
+
+    def _report_replaced(self, reason: str) -> None:
+        message = f"a worker was ended ({reason}); the next job that needs it gets a new one"
+        self._notify(WorkerReplaced(message, reason=reason))
 
     @staticmethod
     def _log_last_words(job: Job, death: WorkerDiedError) -> None:
@@ -264,7 +265,7 @@ class Runner:
         """The worker died, was ended, or cannot even be started: blame the file, the machine, or nobody."""
         is_death = isinstance(problem, WorkerDiedError)
         is_start = not self._state.worker_has_spoken or (is_death and self._state.phase == "loading")
-        self._replace_worker(problem.reason if isinstance(problem, WorkerEndedError) else "crashed")
+        self._replace_worker(kind, problem.reason if isinstance(problem, WorkerEndedError) else "crashed")
         self._finish()
         if is_start:
             self._start_failed(job, kind, inbox, config, problem.message)

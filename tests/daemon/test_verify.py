@@ -87,7 +87,7 @@ def test_a_clip_as_it_was_written_is_whole(rig: Rig, service: InProcess, capsys:
     assert len(rig.jobs()) == 2, "one verification of each clip, however often"
 
 
-def test_a_worker_of_another_kind_of_job_is_replaced_by_one_that_has_what_the_job_needs(
+def test_jobs_that_need_other_things_have_workers_of_their_own_and_each_is_kept(
     rig: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Needs] = []
@@ -101,7 +101,9 @@ def test_a_worker_of_another_kind_of_job_is_replaced_by_one_that_has_what_the_jo
     with InProcess(rig, PICTURE_WORKER):
         rig.wait_for_states("done")
         assert [verify(rig, capsys)[0], verify(rig, capsys)[0]] == [0, 0]
-    assert opened == [OF_ARRIVALS.needs, OF_VERIFICATIONS.needs], "and it does the next job of that kind as well"
+        (rig.inbox / "another.mp4").write_bytes(fake_video(frames=FRAMES, name="another"))
+        rig.wait_for_states("done", "done", "done")
+    assert opened == [OF_ARRIVALS.needs, OF_VERIFICATIONS.needs], "models are loaded once"
 
 
 def test_what_a_person_did_is_named_and_is_no_fault(
