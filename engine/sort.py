@@ -12,23 +12,41 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from core.opening import read_regular
 from dfl.errors import FormatError
 from dfl.image import read_metadata
 from dfl.jpeg import FILE_LIMIT_BYTES
+from engine.backends.backend import Backend
 from engine.errors import FacesetError
+from engine.faces.warps import five_of_68
 from engine.facesets.face_listing import ListedFace, UnreadableFace, list_faces
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.rename_journal import first_places, read_journal
 from engine.facesets.renames import CarriedOut, PlannedMove, carry_out, last_batch, undo
 from engine.facesets.sole_user import sole_user
-from engine.facesets.sort_order import Order, mask_ratio, names_by_place, names_of_origin, sorted_faces
+from engine.facesets.sort_order import (
+    Order,
+    mask_ratio,
+    names_by_place,
+    names_of_origin,
+    similarity_to_most,
+    sorted_faces,
+)
 from engine.measure_faceset import measure_faceset
 from engine.results.manifest import manifest_in
+from engine.types import Face, Image
 from engine.workspace.output_files import as_output_error
 
 SortKey = Literal["origname"] | Order
 KIND = "sort"
+FACES_AT_ONCE = 32
+"""Crops that a recogniser is given together."""
+LARGEST_SIDE_PX = 4096
+"""DeepFaceLab writes aligned faces up to 2048 px; what announces more is not decoded."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +59,13 @@ class Sorted:
     unreadable: tuple[UnreadableFace, ...]
 
 
-def sort_faces(folder: FacesetFolder, by: SortKey) -> Sorted:
+def sort_faces(folder: FacesetFolder, by: SortKey, *, backend: Backend | None = None) -> Sorted:
     """Rename the faces of a faceset so that their names sort by a key, or give them their first names back
-    (`origname`). Raise FacesetError or OutputError, as engine.facesets.renames does."""
+    (`origname`).
+
+    `backend`: whose recogniser compares faces, for `identity`. Raise FacesetError or OutputError, as
+    engine.facesets.renames does.
+    """
     with sole_user(folder):
         listing = list_faces(folder)
         names = _first_names(folder, listing.faces)
@@ -51,7 +73,7 @@ def sort_faces(folder: FacesetFolder, by: SortKey) -> Sorted:
         if by == "origname":
             new_names = names_of_origin(listing.faces, names, taken)
         else:
-            order = sorted_faces(listing.faces, by, names, _measured(folder, listing.faces, by))
+            order = sorted_faces(listing.faces, by, names, _measured(folder, listing.faces, by, backend))
             new_names = dict(zip((face.name for face in order), names_by_place(len(order), taken), strict=True))
         moves = [_move(folder, face, new_names[face.name]) for face in listing.faces]
         done = carry_out(folder, moves, journal_kind=KIND, reason=f"by {by}")
@@ -67,9 +89,15 @@ def undo_sort(folder: FacesetFolder) -> CarriedOut:
         return undo(folder, batch)
 
 
-def _measured(folder: FacesetFolder, faces: Sequence[ListedFace], by: Order) -> Mapping[str, float]:
+def _measured(
+    folder: FacesetFolder, faces: Sequence[ListedFace], by: Order, backend: Backend | None
+) -> Mapping[str, float]:
     """Return what faces are sorted by, by name, the first the smallest, where it needs their pixels: the sharpest come
-    first, and the brightest. Faces of which it cannot be measured are left out."""
+    first, the brightest, and those who look most like the others. Faces of which it cannot be measured are left out."""
+    if by == "identity":
+        if backend is None:
+            raise FacesetError("sorting by identity needs a backend, whose recogniser compares faces")
+        return _differences(folder, faces, backend)
     if by == "mask":
         return _mask_ratios(folder, faces)
     if by not in ("sharpness", "light"):
@@ -77,6 +105,37 @@ def _measured(folder: FacesetFolder, faces: Sequence[ListedFace], by: Order) -> 
     features = measure_faceset(folder).features
     values = features.nf if by == "sharpness" else features.brightness
     return {name: -float(value) for name, value in zip(features.name, values, strict=True) if math.isfinite(value)}
+
+
+def _differences(folder: FacesetFolder, faces: Sequence[ListedFace], backend: Backend) -> Mapping[str, float]:
+    """Return how unlike each face is to what most of them show, by name, as a recogniser sees them."""
+    names: list[str] = []
+    embeddings: list[NDArray[np.float32]] = []
+    for batch in (faces[begin : begin + FACES_AT_ONCE] for begin in range(0, len(faces), FACES_AT_ONCE)):
+        crops = [crop for face in batch if (crop := _recognition_crop(folder, face, backend)) is not None]
+        names += [name for name, _ in crops]
+        embeddings += [backend.embed([crop for _, crop in crops])] if crops else []
+    if not names:
+        return {}
+    alike = similarity_to_most(np.concatenate(embeddings))
+    return {name: -float(value) for name, value in zip(names, alike, strict=True)}
+
+
+def _recognition_crop(folder: FacesetFolder, face: ListedFace, backend: Backend) -> tuple[str, Image] | None:
+    """Return the name of a face and what the recogniser reads of it; None where its picture cannot be decoded."""
+    if max(face.width_px, face.height_px) > LARGEST_SIDE_PX:
+        return None
+    try:
+        data = read_regular(folder.aligned / face.name, within=None, max_bytes=FILE_LIMIT_BYTES)
+    except OSError:
+        return None
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        return None
+    points = face.metadata.landmarks
+    box = np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
+    found = Face(box, 1.0, five_of_68(points))
+    return face.name, backend.recognition_crop(np.asarray(pixels, np.uint8), found)
 
 
 def _mask_ratios(folder: FacesetFolder, faces: Sequence[ListedFace]) -> Mapping[str, float]:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon.commands.options import add_json_option, path_argument
+from daemon.commands.options import add_backend_options, add_json_option, open_chosen_backend, path_argument
 from daemon.commands.output import print_json, shown
 from daemon.errors import ExitCode
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from engine.facesets.renames import CarriedOut
     from engine.sort import Sorted
 
-KEYS = ("sharpness", "light", "upscale", "yaw", "pitch", "time", "mask", "origname")
+KEYS = ("sharpness", "light", "identity", "upscale", "yaw", "pitch", "time", "mask", "origname")
 """Tested against the engine's."""
 SHOWN_MAX = 24
 EXPLAINED = """keys:
   sharpness  the sharpest first; noise does not count as detail, and darkness not as blur
   light      by how bright the face is, the brightest first
+  identity   who looks most like the others comes first, strangers last, as the recogniser of --backend sees them
   upscale    how many times a face is larger in its image than it was in the frame; the least enlarged first
   yaw        from one side to the other
   pitch      from one end to the other, up and down
@@ -47,6 +48,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--by", choices=KEYS, metavar="KEY", help=" | ".join(KEYS))
     what.add_argument("--undo", action="store_true", help="take the last sort back")
+    add_backend_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=run_sort)
 
@@ -56,9 +58,11 @@ def run_sort(options: argparse.Namespace) -> int:
     from engine.facesets.faceset_folder import faceset_folders
     from engine.sort import sort_faces, undo_sort
 
+    folders = faceset_folders(options.folder)
+    backend = open_chosen_backend(options) if options.by == "identity" else None
     done = [
-        (folder, undo_sort(folder) if options.undo else sort_faces(folder, options.by))
-        for folder in faceset_folders(options.folder)
+        (folder, undo_sort(folder) if options.undo else sort_faces(folder, options.by, backend=backend))
+        for folder in folders
     ]
     if options.json:
         return print_json([{"aligned": str(folder.aligned), **asdict(one)} for folder, one in done])

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.files import numbered
 from dfl.errors import FormatError
@@ -25,7 +26,7 @@ from dfl.xseg_mask import decode_xseg_mask
 from engine.facesets.face_listing import ListedFace
 from engine.workspace.file_names import prefix_of_face
 
-Order = Literal["sharpness", "light", "upscale", "yaw", "pitch", "time", "mask"]
+Order = Literal["sharpness", "light", "identity", "upscale", "yaw", "pitch", "time", "mask"]
 DIGITS_MIN = 5
 MASK_THRESHOLD = 0.5
 """From which a pixel of a mask belongs to the face, as DeepFaceLab has it."""
@@ -54,14 +55,23 @@ def mask_ratio(face: ListedFace, xseg_mask: bytes) -> float:
     return float(mask.mean()) / max(float((hull > 0).mean()), 1 / hull.size)
 
 
+def similarity_to_most(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Given (N, D) embeddings of one recogniser, return (N,) how alike each is to what most of them show: the cosine
+    with the mean of the half that is nearest to the mean of all, so that some strangers move nothing."""
+    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), np.float32(1e-12))
+    to_all = unit @ unit.mean(axis=0)
+    middle = unit[to_all >= np.median(to_all)].mean(axis=0)
+    return np.asarray(unit @ (middle / max(float(np.linalg.norm(middle)), 1e-12)), np.float32)
+
+
 def sorted_faces(
     faces: Sequence[ListedFace], by: Order, first_names: Mapping[str, str], measured: Mapping[str, float]
 ) -> list[ListedFace]:
     """Return faces in the order of a key; those that have no value for it last, equal ones by name.
 
     yaw and pitch: the angle as DeepFaceLab measures it, largest first. upscale: the least enlarged first. time: by
-    clip, frame and face; `first_names`: what a face was called before it was sorted, by its name. sharpness, light and
-    mask: the smallest of `measured` first, which holds a value by the name of a face.
+    clip, frame and face; `first_names`: what a face was called before it was sorted, by its name. sharpness, light,
+    identity and mask: the smallest of `measured` first, which holds a value by the name of a face.
     """
 
     def value_of(face: ListedFace) -> Value | None:

@@ -1,22 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from daemon.cli import main
 from daemon.commands.sort import KEYS
 from dfl.geometry import head_pose
-from dfl.image import read_metadata, with_metadata
+from dfl.image import encode_aligned_jpeg, read_metadata, with_metadata
 from dfl.xseg_mask import encode_xseg_mask
+from engine.backends.backend import Backend
 from engine.errors import FacesetError
 from engine.facesets.face_listing import list_faces
-from engine.facesets.sort_order import Order, mask_ratio, names_by_place, upscale_of
+from engine.facesets.sort_order import Order, mask_ratio, names_by_place, similarity_to_most, upscale_of
 from engine.measure_faceset import measure_faceset
 from engine.sort import sort_faces, undo_sort
+from engine.types import Face, Image
 from tests.faceset_rig import contents, face_jpeg, make_faceset, stat_of
 
 
@@ -38,7 +42,7 @@ def test_the_keys_of_the_command_are_those_of_the_engine() -> None:
     assert set(KEYS) == {*get_args(Order), "origname"}
 
 
-@pytest.mark.parametrize("by", get_args(Order))
+@pytest.mark.parametrize("by", [one for one in get_args(Order) if one != "identity"])
 def test_names_sort_by_the_key_masks_follow_and_undo_restores_the_folder(quick_folder: Path, by: str) -> None:
     folder = make_faceset(quick_folder, written())
     before, stats = contents(folder.parent), stat_of(folder.parent)
@@ -69,6 +73,38 @@ def test_names_sort_by_the_key_masks_follow_and_undo_restores_the_folder(quick_f
     assert stat_of(folder.parent) == stats
     with pytest.raises(FacesetError, match="no sort of dfld is left to undo"):
         undo_sort(folder)
+
+
+class Colours:
+    """A recogniser to whom a person is a colour. Everything else of a backend is not asked for."""
+
+    def recognition_crop(self, image: Image, face: Face) -> Image:
+        assert face.landmarks_5 is not None
+        return image
+
+    def embed(self, crops: Sequence[Image]) -> NDArray[np.float32]:
+        return np.stack([np.append(crop.mean(axis=(0, 1)) - 128, 1).astype(np.float32) for crop in crops])
+
+
+def test_strangers_come_last_by_identity(quick_folder: Path) -> None:
+    faces = {}
+    for number in range(70):
+        colour = (30, 30, 220) if number % 7 == 0 else (200, 120 + number % 5, 60)
+        pixels = np.full((64, 64, 3), colour, np.uint8)
+        faces[f"{number:02d}.jpg"] = encode_aligned_jpeg(pixels, read_metadata(face_jpeg(number)), 95)
+    folder = make_faceset(quick_folder, faces)
+    with pytest.raises(FacesetError, match="needs a backend"):
+        sort_faces(folder, "identity")
+    sort_faces(folder, "identity", backend=cast(Backend, Colours()))
+    strangers = {faces[f"{number:02d}.jpg"] for number in range(0, 70, 7)}
+    there = [path.read_bytes() in strangers for path in sorted(folder.aligned.iterdir())]
+    assert there == [False] * 60 + [True] * 10
+
+
+def test_the_most_alike_are_those_of_the_larger_part_however_far_the_others_are() -> None:
+    many, few = np.tile([[1.0, 0.1, 0.0]], (6, 1)), np.tile([[0.0, 0.0, 50.0]], (5, 1))
+    alike = similarity_to_most(np.concatenate([few, many]).astype(np.float32))
+    assert alike[5:].min() > 0.9 > alike[:5].max()
 
 
 def test_origname_restores_every_name_after_any_number_of_sorts(quick_folder: Path) -> None:

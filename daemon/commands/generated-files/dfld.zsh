@@ -387,8 +387,12 @@ _shtab_dfld_scan_defaults_added=0
 
 _shtab_dfld_sort_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--by=[sharpness \| light \| upscale \| yaw \| pitch \| time \| mask \| origname]:KEY:(sharpness light upscale yaw pitch time mask origname)"
+  "--by=[sharpness \| light \| identity \| upscale \| yaw \| pitch \| time \| mask \| origname]:KEY:(sharpness light identity upscale yaw pitch time mask origname)"
   "--undo[take the last sort back]"
+  "--backend=[insightface \| dlib \| opencv_cascade (default insightface\; dlib works offline)]:NAME:"
+  "--model-root=[folder of insightface packs (default \~\/.insightface)]:DIR:_files -/"
+  "--model-pack=[insightface pack (default buffalo_l, downloaded on first use)]:NAME:"
+  "--device=[where insightface runs (default auto\: the GPU when there is one)]:device:(auto cpu cuda)"
   "--json[print JSON for programs]"
   ":workspace or folder of aligned faces:_files -/"
 )
