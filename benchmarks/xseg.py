@@ -6,6 +6,7 @@ A network of DeepFaceLab's size (base 32, 222 tensors, 70 MB) with random weight
   conversion  the first opening of a model folder: read, converted, checked, written; then the second, which only reads;
   faces       the source `xseg` and ONNX Runtime alone on what the network is shown of the same face, in pairs, in
               changing order; the ratio is the median of the pairs';
+  folder      a whole faceset masked and written, a face against ONNX Runtime alone likewise;
   precision   the source against the network in plain numpy.
 """
 
@@ -15,23 +16,29 @@ import argparse
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from dfl.face_tables import MEAN_FACE_3D  # noqa: E402
-from dfl.image import AlignedMetadata  # noqa: E402
+from dfl.image import AlignedMetadata, encode_aligned_jpeg  # noqa: E402
+from engine.facesets.faceset_folder import faceset_folders  # noqa: E402
+from engine.mask_faceset import MaskRequest, mask_faceset  # noqa: E402
+from engine.masks.choose import MaskSources  # noqa: E402
 from engine.masks.source import FaceToMask  # noqa: E402
 from engine.masks.xseg.converted import self_check_picture  # noqa: E402
 from engine.masks.xseg.numpy_network import probabilities  # noqa: E402
 from engine.masks.xseg.onnx_graph import INPUT, onnx_bytes  # noqa: E402
-from engine.masks.xseg.xseg_masks import NetworkInput, network_input, open_xseg  # noqa: E402
+from engine.masks.xseg.xseg_masks import NetworkInput, XSegMasks, network_input, open_xseg  # noqa: E402
 from tests.xseg_rig import made_weights, write_model  # noqa: E402
 
 DFL_BASE = 32
@@ -54,7 +61,8 @@ def main() -> int:
     print(f"conversion  once {first_s:.2f} s (bar {CONVERSION_BAR_S:g}), later {again_s:.2f} s,", end=" ")
     print("no conversion runs" if masks.was_converted and not again.was_converted else "A CONVERSION RUNS AGAIN")
     alone = _session(onnx_bytes(weights), options.threads)
-    face = _face(options.side)
+    pixels, metadata = _face(options.side)
+    face = FaceToMask(pixels, metadata)
     given = network_input(face, masks.face_type)
     assert isinstance(given, NetworkInput)
     fed = {INPUT: np.ascontiguousarray(given.picture.transpose(2, 0, 1)[np.newaxis])}
@@ -64,6 +72,10 @@ def main() -> int:
     print(f"faces       {1000 / rate:.0f} ms a face, {rate:.1f} faces/s (bar {FACES_BAR:g}, floor {FACES_FLOOR:g}); "
           f"ONNX Runtime alone {1000 * statistics.median(theirs):.0f} ms with {options.threads} threads; "
           f"{ratio:.3f} times (bar {RATIO_BAR:g})")  # fmt: skip
+    folder_ms, whole_ratio = _whole_folder(masks, lambda: alone.run(None, fed), pixels, metadata, options.faces)
+    print(
+        f"folder      {folder_ms:.0f} ms a face, read, judged and written; {whole_ratio:.3f} times ONNX Runtime alone"
+    )
     picture = self_check_picture()
     found = alone.run(None, {INPUT: picture.transpose(2, 0, 1)[np.newaxis]})[0][0, 0]
     difference = float(np.abs(found - probabilities(weights, picture)).max())
@@ -96,11 +108,44 @@ def _session(content: bytes, threads: int):  # type: ignore[no-untyped-def]
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _face(side_px: int) -> FaceToMask:
+def _whole_folder(
+    masks: XSegMasks,
+    alone: Callable[[], object],
+    pixels: NDArray[np.uint8],
+    metadata: AlignedMetadata,
+    count: int,
+) -> tuple[float, float]:
+    """Mask a faceset of `count` faces, ONNX Runtime alone after each; return ms a face, and the median ratio."""
+    with tempfile.TemporaryDirectory() as root:
+        aligned = Path(root) / "aligned"
+        aligned.mkdir()
+        data = encode_aligned_jpeg(pixels, metadata, 95)
+        for number in range(count + 2):
+            (aligned / f"{number:05d}.jpg").write_bytes(data)
+        (folder,) = faceset_folders(aligned)
+        ours: list[float] = []
+        theirs: list[float] = []
+        begun = time.perf_counter()
+
+        def note(_done: int, _total: int) -> None:
+            nonlocal begun
+            ours.append(time.perf_counter() - begun)
+            theirs.append(_timed(alone)[0])
+            begun = time.perf_counter()
+
+        request = MaskRequest("xseg", MaskSources(xseg=masks), "benchmark")
+        report = mask_faceset(folder, request, stop=threading.Event(), on_progress=note)
+        assert report.outcomes == {"masked": count + 2}
+    ratio = statistics.median(one / other for one, other in zip(ours[2:], theirs[2:], strict=True))
+    return 1000 * statistics.median(ours[2:]), ratio
+
+
+def _face(side_px: int) -> tuple[NDArray[np.uint8], AlignedMetadata]:
     landmarks = np.array(MEAN_FACE_3D)[:, :2]
     landmarks = (landmarks - landmarks.min(axis=0)) / np.ptp(landmarks, axis=0).max() * side_px * 0.6 + side_px * 0.2
-    pixels = np.random.default_rng(1).integers(0, 256, (side_px, side_px, 3)).astype(np.uint8)
-    return FaceToMask(pixels, AlignedMetadata("full_face", landmarks, source_landmarks=landmarks))
+    noise = np.random.default_rng(1).integers(0, 256, (side_px // 8, side_px // 8, 3)).astype(np.uint8)
+    pixels = np.asarray(cv2.resize(noise, (side_px, side_px), interpolation=cv2.INTER_CUBIC), np.uint8)
+    return pixels, AlignedMetadata("full_face", landmarks, source_landmarks=landmarks)
 
 
 if __name__ == "__main__":

@@ -74,12 +74,13 @@ def open_network(weights: Path, folder: Path, providers: Sequence[str]) -> XSegN
     with as_output_error("make the folder", folder):
         make_folder(folder)
     with _sole_converter(folder):
+        state = _state(weights)
         sha256 = _hash_of(weights, folder)
         onnx = folder / f"{sha256}-{CONVERTER_VERSION}.onnx"
         is_there = _is_whole(onnx)
         if not is_there:
             _convert(weights, onnx)
-            if sha256_of(weights, follow_links=True) != sha256:
+            if _state(weights) != state:
                 onnx.unlink()
                 raise _changing(weights)
             _remove_unused(folder, sha256)
