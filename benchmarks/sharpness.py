@@ -13,8 +13,9 @@ in six steps:
     + JPEG    blurred, then every other picture is stored at quality 30
     + dark    blurred, then every other picture has a quarter of its light
 
-A column is Spearman's correlation with the step over all faces and steps at once, so that one threshold must serve all.
-Beside it: DeepFaceLab's two sorts (`blur`, written anew from its paper; `motion-blur`), and the engine's older measure.
+The faces of the labelled photos follow: few, and each another person, camera and light. A column is Spearman's
+correlation with the step over all faces and steps at once, so that one threshold must serve all. Beside it:
+DeepFaceLab's two sorts (`blur`, written anew from its paper; `motion-blur`), and what an extraction measured before.
 `--choices` adds what else the measure could be made of. Then the distribution of every feature over the facesets, and
 the time a face.
 """
@@ -34,10 +35,11 @@ from unittest import mock
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from truth import labelled_cases
+from truth import SHARED, labelled_cases
 
-from dfl.image import read_metadata
-from engine.faces.quality import sharpness_of
+from dfl.geometry import face_mat, transform_points, warp_face
+from dfl.image import AlignedMetadata, encode_aligned_jpeg, read_metadata
+from engine.backends.catalog import open_backend
 from engine.facesets.faceset_folder import FacesetFolder, faceset_folders
 from engine.facesets.measures import sharpness
 from engine.facesets.measures.face_luma import FaceLuma, face_luma
@@ -45,7 +47,7 @@ from engine.facesets.measures.face_measures import SINGLE, measure_face
 from engine.facesets.measures.sharpness import DARK_LUMA, DARK_STD, measure_sharpness
 from engine.measure_faceset import measure_faceset
 
-CROP_SIDE_MIN_PX = 264
+CROP_SIDE_MIN_PX, PHOTO_CROP_SIDE_MIN_PX = 264, 200
 BAR = 0.85
 STEPS = 6
 NOISE_MAX, JPEG_QUALITY, DARK = 12.0, 30, 0.25
@@ -75,16 +77,8 @@ def main() -> None:
         found = options.folders or list(_extracted(Path(scratch)))
         folders = [folder for path in found for folder in faceset_folders(path)]
         faces = _faces(folders, options.faces)
-        series = _series(faces, np.random.default_rng(options.seed))
-        print(f"{len(faces)} faces, {STEPS} steps each; bar {BAR}\n")
-        print(f"{'measure':34}" + "".join(f"{one.name:>10}" for one in series))
-        for name, measure in _measures().items():
-            _print_row(name, measure, faces, series)
-        for name, changed in _choices() if options.choices else ():
-            with mock.patch.multiple(sharpness, **changed):
-                _forget_tables()
-                _print_row(name, _nf, faces, series)
-            _forget_tables()
+        _print_table("faces of the facesets", faces, options.seed, with_choices=options.choices)
+        _print_table("faces of the photos", list(_photo_faces()), options.seed, with_choices=options.choices)
         for folder in folders:
             _print_features(folder)
         _print_times(folders)
@@ -114,6 +108,34 @@ def _faces(folders: Sequence[FacesetFolder], count: int) -> list[FaceLuma]:
     if not found:
         sys.exit(f"no face has a crop side of {CROP_SIDE_MIN_PX} px")
     return [found[int(place)] for place in np.linspace(0, len(found) - 1, min(count, len(found)))]
+
+
+def _photo_faces() -> Iterator[FaceLuma]:
+    """Every face of the labelled photos, whose people, light and cameras differ more than those of two clips."""
+    backend = open_backend("dlib", model_root=SHARED / "models", model_pack="")
+    for path in sorted((SHARED / "media" / "photos").glob("*/*")):
+        photo = cv2.imread(str(path))
+        faces = [] if photo is None else backend.detect(np.asarray(photo, np.uint8))
+        for points in backend.landmarks_68(np.asarray(photo, np.uint8), faces) if faces else ():
+            landmarks = points.astype(np.float64)
+            mat = face_mat(landmarks, 512, "whole_face")
+            if 512 / np.sqrt(np.linalg.det(mat[:, :2])) >= PHOTO_CROP_SIDE_MIN_PX:
+                metadata = AlignedMetadata("whole_face", transform_points(landmarks, mat), image_to_face_mat=mat)
+                crop = warp_face(np.asarray(photo, np.uint8), mat, 512)
+                yield face_luma(encode_aligned_jpeg(crop, metadata, 95), metadata)
+
+
+def _print_table(what: str, faces: Sequence[FaceLuma], seed: int, *, with_choices: bool) -> None:
+    series = _series(faces, np.random.default_rng(seed))
+    print(f"\n{len(faces)} {what}, {STEPS} steps each; bar {BAR}")
+    print(f"{'measure':34}" + "".join(f"{one.name:>10}" for one in series))
+    for name, measure in _measures().items():
+        _print_row(name, measure, faces, series)
+    for name, changed in _choices() if with_choices else ():
+        with mock.patch.multiple(sharpness, **changed):
+            _forget_tables()
+            _print_row(f"  {name},   its nf,   its nfdir", _nf, faces, series)
+        _forget_tables()
 
 
 def _series(faces: Sequence[FaceLuma], rng: np.random.Generator) -> list[Series]:
@@ -178,8 +200,8 @@ def _levels(picture: Picture) -> NDArray[np.uint8]:
 
 def _measures() -> dict[str, Measure]:
     return {
-        "nf, nfdir": _nf,
-        "engine.faces.quality": lambda luma, _: (sharpness_of(_at_128(luma)),),
+        "overall, nf, nfdir": _nf,
+        "dfld before (at 128 px)": lambda luma, _: (_laplacian_over_variance(luma),),
         "DeepFaceLab blur (CPBD)": lambda luma, face: (cpbd(luma, face.hull),),
         "DeepFaceLab motion-blur": lambda luma, face: (
             float(cv2.Laplacian(np.where(face.hull, luma, 0).astype(np.uint8), cv2.CV_64F, ksize=11).var()),
@@ -192,23 +214,26 @@ def _measures() -> dict[str, Measure]:
 
 def _nf(luma: NDArray[np.uint8], face: FaceLuma) -> tuple[float, ...]:
     found = measure_sharpness(luma, face.landmarks, face.unit_px)
-    return found.nf, found.nfdir
+    return found.overall, found.nf, found.nfdir
 
 
-def _at_128(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _laplacian_over_variance(luma: NDArray[np.uint8]) -> float:
+    """What an extraction measured up to revision 1."""
     small = cv2.resize(luma, (128, 128), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_GRAY2BGR), np.uint8)
+    return float(cv2.Laplacian(small, cv2.CV_32F).var() / (small.astype(np.float32).var() + 25) / 16)
 
 
 def _choices() -> Iterator[tuple[str, dict[str, object]]]:
     """What else the measure could be made of."""
     for side, columns, rows in ((96, 2, 3), (64, 2, 3), (48, 4, 5), (128, 2, 2)):
-        yield f"  {columns * rows} windows of {side} px", {"WINDOW_PX": side, "COLUMNS": columns, "ROWS": rows}
-    yield "  taper: Hann", {"_taper": lambda side: np.outer(*[np.hanning(side + 2)[1:-1]] * 2).astype(np.float32)}
-    yield "  taper: none", {"_taper": lambda side: np.ones((side, side), np.float32)}
+        yield f"{columns * rows} windows of {side} px", {"WINDOW_PX": side, "COLUMNS": columns, "ROWS": rows}
+    yield "taper: Hann", {"_taper": lambda side: np.outer(*[np.hanning(side + 2)[1:-1]] * 2).astype(np.float32)}
+    yield "taper: none", {"_taper": lambda side: np.ones((side, side), np.float32)}
+    for low in (0.015, 0.05):
+        yield f"coarse {low:.3f} to 0.08 c/px", {"COARSE": (low, 0.08)}
     for low, high in ((0.08, 0.20), (0.08, 0.30), (0.12, 0.35)):
-        yield f"  detail {low:.2f} to {high:.2f} c/px", {"DETAIL": (low, high)}
-    yield "  noise not taken away", {"MEDIAN_OF_NOISE": np.inf}
+        yield f"detail {low:.2f} to {high:.2f} c/px", {"DETAIL": (low, high)}
+    yield "noise not taken away", {"MEDIAN_OF_NOISE": np.inf}
 
 
 def _forget_tables() -> None:

@@ -103,7 +103,7 @@ def _measured(
     if by not in ("sharpness", "light"):
         return {}
     features = measure_faceset(folder).features
-    values = features.nf if by == "sharpness" else features.brightness
+    values = features.sharpness if by == "sharpness" else features.brightness
     return {name: -float(value) for name, value in zip(features.name, values, strict=True) if math.isfinite(value)}
 
 

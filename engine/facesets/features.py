@@ -80,3 +80,8 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.name)
+
+    @property
+    def sharpness(self) -> Column:
+        """(N,) one number to rank by: the mean of nf and nfdir, which sees every kind of blur."""
+        return (self.nf + self.nfdir) / np.float32(2)

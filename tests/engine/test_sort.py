@@ -52,7 +52,7 @@ def test_names_sort_by_the_key_masks_follow_and_undo_restores_the_folder(quick_f
     poses = [head_pose(face.metadata.landmarks, 64) for face in faces]
     features = measure_faceset(folder).features
     values = {
-        "sharpness": (-features.nf).tolist(),
+        "sharpness": (-features.sharpness).tolist(),
         "light": (-features.brightness).tolist(),
         "yaw": [-yaw for _, yaw, _ in poses],
         "pitch": [-pitch for pitch, _, _ in poses],

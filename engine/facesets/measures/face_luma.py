@@ -58,32 +58,37 @@ class FaceLuma:
     side_px: int
     """Of the aligned image itself, px."""
 
-    @property
-    def scale(self) -> float:
-        """Px of `luma` for each px of the aligned image."""
-        return float(self.luma.shape[0] / self.side_px)
-
 
 def face_luma(data: bytes, metadata: AlignedMetadata) -> FaceLuma:
-    """Given an aligned JPEG and its metadata, return its luma. Raise FormatError where it is not a square picture of
-    32 to 4096 px that can be decoded, or where its landmarks do not span a face."""
+    """Given an aligned JPEG and its metadata, return its luma. Raise FormatError where it is not a square picture of 32
+    to 4096 px that can be decoded, or where its landmarks do not span a face."""
     width, height = read_size(data)
     if width != height or not SIDE_MIN_PX <= width <= SIDE_MAX_PX:
         raise FormatError(f"it has {width}x{height} px, expected a square of {SIDE_MIN_PX} to {SIDE_MAX_PX} px")
-    unit = _unit_px(metadata)
-    luma = _decoded(data, next((one for one in _REDUCED if unit / one[0] >= UNIT_PX * (1 - SIZE_TOLERANCE)), None))
-    if unit * luma.shape[0] / width > UNIT_PX * (1 + SIZE_TOLERANCE):
-        side = round(width * UNIT_PX / unit)
-        luma = np.asarray(cv2.resize(luma, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-    scale = luma.shape[0] / width
-    landmarks = metadata.landmarks * scale
-    hull = hull_mask(luma.shape[0], luma.shape[1], landmarks, eyebrows_expand_mod=metadata.eyebrows_expand_mod) > 0
-    return FaceLuma(luma, landmarks, hull, unit * scale, width)
+    unit = _unit_px(metadata.landmarks)
+    decoded = _decoded(data, next((one for one in _REDUCED if unit / one[0] >= UNIT_PX * (1 - SIZE_TOLERANCE)), None))
+    luma, landmarks, unit_px = fitted(decoded, metadata.landmarks * (decoded.shape[0] / width))
+    hull = hull_mask(luma.shape[0], luma.shape[1], landmarks, eyebrows_expand_mod=metadata.eyebrows_expand_mod)
+    return FaceLuma(luma, landmarks, hull > 0, unit_px, width)
 
 
-def _unit_px(metadata: AlignedMetadata) -> float:
-    """Return the side of the unit square in the aligned image: of any face type, and of a crop that has none."""
-    mat = fit_similarity(metadata.landmarks[list(FIT_POINTS)], FIT_TARGET)
+def fitted(
+    luma: NDArray[np.uint8], landmarks: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], float]:
+    """Given the (S, S) luma of an aligned face and its (68, 2) landmarks, px of it, return both at the size at which
+    faces are measured, and the side of the unit square there, px. Raise FormatError where landmarks span no face."""
+    unit = _unit_px(landmarks)
+    if unit <= UNIT_PX * (1 + SIZE_TOLERANCE):
+        return luma, landmarks, unit
+    side = round(luma.shape[0] * UNIT_PX / unit)
+    scale = side / luma.shape[0]
+    small = cv2.resize(luma, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8), landmarks * scale, unit * scale
+
+
+def _unit_px(landmarks: NDArray[np.float64]) -> float:
+    """Return the side of the unit square: of any face type, and of a crop that has none."""
+    mat = fit_similarity(landmarks[list(FIT_POINTS)], FIT_TARGET)
     return 1.0 / float(np.hypot(mat[0, 0], mat[1, 0]))
 
 

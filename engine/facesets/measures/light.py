@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 LUMA_SIDE_PX, LUMA_DCT_SIDE = 32, 10
 LUMA_DCT_COUNT = LUMA_DCT_SIDE * LUMA_DCT_SIDE - 1
 """The 10 x 10 lowest frequencies without the constant one: they hold 81 to 90 % of the power of such a picture."""
+STEP_PX = 2
+"""Every second pixel of every second row is enough for a mean over thousands."""
 FEWEST_PX = 16
-"""A hull with fewer px lies outside the picture."""
+"""A hull with fewer of these lies outside the picture."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,16 @@ def measure_light(luma: NDArray[np.uint8], hull: NDArray[np.bool_], unit_px: flo
 
     A plane is fitted to the luma by least squares, eyes, beard and shadows included.
     """
-    rows, columns = np.nonzero(hull)
+    rows, columns = np.nonzero(hull[::STEP_PX, ::STEP_PX])
     if len(rows) < FEWEST_PX:
         return Light(float("nan"), float("nan"), float("nan"), float("nan"))
-    values = luma[rows, columns].astype(np.float64)
+    values = luma[::STEP_PX, ::STEP_PX][rows, columns].astype(np.float64)
     mean = float(values.mean())
     x, y = columns - columns.mean(), rows - rows.mean()
     xx, xy, yy = float((x * x).sum()), float((x * y).sum()), float((y * y).sum())
     xv, yv = float((x * values).sum()), float((y * values).sum())
     determinant = max(xx * yy - xy * xy, 1e-9)
-    half = unit_px / 2 / max(mean, 1.0)
+    half = unit_px / STEP_PX / 2 / max(mean, 1.0)
     light_x, light_y = (yy * xv - xy * yv) / determinant * half, (xx * yv - xy * xv) / determinant * half
     return Light(light_x, light_y, mean, float(values.std()))
 

@@ -16,12 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.facesets.measures.face_luma import UNIT_PX
 
-COARSE, DETAIL = (0.015, 0.08), (0.08, 0.25)
+COARSE, DETAIL = (0.03, 0.08), (0.08, 0.25)
 """Bands, cycles a px where the unit square has UNIT_PX."""
 NOISE_FROM = 0.40
 """Cycles a px of the picture itself: the upper end of what it can hold, where noise is all there is."""
@@ -44,6 +45,11 @@ class Sharpness:
     nf: float
     nfdir: float
 
+    @property
+    def overall(self) -> float:
+        """The mean of both: one number to rank by, which sees every kind of blur."""
+        return (self.nf + self.nfdir) / 2
+
 
 def measure_sharpness(luma: NDArray[np.uint8], landmarks: NDArray[np.float64], unit_px: float) -> Sharpness:
     """Given the (S, S) luma of a face, its (68, 2) landmarks and the unit square's side, both in px of it, return how
@@ -54,7 +60,7 @@ def measure_sharpness(luma: NDArray[np.uint8], landmarks: NDArray[np.float64], u
         return Sharpness(float("nan"), float("nan"))
     spectra = _spectra(luma, landmarks, side)
     weights, is_noise = _bands(side, scale)
-    noise = np.median(spectra[:, is_noise], axis=1, keepdims=True) / MEDIAN_OF_NOISE
+    noise = _medians(spectra[:, is_noise])[:, None] / MEDIAN_OF_NOISE
     power = np.maximum(spectra @ weights - noise, 0.0)
     # Rounding to whole levels is noise of a twelfth; structure below that is none.
     coarse = np.maximum(power[:, :1], (_taper(side) ** 2).sum() / 12)
@@ -76,8 +82,18 @@ def _spectra(luma: NDArray[np.uint8], landmarks: NDArray[np.float64], side: int)
     taper = _taper(side)
     values = windows.astype(np.float32)
     values -= np.tensordot(values, taper, axes=2)[:, None, None] / taper.sum()
-    found = np.fft.rfft2(values * taper)
-    return np.asarray(found.real**2 + found.imag**2, np.float32).reshape(len(windows), -1)
+    values *= taper
+    power = np.empty((len(windows), side, side // 2 + 1), np.float32)
+    for place, window in enumerate(values):  # OpenCV's takes 0.4 times as long as numpy's
+        found = cv2.dft(window, flags=cv2.DFT_COMPLEX_OUTPUT)[:, : side // 2 + 1]
+        power[place] = found[..., 0] ** 2 + found[..., 1] ** 2
+    return power.reshape(len(windows), -1)
+
+
+def _medians(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the median of each row, of an even count the upper one; a fifth of the time that np.median takes."""
+    middle = rows.shape[1] // 2
+    return np.asarray(np.partition(rows, middle, axis=1)[:, middle])
 
 
 @lru_cache(maxsize=8)
