@@ -29,7 +29,7 @@ class FaceRecord:
     yaw_degrees: float | None = None
     """Turn of the head to the side, negative to the image's left; of written faces."""
     sharpness: float | None = None
-    """Of written faces, as engine.faces.quality measures it."""
+    """Of written faces: as engine.facesets.measures.sharpness measures it; larger is sharper."""
     fit_to_train: bool | None = None
     """Whether a face that was cut out is large, sharp and whole enough to train on."""
     file_index: int | None = None

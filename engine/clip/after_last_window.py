@@ -6,6 +6,7 @@ may be repeated: a run that was killed here comes to the same end.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +67,7 @@ def drop_near_duplicates(
         step()
     there = [place for place in places if luma[place] is not None]
     descriptors = np.stack([np.asarray(luma[place]) for place in there]) if there else np.zeros((0, 1), np.float32)
-    keep = choose_varied(descriptors, [records[place].sharpness or 0.0 for place in there], step)
+    keep = choose_varied(descriptors, [_sharpness(records[place]) for place in there], step)
     kept = {place for place, stays in zip(there, keep, strict=True) if stays}
     after = list(records)
     for place in set(places) - kept:
@@ -79,6 +80,11 @@ def drop_near_duplicates(
 def revisions(before: Sequence[FaceRecord], after: Sequence[FaceRecord]) -> tuple[tuple[int, FaceRecord], ...]:
     """Return (place, record) of every face that ends otherwise than it was committed; both hold the same faces."""
     return tuple((place, now) for place, (was, now) in enumerate(zip(before, after, strict=True)) if now != was)
+
+
+def _sharpness(record: FaceRecord) -> float:
+    """What cannot be measured stands behind all that can."""
+    return -math.inf if record.sharpness is None else record.sharpness
 
 
 def _read_luma(path: Path) -> NDArray[np.float32] | None:

@@ -252,7 +252,7 @@ def _records(faces: Iterable[_JudgedFace], known: KnownIds) -> Iterator[FaceReco
             track=one.track,
             track_similarity=one.track_similarity,
             yaw_degrees=None if measured is None else round(measured.yaw_degrees, 2),
-            sharpness=None if measured is None else round(measured.sharpness, 5),
+            sharpness=None if measured is None or measured.sharpness is None else round(measured.sharpness, 3),
             fit_to_train=None if measured is None else measured.fit_to_train,
             file_index=None if file is None else index_of_face(file),
             face_id=face_id(known.source_sha256, frame, box),

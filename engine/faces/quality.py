@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.faces.pose import pose_of_five
-from engine.types import Face, Image
+from engine.types import Face
 
 SIZE_FULL_PX = 48.0
 """A face this wide gives a recogniser of 112 px all it needs; smaller ones count for less."""
@@ -23,9 +23,10 @@ EDGE_FULL, EDGE_NONE = 0.05, 0.5
 UNRECOGNISABLE_FROM, UNRECOGNISABLE_ALL = 0.33, 0.62
 """Blankness (see `clarity`): clear faces of 30 people stay below 0.28, faces that nobody could name lie above 0.55
 (measured with a 128-d MobileFaceNet)."""
-TRAIN_SIZE_PX, TRAIN_SHARPNESS = 64.0, 0.003
-"""Below these a trainer learns blur: aligned faces of the labelled clips that are blurred by motion have a sharpness
-of 0.001, sharp ones of 100 px 0.007, of 200 px 0.012. They flag; whether such faces are dropped the owner decides."""
+TRAIN_SIZE_PX, TRAIN_SHARPNESS = 64.0, -6.0
+"""Below these a trainer learns blur. Sharp faces of the labelled clips have a sharpness of -4.1, the softest of 642 has
+-5.5; one of a face 256 px wide is left with -6 by a blur of 2 px, a motion over 10 px, or when it was enlarged five
+times. They flag; whether such faces are dropped the owner decides."""
 
 
 @dataclass(frozen=True)
@@ -65,25 +66,14 @@ def clarity(quality: FaceQuality, blankness: float) -> float:
     )
 
 
-def fit_to_train(*, width_px: float, aligned_sharpness: float, outside: float) -> bool:
+def fit_to_train(*, width_px: float, aligned_sharpness: float | None, outside: float) -> bool:
     """Say whether a face is large, sharp and whole enough that a trainer gains by it.
 
-    `width_px` and `outside` (fraction of the box) are of the detection in the frame, `aligned_sharpness` is that of the
-    aligned face at 128 px.
+    `width_px` and `outside` (fraction of the box) are of the detection in the frame, `aligned_sharpness` is that of
+    engine.facesets.measures.sharpness, of the aligned face; None where it cannot be measured.
     """
-    return width_px >= TRAIN_SIZE_PX and aligned_sharpness >= TRAIN_SHARPNESS and outside < EDGE_NONE
-
-
-def sharpness_of(crop: Image) -> float:
-    """Return the variance of the luma's Laplacian over the luma's own: blur lowers it, contrast does not.
-
-    A floor of 25 (five luma levels) keeps noise on a flat crop from counting as detail; 16 is the Laplacian's gain.
-    """
-    import cv2
-
-    luma = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
-    edges = float(cv2.Laplacian(luma, cv2.CV_32F).var())
-    return edges / (float(luma.astype(np.float32).var()) + 25.0) / 16.0
+    is_sharp = aligned_sharpness is None or aligned_sharpness >= TRAIN_SHARPNESS
+    return width_px >= TRAIN_SIZE_PX and is_sharp and outside < EDGE_NONE
 
 
 def outside_fraction(bbox: NDArray[np.float32], *, frame_width: int, frame_height: int) -> float:

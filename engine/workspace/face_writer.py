@@ -5,6 +5,7 @@ Names are given by the caller, so that the order in which threads finish changes
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 
 from engine.face_id import box_of, face_id
 from engine.faces.pose import pose_of_68
-from engine.faces.quality import fit_to_train, outside_fraction, sharpness_of
+from engine.faces.quality import fit_to_train, outside_fraction
+from engine.facesets.measures.face_luma import fitted
+from engine.facesets.measures.sharpness import measure_sharpness
 from engine.masks.hull import HullMasks
 from engine.masks.source import FaceToMask, MaskSource, PredictedMask
 from engine.same_face import FaceTrace, trace_of
@@ -35,8 +38,6 @@ THREADS = 2
 """Cutting, encoding and syncing release the interpreter; two threads keep a disk busy beside the models."""
 WAITING_MAX = 12
 """Tasks that wait or run: each holds a full frame."""
-SHARPNESS_SIDE_PX = 128
-"""Aligned faces are measured at one size, so that the output size changes nothing."""
 
 
 class ClipResults(Protocol):
@@ -66,7 +67,8 @@ class Measured:
     """What was measured of a face that was cut out."""
 
     yaw_degrees: float
-    sharpness: float
+    sharpness: float | None
+    """None where the crop leaves too little of the face to measure it."""
     fit_to_train: bool
 
 
@@ -203,12 +205,17 @@ class FaceWriter:
 
 
 def _measured(aligned: AlignedFace, frame: Frame, face: Face) -> Measured:
-    side = (SHARPNESS_SIDE_PX, SHARPNESS_SIDE_PX)
-    sharpness = sharpness_of(np.asarray(cv2.resize(aligned.pixels, side, interpolation=cv2.INTER_AREA)))
+    sharpness = _sharpness_of(aligned)
     height, width = frame.pixels.shape[:2]
     outside = outside_fraction(face.bbox, frame_width=width, frame_height=height)
     fit = fit_to_train(width_px=face.width_px, aligned_sharpness=sharpness, outside=outside)
     return Measured(pose_of_68(aligned.landmarks_aligned_px)[0], sharpness, fit)
+
+
+def _sharpness_of(aligned: AlignedFace) -> float | None:
+    luma = np.asarray(cv2.cvtColor(aligned.pixels, cv2.COLOR_BGR2GRAY), np.uint8)
+    found = measure_sharpness(*fitted(luma, aligned.landmarks_aligned_px)).overall
+    return found if math.isfinite(found) else None
 
 
 def _mask_of(aligned: AlignedFace, source: MaskSource) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from engine.types import Commit, ExtractSettings
 from engine.workspace.file_names import output_layout
 from tests.painted import ALICE, BOB, FAINT_ALICE, PaintedBackend, identity_of, picture
 
-REVISION = 1
+REVISION = 2
 RESULT = """\
 0.0 track 0 at 6,9 accepted 00000000_0.jpg
 0.1 track 1 at 25,15 no_match -
@@ -40,9 +40,10 @@ RESULT = """\
 13.1 track 1 at 25,15 no_match -
 13.2 track 5 at 10,9 review_unclear 00000013_1.jpg
 """
-"""What this revision makes of the footage below; so did dfld before there were revisions. Where the test fails because
-a result was changed on purpose: raise EXTRACTION_REVISION in that commit, and note both here. Half-done clips then
-start over, which is what is wanted."""
+"""What this revision makes of the footage below; so did dfld before there were revisions, and revision 1, which
+measured sharpness otherwise: which faces are fit to train on, and which of near-duplicates stays. Where the test
+fails because a result was changed on purpose: raise EXTRACTION_REVISION in that commit, and note both here.
+Half-done clips then start over, which is what is wanted."""
 
 
 def line(record: FaceRecord) -> str:

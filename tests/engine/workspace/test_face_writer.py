@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -62,7 +64,23 @@ def test_an_accepted_face_lies_in_aligned_and_a_doubtful_one_in_review_each_with
         assert metadata.source_filename == "00000007.png"
         assert metadata.dfld_face_id == face_id(SOURCE, 7, box_of(face.bbox.tolist()))
     assert len(list(layout.masks.iterdir())) == 2
-    assert kept.result().measured.sharpness > 0
+    assert kept.result().measured.sharpness is not None
+
+
+def test_a_face_of_a_blurred_frame_is_less_sharp_and_noise_hides_nothing(layout: Layout) -> None:
+    one = frame(5)
+    face, points = face_in(one)
+    blurred = np.asarray(cv2.GaussianBlur(one.pixels, (0, 0), 4), np.float64)
+    noisy = np.clip(blurred + np.random.default_rng(0).normal(0, 6, blurred.shape), 0, 255)
+    found = []
+    with (
+        results_in(layout) as results,
+        FaceWriter(layout, results, ExtractSettings(output_size=256), Stopwatch(), source_sha256=SOURCE) as writer,
+    ):
+        for index, pixels in enumerate((one.pixels, blurred, noisy)):
+            seen = replace(one, pixels=np.asarray(pixels, np.uint8))
+            found.append(writer.write_face(seen, face, points, index, review=False).result().measured.sharpness or 0.0)
+    assert found[0] > max(found[1:]) + 0.5
 
 
 def test_only_faces_that_are_fit_to_train_are_written_where_that_is_asked(layout: Layout) -> None:
