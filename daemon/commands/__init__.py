@@ -24,6 +24,7 @@ stop                Ctrl-C and SIGTERM while a command works
 sync                dfld sync: averaging now
 rounds              dfld rounds, rollback
 machines            dfld machines: listed and tried, or trusted
+model_files         dfld models
 models              the model that these name by its [[sync]], and its rounds, opened
 tune                dfld tune
 demo_clip           footage for the demo and the tests

@@ -1,6 +1,8 @@
 """The models that backends are made of, and what runs them.
 
 model_files       hashes and licences of files of weights
+known_models      names, purposes, licences: data
+graph_facts       what an ONNX file from outside says of itself, before anything runs it
 packs             InsightFace packs on disk: where they lie, how they get there, what is allowed
 detector_session  the detector for several pictures a run, in half precision, checked against the file's own answers
 arcface           the recogniser

@@ -119,6 +119,10 @@ COMMANDS: dict[str, list[list[str]]] = {
     "pack": [[H], ["."]],
     "unpack": [[H], ["."]],
     "meta": [["save", H], ["restore", "."], ["save", "."], [H, H]],
+    "models": [
+        ["list", "--model-root", f"{H}.d"], ["check", "--model-root", H], ["add", H], ["add", f"{H}.mp4", "--name", H],
+        ["fetch", H], [H], ["fetch", "buffalo_l", "--model-root", H],
+    ],
     "doctor": [["--config", H]],
     "completion": [[H], ["bash"]],
     "man": [[H], []],

@@ -6,7 +6,7 @@
 #    source ~/.local/share/bash_completion/dfld
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_dfld_subparsers=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack meta curate coverage doctor completion man)
+_shtab_dfld_subparsers=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage doctor completion man)
 
 _shtab_dfld_demo_option_strings=(-h --help --keep-in --json)
 _shtab_dfld_extract_option_strings=(-h --help --reference --name --largest-face --negative --other-age --allow-mixed --out --replace --discard-hand-work --backend --model-root --model-pack --device --similarity-threshold --min-confidence --frame-skip --face-type --margin-factor --output-size --max-faces-per-frame --keep --only-fit-to-train --format --jpeg-quality --no-tonemap --plain-crop --quiet --json)
@@ -32,6 +32,7 @@ _shtab_dfld_reload_option_strings=(-h --help --config --json)
 _shtab_dfld_forget_option_strings=(-h --help --config --json --yes)
 _shtab_dfld_verify_option_strings=(-h --help --config --json --repair)
 _shtab_dfld_mask_option_strings=(-h --help --source --xseg-model --xseg-face-type --device --check --replace-theirs --quiet --json)
+_shtab_dfld_models_option_strings=(-h --help --name --accept-licence --model-root --json)
 _shtab_dfld_sort_option_strings=(-h --help --by --undo --backend --model-root --model-pack --device --json)
 _shtab_dfld_pack_option_strings=(-h --help --keep --json)
 _shtab_dfld_unpack_option_strings=(-h --help --keep --json)
@@ -85,6 +86,7 @@ _shtab_dfld_verify_pos_0_COMPGEN=_dfld_dirs
 _shtab_dfld_verify___config_COMPGEN=_dfld_files
 _shtab_dfld_mask_pos_0_COMPGEN=_dfld_dirs
 _shtab_dfld_mask___xseg_model_COMPGEN=_dfld_dirs
+_shtab_dfld_models___model_root_COMPGEN=_dfld_dirs
 _shtab_dfld_sort_pos_0_COMPGEN=_dfld_dirs
 _shtab_dfld_sort___model_root_COMPGEN=_dfld_dirs
 _shtab_dfld_pack_pos_0_COMPGEN=_dfld_dirs
@@ -114,11 +116,12 @@ _shtab_dfld_quarantine_pos_0_choices=(list release)
 _shtab_dfld_mask___source_choices=(auto hull xseg)
 _shtab_dfld_mask___xseg_face_type_choices=(half_face midfull_face full_face whole_face head)
 _shtab_dfld_mask___device_choices=(auto cpu cuda)
+_shtab_dfld_models_pos_0_choices=(list check add fetch)
 _shtab_dfld_sort___by_choices=(sharpness light identity upscale yaw pitch time mask origname)
 _shtab_dfld_sort___device_choices=(auto cpu cuda)
 _shtab_dfld_meta_pos_0_choices=(save restore)
 _shtab_dfld_completion_pos_0_choices=(bash zsh fish)
-_shtab_dfld_pos_0_choices=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack meta curate coverage doctor completion man)
+_shtab_dfld_pos_0_choices=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage doctor completion man)
 
 _shtab_dfld_demo__h_nargs=0
 _shtab_dfld_demo___help_nargs=0
@@ -225,6 +228,10 @@ _shtab_dfld_mask___check_nargs=0
 _shtab_dfld_mask___replace_theirs_nargs=0
 _shtab_dfld_mask___quiet_nargs=0
 _shtab_dfld_mask___json_nargs=0
+_shtab_dfld_models__h_nargs=0
+_shtab_dfld_models___help_nargs=0
+_shtab_dfld_models___accept_licence_nargs=0
+_shtab_dfld_models___json_nargs=0
 _shtab_dfld_sort__h_nargs=0
 _shtab_dfld_sort___help_nargs=0
 _shtab_dfld_sort___undo_nargs=0

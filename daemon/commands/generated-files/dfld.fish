@@ -51,7 +51,7 @@ function _shtab_dfld_using
   test "$_shtab_dfld_cmdpath" = "$argv"
 end
 
-set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask sort pack unpack meta curate coverage doctor completion man
+set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage doctor completion man
 set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --html --jpeg-quality --keep --keep-in --margin-factor --match --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --per-cell --picture --radius --reference --rule --save --shares --similarity-threshold --source --state --xseg-face-type --xseg-model -o
 
 complete -c dfld -e
@@ -244,6 +244,13 @@ complete -c dfld -n '_shtab_dfld_using mask' -l replace-theirs -d 'replace masks
 complete -c dfld -n '_shtab_dfld_using mask' -l quiet -d 'no progress'
 complete -c dfld -n '_shtab_dfld_using mask' -l json -d 'print JSON for programs'
 complete -c dfld -n '_shtab_dfld_using mask; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'workspace or folder of aligned faces'
+complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a models -d 'dfld models: what is here and what can be had, with purpose, licences, hash and size. dfld models check: read each and compare it with its record. dfld models add FILE: check the ONNX file of a face parser and keep a copy. dfld models fetch NAME --accept-licence: fetch a pack that insightface offers. dfld brings no weights along, and fetches none without your word.'
+complete -c dfld -n '_shtab_dfld_using models' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using models' -l name -x -d 'with add: what to call the parser (default: after the file)'
+complete -c dfld -n '_shtab_dfld_using models' -l accept-licence -d 'with fetch: your word that you accept what its makers allow'
+complete -c dfld -n '_shtab_dfld_using models' -l model-root -xka "(__fish_complete_directories)" -d 'folder of models (default ~/.insightface)'
+complete -c dfld -n '_shtab_dfld_using models' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using models; and test $_shtab_dfld_npos -eq 0' -ka "list check add fetch" -d 'default: list'
 complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a sort -d 'Rename the faces of a faceset so that their names sort by a measure.'
 complete -c dfld -n '_shtab_dfld_using sort' -s h -l help -d 'show this help message and exit'
 complete -c dfld -n '_shtab_dfld_using sort' -l by -xka "sharpness light identity upscale yaw pitch time mask origname" -d 'sharpness | light | identity | upscale | yaw | pitch | time | mask | origname'

@@ -28,6 +28,7 @@ _shtab_dfld_commands() {
     mask:'Put a mask into every face of a faceset.'
     match:'Compare the faces of two photos with each backend that can run, and print similarity, threshold and verdict.'
     meta:'Save DeepFaceLab'"'"'s metadata of all faces of a faceset, or restore it.'
+    models:'dfld models: what is here and what can be had, with purpose, licences, hash and size. dfld models check: read each and compare it with its record. dfld models add FILE: check the ONNX file of a face parser and keep a copy. dfld models fetch NAME --accept-licence: fetch a pack that insightface offers. dfld brings no weights along, and fetches none without your word.'
     pack:'Put the faces of a faceset into one faceset.pak.'
     pause:'Stop working, at once, keeping what is done.'
     quarantine:'List files that could not be used; put one back.'
@@ -274,6 +275,19 @@ _shtab_dfld_meta_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_dfld_meta_defaults_added=0
 
+_shtab_dfld_models_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--name=[with add\: what to call the parser (default\: after the file)]:NAME:"
+  "--accept-licence[with fetch\: your word that you accept what its makers allow]"
+  "--model-root=[folder of models (default \~\/.insightface)]:DIR:_files -/"
+  "--json[print JSON for programs]"
+  ":default\: list:(list check add fetch)"
+  ":with add\: a file\; with fetch\: a name of the list:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_models_defaults_added=0
+
 _shtab_dfld_pack_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--keep[keep the loose faces, too]"
@@ -506,6 +520,7 @@ _shtab_dfld() {
         mask) _arguments -C -s $_shtab_dfld_mask_options ;;
         match) _arguments -C -s $_shtab_dfld_match_options ;;
         meta) _arguments -C -s $_shtab_dfld_meta_options ;;
+        models) _arguments -C -s $_shtab_dfld_models_options ;;
         pack) _arguments -C -s $_shtab_dfld_pack_options ;;
         pause) _arguments -C -s $_shtab_dfld_pause_options ;;
         quarantine) _arguments -C -s $_shtab_dfld_quarantine_options ;;
