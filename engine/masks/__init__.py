@@ -8,5 +8,6 @@ polygons      the masks that a person drew
 parser        the source `parser`: networks that say of each pixel whether it is skin, hair …
 kept_parsers  face parsers that the user added, known by their hash
 checks        can a predicted mask be the face's? held against the hull (pure)
+flicker       masks that jump from one frame to the next (pure)
 choose        which mask a face gets, and why no other
 """
