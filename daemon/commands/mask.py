@@ -21,15 +21,21 @@ if TYPE_CHECKING:
 
     from engine.mask_faceset import MaskedFace, MaskReport
 
-SOURCES = ("auto", "hull", "xseg")
+SOURCES = ("auto", "hull", "xseg", "parser", "intersect", "union")
 """Tested against the engine's."""
+INCLUDED = ("glasses", "ears", "hair", "hat")
+"""What a parser's mask can hold beside the face. Tested against the engine's."""
 FACE_TYPES = ("half_face", "midfull_face", "full_face", "whole_face", "head")
 SHOWN_MAX = 24
 CACHE = "dfld/xseg"
 EXPLAINED = """sources:
-  auto  polygons that a person drew > the XSeg network > the hull; a mask that the checks refuse is not taken
-  hull  the hull of the 68 landmarks, as DeepFaceLab draws it
-  xseg  the XSeg network, as DeepFaceLab applies it
+  auto       polygons that a person drew > the XSeg network > the parser > the hull; a mask that the checks refuse is
+             not taken
+  hull       the hull of the 68 landmarks, as DeepFaceLab draws it
+  xseg       the XSeg network, as DeepFaceLab applies it
+  parser     the face parser, whatever the checks say
+  intersect  polygons > what XSeg and parser both take for the face > the hull
+  union      polygons > what XSeg or parser takes for the face > the hull
 
 DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. A mask is written where DeepFaceLab's
 trainer reads it, in the JPEG; pixels, landmarks, polygons and all else in there stay as they are, and the picture in
@@ -39,13 +45,15 @@ and judges all masks, and writes nothing.
 An XSeg model is taken as DeepFaceLab saves it (XSeg_256.npy, XSeg_data.dat). It is converted once, which takes some
 seconds, and kept in a private cache as long as its file stays the same.
 
+A face parser is an ONNX file of 19 classes (BiSeNet) or MediaPipe's 6, or the name of one that `dfld models add` keeps.
+
 Ctrl-C and kills lose nothing: the next run goes on with the faces that have no mask of these sources yet."""
 
 
 def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "mask",
-        help="mask the faces of a faceset: hull or XSeg, each mask checked",
+        help="mask the faces of a faceset: hull, XSeg or a face parser, each mask checked",
         description="Put a mask into every face of a faceset.",
         epilog=EXPLAINED,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -62,6 +70,16 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help=f"crop that XSeg was trained on: {' | '.join(FACE_TYPES)} (default: as its XSeg_data.dat says)",
     )  # fmt: skip
     parser.add_argument(
+        "--parser", metavar="FILE|NAME", help="ONNX file of a face parser, or the name of one of `dfld models`"
+    )
+    parser.add_argument(
+        "--include", action="append", choices=INCLUDED, metavar="WHAT",
+        help=f"what the parser's mask holds beside the face: {' | '.join(INCLUDED)}; may be repeated (default glasses)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model-root", type=path_argument, metavar="DIR", help="folder of models (default ~/.insightface)"
+    )
+    parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto",
         help="where networks run (default auto: the GPU when there is one)",
     )  # fmt: skip
@@ -77,12 +95,15 @@ def run_mask(options: argparse.Namespace) -> int:
     from engine.facesets.faceset_folder import faceset_folders
     from engine.mask_faceset import MaskRequest, mask_faceset
     from engine.mask_sources import SourceSettings, open_mask_sources
+    from engine.masks.parser import DEFAULT_INCLUDE
 
     folders = faceset_folders(options.folder)  # said before networks are loaded, which takes its time
     settings = SourceSettings(
         mode=options.source,
         xseg_model=options.xseg_model,
         xseg_face_type=options.xseg_face_type,
+        parser=_parser_file(options),
+        include=tuple(options.include or DEFAULT_INCLUDE),
         cache=cache_folder(),
         device=options.device,
     )
@@ -112,6 +133,20 @@ def run_mask(options: argparse.Namespace) -> int:
         return stop.exit_code
     is_whole = all(not {"unreadable", "changed meanwhile"} & report.outcomes.keys() for report in reports)
     return ExitCode.OK if is_whole else ExitCode.PARTLY_FAILED
+
+
+def _parser_file(options: argparse.Namespace) -> Path | None:
+    """Return the file of the parser that was named: the file itself, or the one that `dfld models add` kept."""
+    from engine.masks.kept_parsers import parser_file
+    from engine.models.packs import DEFAULT_ROOT
+
+    if not options.parser:
+        return None
+    given = Path(options.parser)
+    if given.suffix == ".onnx" or len(given.parts) != 1:
+        return given
+    root: Path = options.model_root or DEFAULT_ROOT
+    return parser_file(root.expanduser(), options.parser)
 
 
 def cache_folder() -> Path:

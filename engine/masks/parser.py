@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from dfl.geometry import face_mat
 from engine.errors import ModelError, SettingsError
 from engine.masks.source import FaceToMask, PredictedMask
-from engine.models.accelerators import CPU_PROVIDER, naming, open_session
+from engine.models.accelerators import (
+    Device,
+    available_providers,
+    check_device,
+    choose_providers,
+    naming,
+    open_session,
+)
 from engine.models.graph_facts import GraphFacts, Port, read_graph
 from engine.models.onnx_session import Session
 from engine.types import Image
@@ -141,17 +148,18 @@ class ParserMasks:
         return np.asarray(np.clip(mask, 0.0, 1.0), np.float32)
 
 
-def open_parser(
-    path: Path, *, include: Sequence[str] = DEFAULT_INCLUDE, providers: Sequence[str] = (CPU_PROVIDER,)
-) -> ParserMasks:
+def open_parser(path: Path, *, include: Sequence[str] = DEFAULT_INCLUDE, device: Device = "cpu") -> ParserMasks:
     """Given an ONNX file of one of the families, open it and try it out on a grey picture.
 
     Raise ModelError, naming the file, for one that is none of them or does not answer as they do; SettingsError for
-    `include` that it does not know.
+    `include` that it does not know. `device`: where it is to run; a GPU that was asked for and cannot be had is a
+    ModelError, too.
     """
     _, facts = read_graph(path)
     family, side = family_of(facts, path)
-    session = open_session(path, providers)
+    wanted = choose_providers(device, available_providers())
+    session = open_session(path, wanted)
+    check_device(device, wanted, session.get_providers())
     with naming(path):
         run_parser(session, family, np.full((side, side, 3), 128, np.uint8))
     return ParserMasks(session, family, side_px=side, model_sha=facts.sha256, include=include)

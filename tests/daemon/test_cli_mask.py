@@ -17,8 +17,11 @@ from dfl.xseg_weights import FACE_TYPE_OPTIONS
 from engine import mask_faceset
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.masks.choose import MaskMode
+from engine.masks.parser import FAMILIES
 from engine.masks.write_mask import note_in
 from tests.faceset_rig import contents, face_jpeg, make_faceset
+from tests.parser_files import celebamask_model
+from tests.parser_files import write_model as write_model_file
 from tests.xseg_rig import made_weights, write_model
 
 
@@ -34,7 +37,8 @@ def source_of(folder: FacesetFolder, name: str) -> str:
 
 
 def test_the_sources_and_face_types_offered_are_those_of_the_engine() -> None:
-    assert set(command.SOURCES) <= set(get_args(MaskMode))
+    assert set(command.SOURCES) == set(get_args(MaskMode))
+    assert {name for family in FAMILIES for name in family.options} == set(command.INCLUDED)
     assert tuple(FACE_TYPE_OPTIONS.values()) == command.FACE_TYPES
 
 
@@ -49,6 +53,23 @@ def test_a_workspace_is_masked_and_what_was_done_is_said(
     assert source_of(folder, "00001.jpg") == "hull"
     assert main(["mask", str(workspace)]) == ExitCode.OK
     assert "3 of 3 faces: 3 as before" in capsys.readouterr().out
+
+
+def test_a_parser_is_taken_by_its_file_or_its_name_and_what_the_checks_refuse_is_not_taken(
+    folder: FacesetFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The faces here are no skin to the parser that is made: its masks are empty, and `auto` falls to the hull."""
+    root, given = str(tmp_path / "models"), write_model_file(celebamask_model(64), tmp_path / "mine.onnx")
+    assert main(["models", "add", str(given), "--model-root", root]) == ExitCode.OK
+    for named in (str(given), "mine"):
+        assert main(["mask", str(folder.aligned), "--parser", named, "--model-root", root, "--check"]) == ExitCode.OK
+        said = capsys.readouterr().out
+        assert "3 masks of parser not taken" in said
+        assert "3 from hull" in said
+    assert main(["mask", str(folder.aligned), "--parser", "none", "--model-root", root]) != ExitCode.OK
+    assert "none.onnx" in capsys.readouterr().err
+    assert main(["mask", str(folder.aligned), "--source", "union", "--parser", "mine", "--model-root", root]) == 2
+    assert "--xseg-model" in capsys.readouterr().err
 
 
 def test_a_network_is_taken_from_deepfacelabs_folder_and_kept_in_the_cache(

@@ -52,7 +52,7 @@ function _shtab_dfld_using
 end
 
 set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage doctor completion man
-set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --html --jpeg-quality --keep --keep-in --margin-factor --match --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --per-cell --picture --radius --reference --rule --save --shares --similarity-threshold --source --state --xseg-face-type --xseg-model -o
+set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --html --include --jpeg-quality --keep --keep-in --margin-factor --match --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --parser --per-cell --picture --radius --reference --rule --save --shares --similarity-threshold --source --state --xseg-face-type --xseg-model -o
 
 complete -c dfld -e
 complete -c dfld -f
@@ -235,9 +235,12 @@ complete -c dfld -n '_shtab_dfld_using verify' -l repair -d 'have clips with dam
 complete -c dfld -n '_shtab_dfld_using verify; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'a workspace that dfld wrote faces into, or an inbox'
 complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a mask -d 'Put a mask into every face of a faceset.'
 complete -c dfld -n '_shtab_dfld_using mask' -s h -l help -d 'show this help message and exit'
-complete -c dfld -n '_shtab_dfld_using mask' -l source -xka "auto hull xseg" -d 'auto | hull | xseg (default auto)'
+complete -c dfld -n '_shtab_dfld_using mask' -l source -xka "auto hull xseg parser intersect union" -d 'auto | hull | xseg | parser | intersect | union (default auto)'
 complete -c dfld -n '_shtab_dfld_using mask' -l xseg-model -xka "(__fish_complete_directories)" -d 'folder in which DeepFaceLab trained XSeg'
 complete -c dfld -n '_shtab_dfld_using mask' -l xseg-face-type -xka "half_face midfull_face full_face whole_face head" -d 'crop that XSeg was trained on: half_face | midfull_face | full_face | whole_face | head (default: as its XSeg_data.dat says)'
+complete -c dfld -n '_shtab_dfld_using mask' -l parser -x -d 'ONNX file of a face parser, or the name of one of `dfld models`'
+complete -c dfld -n '_shtab_dfld_using mask' -l include -xka "glasses ears hair hat" -d 'what the parser'"'"'s mask holds beside the face: glasses | ears | hair | hat; may be repeated (default glasses)'
+complete -c dfld -n '_shtab_dfld_using mask' -l model-root -xka "(__fish_complete_directories)" -d 'folder of models (default ~/.insightface)'
 complete -c dfld -n '_shtab_dfld_using mask' -l device -xka "auto cpu cuda" -d 'where networks run (default auto: the GPU when there is one)'
 complete -c dfld -n '_shtab_dfld_using mask' -l check -d 'make and judge the masks, write nothing'
 complete -c dfld -n '_shtab_dfld_using mask' -l replace-theirs -d 'replace masks that dfld did not write, too'

@@ -235,9 +235,12 @@ _shtab_dfld_man_defaults_added=0
 
 _shtab_dfld_mask_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--source=[auto \| hull \| xseg (default auto)]:NAME:(auto hull xseg)"
+  "--source=[auto \| hull \| xseg \| parser \| intersect \| union (default auto)]:NAME:(auto hull xseg parser intersect union)"
   "--xseg-model=[folder in which DeepFaceLab trained XSeg]:DIR:_files -/"
   "--xseg-face-type=[crop that XSeg was trained on\: half_face \| midfull_face \| full_face \| whole_face \| head (default\: as its XSeg_data.dat says)]:TYPE:(half_face midfull_face full_face whole_face head)"
+  "--parser=[ONNX file of a face parser, or the name of one of \`dfld models\`]:FILE|NAME:"
+  "*--include=[what the parser\'s mask holds beside the face\: glasses \| ears \| hair \| hat\; may be repeated (default glasses)]:WHAT:(glasses ears hair hat)"
+  "--model-root=[folder of models (default \~\/.insightface)]:DIR:_files -/"
   "--device=[where networks run (default auto\: the GPU when there is one)]:device:(auto cpu cuda)"
   "--check[make and judge the masks, write nothing]"
   "--replace-theirs[replace masks that dfld did not write, too]"
