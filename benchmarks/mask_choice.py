@@ -33,7 +33,7 @@ from dfl.geometry import face_mat, transform_points  # noqa: E402
 from dfl.hull import hull_mask  # noqa: E402
 from dfl.image import AlignedMetadata  # noqa: E402
 from engine.masks.choose import MaskChoice, MaskSources, choose_mask  # noqa: E402
-from engine.masks.flicker import MaskedFace, flickering  # noqa: E402
+from engine.masks.flicker import PlacedMask, flickering  # noqa: E402
 from engine.masks.source import FaceToMask, PredictedMask  # noqa: E402
 from engine.types import FACE_TYPE_PADDINGS  # noqa: E402
 
@@ -232,7 +232,7 @@ def jumps_found(tracks: int, seed: int) -> tuple[int, int]:
         areas[jump] *= rng.choice([0.5, 2.0])
         named = flickering(
             [
-                MaskedFace(
+                PlacedMask(
                     str(at), str(track), at, (at, 0.0, at + 90.0, 110.0), float(areas[at]), (float(yaw[at]), 0.0, 0.0)
                 )
                 for at in range(60)

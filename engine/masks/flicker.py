@@ -24,7 +24,7 @@ GAP_MAX_FRAMES = 10
 
 
 @dataclass(frozen=True)
-class MaskedFace:
+class PlacedMask:
     """A face with a mask, and where it is in the footage."""
 
     name: str
@@ -50,7 +50,7 @@ class Flicker:
     """Of the area, as AREA_CHANGE_MAX is meant."""
 
 
-def flickering(faces: Sequence[MaskedFace]) -> Mapping[str, Flicker]:
+def flickering(faces: Sequence[PlacedMask]) -> Mapping[str, Flicker]:
     """Given faces in any order, return those whose masks flicker, by name, each with the neighbour that differs most.
 
     Of a mask that jumps away and back, the one in the middle is named and its neighbours are not, where these agree.
@@ -73,17 +73,17 @@ def flickering(faces: Sequence[MaskedFace]) -> Mapping[str, Flicker]:
     return found
 
 
-def _jump(first: MaskedFace, second: MaskedFace) -> float:
+def _jump(first: PlacedMask, second: PlacedMask) -> float:
     """Return by how much the area changes between two faces; 0 where it may."""
     turned = max(abs(a - b) for a, b in zip(first.pose_degrees, second.pose_degrees, strict=True))
     change = abs(first.area - second.area) / max(first.area, second.area, 1e-9)
     return change if change > AREA_CHANGE_MAX and turned < POSE_CHANGE_MAX_DEGREES else 0.0
 
 
-def _tracks(faces: Sequence[MaskedFace]) -> list[list[MaskedFace]]:
+def _tracks(faces: Sequence[PlacedMask]) -> list[list[PlacedMask]]:
     """Join each face to the one of the frames right before that lies in the same place."""
-    tracks: list[list[MaskedFace]] = []
-    going: list[list[MaskedFace]] = []
+    tracks: list[list[PlacedMask]] = []
+    going: list[list[PlacedMask]] = []
     for face in sorted(faces, key=lambda one: (one.source, one.frame, one.name)):
         going = [
             track
@@ -100,5 +100,5 @@ def _tracks(faces: Sequence[MaskedFace]) -> list[list[MaskedFace]]:
     return tracks
 
 
-def _overlap(first: MaskedFace, second: MaskedFace) -> float:
+def _overlap(first: PlacedMask, second: PlacedMask) -> float:
     return overlap(np.array(first.box), np.array(second.box))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.masks.flicker import Flicker, MaskedFace, flickering
+from engine.masks.flicker import Flicker, PlacedMask, flickering
 
 
 def track(
     areas: Sequence[float], *, source: str = "take", left: float = 100.0, turn: float = 0.0, step: int = 1
-) -> list[MaskedFace]:
+) -> list[PlacedMask]:
     """A face that moves to the right, one frame after the other."""
     return [
-        MaskedFace(
+        PlacedMask(
             f"{source}-{left:g}-{place}.jpg", source, place * step, (left + place, 50.0, left + place + 80, 150.0),
             area, (turn * place, 0.0, 0.0),
         )
@@ -20,7 +20,7 @@ def track(
     ]  # fmt: skip
 
 
-def names(faces: Sequence[MaskedFace]) -> list[str]:
+def names(faces: Sequence[PlacedMask]) -> list[str]:
     return sorted(flickering(faces))
 
 
