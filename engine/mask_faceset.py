@@ -28,7 +28,7 @@ from core.files import replace_file, sync_folder, temporary_name
 from core.opening import open_regular, read_regular
 from dfl.errors import FormatError
 from dfl.image import AlignedMetadata, metadata_of_fields, read_fields
-from dfl.jpeg import FILE_LIMIT_BYTES, read_size
+from dfl.jpeg import FILE_LIMIT_BYTES, read_size, without_app15
 from dfl.xseg_mask import decode_xseg_mask
 from engine.errors import EngineError
 from engine.facesets.face_listing import picture_names
@@ -46,7 +46,6 @@ from engine.masks.write_mask import (
     picture_shows,
     stored_mask,
     with_mask,
-    without_mask,
 )
 from engine.pictures.whole_picture import count_scans
 from engine.workspace.output_files import as_output_error
@@ -213,9 +212,15 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
 
 
 def _made_of(face: _ReadFace, request: MaskRequest) -> str:
-    """Return the hash of all that decides a face's mask: what is asked for, and the face without any mask."""
-    asked = f"{MASKS_REVISION}\n{request.mode}\n{request.made_by}\n".encode()
-    return hashlib.sha256(asked + without_mask(face.data, face.fields)).hexdigest()
+    """Return the hash of all that decides a face's mask: what is asked for, its pixels, and where the face lies."""
+    known = face.metadata
+    asked = (MASKS_REVISION, request.mode, request.made_by, known.face_type, known.eyebrows_expand_mod)
+    digest = hashlib.sha256("\n".join(map(str, asked)).encode())
+    for points in (known.landmarks, known.source_landmarks, *(polygon.points for polygon in known.seg_ie_polys)):
+        digest.update(b"none" if points is None else len(points).to_bytes(4, "big") + points.tobytes())
+    digest.update(bytes(polygon.include for polygon in known.seg_ie_polys))
+    digest.update(without_app15(face.data))
+    return digest.hexdigest()
 
 
 def _of_person(face: _ReadFace, request: MaskRequest) -> MaskedFace:

@@ -133,16 +133,13 @@ def with_mask(data: bytes, fields: Mapping[str, object], stored: bytes, note: Ma
     return _with_fields(data, {**fields, MASK_KEY: array_of_bytes(stored), NOTE_KEY: note.fields()})
 
 
-def without_mask(data: bytes, fields: Mapping[str, object]) -> bytes:
-    """Given an aligned JPEG and its metadata, return the JPEG without any mask: its bytes before it got one of dfld."""
-    return _with_fields(data, {key: value for key, value in fields.items() if key not in (MASK_KEY, NOTE_KEY)})
-
-
 def without_own_mask(data: bytes) -> bytes:
     """Given an aligned JPEG, return what it was before dfld put its mask in; `data` itself where no mask is dfld's."""
     try:
         fields = read_fields(data)
-        return without_mask(data, fields) if owner_in(fields) == "dfld" else data
+        if owner_in(fields) != "dfld":
+            return data
+        return _with_fields(data, {key: value for key, value in fields.items() if key not in (MASK_KEY, NOTE_KEY)})
     except FormatError:
         return data
 

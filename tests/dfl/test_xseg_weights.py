@@ -12,8 +12,10 @@ from dfl.errors import FormatError
 from dfl.pickles.dumping import dump_for_dfl
 from dfl.xseg_weights import (
     DATA_NAME,
+    FACE_TYPE_OPTIONS,
     LARGEST_BASE,
     WEIGHTS_NAME,
+    XSegTraining,
     XSegWeights,
     read_xseg_training,
     read_xseg_weights,
@@ -179,3 +181,26 @@ def test_a_face_type_that_deepfacelab_does_not_know_is_refused(tmp_path: Path, s
 def test_options_without_a_face_type_say_nothing(tmp_path: Path) -> None:
     (tmp_path / DATA_NAME).write_bytes(dump_for_dfl({"iter": 1, "options": {}, "loss_history": [[0.1]]}))
     assert read_xseg_training(tmp_path / DATA_NAME).face_type is None
+
+
+def test_a_mutated_data_dat_is_refused_by_name_or_says_a_face_type_still(tmp_path: Path) -> None:
+    path = write_model(tmp_path, made_weights()) / DATA_NAME
+    made = path.read_bytes()
+    source = np.random.default_rng(12)
+    refused = 0
+    for number in range(MUTANTS):
+        path.write_bytes(_mutated(made, source, number))
+        training, problem = _read_training(path)
+        if training is None:
+            assert DATA_NAME in problem
+            refused += 1
+        else:
+            assert training.face_type in (None, *FACE_TYPE_OPTIONS.values())
+    assert refused > MUTANTS // 2
+
+
+def _read_training(path: Path) -> tuple[XSegTraining | None, str]:
+    try:
+        return read_xseg_training(path), ""
+    except FormatError as problem:
+        return None, problem.message
