@@ -10,6 +10,7 @@ follows it by itself. Who calls holds the faceset (engine.facesets.sole_user).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -180,6 +181,8 @@ def _require_possible(folder: FacesetFolder, moves: Sequence[tuple[PlannedMove, 
             problem = "it is not in a folder of the faceset"
         elif not os.path.lexists(folder.parent / move.source):
             problem = "it is not there any more"
+        elif _is_on_another_disk(folder, move):
+            problem = f"{_folder(move.target)} lies on another disk"
         elif move.target in targets or (move.target not in sources and os.path.lexists(folder.parent / move.target)):
             problem = f"{move.target} is taken"
         if problem:
@@ -187,6 +190,12 @@ def _require_possible(folder: FacesetFolder, moves: Sequence[tuple[PlannedMove, 
         targets.add(move.target)
     if len(sources) < len(moves):
         raise FacesetError("one face is to be renamed twice; nothing was changed")
+
+
+def _is_on_another_disk(folder: FacesetFolder, move: PlannedMove) -> bool:
+    """Say whether a target folder that is there, a link perhaps, lies where no rename leads."""
+    source, target = (folder.parent / _folder(one) for one in (move.source, move.target))
+    return source != target and target.is_dir() and source.stat().st_dev != target.stat().st_dev
 
 
 def _known_move(folder: FacesetFolder, move: PlannedMove, is_mask: bool, temporary: str) -> Move:
@@ -225,6 +234,10 @@ def _renamed(folder: FacesetFolder, source: str, target: str) -> str:
         return source
     except FileNotFoundError:
         return GONE
+    except OSError as problem:
+        if problem.errno != errno.EXDEV:  # else no later try could do it either, and the batch would never end
+            raise
+        return source
     return target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -191,6 +192,28 @@ def test_a_name_that_somebody_takes_meanwhile_is_not_replaced(
     assert (folder.aligned / "new.jpg").read_bytes() == b"somebody else's"
     assert (done.moved, [(one.source, one.place) for one in done.left]) == (1, [("aligned/0.jpg", "aligned/0.jpg")])
     assert (folder.aligned / "0.jpg").read_bytes() == FILES["0.jpg"]
+
+
+def test_a_folder_on_another_disk_is_refused_and_one_that_gets_there_meanwhile_blocks_nothing(
+    quick_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_faceset(quick_folder, FILES)
+    before = contents(folder.parent)
+    if quick_folder.stat().st_dev != tmp_path.stat().st_dev:
+        folder.aside.symlink_to(tmp_path)
+        with pytest.raises(FacesetError, match="aside lies on another disk"):
+            carry_out(folder, planned({"aligned/0.jpg": "aside/0.jpg"}), journal_kind="curate")
+        folder.aside.unlink()
+
+    def across_disks(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link", str(source), None, str(target))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(renames, "rename_new", across_disks)
+        done = carry_out(folder, planned({"aligned/0.jpg": "aside/0.jpg"}), journal_kind="curate")
+    assert [one.place for one in done.left] == ["aligned/0.jpg"]
+    assert recover(folder) is None
+    assert contents(folder.parent) == before
 
 
 def test_an_older_batch_is_undone_around_what_a_newer_one_did(quick_folder: Path) -> None:

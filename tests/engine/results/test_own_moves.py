@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +19,8 @@ from engine.facesets.faceset_folder import FacesetFolder, aligned_folder
 from engine.facesets.rename_journal import journal_path, read_journal
 from engine.facesets.renames import PlannedMove, carry_out, last_batch, undo
 from engine.facesets.sole_user import sole_user
+from engine.mask_faceset import MaskRequest, mask_faceset
+from engine.masks.choose import MaskSources
 from engine.results.face_files import trace_in
 from engine.results.manual_changes import survey
 from engine.results.missing_faces import faces_not_found
@@ -74,6 +77,29 @@ def test_a_redo_after_sorts_and_with_faces_aside_writes_each_face_once_where_it_
     ignored = "debug/alice-manifest.jsonl"
     assert {p: d for p, d in after.items() if p != ignored} == {p: d for p, d in before.items() if p != ignored}
     assert survey(layout).changes == ()
+
+
+@pytest.mark.parametrize("is_sorted_first", [False, True])
+def test_faces_that_dfld_masked_and_moved_are_still_its_own(
+    layout: Layout, folder: FacesetFolder, is_sorted_first: bool
+) -> None:
+    before = contents(layout.aligned.parent)
+    chance = random.Random(7)
+    request = MaskRequest("hull", MaskSources(), "hull")
+    if is_sorted_first:
+        sort_by_chance(folder, chance)
+    report = mask_faceset(folder, request, stop=threading.Event(), on_progress=lambda _done, _all: None)
+    assert {one.outcome for one in report.faces} == {"masked"}
+    if not is_sorted_first:
+        sort_by_chance(folder, chance)
+    set_some_aside(folder, chance)
+    back = ReadBack(layout, None)
+    assert {back.check(name).finding for name in back.names} == {"whole"}
+    assert survey(layout).changes == ()
+    run(layout, source=SOURCE)
+    after = contents(layout.aligned.parent)
+    ignored = "debug/alice-manifest.jsonl"
+    assert {p: d for p, d in after.items() if p != ignored} == {p: d for p, d in before.items() if p != ignored}
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
