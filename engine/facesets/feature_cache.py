@@ -124,17 +124,6 @@ def cache_path(folder: FacesetFolder) -> Path:
     return folder.state / CACHE_NAME
 
 
-def forget_features(folder: FacesetFolder) -> Path | None:
-    """Remove the cache of a faceset; the next use makes it anew of the faces that are left. Return its path, None where
-    there was none. Raise OSError."""
-    path = cache_path(folder)
-    try:
-        path.unlink()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return path
-
-
 def _head(count: int, body: bytes) -> bytes:
     head = {
         "version": VERSION,

@@ -21,8 +21,6 @@ from core.opening import read_regular
 from dfl.errors import FormatError
 from dfl.image import metadata_of_fields
 from dfl.metadata_copy import COPY_LIMIT_BYTES, METADATA_COPY_NAME, read_metadata_copy, write_metadata_copy
-from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.feature_cache import forget_features
 from engine.facesets.forgetting import forget_kept
 from engine.facesets.pack_file import opened_pack, write_pack
 from engine.results.face_files import face_files, hash_or_nothing, is_pack, trace_in
@@ -74,9 +72,6 @@ def remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], Ite
 def _remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], Iterable[Path]]) -> Removal:
     search = _Search(clips)  # before the manifests go
     made = Removal()
-    for aligned in sorted({clip.layout.aligned for clip in clips}):
-        if cache := forget_features(FacesetFolder("aligned", aligned, aligned, None)):
-            made.removed.append(str(cache))
     for clip in clips:
         for path in (*named_files(clip.layout), *search.moved_files(clip.layout)):
             if not search.is_of_somebody_else(path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.facesets import feature_cache
-from engine.facesets.feature_cache import CachedFace, FeatureCache, cache_path, forget_features
+from engine.facesets.feature_cache import CachedFace, FeatureCache, cache_path
 from engine.facesets.measures.face_measures import ROW
 from tests.faceset_rig import face_jpeg, make_faceset
 
@@ -73,11 +73,3 @@ def test_faces_that_are_gone_are_given_up() -> None:
     cache.keep_only([cached(1).key])
     assert cache.has_changed
     assert cache.known_bytes == {cached(1).sha256}
-
-
-def test_forgetting_removes_the_file(quick_folder: Path) -> None:
-    faceset = make_faceset(quick_folder, {"a.jpg": face_jpeg(1)}, masks=False)
-    assert forget_features(faceset) is None
-    FeatureCache([cached(1)]).write(faceset)
-    assert forget_features(faceset) == cache_path(faceset)
-    assert not cache_path(faceset).exists()
