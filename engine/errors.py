@@ -6,7 +6,9 @@ EngineError
 │   └── InputUnavailableError  for a reason outside it, such as a failing disk (retryable)
 ├── ReferencePhotoError    no identity can be made of the reference photos
 ├── ModelError             model files missing, unloadable, or the wrong accelerator
-├── FacesetError           a faceset cannot be used as it lies there; PackedFacesetError: a faceset.pak hides it
+├── FacesetError           a faceset cannot be used as it lies there
+│   ├── PackedFacesetError     a faceset.pak hides it
+│   └── FacesetInUseError      another program of dfld holds it (retryable)
 ├── OutputError            the workspace cannot be written; DiskFullError when space ran out (retryable)
 └── SettingsError          options that contradict each other or leave their range
 """
@@ -58,6 +60,12 @@ class FacesetError(EngineError):
 
 class PackedFacesetError(FacesetError):
     """A faceset.pak stands in front of the loose faces: DeepFaceLab reads it instead of them."""
+
+
+class FacesetInUseError(FacesetError):
+    """Another program of dfld works on a faceset at this moment."""
+
+    retryable = True
 
 
 class SettingsError(EngineError):

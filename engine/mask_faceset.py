@@ -13,7 +13,7 @@ import hashlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -146,25 +146,43 @@ def mask_faceset(
     """
     request.sources.require(request.mode)
     with nullcontext() if request.only_check else sole_user(folder):
-        names = picture_names(folder)
-        if not request.only_check:
-            _remove_leftovers(folder, names)
-        faces: list[MaskedFace] = []
-        try:
-            for name in names:
-                if stop.is_set():
-                    break
-                faces.append(_masked(folder, name, request))
-                on_progress(len(faces), len(names))
-        finally:
-            if not request.only_check:
-                _sync(folder)
-        return MaskReport(folder, tuple(faces), len(names))
+        paths = [folder.aligned / name for name in picture_names(folder)]
+        faces = mask_files(folder, paths, request, stop=stop, on_progress=on_progress)
+        return MaskReport(folder, faces, len(paths))
 
 
-def _masked(folder: FacesetFolder, name: str, request: MaskRequest) -> MaskedFace:
+def mask_files(
+    folder: FacesetFolder,
+    paths: Sequence[Path],
+    request: MaskRequest,
+    *,
+    stop: threading.Event,
+    on_progress: OnProgress,
+) -> tuple[MaskedFace, ...]:
+    """Give these files their masks, one after the other, until `stop` is set; return those that were come to.
+
+    They lie in folders of the faceset, which the caller holds (engine.facesets.sole_user) unless nothing is written.
+    What was written is on disk when this returns. Raise as `mask_faceset`.
+    """
+    if not request.only_check:
+        _remove_leftovers(folder, paths)
+    faces: list[MaskedFace] = []
     try:
-        face = _read(folder.aligned / name)
+        for path in paths:
+            if stop.is_set():
+                break
+            faces.append(_masked(folder, path, request))
+            on_progress(len(faces), len(paths))
+    finally:
+        if not request.only_check:
+            _sync(folder, paths)
+    return tuple(faces)
+
+
+def _masked(folder: FacesetFolder, path: Path, request: MaskRequest) -> MaskedFace:
+    name = path.name
+    try:
+        face = _read(path)
         owner = owner_in(face.fields)
         if owner == "person" and not request.replace_theirs:
             return _of_person(face, request)
@@ -303,17 +321,17 @@ def _own_picture(place: Path, note: MaskNote | None, face: _ReadFace) -> str | N
     return sha256 if picture_shows(data, hull.is_face) else None
 
 
-def _remove_leftovers(folder: FacesetFolder, names: list[str]) -> None:
+def _remove_leftovers(folder: FacesetFolder, paths: Sequence[Path]) -> None:
     """Remove the temporary files that a kill left beside faces and pictures which have their names."""
-    for path in [folder.aligned / name for name in names] + [folder.mask_of(name) for name in names]:
+    for path in [*paths, *(folder.mask_of(one.name) for one in paths)]:
         leftover = temporary_name(path)
         if os.path.lexists(leftover):
             with as_output_error("remove", leftover):
                 leftover.unlink()
 
 
-def _sync(folder: FacesetFolder) -> None:
-    for where in (folder.aligned, folder.masks):
+def _sync(folder: FacesetFolder, paths: Sequence[Path]) -> None:
+    for where in sorted({*(path.parent for path in paths), folder.masks}):
         if where.is_dir():
             with as_output_error("sync", where):
                 sync_folder(where)

@@ -248,4 +248,6 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(_lines(value)) + " }"
     return repr(value) if isinstance(value, int | float) else '"' + str(value).replace("\\", "\\\\") + '"'

@@ -1,12 +1,14 @@
-"""A worker with a pretended engine whose faces are real aligned JPEGs, and the real verifier."""
+"""A worker with a pretended engine whose faces are real aligned JPEGs, and the real verifier and masker."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractRequest
+from daemon.jobs.kinds.mask import MASK_CODECS
 from daemon.jobs.kinds.verify import VERIFY_CODECS
 from daemon.worker.contract import WorkerKind
+from daemon.worker.masker import Masker
 from daemon.worker.process import main
 from daemon.worker.verifier import Verifier
 from dfl.image import AlignedMetadata, encode_aligned_jpeg
@@ -38,4 +40,10 @@ class PictureExtractor(FakeExtractor):
 
 
 if __name__ == "__main__":
-    main({"extract": WorkerKind(EXTRACT_CODECS, PictureExtractor), "verify": WorkerKind(VERIFY_CODECS, Verifier)})
+    main(
+        {
+            "extract": WorkerKind(EXTRACT_CODECS, PictureExtractor),
+            "verify": WorkerKind(VERIFY_CODECS, Verifier),
+            "mask": WorkerKind(MASK_CODECS, Masker),
+        }
+    )

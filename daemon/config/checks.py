@@ -18,6 +18,8 @@ from daemon.config.sync_tables import MachineConfig, SyncConfig
 from daemon.config.words import Finding, shown
 from sync.trainers.control import CONTROL_MODES
 
+NEED_XSEG = ("xseg", "intersect", "union")
+"""Sources of [inbox.masks] that cannot do without a model of XSeg."""
 MACHINES_FOR_TRIMMED = 5
 """A trimmed mean leaves out the highest and the lowest; with fewer than five too little is left."""
 
@@ -34,6 +36,7 @@ def check_keys(config: Config) -> Iterator[Finding]:
     for index, inbox in enumerate(config.inboxes):
         if config.require_consent and not inbox.consent.strip():
             yield Finding(("inbox", index, "consent"), "", "a sentence, because require_consent = true")
+        yield from _masks(index, inbox)
     for index, machine in enumerate(config.machines):
         yield from _machine(index, machine)
     for index, sync in enumerate(config.syncs):
@@ -144,6 +147,13 @@ def _inbox_and_workspace(index: int, inbox: InboxConfig, other_index: int, other
             str(other.workspace),
             f"a folder outside inbox[{index + 1}] {inbox.path}",
         )
+
+
+def _masks(index: int, inbox: InboxConfig) -> Iterator[Finding]:
+    masks = inbox.masks
+    if masks.xseg_model is None and masks.source in NEED_XSEG:
+        found = ("inbox", index, "masks", "xseg_model")
+        yield Finding(found, "", f'the folder of an XSeg model, because source = "{masks.source}"')
 
 
 def _machine(index: int, machine: MachineConfig) -> Iterator[Finding]:

@@ -110,6 +110,13 @@ class JobRedone(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobFollows(Event):
+    """A job is queued because another one has ended."""
+
+    kind: ClassVar[str] = "job.follows"
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobGone(Event):
     """The source left the inbox, or changed, before the job was done."""
 

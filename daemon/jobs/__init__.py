@@ -7,6 +7,7 @@ runner        one job from claim to outcome
 conversation  what is said between one order and its end
 running_job   the running job as everybody may see it
 outcomes      how a job ends, written down
+follow_ups    what has to be done next once a job has ended
 originals     moves, deletes, quarantines a file; never loses one
 tidying       originals of ended jobs, now or when it becomes possible
 retry         pure: when a job is tried again

@@ -16,6 +16,7 @@ from typing import Literal
 from daemon.config.schema import Config, InboxConfig
 from daemon.jobs.conversation import Request
 from daemon.jobs.disk import DiskGuard
+from daemon.jobs.kinds.registry import HAVE_FACESET_ALONE
 from daemon.jobs.retry import longest_wait_s
 from daemon.ledger import jobs as table
 from daemon.ledger import pauses
@@ -115,10 +116,11 @@ class JobQueue:
         if not free or self.stopping.is_set():
             return None
         longest_s = longest_wait_s(config.retry.max_delay_s, config.watch.unreadable_grace_s)
-        may_start = partial(table.any_ready, now_s=time.time(), inboxes=free, longest_wait_s=longest_s)
+        now_s, alone = time.time(), HAVE_FACESET_ALONE
+        may_start = partial(table.any_ready, now_s=now_s, inboxes=free, longest_wait_s=longest_s, alone=alone)
         if not self._ledger.read(may_start):
             return None
-        start = partial(table.start_next, now_s=time.time(), inboxes=free, longest_wait_s=longest_s)
+        start = partial(table.start_next, now_s=now_s, inboxes=free, longest_wait_s=longest_s, alone=alone)
         job = self._ledger.write(start)
         return None if job is None else (job, free[job.inbox], config)
 

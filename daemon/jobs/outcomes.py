@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from daemon.arrivals.roots import Root, inspect_root
@@ -22,6 +22,7 @@ from daemon.events.job_events import (
     JobCancelled,
     JobDone,
     JobFailed,
+    JobFollows,
     JobGone,
     JobInterrupted,
     JobQuarantined,
@@ -31,7 +32,8 @@ from daemon.events.job_events import (
     OriginalKept,
 )
 from daemon.jobs.conversation import Request
-from daemon.jobs.kinds.contract import Failure, JobKind, Piece
+from daemon.jobs.follow_ups import queue_follow_ups, sentence_of
+from daemon.jobs.kinds.contract import Failure, JobKind, Piece, Reason
 from daemon.jobs.retry import DEATHS_MAX, deaths_after, delay_s
 from daemon.jobs.tidying import Tidier, Turn
 from daemon.ledger import claims, extraction
@@ -50,6 +52,9 @@ SPACE_RETRY_S = 10.0
 """A full disk is tried again this soon, however often it was full before: it empties by itself or by a person."""
 INCOMPLETE_TRIES = 6
 """A file that may still be arriving is tried so often within the time that it is given."""
+UNCOUNTED_RETRY_S: Mapping[Reason, float] = {"no_space": SPACE_RETRY_S, "held": 30.0}
+"""Reasons that pass by themselves or by a person, however long that takes: no number of tries makes such a job fail,
+and it is tried again at least so often."""
 
 
 class Outcomes:
@@ -74,6 +79,8 @@ class Outcomes:
         self._notify = notify
         self._on_originals_gone = on_originals_gone
         self._wall = wall
+        self._followers: Sequence[Job] = ()
+        """Queued together with the latest end, and not reported yet."""
 
     def source_ready(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config) -> bool:
         """Say whether the job's file is there and as it was claimed; otherwise write down what happens instead."""
@@ -151,6 +158,7 @@ class Outcomes:
             )
             add_totals(writer, job.inbox, ending.totals)
             kind.end(writer, now, result)
+            self._follow(writer, kind, job, inbox, config)
 
         self._write(close)
         path = os.fsdecode(job.path)
@@ -162,6 +170,7 @@ class Outcomes:
             self._notify(OriginalKept(text, job.inbox, job.id, verdict=ending.columns.verdict))
         for warning in ending.warnings:
             self._notify(JobWarning(f"job {job.id}: {warning}", job.inbox, job.id))
+        self._report_followers()
         if kind.reads_original:
             self._tidier.tidy(job.id, inbox, config, self._turn)
 
@@ -174,19 +183,20 @@ class Outcomes:
             again_s = min(now_s + max(grace / INCOMPLETE_TRIES, 0.2), job.arrived_s + grace)
             self._wait(job, failure, again_s, attempts=job.attempts)
         elif failure.outlook == "passing":
-            attempts = job.attempts + (failure.reason != "no_space")
+            uncounted_s = UNCOUNTED_RETRY_S.get(failure.reason)
+            attempts = job.attempts + (uncounted_s is None)
             if attempts >= config.retry.attempts:
                 is_no_file_at_fault = failure.reason == "worker_start"
-                self._end(job, inbox, config, JobEvent.FAIL if is_no_file_at_fault else give_up, failure)
+                self._end(job, kind, inbox, config, JobEvent.FAIL if is_no_file_at_fault else give_up, failure)
                 return
             wait = delay_s(attempts or 1, first_s=config.retry.first_delay_s, longest_s=config.retry.max_delay_s)
-            if failure.reason == "no_space":
-                wait = min(wait, SPACE_RETRY_S)
+            if uncounted_s is not None:
+                wait = min(wait, uncounted_s)
             self._wait(job, failure, now_s + wait, attempts=attempts)
         elif failure.outlook == "file":
-            self._end(job, inbox, config, give_up, failure)
+            self._end(job, kind, inbox, config, give_up, failure)
         else:
-            self._end(job, inbox, config, JobEvent.FAIL, failure)
+            self._end(job, kind, inbox, config, JobEvent.FAIL, failure)
 
     def died(
         self,
@@ -210,7 +220,7 @@ class Outcomes:
                 f" {message}",
                 "try to convert it with ffmpeg; `dfld quarantine` puts it back",
             )
-            self._end(now, inbox, config, _give_up(kind), failure)
+            self._end(now, kind, inbox, config, _give_up(kind), failure)
             return
         self._write(
             lambda writer: table.apply(
@@ -254,7 +264,9 @@ class Outcomes:
         text = f"job {job.id}: {failure.message}; tried again in {max(0.0, again_s - self._wall()):.0f} s"
         self._notify(JobWaits(text, job.inbox, job.id, reason=failure.reason, attempt=attempts))
 
-    def _end(self, job: Job, inbox: InboxConfig, config: Config, event: JobEvent, failure: Failure) -> None:
+    def _end(
+        self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, event: JobEvent, failure: Failure
+    ) -> None:
         now_s = self._wall()
         state, actions = next_of(State.RUNNING, event)
 
@@ -269,12 +281,13 @@ class Outcomes:
                 message=failure.message,
                 hint=failure.hint,
             )
+            self._follow(writer, kind, job, inbox, config)
 
         self._write(close)
         text = f"job {job.id}: {os.fsdecode(job.path)} is {state}: {failure.message}"
-        kind = JobQuarantined if state is State.QUARANTINED else JobFailed
+        event_type = JobQuarantined if state is State.QUARANTINED else JobFailed
         self._notify(
-            kind(
+            event_type(
                 text,
                 job.inbox,
                 job.id,
@@ -283,6 +296,7 @@ class Outcomes:
                 file=os.fsdecode(job.path),
             )
         )
+        self._report_followers()
         if Action.ORIGINAL_TO_QUARANTINE in actions:
             self._tidier.tidy(job.id, inbox, config, self._turn)
 
@@ -302,6 +316,15 @@ class Outcomes:
         self._write(close)
         self._on_originals_gone(job.inbox, [job.path])
         self._notify(JobGone(f"job {job.id}: {message}", job.inbox, job.id, reason=reason))
+
+    def _follow(self, writer: Connection, kind: JobKind, job: Job, inbox: InboxConfig, config: Config) -> None:
+        """Queue what follows, in the transaction that ends a job, which may be tried more than once."""
+        self._followers = queue_follow_ups(writer, kind, job.id, inbox, config, now_s=self._wall())
+
+    def _report_followers(self) -> None:
+        followers, self._followers = self._followers, ()
+        for one in followers:
+            self._notify(JobFollows(sentence_of(one), one.inbox, one.id))
 
     def _write(self, step: Callable[[Connection], object]) -> None:
         """Write an outcome; a full disk gets a few tries, then the slot puts the job back once the ledger has room."""

@@ -7,6 +7,7 @@ state follows which is the table of `daemon.ledger.transitions`; `apply` alone c
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -32,12 +33,16 @@ Kind = Literal["video", "folder"]
 
 
 READY = (
-    f"state IN {sql_list(*states_with(JobEvent.START))} AND NOT (not_before_s > ? AND not_before_s <= ?)"
+    f"state IN {sql_list(*states_with(JobEvent.START))} AND NOT (not_before_s > :now_s AND not_before_s <= :latest_s)"
     f" AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.state IN {sql_list(State.RUNNING)}"
-    " AND (other.id = jobs.subject OR other.subject = jobs.id))"
+    " AND (other.id = jobs.subject OR other.subject = jobs.id"
+    " OR (other.workspace = jobs.workspace AND other.role = jobs.role"
+    " AND (jobs.kind IN (SELECT value FROM json_each(:alone)) OR other.kind IN (SELECT value FROM json_each(:alone))))"
+    "))"
 )
 """A job may start unless its time lies ahead by no more than the longest wait; further ahead than that only a clock
-that was set back can have put it. It never runs beside the job that it is about, nor beside one that is about it."""
+that was set back can have put it. It never runs beside the job that it is about, nor beside one that is about it; one
+of a kind that has a faceset for itself, beside none of the same side of the workspace."""
 
 OF_ITS_FILE = "subject IS NULL"
 """A job that is about its own file, not about another job: there is one for each content and one for each slug."""
@@ -191,9 +196,16 @@ def apply(
 
 
 def start_next(
-    connection: sqlite3.Connection, *, now_s: float, inboxes: Collection[str], longest_wait_s: float
+    connection: sqlite3.Connection,
+    *,
+    now_s: float,
+    inboxes: Collection[str],
+    longest_wait_s: float,
+    alone: Collection[str] = (),
 ) -> Job | None:
     """Take the job that is next among these inboxes and mark it running; None when none may start now.
+
+    `alone`: kinds of jobs that have the faceset of a workspace for themselves.
 
     Inboxes with fewer running jobs go first, so that a thousand files dropped into one leave the others their worker;
     among equals the smallest rank. No job waits longer than `longest_wait_s` from `now_s`, whatever the clock did.
@@ -206,12 +218,11 @@ def start_next(
     row = None
     for count in sorted(set(running.values())):
         equals = [inbox for inbox, its_count in running.items() if its_count == count]
-        marks = ", ".join("?" * len(equals))
         row = (
             row
             or connection.execute(
-                f"SELECT id FROM jobs WHERE {READY} AND inbox IN ({marks}) ORDER BY rank, id LIMIT 1",
-                (now_s, now_s + longest_wait_s, *equals),
+                f"SELECT id FROM jobs WHERE {READY} AND {_OF_THESE} ORDER BY rank, id LIMIT 1",
+                _ready_values(now_s, longest_wait_s, alone, equals),
             ).fetchone()
         )
     if row is None:
@@ -220,14 +231,35 @@ def start_next(
     return fetched(connection, row[0])
 
 
-def any_ready(connection: sqlite3.Connection, *, now_s: float, inboxes: Collection[str], longest_wait_s: float) -> bool:
+def any_ready(
+    connection: sqlite3.Connection,
+    *,
+    now_s: float,
+    inboxes: Collection[str],
+    longest_wait_s: float,
+    alone: Collection[str] = (),
+) -> bool:
     """Say whether `start_next` would find a job; nothing is written."""
-    marks = ", ".join("?" * len(inboxes))
     row = connection.execute(
-        f"SELECT 1 FROM jobs WHERE {READY} AND inbox IN ({marks}) LIMIT 1",
-        (now_s, now_s + longest_wait_s, *inboxes),
+        f"SELECT 1 FROM jobs WHERE {READY} AND {_OF_THESE} LIMIT 1",
+        _ready_values(now_s, longest_wait_s, alone, inboxes),
     ).fetchone()
     return row is not None
+
+
+_OF_THESE = "inbox IN (SELECT value FROM json_each(:inboxes))"
+
+
+def _ready_values(
+    now_s: float, longest_wait_s: float, alone: Collection[str], inboxes: Collection[str]
+) -> dict[str, object]:
+    """Return the values of the parameters that `READY` and `_OF_THESE` have."""
+    return {
+        "now_s": now_s,
+        "latest_s": now_s + longest_wait_s,
+        "alone": json.dumps(list(alone)),
+        "inboxes": json.dumps(list(inboxes)),
+    }
 
 
 def require_attempt(connection: sqlite3.Connection, job: Job) -> None:

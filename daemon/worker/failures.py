@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from core.errors import DfldError
 from daemon.errors import SidecarError
 from daemon.jobs.kinds.contract import Failure, Reason
-from engine.errors import InputError, ModelError, OutputError, ReferencePhotoError, SettingsError
+from engine.errors import FacesetInUseError, InputError, ModelError, OutputError, ReferencePhotoError, SettingsError
 
 PASSING_ERRNOS: Mapping[int, Reason] = {
     errno.ENOSPC: "no_space",
@@ -42,6 +42,8 @@ def failure_from(problem: BaseException) -> Failure | None:
             return Failure("passing", passing, message, hint)
     if type(problem).__module__.split(".")[0] in GPU_MODULES:
         return Failure("passing", "gpu", message, hint)
+    if isinstance(problem, FacesetInUseError):
+        return Failure("passing", "held", message, hint)
     if isinstance(problem, DfldError) and problem.retryable:
         reason: Reason = "no_space" if isinstance(problem, OutputError) else "source_unavailable"
         return Failure("passing", reason, message, hint)

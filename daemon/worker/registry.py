@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractKind
+from daemon.jobs.kinds.mask import MASK_CODECS, MaskKind
 from daemon.jobs.kinds.verify import VERIFY_CODECS, VerifyKind
 from daemon.worker.contract import AnyWorkerKind, WorkerKind
 from daemon.worker.extractor import EngineExtractor
+from daemon.worker.masker import Masker
 from daemon.worker.verifier import Verifier
 
 
@@ -16,4 +18,5 @@ def worker_kinds() -> Mapping[str, AnyWorkerKind]:
     return {
         ExtractKind.name: WorkerKind(EXTRACT_CODECS, EngineExtractor),
         VerifyKind.name: WorkerKind(VERIFY_CODECS, Verifier),
+        MaskKind.name: WorkerKind(MASK_CODECS, Masker),
     }

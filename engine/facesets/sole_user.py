@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.errors import FacesetError
+from engine.errors import FacesetInUseError
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.rename_journal import PRIVATE_FILE, make_state_folder
 from engine.facesets.renames import recover
@@ -25,7 +25,7 @@ LOCK_NAME = "lock"
 def sole_user(folder: FacesetFolder) -> Iterator[None]:
     """Hold a faceset, with every batch of renames that a kill cut short carried out first. Not twice in one process.
 
-    Raise FacesetError where another program holds it, OutputError where the disk refuses.
+    Raise FacesetInUseError where another program holds it, OutputError where the disk refuses.
     """
     path = folder.state / LOCK_NAME
     with as_output_error("write", path):
@@ -37,7 +37,7 @@ def sole_user(folder: FacesetFolder) -> Iterator[None]:
         except OSError as problem:
             if problem.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
-            raise FacesetError(
+            raise FacesetInUseError(
                 f"another dfld works on {folder.aligned} at this moment; nothing was changed", hint="wait for its end"
             ) from None
         recover(folder)

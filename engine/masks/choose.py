@@ -146,7 +146,7 @@ def _judged(answer: Answer, checks: tuple[MaskCheck, ...], *, strict: bool) -> A
     problem = failed(checks) if strict else None
     if problem is None and not answer.is_face.any():
         return NoMask(answer.source, "it marks no pixel of the picture")
-    return answer if problem is None else NoMask(answer.source, problem.sentence)
+    return answer if problem is None else NoMask(answer.source, problem.sentence, problem.name)
 
 
 def _cut_out(mask: PredictedMask, face: FaceToMask) -> PredictedMask:

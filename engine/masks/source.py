@@ -76,6 +76,8 @@ class NoMask:
     source: str
     reason: str
     """Why, as the rest of a sentence that begins with the source: "the face has no source landmarks"."""
+    check: str = ""
+    """Name of the check that refused its mask (engine.masks.checks); "" where it has none to check."""
 
 
 class MaskSource(Protocol):

@@ -7,6 +7,7 @@ manual_changes  what a person changed, found by comparing with the manifest
 own_moves       where dfld itself put a file since it wrote it
 clearing        removing what is as dfld wrote it
 missing_faces   where is a face that does not lie where dfld wrote it?
+face_places     where each face of a clip lies now, in the folders of its faceset
 face_files      the pictures and facesets of a workspace, and which face each shows
 removal         every face of given clips, found whatever its name is, and removed
 earlier_run     may a run write into this folder, and what would go?

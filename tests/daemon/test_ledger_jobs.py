@@ -422,3 +422,43 @@ def test_a_job_never_runs_beside_the_one_that_it_is_about(ledger: Ledger) -> Non
     third = next_job(ledger)
     assert third is not None
     assert (third.id, third.attempt) == (job.id, 2)
+
+
+MASKS = ("mask",)
+"""Kinds that have a faceset for themselves, here."""
+
+
+def next_with_masks(ledger: Ledger) -> Job | None:
+    which = {"now_s": NOW, "inboxes": ("alice", "bob"), "longest_wait_s": 60.0}
+    is_ready = ledger.read(lambda reader: table.any_ready(reader, **which, alone=MASKS))  # type: ignore[arg-type]
+    job = ledger.write(lambda writer: table.start_next(writer, **which, alone=MASKS))  # type: ignore[arg-type]
+    assert is_ready == (job is not None)
+    return job
+
+
+def masks_about(ledger: Ledger, subject: Job) -> Job:
+    set_row(ledger, subject.id, state="done")
+    return ledger.write(lambda writer: table.queue_about(writer, "mask", subject, request="", rank=0.0, now_s=NOW))
+
+
+@pytest.mark.parametrize(
+    ("other", "starts"),
+    [({}, False), ({"workspace": "/ws2"}, True), ({"role": "dst"}, True), ({"inbox": "bob"}, False)],
+)
+def test_a_job_that_has_a_faceset_alone_runs_beside_no_clip_of_the_same_side(
+    ledger: Ledger, other: dict[str, str], starts: bool
+) -> None:
+    first = arrive(ledger, CLIP).job
+    second = arrive(ledger, replace(CLIP, path=b"b.mp4", sha256="d" * 64, file_state="i2", **other)).job  # type: ignore[arg-type]
+    masks = masks_about(ledger, first)
+    set_row(ledger, second.id, state="running")
+    started = next_with_masks(ledger)
+    assert (started is not None and started.id == masks.id) == starts
+
+
+def test_no_clip_of_a_side_starts_while_a_job_has_its_faceset_alone(ledger: Ledger) -> None:
+    masks = masks_about(ledger, arrive(ledger, CLIP).job)
+    arrive(ledger, replace(CLIP, path=b"b.mp4", sha256="d" * 64, file_state="i2"))
+    elsewhere = arrive(ledger, replace(CLIP, path=b"c.mp4", sha256="e" * 64, file_state="i3", workspace="/ws2")).job
+    started = [next_with_masks(ledger) for _ in range(3)]
+    assert [one and one.id for one in started] == [masks.id, elsewhere.id, None]

@@ -4,4 +4,5 @@ contract   what the service and the crew know of every kind
 registry   every kind by its name
 extract    a video becomes faces in a workspace
 verify     the faces of a clip are read back
+mask       the faces of a clip get their masks
 """

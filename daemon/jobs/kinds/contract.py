@@ -93,7 +93,7 @@ Outlook = Literal["passing", "file", "setup", "incomplete"]
 """passing: try again later; file: the file cannot be used; setup: nothing of the inbox can work before someone changes
 something; incomplete: the file may still be arriving."""
 Reason = Literal[
-    "disk_error", "gpu", "incomplete", "memory", "model", "no_space", "not_readable", "output", "permission",
+    "disk_error", "gpu", "held", "incomplete", "memory", "model", "no_space", "not_readable", "output", "permission",
     "reference", "settings", "sidecar", "source_unavailable", "too_many_files", "unforeseen", "unfinished", "version",
     "worker_died", "worker_hung", "worker_start", "workspace_taken",
 ]  # fmt: skip
@@ -160,6 +160,17 @@ class Written:
     """Of a dst clip: so many pictures are in the folder of its frames."""
 
 
+@dataclass(frozen=True)
+class FollowUp:
+    """A job that has to be done because another one has ended."""
+
+    kind: str
+    subject: Job
+    """The job that it is about."""
+    request: str = ""
+    """JSON of what is asked for; "" = what the configuration says when it is begun."""
+
+
 class JobKind(Protocol):
     """What the service knows of a kind. Functions of a `connection` run inside one transaction of the ledger."""
 
@@ -184,6 +195,11 @@ class JobKind(Protocol):
     @property
     def reads_original(self) -> bool:
         """It reads the file in the inbox: that has to be there as it was claimed, and something becomes of it."""
+        ...
+
+    @property
+    def has_faceset_alone(self) -> bool:
+        """It changes or moves faces that other jobs made: none of the same side of the workspace runs beside it."""
         ...
 
     def request(
@@ -221,4 +237,9 @@ class JobKind(Protocol):
 
     def end(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> None:
         """Do what else the end of this job does to the ledger, together with it."""
+        ...
+
+    def follow_ups(self, connection: Connection, job: Job, inbox: InboxConfig, config: Config) -> Sequence[FollowUp]:
+        """Say what is to be done next, now that this job has ended, together with its end. `job`: as the ledger has it
+        then, done or not: others may have waited for its end, however that came."""
         ...

@@ -17,10 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.opening import RefusedFileError, lies_within, open_regular, real_path
-from daemon.jobs.kinds.contract import Codec, Codecs, EndColumns, Ending, Failure, Needs, Piece, WorkerCodec, Written
+from daemon.jobs.kinds.contract import (
+    Codec,
+    Codecs,
+    EndColumns,
+    Ending,
+    Failure,
+    FollowUp,
+    Needs,
+    Piece,
+    WorkerCodec,
+    Written,
+)
+from daemon.jobs.kinds.mask import MaskKind
 from daemon.ledger import extraction
 from daemon.ledger.faces import face_record, written_faces
 from daemon.ledger.jobs import Job
+from daemon.ledger.transitions import State
 from engine.face_record import FaceRecord
 from engine.reasons import MANUAL_CHANGE
 from engine.types import Commit, Counts, Cursor, ExtractReport, ExtractSettings, Resume, SourceVerdict
@@ -203,6 +216,7 @@ class ExtractKind:
     done_word = "done"
     needs = Needs(models=True, gpu=True)
     reads_original = True
+    has_faceset_alone = False
 
     def request(
         self, job: Job, inbox: InboxConfig, config: Config, _connection: Connection, *, now_s: float
@@ -259,6 +273,12 @@ class ExtractKind:
 
     def end(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> None:
         pass
+
+    def follow_ups(self, _connection: Connection, job: Job, inbox: InboxConfig, _config: Config) -> Sequence[FollowUp]:
+        """The faces of a clip that is done get their masks, where the inbox asks for some."""
+        if job.state is State.DONE and inbox.masks.source is not None:
+            return (FollowUp(MaskKind.name, job),)
+        return ()
 
 
 def why_not_deleted(report: str) -> str:

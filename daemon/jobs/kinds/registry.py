@@ -7,10 +7,14 @@ from types import MappingProxyType
 
 from daemon.jobs.kinds.contract import JobKind
 from daemon.jobs.kinds.extract import ExtractKind
+from daemon.jobs.kinds.mask import MaskKind
 from daemon.jobs.kinds.verify import VerifyKind
 
 OF_ARRIVALS: JobKind = ExtractKind()
 """What becomes of a file that arrives in an inbox."""
 OF_VERIFICATIONS: JobKind = VerifyKind()
 """What reads the faces of a done job back."""
-KINDS: Mapping[str, JobKind] = MappingProxyType({one.name: one for one in (OF_ARRIVALS, OF_VERIFICATIONS)})
+OF_MASKS: JobKind = MaskKind()
+"""What masks the faces of a done job."""
+KINDS: Mapping[str, JobKind] = MappingProxyType({one.name: one for one in (OF_ARRIVALS, OF_VERIFICATIONS, OF_MASKS)})
+HAVE_FACESET_ALONE = tuple(name for name, one in KINDS.items() if one.has_faceset_alone)

@@ -14,7 +14,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
-from daemon.jobs.kinds.contract import Codec, Codecs, EndColumns, Ending, Failure, Needs, Piece, WorkerCodec, Written
+from daemon.jobs.kinds.contract import (
+    Codec,
+    Codecs,
+    EndColumns,
+    Ending,
+    Failure,
+    FollowUp,
+    Needs,
+    Piece,
+    WorkerCodec,
+    Written,
+)
 from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
@@ -177,6 +188,7 @@ class VerifyKind:
     done_word = "verified"
     needs = Needs(models=False, gpu=False, memory_bytes=MEMORY_BYTES)
     reads_original = False
+    has_faceset_alone = False
 
     def request(
         self,
@@ -293,6 +305,11 @@ class VerifyKind:
             return
         if can(subject.state, JobEvent.REDO):
             table.apply(connection, subject.id, JobEvent.REDO)
+
+    def follow_ups(
+        self, _connection: Connection, _job: Job, _inbox: InboxConfig, _config: Config
+    ) -> Sequence[FollowUp]:
+        return ()
 
 
 def _subject(connection: Connection, job: Job) -> Job | None:

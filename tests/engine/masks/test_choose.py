@@ -74,7 +74,7 @@ def test_auto_falls_to_the_parser_and_then_to_the_hull_and_keeps_each_reason() -
     choice = choose_mask(face, "auto", MaskSources(Given("xseg", EMPTY), Given("parser", hull_of(face))))
     assert choice.mask is not None
     assert choice.mask.source == "parser"
-    assert choice.refused == (NoMask("xseg", "area 0.00 of the hull, expected 0.45 to 1.8"),)
+    assert choice.refused == (NoMask("xseg", "area 0.00 of the hull, expected 0.45 to 1.8", "area"),)
     choice = choose_mask(face, "auto", MaskSources(Given("xseg", "no source landmarks"), Given("parser", EMPTY)))
     assert choice.mask is not None
     assert choice.mask.source == "hull"
