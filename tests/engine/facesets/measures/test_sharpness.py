@@ -91,8 +91,10 @@ def test_one_threshold_ranks_all_pictures_by_how_much_worse_they_were_made(
 ) -> None:
     rng = np.random.default_rng(5)
     parts = np.linspace(0, 1, STEPS)
-    found = np.array([[sharp(damage(painted(face), part, rng)).nf for part in parts] for face in range(FACES)])
-    assert rank_correlation(-np.tile(parts, FACES), found.ravel()) >= 0.8
+    found = [[sharp(damage(painted(face), part, rng)) for part in parts] for face in range(FACES)]
+    for measure in ("nf", "nfdir", "overall"):
+        values = np.array([getattr(one, measure) for row in found for one in row])
+        assert rank_correlation(-np.tile(parts, FACES), values) >= 0.8, measure
 
 
 def test_motion_shows_in_the_direction_it_blurred_and_defocus_does_not() -> None:
