@@ -10,12 +10,14 @@ next run goes on: what was masked by the same sources is known by `made_of` (eng
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 from core.files import replace_file, sync_folder, temporary_name
 from core.opening import open_regular, read_regular
 from dfl.errors import FormatError
+from dfl.geometry import head_pose
 from dfl.image import AlignedMetadata, metadata_of_fields, read_fields
 from dfl.jpeg import FILE_LIMIT_BYTES, read_size, without_app15
 from dfl.xseg_mask import decode_xseg_mask
@@ -36,6 +39,7 @@ from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.sole_user import sole_user
 from engine.masks.checks import MaskCheck, check_mask, failed
 from engine.masks.choose import MaskMode, MaskSources, choose_mask
+from engine.masks.flicker import Flicker, PlacedMask, flickering
 from engine.masks.hull import HullMasks
 from engine.masks.source import HALF, FaceToMask, NoMask, PredictedMask
 from engine.masks.write_mask import (
@@ -48,12 +52,15 @@ from engine.masks.write_mask import (
     with_mask,
 )
 from engine.pictures.whole_picture import count_scans
+from engine.workspace.file_names import prefix_of_face
 from engine.workspace.output_files import as_output_error
 
 MASKS_REVISION = 1
 """Raised when the same sources are to make other masks of the same faces."""
 LARGEST_SIDE_PX = 4096
 """DeepFaceLab writes aligned faces up to 2048 px; what announces more is not decoded."""
+AREA = "area"
+"""The check that measures a mask's area over that of the hull."""
 MOST_SCANS = 100
 """Of a progressive JPEG; encoders write about ten, and each goes over the whole picture."""
 
@@ -94,6 +101,8 @@ class MaskedFace:
     """Of its mask, as far as it was judged now."""
     picture_left: bool = False
     """What lies in masks/ under its name is a person's, and was left as it is."""
+    placed: PlacedMask | None = None
+    """Its predicted mask, and where the face is in the footage; None where nothing says that."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,11 @@ class MaskReport:
     @cached_property
     def outcomes(self) -> Counter[Outcome]:
         return Counter(one.outcome for one in self.faces)
+
+    @cached_property
+    def flickering(self) -> Mapping[str, Flicker]:
+        """The faces whose masks jump from those of the frames beside them, by name: for a person to look at."""
+        return flickering([one.placed for one in self.faces if one.placed is not None])
 
     @cached_property
     def sources(self) -> Counter[str]:
@@ -189,7 +203,8 @@ def _masked(folder: FacesetFolder, path: Path, request: MaskRequest) -> MaskedFa
         note = note_in(face.fields) if owner == "dfld" else None
         made_of = _made_of(face, request)
         if note is not None and note.made_of == made_of and _picture_is_fresh(folder.mask_of(name), note, face):
-            return MaskedFace(name, "as before", note.source)
+            placed = _placed(face, note.source, note.checks.get(AREA))
+            return MaskedFace(name, "as before", note.source, placed=placed)
         to_mask = FaceToMask(_decoded(face.data), face.metadata)
         choice = choose_mask(to_mask, request.mode, request.sources)
     except FormatError as problem:
@@ -199,7 +214,9 @@ def _masked(folder: FacesetFolder, path: Path, request: MaskRequest) -> MaskedFa
     if choice.mask is None:
         reason = "; ".join(f"{one.source}: {one.reason}" for one in choice.refused)
         return MaskedFace(name, "no mask", note.source if note else "", reason, choice.refused)
-    made = MaskedFace(name, "masked", choice.mask.source, "", choice.refused, choice.checks)
+    area = next((check.measured for check in choice.checks if check.name == AREA), None)
+    placed = _placed(face, choice.mask.source, area)
+    made = MaskedFace(name, "masked", choice.mask.source, "", choice.refused, choice.checks, placed=placed)
     return made if request.only_check else _written(folder, face, made, choice.mask, made_of)
 
 
@@ -283,7 +300,27 @@ def _written(folder: FacesetFolder, face: _ReadFace, made: MaskedFace, mask: Pre
         with as_output_error("write", place):
             replace_file(place, picture)
     left = before is None and os.path.lexists(place)
-    return MaskedFace(made.name, "masked", made.source, "", made.refused, made.checks, picture_left=left)
+    return replace(made, picture_left=left)
+
+
+def _placed(face: _ReadFace, source: str, area: float | None) -> PlacedMask | None:
+    """Return a mask and where its face is in the footage; None where that is not known, or a person drew the mask.
+
+    The hull's own area is 1. Footage is known by the beginning of the name that an extraction gives.
+    """
+    known = face.metadata
+    area = 1.0 if source == HullMasks.name else area
+    frame = re.fullmatch(r"(\d{1,12})(\.\w+)?", known.source_filename or "")
+    points = known.source_landmarks
+    if area is None or frame is None or points is None:
+        return None
+    try:
+        pitch, yaw, roll = (math.degrees(angle) for angle in head_pose(known.landmarks, read_size(face.data)[0]))
+    except FormatError:
+        return None
+    left, top, right, bottom = (float(one) for one in (*points.min(axis=0), *points.max(axis=0)))
+    footage = prefix_of_face(face.path.name) or ""
+    return PlacedMask(face.path.name, footage, int(frame[1]), (left, top, right, bottom), area, (yaw, pitch, roll))
 
 
 def _require_unchanged(face: _ReadFace) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from engine.mask_faceset import MaskedFace, MaskReport
+    from engine.masks.flicker import Flicker
 
 SOURCES = ("auto", "hull", "xseg", "parser", "intersect", "union")
 """Tested against the engine's."""
@@ -174,18 +176,22 @@ def _print(report: MaskReport, *, only_check: bool) -> None:
     refused = Counter(one.source for face in report.faces for one in face.refused)
     for source, count in refused.most_common():
         print(f"  {count:6d} masks of {shown(source)} not taken")
-    lines = [line for face in report.faces if (line := _line(face))]
+    if report.flickering:
+        print(f"  {len(report.flickering):6d} masks flicker: look at them")
+    lines = [line for face in report.faces if (line := _line(face, report.flickering.get(face.name)))]
     for line in lines[:SHOWN_MAX]:
         print(f"  {shown(line)}")
     if len(lines) > SHOWN_MAX:
         print(f"  and {len(lines) - SHOWN_MAX} more; --json has them all")
 
 
-def _line(face: MaskedFace) -> str:
+def _line(face: MaskedFace, flicker: Flicker | None) -> str:
     """Say what is to be said of one face; "" for most."""
     if face.why:
         return f"{face.name}: {face.outcome}: {face.why}"
     parts = [f"{one.source} not taken: {one.reason}" for one in face.refused]
+    if flicker is not None:
+        parts.append(f"its area changes by {flicker.change:.0%} from {flicker.neighbour}, and the head hardly turns")
     if face.picture_left:
         parts.append("its picture in masks/ is a person's, and stays")
     return f"{face.name}: {face.source}; {'; '.join(parts)}" if parts else ""
@@ -206,6 +212,7 @@ def _as_json(report: MaskReport) -> dict[str, object]:
                 "refused": [{"source": one.source, "reason": one.reason} for one in face.refused],
                 "checks": {check.name: check.measured for check in face.checks},
                 "picture_left": face.picture_left,
+                "flicker": asdict(report.flickering[face.name]) if face.name in report.flickering else None,
             }
             for face in report.faces
         ],

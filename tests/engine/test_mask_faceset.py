@@ -137,6 +137,31 @@ def test_a_face_that_changed_is_masked_anew(tmp_path: Path) -> None:
     np.testing.assert_array_equal(polygon.points, inside)
 
 
+def test_a_mask_that_jumps_between_two_frames_is_named(tmp_path: Path) -> None:
+    """Five frames of one face that does not move; the network leaves half of it out once."""
+    still = replace(read_metadata(face_jpeg(1)), dfld_face_id=None)
+    names = {
+        f"{number:08d}_0.jpg": with_metadata(
+            face_jpeg(number), replace(still, source_filename=f"{number:08d}.png")
+        )
+        for number in range(5)
+    }  # fmt: skip
+    folder = make_faceset(tmp_path, names, masks=False)
+
+    class Jumping(Eroded):
+        def _eroded(self, face: FaceToMask) -> PredictedMask:
+            found = super()._eroded(face)
+            if face.metadata.source_filename != "00000002.png":
+                return found
+            return replace(found, mask=cv2.erode(found.mask, np.ones((13, 13), np.uint8)))
+
+    for outcome in ("masked", "as before"):
+        report = masked(folder, request_of(Jumping(), mode="xseg"))
+        assert report.outcomes == {outcome: 5}
+        assert list(report.flickering) == ["00000002_0.jpg"]
+        assert report.flickering["00000002_0.jpg"].change > 0.35
+
+
 def test_a_mask_of_a_person_stays_unless_the_opposite_is_asked(tmp_path: Path) -> None:
     folder = faceset(tmp_path)
     path = folder.aligned / "00000002_0.jpg"
