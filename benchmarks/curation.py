@@ -33,7 +33,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dfl.image import encode_aligned_jpeg, read_metadata
+from dfl.image import encode_aligned_jpeg, read_metadata, with_metadata
 from engine.facesets.coverage.report import coverage_of
 from engine.facesets.coverage.words import cell_degrees, cell_words
 from engine.facesets.curation.cells import PoseCell, cells_of
@@ -120,9 +120,10 @@ def print_folder(count: int) -> None:
         aligned = root / "data_src" / "aligned"
         aligned.mkdir(parents=True)
         few = [large_face(number) for number in range(min(count, 500))]
-        for number in range(count):  # each file by itself, so that none is known by the bytes of another
+        for number in range(count):  # each with an id of its own, so that none is known by the bytes of another
             data = few[number % len(few)]
-            (aligned / f"{number:08d}_0.jpg").write_bytes(data + number.to_bytes(4, "big"))
+            named = replace(read_metadata(data), dfld_face_id=f"{number:032x}")
+            (aligned / f"{number:08d}_0.jpg").write_bytes(with_metadata(data, named))
         (folder,) = faceset_folders(root)
         stop = threading.Event()
         for run in ("first run", "second run"):

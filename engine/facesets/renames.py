@@ -15,7 +15,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from core.files import make_folder, numbered, rename_new, sync_folder
@@ -253,33 +253,40 @@ def _renamed_to_free(folder: FacesetFolder, temporary: str, source: str) -> str:
 def _backwards(folder: FacesetFolder, chosen: Batch, batches: Sequence[Batch]) -> list[PlannedMove]:
     """Return the moves that take a batch back, from where its faces are now."""
     found: dict[str, PlannedMove] = {}
+    later = [one.places for one in batches if one.number > chosen.number]
     for move, went in zip(chosen.moves, chosen.places.values(), strict=True):
         if move.is_mask or went == GONE:
             continue
-        now = _followed(went, chosen, batches)
+        now = _followed(went, later)
         if now == GONE or not os.path.lexists(folder.parent / now):
             continue
         (old_folder, old), (put_folder, put), (at_folder, at) = (_parts(one) for one in (move.source, went, now))
         target = f"{old_folder if at_folder == put_folder else at_folder}/{old if at == put else at}"
         found[now] = PlannedMove(now, target, move.face_id)
     taken: set[str] = set()
+    leaving_masks = {folder.mask_of(PurePosixPath(one).name) for one in found}
     for now, move_back in list(found.items()):
-        target = _free_target(folder, move_back.target, found, taken)
+        target = _free_target(folder, move_back.target, found, leaving_masks, taken)
         taken.add(PurePosixPath(target).stem)
         found[now] = replace(move_back, target=target)
     return list(found.values())
 
 
-def _followed(place: str, chosen: Batch, batches: Sequence[Batch]) -> str:
-    for batch in batches:
-        if batch.number > chosen.number:
-            place = batch.places.get(place, place)
+def _followed(place: str, later: Sequence[Mapping[str, str]]) -> str:
+    """Return where a file is by now that was at `place` before the renames of later batches, oldest first."""
+    for places in later:
+        place = places.get(place, place)
     return place
 
 
-def _free_target(folder: FacesetFolder, target: str, leaving: Mapping[str, PlannedMove], taken: Collection[str]) -> str:
+def _free_target(
+    folder: FacesetFolder,
+    target: str,
+    leaving: Mapping[str, PlannedMove],
+    leaving_masks: Collection[Path],
+    taken: Collection[str],
+) -> str:
     """Return `target`, or a name like it that neither a face nor a mask of the faceset has."""
-    leaving_masks = {folder.mask_of(PurePosixPath(one).name) for one in leaving}
     for path in numbered(folder.parent / target):
         place = f"{_folder(target)}/{path.name}"
         mask = folder.mask_of(path.name)
