@@ -5,6 +5,7 @@ DaemonError
 ├── ConfigError            config.toml cannot be used; carries every problem at once
 ├── SidecarError           a file's own sidecar asks for what cannot be
 ├── LedgerError            the ledger cannot be opened, is newer than this program, or does not answer
+├── WorkspaceInUseError    a program of DeepFaceLab works on the workspace whose files are to be moved (retryable)
 ├── WorkerError            the child process that extracts died or hangs (retryable)
 ├── ControlError           no daemon answers on the control socket, or it refuses the request
 ├── DemoError              the demonstration went wrong
@@ -72,6 +73,12 @@ class SidecarError(DaemonError):
 
 class LedgerError(DaemonError):
     """The ledger cannot be opened, is newer than this program, or does not answer."""
+
+
+class WorkspaceInUseError(DaemonError):
+    """A program that dfld did not start works on a workspace: no file of it may be moved now."""
+
+    retryable = True
 
 
 class WorkerError(DaemonError):

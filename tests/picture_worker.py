@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from daemon.jobs.kinds.curate import CURATE_CODECS
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractRequest
 from daemon.jobs.kinds.mask import MASK_CODECS
 from daemon.jobs.kinds.verify import VERIFY_CODECS
 from daemon.worker.contract import WorkerKind
+from daemon.worker.curator import Curator
 from daemon.worker.masker import Masker
 from daemon.worker.process import main
 from daemon.worker.verifier import Verifier
@@ -45,5 +47,6 @@ if __name__ == "__main__":
             "extract": WorkerKind(EXTRACT_CODECS, PictureExtractor),
             "verify": WorkerKind(VERIFY_CODECS, Verifier),
             "mask": WorkerKind(MASK_CODECS, Masker),
+            "curate": WorkerKind(CURATE_CODECS, Curator),
         }
     )

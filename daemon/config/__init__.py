@@ -3,7 +3,7 @@
 load           config.toml -> Config, or every problem at once
 schema         every table and key, said once
 sync_tables    the tables of machines, models and hooks
-faceset_tables the tables of masks
+faceset_tables the tables of masks and curation
 extract_table  the table of extraction settings
 values         durations, sizes, names, paths
 checks         what must hold between keys

@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from daemon.config.extract_table import ExtractTable
-from daemon.config.faceset_tables import MasksConfig
+from daemon.config.faceset_tables import CurateConfig, MasksConfig
 from daemon.config.sync_tables import HookConfig, MachineConfig, SyncConfig
 from daemon.config.values import STRICT, ConfigPath, Duration, Glob, Line, Listen, Name, Size, parse_listen
 from engine.types import ExtractSettings
@@ -181,6 +181,8 @@ class InboxConfig:
     """The options of `dfld extract`, same names."""
     masks: MasksConfig = field(default_factory=MasksConfig)
     """Masks for the faces of each clip, once it is extracted."""
+    curate: CurateConfig = field(default_factory=CurateConfig)
+    """What becomes of faces that training does not need, once all clips of the workspace are extracted."""
 
     @property
     def footage_folders(self) -> tuple[Path, ...]:

@@ -10,4 +10,5 @@ totals   counters that outlive restarts
 pauses   what an operator paused
 transitions  pure: the states of a job, and what leads from one to another
 members  the files that a job was made of
+sides    data_src or data_dst of a workspace: the clips whose faces lie there
 """

@@ -6,6 +6,7 @@ process    the child process that owns models and decoders
 extractor  jobs of kind extract
 verifier   jobs of kind verify
 masker     jobs of kind mask
+curator    jobs of kind curate
 basis      pure: what makes the faces of a clip, as one hash; work with an equal one goes on
 failures   pure: what a failure in it means for its job
 trial      does a large file open? Asked before it is hashed

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Mapping
 
 from core.errors import DfldError
-from daemon.errors import SidecarError
+from daemon.errors import SidecarError, WorkspaceInUseError
 from daemon.jobs.kinds.contract import Failure, Reason
 from engine.errors import FacesetInUseError, InputError, ModelError, OutputError, ReferencePhotoError, SettingsError
 
@@ -42,7 +42,7 @@ def failure_from(problem: BaseException) -> Failure | None:
             return Failure("passing", passing, message, hint)
     if type(problem).__module__.split(".")[0] in GPU_MODULES:
         return Failure("passing", "gpu", message, hint)
-    if isinstance(problem, FacesetInUseError):
+    if isinstance(problem, FacesetInUseError | WorkspaceInUseError):
         return Failure("passing", "held", message, hint)
     if isinstance(problem, DfldError) and problem.retryable:
         reason: Reason = "no_space" if isinstance(problem, OutputError) else "source_unavailable"

@@ -29,6 +29,7 @@ from daemon.jobs.kinds.contract import (
     WorkerCodec,
     Written,
 )
+from daemon.jobs.kinds.curate import due_curation
 from daemon.jobs.kinds.mask import MaskKind
 from daemon.ledger import extraction
 from daemon.ledger.faces import face_record, written_faces
@@ -274,11 +275,12 @@ class ExtractKind:
     def end(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> None:
         pass
 
-    def follow_ups(self, _connection: Connection, job: Job, inbox: InboxConfig, _config: Config) -> Sequence[FollowUp]:
-        """The faces of a clip that is done get their masks, where the inbox asks for some."""
+    def follow_ups(self, connection: Connection, job: Job, inbox: InboxConfig, _config: Config) -> Sequence[FollowUp]:
+        """The faces of a clip that is done get their masks, where the inbox asks for some; else its side may be
+        complete now."""
         if job.state is State.DONE and inbox.masks.source is not None:
             return (FollowUp(MaskKind.name, job),)
-        return ()
+        return due_curation(connection, job, inbox, before=MaskKind.name)
 
 
 def why_not_deleted(report: str) -> str:

@@ -25,6 +25,7 @@ from daemon.jobs.kinds.contract import (
     WorkerCodec,
     Written,
 )
+from daemon.jobs.kinds.curate import due_curation
 from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
@@ -269,10 +270,8 @@ class MaskKind:
     def end(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> None:
         pass
 
-    def follow_ups(
-        self, _connection: Connection, _job: Job, _inbox: InboxConfig, _config: Config
-    ) -> Sequence[FollowUp]:
-        return ()
+    def follow_ups(self, connection: Connection, job: Job, inbox: InboxConfig, _config: Config) -> Sequence[FollowUp]:
+        return due_curation(connection, job, inbox, before=self.name)
 
 
 def _sentence(counts: Mapping[str, int], total: int) -> str:

@@ -42,12 +42,18 @@ def write_record(folder: FacesetFolder, curation: Curation, settings: CurationSe
 
 def record_document(curation: Curation, settings: CurationSettings) -> dict[str, object]:
     """Return a curation as values that JSON has; a limit that refuses nothing is None."""
-    limits = {name: value if math.isfinite(value) else None for name, value in asdict(curation.limits).items()}
     return {
         "format": FORMAT,
         "settings": asdict(settings),
-        "limits": limits,
-        "verdicts": [asdict(one) for one in curation.verdicts],
+        "limits": _finite(asdict(curation.limits)),
+        "verdicts": [_finite(asdict(one)) for one in curation.verdicts],
+    }
+
+
+def _finite(values: dict[str, object]) -> dict[str, object]:
+    """Put None in the place of numbers that JSON does not have."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
     }
 
 
