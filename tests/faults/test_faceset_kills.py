@@ -1,4 +1,4 @@
-"""SIGKILL while a faceset is sorted, packed or unpacked: no face is lost, and doing it again ends the same."""
+"""SIGKILL while a faceset is sorted, curated, packed or unpacked: no face is lost, and doing it again ends the same."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from daemon.cli import main
 from engine.facesets.face_listing import list_faces
 from engine.facesets.faceset_folder import FacesetFolder
+from engine.facesets.feature_cache import cache_path
 from engine.facesets.rename_journal import journal_path
 from tests.daemon_rig import ROOT
 from tests.faceset_rig import contents, face_jpeg, make_faceset
@@ -30,6 +31,12 @@ def part_sorted(folder: FacesetFolder) -> float:
     return (journal_path(folder).exists() + named) / (FACES + 1)
 
 
+def part_curated(folder: FacesetFolder) -> float:
+    """How much of a curation is done: its measures, its journal, then its faces."""
+    begun = cache_path(folder).exists() + journal_path(folder).exists()
+    return (begun + len(list(folder.aside.glob("*.jpg")))) / 40
+
+
 def part_packed(folder: FacesetFolder) -> float:
     written = max((path.stat().st_size for path in folder.aligned.glob("*faceset.pak*")), default=0)
     loose = sum(path.suffix == ".jpg" for path in folder.aligned.iterdir())
@@ -42,6 +49,7 @@ def part_unpacked(folder: FacesetFolder) -> float:
 
 WORKS: dict[str, tuple[list[str], Callable[[FacesetFolder], float]]] = {
     "sort": (["--by", "yaw"], part_sorted),
+    "curate": (["--radius", "9"], part_curated),
     "pack": ([], part_packed),
     "unpack": ([], part_unpacked),
 }
@@ -76,6 +84,9 @@ def test_a_killed_command_loses_no_face_and_ends_the_same_the_next_time(
             names = [face.name for face in list_faces(folder).faces]
             assert names == [f"{number:05d}.jpg" for number in range(FACES)]
             assert main(["sort", str(folder.aligned), "--by", "origname"]) == 0
+        if command == "curate":
+            assert len(list(folder.aside.iterdir())) > FACES / 2
+            assert main(["curate", str(folder.aligned), "--restore"]) == 0
         if command != "pack":
             assert contents(folder.aligned) == faces
         assert len(list(folder.masks.iterdir())) == FACES
@@ -91,7 +102,7 @@ def _part(part_done: Callable[[FacesetFolder], float], folder: FacesetFolder) ->
 
 def _require_all(folder: FacesetFolder, faces: dict[str, bytes]) -> None:
     """Every face is there, loose or packed, with its own bytes."""
-    found = {path.read_bytes() for path in folder.aligned.glob("*.jpg")}
+    found = {path.read_bytes() for where in folder.face_folders for path in where.glob("*.jpg")}
     packed = folder.pack.read_bytes() if folder.pack.exists() else b""
     for data in faces.values():
         assert data in found or data in packed
