@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +23,13 @@ from engine.facesets.curation.verdicts import Verdict, sentence_of
 from engine.facesets.face_listing import UnreadableFace
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.features import Features
+from engine.facesets.free_faceset import OnWait, Waiting, WhyHeld
 from engine.facesets.rename_journal import read_journal
 from engine.facesets.renames import CarriedOut, LeftFace, PlannedMove, carry_out, last_batch, undo
 from engine.facesets.sole_user import sole_user
 from engine.measure_faceset import OnProgress, measure_faceset
 
 KIND = "curate"
-POLL_S = 5.0
-"""How often it is asked whether the faceset is free by now."""
-
-WhyHeld = Callable[[], str]
-"""Returns why no file may be moved now, "" when they may: `python main.py train … (process 4711) works on …`."""
-OnWait = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -108,7 +102,7 @@ def curate_faceset(
             with sole_user(folder):
                 write_record(folder, decided.curation, settings)
         return _curated(folder, decided)
-    while not decided.moves or _waited_until_free(why_held, on_wait, stop):
+    while not decided.moves or Waiting(why_held, on_wait, stop).until_free():
         with sole_user(folder):
             decided = _decide(folder, settings, needed, stop, on_progress)  # what changed meanwhile counts
             if stop.is_set() or (decided.moves and why_held()):
@@ -124,7 +118,7 @@ def restore_faceset(folder: FacesetFolder, *, why_held: WhyHeld, on_wait: OnWait
     person moved since stays where it is. Raise FacesetError or OutputError."""
     batches = moved = 0
     left: list[LeftFace] = []
-    while _waited_until_free(why_held, on_wait, stop):
+    while Waiting(why_held, on_wait, stop).until_free():
         with sole_user(folder):
             if why_held():
                 continue
@@ -176,20 +170,6 @@ def _move(folder: FacesetFolder, verdict: Verdict) -> PlannedMove:
 def _is_free(folder: FacesetFolder, path: Path, own_name: str) -> bool:
     """Say whether a name is no other face's, in its folder and among the masks."""
     return not os.path.lexists(path) and (path.name == own_name or not os.path.lexists(folder.mask_of(path.name)))
-
-
-def _waited_until_free(why_held: WhyHeld, on_wait: OnWait, stop: threading.Event) -> bool:
-    """Wait until files may be moved; False where it was stopped before that."""
-    said = ""
-    while not stop.is_set():
-        why = why_held()
-        if not why:
-            return True
-        if why != said:
-            on_wait(why)
-            said = why
-        stop.wait(POLL_S)
-    return False
 
 
 def _curated(

@@ -25,9 +25,9 @@ from engine.errors import FacesetError
 from engine.faces.warps import five_of_68
 from engine.facesets.face_listing import ListedFace, UnreadableFace, list_faces
 from engine.facesets.faceset_folder import FacesetFolder
+from engine.facesets.free_faceset import Waiting, sole_user_when_free
 from engine.facesets.rename_journal import first_places, read_journal
 from engine.facesets.renames import CarriedOut, PlannedMove, carry_out, last_batch, undo
-from engine.facesets.sole_user import sole_user
 from engine.facesets.sort_order import (
     Order,
     mask_ratio,
@@ -59,14 +59,16 @@ class Sorted:
     unreadable: tuple[UnreadableFace, ...]
 
 
-def sort_faces(folder: FacesetFolder, by: SortKey, *, backend: Backend | None = None) -> Sorted:
+def sort_faces(
+    folder: FacesetFolder, by: SortKey, *, backend: Backend | None = None, waiting: Waiting | None = None
+) -> Sorted:
     """Rename the faces of a faceset so that their names sort by a key, or give them their first names back
     (`origname`).
 
-    `backend`: whose recogniser compares faces, for `identity`. Raise FacesetError or OutputError, as
-    engine.facesets.renames does.
+    `backend`: whose recogniser compares faces, for `identity`. `waiting`: for what else works on the faceset. Raise
+    FacesetError or OutputError, as engine.facesets.renames does.
     """
-    with sole_user(folder):
+    with sole_user_when_free(folder, waiting):
         listing = list_faces(folder)
         names = _first_names(folder, listing.faces)
         taken = _taken_stems(folder, listing.faces)
@@ -80,9 +82,9 @@ def sort_faces(folder: FacesetFolder, by: SortKey, *, backend: Backend | None = 
         return Sorted(len(listing.faces), done, listing.unreadable)
 
 
-def undo_sort(folder: FacesetFolder) -> CarriedOut:
+def undo_sort(folder: FacesetFolder, *, waiting: Waiting | None = None) -> CarriedOut:
     """Take the last sort back that is not undone yet. Raise FacesetError where there is none."""
-    with sole_user(folder):
+    with sole_user_when_free(folder, waiting):
         batch = last_batch(folder, KIND)
         if batch is None:
             raise FacesetError(f"{folder.aligned}: no sort of dfld is left to undo")

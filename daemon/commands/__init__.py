@@ -5,6 +5,7 @@ completion          dfld completion, man
 coverage            dfld coverage
 curate              dfld curate
 faces_progress      how far the measuring of faces is, on a terminal
+free_faceset        what commands that change a faceset wait for
 control             dfld status, jobs, quarantine, pause, resume, drain, scan, reload, forget
 demo                dfld demo
 doctor              dfld doctor

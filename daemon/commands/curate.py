@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon.commands.control import add_control_command, state_dir_of
+from daemon.commands.control import add_control_command
 from daemon.commands.faces_progress import faces_progress
+from daemon.commands.free_faceset import WAITING_EXPLAINED, say_wait, why_held_at
 from daemon.commands.options import path_argument
 from daemon.commands.output import print_json, shown
 from daemon.commands.stop import stop_on_signals
@@ -16,7 +16,7 @@ from daemon.errors import ExitCode
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from engine.curate import Curated, Restored
     from engine.facesets.curation.settings import CurationSettings
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Commands = _SubParsersAction[argparse.ArgumentParser]
 
 SHOWN_MAX = 12
-EXPLAINED = """What a person decided is final, and so is a face whose mask a person drew. Then, in this order:
+EXPLAINED = f"""What a person decided is final, and so is a face whose mask a person drew. Then, in this order:
 
   poor        too small, too dark, blurred, cut off, covered, or with landmarks that no head has; measured against the
               faceset itself. The best three faces of a pose stay however poor they are
@@ -37,8 +37,8 @@ The others go to aside/ beside aligned/, each with its mask under the same name;
 and it stays from then on; move one to aside/ yourself, and it stays out. Faces of data_dst are marked and never moved:
 the merger needs every frame.
 
-DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. While DeepFaceLab works on the workspace, or
-`dfld pause` holds its inbox, no file is moved: the command waits, and says for what."""
+DIR is a workspace, its data_src or data_dst, or a folder of aligned faces.
+{WAITING_EXPLAINED}"""
 
 
 def add_commands(commands: Commands) -> None:
@@ -78,8 +78,8 @@ def run_curate(options: argparse.Namespace) -> int:
                     settings,
                     match=match if folder.role != "dst" else None,
                     dry_run=options.dry_run,
-                    why_held=_why_held(options, folder),
-                    on_wait=_say_wait,
+                    why_held=why_held_at(options, folder),
+                    on_wait=say_wait,
                     stop=stop,
                     on_progress=on_progress,
                 )
@@ -99,7 +99,7 @@ def _restore(options: argparse.Namespace, folders: tuple[FacesetFolder, ...]) ->
 
     with stop_on_signals() as stop:
         done = [
-            (folder, restore_faceset(folder, why_held=_why_held(options, folder), on_wait=_say_wait, stop=stop))
+            (folder, restore_faceset(folder, why_held=why_held_at(options, folder), on_wait=say_wait, stop=stop))
             for folder in folders
         ]
     if options.json:
@@ -115,17 +115,6 @@ def _settings(options: argparse.Namespace) -> CurationSettings:
 
     given = {"per_cell": options.per_cell, "near_duplicate_radius": options.radius}
     return CurationSettings(**{name: value for name, value in given.items() if value is not None})
-
-
-def _why_held(options: argparse.Namespace, folder: FacesetFolder) -> Callable[[], str]:
-    from daemon.workspace_holds import why_held
-
-    state_dir = state_dir_of(options.config)
-    return lambda: why_held(folder, state_dir)
-
-
-def _say_wait(why: str) -> None:
-    print(f"dfld: no file is moved yet: {shown(why)}; waiting (Ctrl-C ends it)", file=sys.stderr, flush=True)
 
 
 def _lines(done: Curated, *, dry_run: bool) -> Iterator[str]:

@@ -6,7 +6,9 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon.commands.options import add_json_option, path_argument
+from daemon.commands.control import add_control_command
+from daemon.commands.free_faceset import WAITING_EXPLAINED, waiting_for
+from daemon.commands.options import path_argument
 from daemon.commands.output import print_json, shown
 from daemon.errors import ExitCode, UsageError
 
@@ -18,29 +20,24 @@ if TYPE_CHECKING:
     from engine.facesets.faceset_folder import FacesetFolder
 
 SHOWN_MAX = 24
-EXPLAINED = """Programs that enlarge or restore faces write them without DeepFaceLab's metadata: landmarks, masks,
+EXPLAINED = f"""Programs that enlarge or restore faces write them without DeepFaceLab's metadata: landmarks, masks,
 polygons. Save before, restore after. The copy is DeepFaceLab's own meta.dat, in the folder of the faces; either program
 reads it. A face is known by its id, else by its name. Pixels stay as they are, but of an image that has another size by
 then: it is resized to the saved one. Polygons that were drawn since stay, unless --replace-theirs gives them up.
 
-DIR is a workspace, its data_src or data_dst, or a folder of aligned faces."""
+DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. Saving waits for nothing.
+{WAITING_EXPLAINED}"""
 
 
 def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "meta",
-        help="save the metadata of a faceset, or restore it",
-        description="Save DeepFaceLab's metadata of all faces of a faceset, or restore it.",
-        epilog=EXPLAINED,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_control_command(commands, "meta", "save the metadata of a faceset, or restore it", run_meta)
+    parser.description = "Save DeepFaceLab's metadata of all faces of a faceset, or restore it."
+    parser.epilog, parser.formatter_class = EXPLAINED, argparse.RawDescriptionHelpFormatter
     parser.add_argument("what", choices=("save", "restore"), metavar="save|restore", help="what to do")
     parser.add_argument("folder", type=path_argument, metavar="DIR", help="workspace or folder of aligned faces")
     parser.add_argument(
         "--replace-theirs", action="store_true", help="restore over polygons that were drawn since, too"
     )
-    add_json_option(parser)
-    parser.set_defaults(run=run_meta)
 
 
 def run_meta(options: argparse.Namespace) -> int:
@@ -71,7 +68,10 @@ def _save(folders: Sequence[FacesetFolder], options: argparse.Namespace) -> int:
 def _restore(folders: Sequence[FacesetFolder], options: argparse.Namespace) -> int:
     from engine.facesets.saved_metadata import restore_metadata
 
-    done = [(folder, restore_metadata(folder, replace_theirs=options.replace_theirs)) for folder in folders]
+    done = [
+        (one, restore_metadata(one, replace_theirs=options.replace_theirs, waiting=waiting_for(options, one)))
+        for one in folders
+    ]
     if options.json:
         return print_json([{"aligned": str(folder.aligned), **asdict(one)} for folder, one in done])
     for folder, one in done:

@@ -6,7 +6,9 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon.commands.options import add_json_option, path_argument
+from daemon.commands.control import add_control_command
+from daemon.commands.free_faceset import WAITING_EXPLAINED, waiting_for
+from daemon.commands.options import path_argument
 from daemon.commands.output import print_json, shown
 from daemon.errors import ExitCode
 
@@ -19,33 +21,27 @@ if TYPE_CHECKING:
     Commands = _SubParsersAction[argparse.ArgumentParser]
 
 SHOWN_MAX = 24
-PACKING = """DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. DeepFaceLab reads a faceset.pak
-instead of the loose faces, and starts faster. The faces are removed once the faceset.pak was read back and every face
-in it compared; pictures that DeepFaceLab would not read stay. Masks beside the faces stay, too."""
-UNPACKING = """DIR is a workspace, its data_src or data_dst, or the folder that holds a faceset.pak. Every face gets the
-name and the bytes that it had. The faceset.pak is removed once all lie there; nothing is changed where another file has
-the name of a face."""
+PACKING = f"""DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. DeepFaceLab reads a
+faceset.pak instead of the loose faces, and starts faster. The faces are removed once the faceset.pak was read back and
+every face in it compared; pictures that DeepFaceLab would not read stay. Masks beside the faces stay, too.
+{WAITING_EXPLAINED}"""
+UNPACKING = f"""DIR is a workspace, its data_src or data_dst, or the folder that holds a faceset.pak. Every face gets
+the name and the bytes that it had. The faceset.pak is removed once all lie there; nothing is changed where another file
+has the name of a face.
+{WAITING_EXPLAINED}"""
 
 
 def add_commands(commands: Commands) -> None:
-    pack = _add(commands, "pack", "put the faces of a faceset into one faceset.pak", PACKING, "the loose faces, too")
-    pack.set_defaults(run=run_pack)
-    unpack = _add(commands, "unpack", "take the faces out of a faceset.pak", UNPACKING, "the faceset.pak, too")
-    unpack.set_defaults(run=run_unpack)
+    pack = add_control_command(commands, "pack", "put the faces of a faceset into one faceset.pak", run_pack)
+    _add_options(pack, PACKING, "the loose faces, too")
+    unpack = add_control_command(commands, "unpack", "take the faces out of a faceset.pak", run_unpack)
+    _add_options(unpack, UNPACKING, "the faceset.pak, too")
 
 
-def _add(commands: Commands, name: str, what: str, explained: str, kept: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=what,
-        description=f"{what[0].upper()}{what[1:]}.",
-        epilog=explained,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _add_options(parser: argparse.ArgumentParser, explained: str, kept: str) -> None:
+    parser.epilog, parser.formatter_class = explained, argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=path_argument, metavar="DIR", help="workspace or folder of aligned faces")
     parser.add_argument("--keep", action="store_true", help=f"keep {kept}")
-    add_json_option(parser)
-    return parser
 
 
 def run_pack(options: argparse.Namespace) -> int:
@@ -54,7 +50,8 @@ def run_pack(options: argparse.Namespace) -> int:
     from engine.facesets.packing import pack_faces
 
     folders = faceset_folders(options.folder, may_be_packed=True)
-    return _print(options, [(folder, pack_faces(folder, keep=options.keep)) for folder in folders], "packed")
+    done = [(one, pack_faces(one, keep=options.keep, waiting=waiting_for(options, one))) for one in folders]
+    return _print(options, done, "packed")
 
 
 def run_unpack(options: argparse.Namespace) -> int:
@@ -64,7 +61,8 @@ def run_unpack(options: argparse.Namespace) -> int:
 
     folders = faceset_folders(options.folder, may_be_packed=True)
     packed = [folder for folder in folders if folder.pack.exists()] or folders
-    return _print(options, [(folder, unpack_faces(folder, keep=options.keep)) for folder in packed], "unpacked")
+    done = [(one, unpack_faces(one, keep=options.keep, waiting=waiting_for(options, one))) for one in packed]
+    return _print(options, done, "unpacked")
 
 
 def _print(options: argparse.Namespace, done: list[tuple[FacesetFolder, Packed]], what: str) -> int:

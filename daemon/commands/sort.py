@@ -6,7 +6,9 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon.commands.options import add_backend_options, add_json_option, open_chosen_backend, path_argument
+from daemon.commands.control import add_control_command
+from daemon.commands.free_faceset import WAITING_EXPLAINED, waiting_for
+from daemon.commands.options import add_backend_options, open_chosen_backend, path_argument
 from daemon.commands.output import print_json, shown
 from daemon.errors import ExitCode
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 KEYS = ("sharpness", "light", "identity", "upscale", "yaw", "pitch", "time", "mask", "origname")
 """Tested against the engine's."""
 SHOWN_MAX = 24
-EXPLAINED = """keys:
+EXPLAINED = f"""keys:
   sharpness  the sharpest first; noise does not count as detail, and darkness not as blur
   light      by how bright the face is, the brightest first
   identity   who looks most like the others comes first, strangers last, as the recogniser of --backend sees them
@@ -33,24 +35,19 @@ EXPLAINED = """keys:
 
 DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. Files are called 00000.jpg, 00001.jpg and so
 on, as DeepFaceLab's sorter calls them; their masks are renamed with them. Every rename is in a journal beside the
-faces before it is done, so that a kill loses nothing and --undo restores every name."""
+faces before it is done, so that a kill loses nothing and --undo restores every name.
+{WAITING_EXPLAINED}"""
 
 
 def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "sort",
-        help="rename the faces of a faceset in the order of a measure, or back",
-        description="Rename the faces of a faceset so that their names sort by a measure.",
-        epilog=EXPLAINED,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    what = "rename the faces of a faceset in the order of a measure, or back"
+    parser = add_control_command(commands, "sort", what, run_sort)
+    parser.epilog, parser.formatter_class = EXPLAINED, argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=path_argument, metavar="DIR", help="workspace or folder of aligned faces")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--by", choices=KEYS, metavar="KEY", help=" | ".join(KEYS))
-    what.add_argument("--undo", action="store_true", help="take the last sort back")
+    order = parser.add_mutually_exclusive_group(required=True)
+    order.add_argument("--by", choices=KEYS, metavar="KEY", help=" | ".join(KEYS))
+    order.add_argument("--undo", action="store_true", help="take the last sort back")
     add_backend_options(parser)
-    add_json_option(parser)
-    parser.set_defaults(run=run_sort)
 
 
 def run_sort(options: argparse.Namespace) -> int:
@@ -60,10 +57,13 @@ def run_sort(options: argparse.Namespace) -> int:
 
     folders = faceset_folders(options.folder)
     backend = open_chosen_backend(options) if options.by == "identity" else None
-    done = [
-        (folder, undo_sort(folder) if options.undo else sort_faces(folder, options.by, backend=backend))
-        for folder in folders
-    ]
+    done: list[tuple[FacesetFolder, Sorted | CarriedOut]] = []
+    for folder in folders:
+        waiting = waiting_for(options, folder)
+        if options.undo:
+            done.append((folder, undo_sort(folder, waiting=waiting)))
+        else:
+            done.append((folder, sort_faces(folder, options.by, backend=backend, waiting=waiting)))
     if options.json:
         return print_json([{"aligned": str(folder.aligned), **asdict(one)} for folder, one in done])
     for folder, one in done:

@@ -13,6 +13,7 @@ rename_order     pure: in which order files are renamed, so that none is ever re
 renames          renames in journaled batches: carried out, finished after a kill, undone
 sort_order       pure: in which order faces are sorted, and what they are called then
 sole_user        one program at a time in a faceset
+free_faceset     the same, once no other program works on it
 features         what was measured of the faces, one column a measure
 feature_cache    `.dfld/features`: what was measured, so that no face is measured twice
 

@@ -22,8 +22,8 @@ from dfl.jpeg import FILE_LIMIT_BYTES
 from engine.errors import FacesetError, PackedFacesetError
 from engine.facesets.face_listing import UnreadableFace, picture_names
 from engine.facesets.faceset_folder import FacesetFolder
+from engine.facesets.free_faceset import Waiting, sole_user_when_free
 from engine.facesets.pack_file import opened_pack, write_pack
-from engine.facesets.sole_user import sole_user
 from engine.workspace.output_files import as_output_error
 
 NAMED_MAX = 5
@@ -43,14 +43,14 @@ class Packed:
     """Pictures that are no faces to DeepFaceLab: they are not packed, and stay."""
 
 
-def pack_faces(folder: FacesetFolder, *, keep: bool) -> Packed:
+def pack_faces(folder: FacesetFolder, *, keep: bool, waiting: Waiting | None = None) -> Packed:
     """Pack the faces of `aligned/` into a faceset.pak there; remove the loose ones, unless they are to be kept.
 
     Where a faceset.pak lies there already that holds each of them, as after a kill, it stays as it is. Raise
     PackedFacesetError where it does not, FacesetError where there is no face to pack, OutputError where the disk
     refuses.
     """
-    with sole_user(folder):
+    with sole_user_when_free(folder, waiting):
         if os.path.lexists(folder.pack):
             return _pack_again(folder, keep=keep)
         images, hashes, left = _described(folder)
@@ -68,14 +68,14 @@ def pack_faces(folder: FacesetFolder, *, keep: bool) -> Packed:
         return Packed(len(images), size, sum(image.size_bytes for image in images), left)
 
 
-def unpack_faces(folder: FacesetFolder, *, keep: bool) -> Packed:
+def unpack_faces(folder: FacesetFolder, *, keep: bool, waiting: Waiting | None = None) -> Packed:
     """Write every face of a faceset.pak beside it, under the name that it had; then remove the pak, unless it is to be
     kept. Those of a set of several persons go into a folder for each.
 
     Raise FacesetError, with nothing changed, where there is no readable faceset.pak or another file has the name of a
     face; OutputError where the disk refuses.
     """
-    with sole_user(folder):
+    with sole_user_when_free(folder, waiting):
         try:
             with opened_pack(folder.pack) as (images, view):
                 _require_distinct(folder, images)

@@ -27,6 +27,7 @@ from dfl.pickles.dumping import dump_for_dfl
 from engine.errors import FacesetError
 from engine.facesets.face_listing import UnreadableFace, picture_names
 from engine.facesets.faceset_folder import FacesetFolder
+from engine.facesets.free_faceset import Waiting, sole_user_when_free
 from engine.facesets.rename_journal import Batch, read_journal
 from engine.facesets.sole_user import sole_user
 from engine.workspace.output_files import as_output_error
@@ -82,7 +83,7 @@ def save_metadata(folder: FacesetFolder) -> Saved:
         return Saved(len(found), tuple(left))
 
 
-def restore_metadata(folder: FacesetFolder, *, replace_theirs: bool) -> Restored:
+def restore_metadata(folder: FacesetFolder, *, replace_theirs: bool, waiting: Waiting | None = None) -> Restored:
     """Give every face of `aligned/` the metadata that its meta.dat holds of it; pixels stay as they are, but of an
     image that has another size than it had.
 
@@ -90,7 +91,7 @@ def restore_metadata(folder: FacesetFolder, *, replace_theirs: bool) -> Restored
     or its saved metadata; doing it again ends the same. Raise FacesetError, with nothing changed, where there is no
     readable meta.dat; OutputError where the disk refuses.
     """
-    with sole_user(folder):
+    with sole_user_when_free(folder, waiting):
         saved, saved_at = _read_copy(folder)
         done = Restored()
         places = _Places(folder, saved_at)

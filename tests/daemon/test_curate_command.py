@@ -13,7 +13,10 @@ from daemon.dfl_processes import RunningProcess
 from daemon.errors import ControlError
 from daemon.reports.codec import encoded
 from daemon.reports.service import InboxReport, ServiceReport
+from engine.facesets import free_faceset
 from engine.facesets.faceset_folder import FacesetFolder, faceset_folders
+from engine.facesets.saved_metadata import save_metadata
+from engine.sort import sort_faces
 from tests.faceset_rig import contents, face_jpeg, make_faceset
 
 
@@ -121,3 +124,27 @@ def test_without_a_daemon_no_pause_holds_it(workspace: Path, monkeypatch: pytest
 
     monkeypatch.setattr(workspace_holds, "ask", nobody)
     assert held(faceset_folders(workspace)[0]) == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["curate"], ["curate", "--restore"], ["sort", "--by", "yaw"], ["sort", "--undo"], ["pack"], ["unpack"],
+     ["meta", "restore"]],
+)  # fmt: skip
+def test_every_command_that_changes_a_faceset_says_what_it_waits_for(
+    workspace: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The process ends, as far as is seen, once the command has said that it waits."""
+    for role in ("data_src", "data_dst"):
+        sort_faces(faceset_folders(workspace / role)[0], "pitch")
+        save_metadata(faceset_folders(workspace / role)[0])
+    if command[0] == "unpack":
+        assert main(["pack", str(workspace)]) == 0
+    trainer = RunningProcess(4711, ("python3", "main.py", "train"), str(workspace))
+    seen = [(trainer,)]
+    monkeypatch.setattr(workspace_holds, "processes_at", lambda _workspace: seen.pop() if seen else ())
+    monkeypatch.setattr(free_faceset, "POLL_S", 0.0)
+    capsys.readouterr()
+    assert main([*command, str(workspace), *config(workspace)]) == 0
+    why = f"python3 main.py train (process 4711) works on {workspace}"
+    assert f"dfld: no file is changed yet: {why}; waiting (Ctrl-C ends it)" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from dfl.image import MaskPolygon, read_metadata, with_metadata
 from engine import curate
 from engine.curate import Curated, curate_faceset, restore_faceset
 from engine.errors import FacesetError
+from engine.facesets import free_faceset
 from engine.facesets.curation.record import aside_reasons, record_path
 from engine.facesets.curation.settings import CurationSettings
 from engine.facesets.faceset_folder import FacesetFolder, faceset_folders
@@ -142,7 +143,7 @@ def test_faces_of_data_dst_are_marked_and_never_moved(quick_folder: Path) -> Non
 def test_it_waits_says_once_what_waits_and_decides_anew_after_that(
     quick_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curate, "POLL_S", 0.0)
+    monkeypatch.setattr(free_faceset, "POLL_S", 0.0)
     folder = make_faceset(quick_folder, faces())
     answers = iter(["DeepFaceLab trains", "DeepFaceLab trains", "", "somebody paused it", "DeepFaceLab merges"])
     said: list[str] = []

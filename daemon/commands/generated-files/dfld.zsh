@@ -39,7 +39,7 @@ _shtab_dfld_commands() {
     rounds:'What rounds did, and why.'
     run:'Watch the inboxes of the configuration and turn what settles there into DeepFaceLab workspaces. SIGTERM stops cleanly, SIGHUP reads the configuration again.'
     scan:'Look through the inboxes now.'
-    sort:'Rename the faces of a faceset so that their names sort by a measure.'
+    sort:'Rename the faces of a faceset in the order of a measure, or back.'
     status:'What the daemon is doing.'
     sync:'dfld sync NAME: do one round for the [[sync]] of that name. dfld sync init NAME --from MACHINE: give every machine the weights of one. dfld sync hook NAME: print what to add to the command line of cooperating trainers.'
     tune:'Print how many faces of a video each similarity threshold keeps and how many strangers it lets in, draw the histogram, and name the threshold that fits.'
@@ -269,8 +269,9 @@ _shtab_dfld_match_defaults_added=0
 
 _shtab_dfld_meta_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--replace-theirs[restore over polygons that were drawn since, too]"
+  "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
   "--json[print JSON for programs]"
+  "--replace-theirs[restore over polygons that were drawn since, too]"
   ":what to do:(save restore)"
   ":workspace or folder of aligned faces:_files -/"
 )
@@ -293,8 +294,9 @@ _shtab_dfld_models_defaults_added=0
 
 _shtab_dfld_pack_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--keep[keep the loose faces, too]"
+  "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
   "--json[print JSON for programs]"
+  "--keep[keep the loose faces, too]"
   ":workspace or folder of aligned faces:_files -/"
 )
 
@@ -404,13 +406,14 @@ _shtab_dfld_scan_defaults_added=0
 
 _shtab_dfld_sort_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
+  "--json[print JSON for programs]"
   "--by=[sharpness \| light \| identity \| upscale \| yaw \| pitch \| time \| mask \| origname]:KEY:(sharpness light identity upscale yaw pitch time mask origname)"
   "--undo[take the last sort back]"
   "--backend=[insightface \| dlib \| opencv_cascade (default insightface\; dlib works offline)]:NAME:"
   "--model-root=[folder of insightface packs (default \~\/.insightface)]:DIR:_files -/"
   "--model-pack=[insightface pack (default buffalo_l, downloaded on first use)]:NAME:"
   "--device=[where insightface runs (default auto\: the GPU when there is one)]:device:(auto cpu cuda)"
-  "--json[print JSON for programs]"
   ":workspace or folder of aligned faces:_files -/"
 )
 
@@ -468,8 +471,9 @@ _shtab_dfld_tune_defaults_added=0
 
 _shtab_dfld_unpack_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--keep[keep the faceset.pak, too]"
+  "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
   "--json[print JSON for programs]"
+  "--keep[keep the faceset.pak, too]"
   ":workspace or folder of aligned faces:_files -/"
 )
 
