@@ -66,7 +66,7 @@ background:var(--cell)}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(330px,1fr));gap:20px}
 table{border-collapse:collapse;width:100%;table-layout:fixed;font-variant-numeric:tabular-nums}
 td,th{padding:4px 0;text-align:left;font-weight:400;vertical-align:middle}td.n{text-align:right;white-space:nowrap;
-width:104px;padding-left:10px}
+width:118px;padding-left:10px}
 th{width:132px;color:var(--soft)}
 .bar{height:7px;border-radius:4px;background:var(--src);margin:2px 0;min-width:2px}.bar.d{background:var(--dst)}
 .bar.r{background:var(--soft)}
@@ -172,7 +172,7 @@ def _legend(report: CoverageReport) -> str:
             ('<i class="l-missing"></i>', "dst needs it (3 faces or more), and src has fewer than 3"),
             ('<i style="opacity:.5"></i>', "pale: dst does not need it"),
         ]
-    keys.append(('<i class="l-empty"></i>', "no faces, and none needed"))
+    keys.append(('<i class="l-empty"></i>', "no face, and none that is needed"))
     keys.append(("", "Each cell shows the sharpest face of src."))
     return '<div class="legend">' + "".join(f"<span>{key} {text}</span>" for key, text in keys) + "</div>"
 
