@@ -38,6 +38,7 @@ FAULTS: dict[str, tuple[str, dict[str, str]]] = {
         {"DFLD_RENAME_EXAMPLES": "2000", "DFLD_MANUAL_CHANGES_EXAMPLES": "1000"},
     ),
     "faceset-kills": ("tests/faults/test_faceset_kills.py", {"DFLD_FACESET_KILLS": "100"}),
+    "refine-kills": ("tests/faults/test_refine_kills.py", {"DFLD_REFINE_KILLS": "100"}),
     "mutated-packs": (
         "tests/engine/facesets/test_packing.py tests/dfl/test_metadata_copy.py -k mutated",
         {"DFLD_PACK_MUTANTS": "2000"},

@@ -30,6 +30,7 @@ from daemon.commands import (
     model_files,
     pack,
     photos,
+    refine,
     rounds,
     service,
     sort,
@@ -99,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
         meta,
         curate,
         coverage,
+        refine,
         doctor,
         completion,
     ):

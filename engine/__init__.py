@@ -6,6 +6,7 @@ mask_sources   the sources of masks that need weights, opened as a request names
 sort           the faces of a faceset renamed by a measure, or back
 measure_faceset  the features of a faceset: measured, or known
 curate         the faces that training does not need, set aside with a reason, or back
+refine         landmarks of a faceset found again in its footage, and faces cut anew where that is better
 coverage       what a faceset shows and lacks, as a page, a picture and JSON
 revision       which result an extraction has, as a number
 types          Frame, Face, AlignedFace, Identity, settings, Commit, report: the values that flow
@@ -27,6 +28,7 @@ clip           one clip, window by window: judged, filled in, written, handed on
 masks          which pixels of an aligned face belong to the face
 workspace      what is written: aligned faces, masks, log, preview sheet
 facesets       folders of aligned faces: which is meant, what lies in it, its files renamed
+refining       a second pass: landmarks beside those of neighbouring frames, faces cut anew
 results        what dfld wrote for a clip, what a person changed since, what a redo or a forgetting removes
 tuning         which similarity threshold fits one video
 reasons        the reasons that a face can end with

@@ -286,6 +286,7 @@ WRITES_FILES_ITSELF = {
     "daemon.service": "renames metrics, not files",
     "daemon.state_folder": "a lock, of which no byte is read",
     "engine.facesets.rename_journal": "lines are added to one file, synced once a batch",
+    "engine.facesets.replacements": "lines are added to the records of faces, synced",
     "engine.facesets.sole_user": "a lock, of which no byte is read",
     "engine.masks.xseg.converted": "a lock, of which no byte is read",
     "engine.results.manifest": "lines are added to one open file, each synced",

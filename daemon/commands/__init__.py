@@ -4,7 +4,7 @@ average             dfld average
 completion          dfld completion, man
 coverage            dfld coverage
 curate              dfld curate
-faces_progress      how far the measuring of faces is, on a terminal
+faces_progress      how far work on faces is, on a terminal
 free_faceset        what commands that change a faceset wait for
 control             dfld status, jobs, quarantine, pause, resume, drain, scan, reload, forget
 demo                dfld demo
@@ -18,6 +18,7 @@ mask                dfld mask
 meta                dfld meta
 pack                dfld pack, unpack
 photos              dfld match, reference, backends
+refine              dfld refine
 service             dfld run, check
 sort                dfld sort
 status              the words and tables of dfld status and jobs

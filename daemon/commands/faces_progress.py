@@ -1,4 +1,4 @@
-"""The progress of measuring faces, on a terminal."""
+"""The progress of work on faces, on a terminal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from daemon.commands.output import steerable
 
 SHOWN_FROM = 200
-"""Fewer faces are measured before anybody could read it."""
+"""Fewer faces are done before anybody could read it."""
 
 
 @contextmanager
-def faces_progress(*, visible: bool) -> Iterator[Callable[[int, int], None]]:
+def faces_progress(*, visible: bool, done_word: str = "measured") -> Iterator[Callable[[int, int], None]]:
     """Yield what is called with faces done and their number; nothing shows where standard error is no terminal."""
     stream = steerable(sys.stderr)
     if not visible or not stream.isatty():
@@ -22,7 +22,7 @@ def faces_progress(*, visible: bool) -> Iterator[Callable[[int, int], None]]:
 
     def show(done: int, total: int) -> None:
         if total >= SHOWN_FROM:
-            stream.write(f"\r{f'{done} of {total} faces measured':<60}\r")
+            stream.write(f"\r{f'{done} of {total} faces {done_word}':<60}\r")
             stream.flush()
 
     try:

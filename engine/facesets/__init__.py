@@ -11,6 +11,7 @@ saved_metadata   the metadata of all faces in a meta.dat, and back
 rename_journal   `.dfld/renames.jsonl`: its lines as values, and where each file went
 rename_order     pure: in which order files are renamed, so that none is ever replaced
 renames          renames in journaled batches: carried out, finished after a kill, undone
+replacements     files replaced together: a kill leaves each group old or new
 sort_order       pure: in which order faces are sorted, and what they are called then
 sole_user        one program at a time in a faceset
 free_faceset     the same, once no other program works on it

@@ -16,6 +16,7 @@ from engine.errors import FacesetInUseError
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.rename_journal import PRIVATE_FILE, make_state_folder
 from engine.facesets.renames import recover
+from engine.facesets.replacements import recover as recover_replacements
 from engine.workspace.output_files import as_output_error
 
 LOCK_NAME = "lock"
@@ -23,7 +24,7 @@ LOCK_NAME = "lock"
 
 @contextmanager
 def sole_user(folder: FacesetFolder) -> Iterator[None]:
-    """Hold a faceset, with every batch of renames that a kill cut short carried out first. Not twice in one process.
+    """Hold a faceset, with all that a kill cut short carried out first. Not twice in one process.
 
     Raise FacesetInUseError where another program holds it, OutputError where the disk refuses.
     """
@@ -41,6 +42,7 @@ def sole_user(folder: FacesetFolder) -> Iterator[None]:
                 f"another dfld works on {folder.aligned} at this moment; nothing was changed", hint="wait for its end"
             ) from None
         recover(folder)
+        recover_replacements(folder)
         yield
     finally:
         os.close(descriptor)

@@ -114,6 +114,10 @@ COMMANDS: dict[str, list[list[str]]] = {
     "verify": [[H, *CONFIG], [f"{H}.d", *CONFIG], [f"{H}.d", "--repair", *CONFIG], ["--config", H, H]],
     "curate": [[H, *CONFIG], [f"{H}.d", "--dry-run", *CONFIG], [f"{H}.d", "--match", H], ["--config", H, f"{H}.d"]],
     "coverage": [[H], [f"{H}.d"], [f"{H}.d", H], [f"{H}.d", "--html", H]],
+    "refine": [
+        [H, *CONFIG], [f"{H}.d", *CONFIG], [f"{H}.d", "--video", H], ["--video", f"{H}.mp4", H, "--backend", H],
+        ["--config", H, f"{H}.d"],
+    ],
     "sort": [[H, "--by", "yaw"], [f"{H}.d", "--by", H], [".", "--by", "origname"], [f"{H}.d", "--undo"]],
     "mask": [[H], ["."], [f"{H}.d", "--source", H], ["x", "--xseg-model", f"{H}.d", "--check"]],
     "pack": [[H], ["."]],

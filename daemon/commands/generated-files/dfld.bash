@@ -6,7 +6,7 @@
 #    source ~/.local/share/bash_completion/dfld
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_dfld_subparsers=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage doctor completion man)
+_shtab_dfld_subparsers=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man)
 
 _shtab_dfld_demo_option_strings=(-h --help --keep-in --json)
 _shtab_dfld_extract_option_strings=(-h --help --reference --name --largest-face --negative --other-age --allow-mixed --out --replace --discard-hand-work --backend --model-root --model-pack --device --similarity-threshold --min-confidence --frame-skip --face-type --margin-factor --output-size --max-faces-per-frame --keep --only-fit-to-train --format --jpeg-quality --no-tonemap --plain-crop --quiet --json)
@@ -39,6 +39,7 @@ _shtab_dfld_unpack_option_strings=(-h --help --config --json --keep)
 _shtab_dfld_meta_option_strings=(-h --help --config --json --replace-theirs)
 _shtab_dfld_curate_option_strings=(-h --help --config --json --match --per-cell --radius --dry-run --restore)
 _shtab_dfld_coverage_option_strings=(-h --help --html --json)
+_shtab_dfld_refine_option_strings=(-h --help --config --json --video --backend --model-root --model-pack --device --dry-run --no-tonemap --quiet)
 _shtab_dfld_doctor_option_strings=(-h --help --config --quiet --json)
 _shtab_dfld_completion_option_strings=(-h --help)
 _shtab_dfld_man_option_strings=(-h --help)
@@ -103,6 +104,10 @@ _shtab_dfld_curate___match_COMPGEN=_dfld_files
 _shtab_dfld_coverage_pos_0_COMPGEN=_dfld_files
 _shtab_dfld_coverage_pos_1_COMPGEN=_dfld_files
 _shtab_dfld_coverage___html_COMPGEN=_dfld_files
+_shtab_dfld_refine_pos_0_COMPGEN=_dfld_dirs
+_shtab_dfld_refine___config_COMPGEN=_dfld_files
+_shtab_dfld_refine___video_COMPGEN=_dfld_files
+_shtab_dfld_refine___model_root_COMPGEN=_dfld_dirs
 _shtab_dfld_doctor___config_COMPGEN=_dfld_files
 
 _shtab_dfld_extract___device_choices=(auto cpu cuda)
@@ -126,8 +131,9 @@ _shtab_dfld_models_pos_0_choices=(list check add fetch)
 _shtab_dfld_sort___by_choices=(sharpness light identity upscale yaw pitch time mask origname)
 _shtab_dfld_sort___device_choices=(auto cpu cuda)
 _shtab_dfld_meta_pos_0_choices=(save restore)
+_shtab_dfld_refine___device_choices=(auto cpu cuda)
 _shtab_dfld_completion_pos_0_choices=(bash zsh fish)
-_shtab_dfld_pos_0_choices=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage doctor completion man)
+_shtab_dfld_pos_0_choices=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man)
 
 _shtab_dfld_demo__h_nargs=0
 _shtab_dfld_demo___help_nargs=0
@@ -262,6 +268,12 @@ _shtab_dfld_curate___restore_nargs=0
 _shtab_dfld_coverage__h_nargs=0
 _shtab_dfld_coverage___help_nargs=0
 _shtab_dfld_coverage___json_nargs=0
+_shtab_dfld_refine__h_nargs=0
+_shtab_dfld_refine___help_nargs=0
+_shtab_dfld_refine___json_nargs=0
+_shtab_dfld_refine___dry_run_nargs=0
+_shtab_dfld_refine___no_tonemap_nargs=0
+_shtab_dfld_refine___quiet_nargs=0
 _shtab_dfld_doctor__h_nargs=0
 _shtab_dfld_doctor___help_nargs=0
 _shtab_dfld_doctor___quiet_nargs=0

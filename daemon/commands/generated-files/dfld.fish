@@ -51,8 +51,8 @@ function _shtab_dfld_using
   test "$_shtab_dfld_cmdpath" = "$argv"
 end
 
-set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage doctor completion man
-set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --html --include --jpeg-quality --keep --keep-in --margin-factor --match --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --parser --per-cell --picture --radius --reference --rule --save --shares --similarity-threshold --source --state --xseg-face-type --xseg-model -o
+set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man
+set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --html --include --jpeg-quality --keep --keep-in --margin-factor --match --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --parser --per-cell --picture --radius --reference --rule --save --shares --similarity-threshold --source --state --video --xseg-face-type --xseg-model -o
 
 complete -c dfld -e
 complete -c dfld -f
@@ -300,6 +300,19 @@ complete -c dfld -n '_shtab_dfld_using coverage' -l html -xka "(__fish_complete_
 complete -c dfld -n '_shtab_dfld_using coverage' -l json -d 'print JSON for programs'
 complete -c dfld -n '_shtab_dfld_using coverage; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_suffix '')" -d 'the faces that a model is trained on'
 complete -c dfld -n '_shtab_dfld_using coverage; and test $_shtab_dfld_npos -eq 1' -ka "(__fish_complete_suffix '')" -d 'the faces that the model is to be used on'
+complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a refine -d 'Find the landmarks of a faceset again in its footage, and cut faces anew where that is better.'
+complete -c dfld -n '_shtab_dfld_using refine' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using refine' -l config -xka "(__fish_complete_suffix '')" -d 'configuration of the daemon (default: config.toml or /etc/dfld/config.toml)'
+complete -c dfld -n '_shtab_dfld_using refine' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using refine' -l video -xka "(__fish_complete_suffix '')" -d 'video or folder of images that the faces are of (default: what they were extracted from); may repeat'
+complete -c dfld -n '_shtab_dfld_using refine' -l backend -x -d 'insightface | dlib | opencv_cascade (default insightface; dlib works offline)'
+complete -c dfld -n '_shtab_dfld_using refine' -l model-root -xka "(__fish_complete_directories)" -d 'folder of insightface packs (default ~/.insightface)'
+complete -c dfld -n '_shtab_dfld_using refine' -l model-pack -x -d 'insightface pack (default buffalo_l, downloaded on first use)'
+complete -c dfld -n '_shtab_dfld_using refine' -l device -xka "auto cpu cuda" -d 'where insightface runs (default auto: the GPU when there is one)'
+complete -c dfld -n '_shtab_dfld_using refine' -l dry-run -d 'say how many faces would move, and how far'
+complete -c dfld -n '_shtab_dfld_using refine' -l no-tonemap -d 'take HDR video as it is, as the extraction did'
+complete -c dfld -n '_shtab_dfld_using refine' -l quiet -d 'no progress'
+complete -c dfld -n '_shtab_dfld_using refine; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'workspace or folder of aligned faces'
 complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a doctor -d 'Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd unit, and every training machine over SSH; say what is wrong and the remedy. Changes nothing.'
 complete -c dfld -n '_shtab_dfld_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c dfld -n '_shtab_dfld_using doctor' -l config -xka "(__fish_complete_suffix '')" -d 'configuration (default: config.toml or /etc/dfld/config.toml, if there)'

@@ -33,6 +33,7 @@ _shtab_dfld_commands() {
     pause:'Stop working, at once, keeping what is done.'
     quarantine:'List files that could not be used; put one back.'
     reference:'Look for the one face in each reference photo and say which photos can be used. The identity file (npz) can be given to `dfld extract --reference` instead of the photos.'
+    refine:'Find the landmarks of a faceset again in its footage, and cut faces anew where that is better.'
     reload:'Read the configuration again, as SIGHUP does.'
     resume:'Work again after pause or drain.'
     rollback:'Push the kept average of an earlier round to every machine, as a round of its own.'
@@ -341,6 +342,24 @@ _shtab_dfld_reference_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_dfld_reference_defaults_added=0
 
+_shtab_dfld_refine_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
+  "--json[print JSON for programs]"
+  "*--video=[video or folder of images that the faces are of (default\: what they were extracted from)\; may repeat]:FILE:_files"
+  "--backend=[insightface \| dlib \| opencv_cascade (default insightface\; dlib works offline)]:NAME:"
+  "--model-root=[folder of insightface packs (default \~\/.insightface)]:DIR:_files -/"
+  "--model-pack=[insightface pack (default buffalo_l, downloaded on first use)]:NAME:"
+  "--device=[where insightface runs (default auto\: the GPU when there is one)]:device:(auto cpu cuda)"
+  "--dry-run[say how many faces would move, and how far]"
+  "--no-tonemap[take HDR video as it is, as the extraction did]"
+  "--quiet[no progress]"
+  ":workspace or folder of aligned faces:_files -/"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_refine_defaults_added=0
+
 _shtab_dfld_reload_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
@@ -532,6 +551,7 @@ _shtab_dfld() {
         pause) _arguments -C -s $_shtab_dfld_pause_options ;;
         quarantine) _arguments -C -s $_shtab_dfld_quarantine_options ;;
         reference) _arguments -C -s $_shtab_dfld_reference_options ;;
+        refine) _arguments -C -s $_shtab_dfld_refine_options ;;
         reload) _arguments -C -s $_shtab_dfld_reload_options ;;
         resume) _arguments -C -s $_shtab_dfld_resume_options ;;
         rollback) _arguments -C -s $_shtab_dfld_rollback_options ;;
