@@ -34,13 +34,13 @@ FAULTS: dict[str, tuple[str, dict[str, str]]] = {
         {"DFLD_MANUAL_CHANGES_EXAMPLES": "1000"},
     ),
     "renames": (
-        "tests/engine/facesets/test_renames.py tests/engine/results/test_own_moves.py",
+        "tests/engine/facesets/changing/test_renames.py tests/engine/results/test_own_moves.py",
         {"DFLD_RENAME_EXAMPLES": "2000", "DFLD_MANUAL_CHANGES_EXAMPLES": "1000"},
     ),
     "faceset-kills": ("tests/faults/test_faceset_kills.py", {"DFLD_FACESET_KILLS": "100"}),
     "refine-kills": ("tests/faults/test_refine_kills.py", {"DFLD_REFINE_KILLS": "100"}),
     "mutated-packs": (
-        "tests/engine/facesets/test_packing.py tests/dfl/test_metadata_copy.py -k mutated",
+        "tests/engine/facesets/packs/test_packing.py tests/dfl/test_metadata_copy.py -k mutated",
         {"DFLD_PACK_MUTANTS": "2000"},
     ),
     "originals": ("tests/core/test_files.py tests/daemon/test_killed_originals.py tests/daemon/test_originals.py", {}),

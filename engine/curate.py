@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.files import numbered
+from engine.facesets.changing.free_faceset import OnWait, Waiting, WhyHeld
+from engine.facesets.changing.rename_journal import read_journal
+from engine.facesets.changing.renames import CarriedOut, LeftFace, PlannedMove, carry_out, last_batch, undo
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.curation.curate import Curation, curate, mark
 from engine.facesets.curation.decisions import decisions_of
 from engine.facesets.curation.record import remove_record, write_record
@@ -23,10 +27,6 @@ from engine.facesets.curation.verdicts import Verdict, sentence_of
 from engine.facesets.face_listing import UnreadableFace
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.features import Features
-from engine.facesets.free_faceset import OnWait, Waiting, WhyHeld
-from engine.facesets.rename_journal import read_journal
-from engine.facesets.renames import CarriedOut, LeftFace, PlannedMove, carry_out, last_batch, undo
-from engine.facesets.sole_user import sole_user
 from engine.measure_faceset import OnProgress, measure_faceset
 
 KIND = "curate"

@@ -34,9 +34,9 @@ from dfl.image import AlignedMetadata, metadata_of_fields, read_fields
 from dfl.jpeg import FILE_LIMIT_BYTES, read_size, without_app15
 from dfl.xseg_mask import decode_xseg_mask
 from engine.errors import EngineError
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.face_listing import picture_names
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.sole_user import sole_user
 from engine.masks.checks import MaskCheck, check_mask, failed
 from engine.masks.choose import MaskMode, MaskSources, choose_mask
 from engine.masks.flicker import Flicker, PlacedMask, flickering
@@ -175,8 +175,8 @@ def mask_files(
 ) -> tuple[MaskedFace, ...]:
     """Give these files their masks, one after the other, until `stop` is set; return those that were come to.
 
-    They lie in folders of the faceset, which the caller holds (engine.facesets.sole_user) unless nothing is written.
-    What was written is on disk when this returns. Raise as `mask_faceset`.
+    They lie in folders of the faceset, which the caller holds (engine.facesets.changing.sole_user) unless nothing is
+    written. What was written is on disk when this returns. Raise as `mask_faceset`.
     """
     if not request.only_check:
         _remove_leftovers(folder, paths)

@@ -4,7 +4,7 @@
     judged (engine.refining.agreement) → cut anew with masks and polygons → replaced, a few together
 
 Ids and names stay, and a face that gains nothing stays as it is, byte for byte. Each replacement is decided in one
-moment (engine.facesets.replacements), so that a kill leaves each face with its mask old or new.
+moment (engine.facesets.changing.replacements), so that a kill leaves each face with its mask old or new.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from dfl.image import read_metadata
 from dfl.jpeg import FILE_LIMIT_BYTES
 from engine.backends.backend import Backend
 from engine.errors import FacesetError, PictureError
+from engine.facesets.changing.free_faceset import Waiting, sole_user_when_free
+from engine.facesets.changing.replacements import Group, NewFile, replace_files
 from engine.facesets.face_listing import ListedFace, UnreadableFace, list_faces
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.free_faceset import Waiting, sole_user_when_free
-from engine.facesets.replacements import Group, NewFile, replace_files
 from engine.footage.source_hash import source_sha256
 from engine.footage.video import open_frames
 from engine.frames.contract import DecodedFrame, FrameForm

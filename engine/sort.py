@@ -23,11 +23,11 @@ from dfl.jpeg import FILE_LIMIT_BYTES
 from engine.backends.backend import Backend
 from engine.errors import FacesetError
 from engine.faces.warps import five_of_68
+from engine.facesets.changing.free_faceset import Waiting, sole_user_when_free
+from engine.facesets.changing.rename_journal import first_places, read_journal
+from engine.facesets.changing.renames import CarriedOut, PlannedMove, carry_out, last_batch, undo
 from engine.facesets.face_listing import ListedFace, UnreadableFace, list_faces
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.free_faceset import Waiting, sole_user_when_free
-from engine.facesets.rename_journal import first_places, read_journal
-from engine.facesets.renames import CarriedOut, PlannedMove, carry_out, last_batch, undo
 from engine.facesets.sort_order import (
     Order,
     mask_ratio,
@@ -66,7 +66,7 @@ def sort_faces(
     (`origname`).
 
     `backend`: whose recogniser compares faces, for `identity`. `waiting`: for what else works on the faceset. Raise
-    FacesetError or OutputError, as engine.facesets.renames does.
+    FacesetError or OutputError, as engine.facesets.changing.renames does.
     """
     with sole_user_when_free(folder, waiting):
         listing = list_faces(folder)

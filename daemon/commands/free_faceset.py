@@ -12,8 +12,8 @@ from daemon.commands.control import state_dir_of
 from daemon.commands.output import shown
 
 if TYPE_CHECKING:
+    from engine.facesets.changing.free_faceset import Waiting
     from engine.facesets.faceset_folder import FacesetFolder
-    from engine.facesets.free_faceset import Waiting
 
 WAITING_EXPLAINED = """While DeepFaceLab works on the workspace, or `dfld pause` holds its inbox, no file is changed:
 the command waits, and says for what."""
@@ -22,7 +22,7 @@ the command waits, and says for what."""
 
 def waiting_for(options: argparse.Namespace, folder: FacesetFolder) -> Waiting:
     """Return what a change of a faceset waits for, until Ctrl-C."""
-    from engine.facesets.free_faceset import Waiting
+    from engine.facesets.changing.free_faceset import Waiting
 
     return Waiting(why_held_at(options, folder), say_wait, threading.Event())
 

@@ -53,7 +53,7 @@ def run_meta(options: argparse.Namespace) -> int:
 
 
 def _save(folders: Sequence[FacesetFolder], options: argparse.Namespace) -> int:
-    from engine.facesets.saved_metadata import save_metadata
+    from engine.facesets.packs.saved_metadata import save_metadata
 
     done = [(folder, save_metadata(folder)) for folder in folders]
     if options.json:
@@ -66,7 +66,7 @@ def _save(folders: Sequence[FacesetFolder], options: argparse.Namespace) -> int:
 
 
 def _restore(folders: Sequence[FacesetFolder], options: argparse.Namespace) -> int:
-    from engine.facesets.saved_metadata import restore_metadata
+    from engine.facesets.packs.saved_metadata import restore_metadata
 
     done = [
         (one, restore_metadata(one, replace_theirs=options.replace_theirs, waiting=waiting_for(options, one)))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from engine.facesets.faceset_folder import FacesetFolder
-    from engine.facesets.packing import Packed
+    from engine.facesets.packs.packing import Packed
 
     Commands = _SubParsersAction[argparse.ArgumentParser]
 
@@ -47,7 +47,7 @@ def _add_options(parser: argparse.ArgumentParser, explained: str, kept: str) -> 
 def run_pack(options: argparse.Namespace) -> int:
     """Pack every faceset that DIR means."""
     from engine.facesets.faceset_folder import faceset_folders
-    from engine.facesets.packing import pack_faces
+    from engine.facesets.packs.packing import pack_faces
 
     folders = faceset_folders(options.folder, may_be_packed=True)
     done = [(one, pack_faces(one, keep=options.keep, waiting=waiting_for(options, one))) for one in folders]
@@ -57,7 +57,7 @@ def run_pack(options: argparse.Namespace) -> int:
 def run_unpack(options: argparse.Namespace) -> int:
     """Unpack every faceset that DIR means and that is packed."""
     from engine.facesets.faceset_folder import faceset_folders
-    from engine.facesets.packing import unpack_faces
+    from engine.facesets.packs.packing import unpack_faces
 
     folders = faceset_folders(options.folder, may_be_packed=True)
     packed = [folder for folder in folders if folder.pack.exists()] or folders

@@ -51,8 +51,8 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run_refine(options: argparse.Namespace) -> int:
     """Refine every faceset that DIR means."""
+    from engine.facesets.changing.free_faceset import Waiting
     from engine.facesets.faceset_folder import faceset_folders
-    from engine.facesets.free_faceset import Waiting
     from engine.frames.contract import look_at_source
     from engine.refine import refine
 

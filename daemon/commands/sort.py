@@ -15,8 +15,8 @@ from daemon.errors import ExitCode
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from engine.facesets.changing.renames import CarriedOut
     from engine.facesets.faceset_folder import FacesetFolder
-    from engine.facesets.renames import CarriedOut
     from engine.sort import Sorted
 
 KEYS = ("sharpness", "light", "identity", "upscale", "yaw", "pitch", "time", "mask", "origname")

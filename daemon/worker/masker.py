@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from daemon.jobs.kinds.mask import ClipMaskRequest, FaceNote, MaskCommit, MaskResult
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.face_listing import picture_names
 from engine.facesets.faceset_folder import aligned_folder
-from engine.facesets.sole_user import sole_user
 from engine.mask_faceset import MaskedFace, MaskRequest, mask_files
 from engine.mask_sources import OpenedSources, SourceSettings, open_mask_sources
 from engine.results.face_places import face_places

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from core.opening import read_regular
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.measures.face_measures import ROW
-from engine.facesets.rename_journal import make_state_folder
+from engine.facesets.state_folder import PRIVATE_FILE, make_state_folder
 from engine.workspace.output_files import as_output_error, write_file
 
 CACHE_NAME = "features"
@@ -112,7 +112,7 @@ class FeatureCache:
         texts = [[*face.key, face.sha256, face.face_id, face.source] for face in faces]
         rows = np.array([face.row for face in faces], ROW) if faces else np.zeros(0, ROW)
         body = json.dumps(texts, separators=(",", ":")).encode("ascii") + b"\n" + rows.tobytes()
-        write_file(path, _head(len(faces), body) + body, before_rename=lambda made: made.chmod(0o600))
+        write_file(path, _head(len(faces), body) + body, before_rename=lambda made: made.chmod(PRIVATE_FILE))
         self.has_changed = False
 
     def _add(self, face: CachedFace) -> None:

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 from engine.errors import FacesetError, OutputError
+from engine.facesets.changing.rename_journal import first_places, journal_path, read_journal
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import FacesetFolder, aligned_folder
-from engine.facesets.rename_journal import first_places, journal_path, read_journal
-from engine.facesets.sole_user import sole_user
 from engine.workspace.file_names import Layout, prefix_of_face
 
 

@@ -21,7 +21,7 @@ from core.opening import read_regular
 from dfl.errors import FormatError
 from dfl.image import metadata_of_fields
 from dfl.metadata_copy import COPY_LIMIT_BYTES, METADATA_COPY_NAME, read_metadata_copy, write_metadata_copy
-from engine.facesets.forgetting import forget_kept
+from engine.facesets.changing.forgetting import forget_kept
 from engine.facesets.pack_file import opened_pack, write_pack
 from engine.results.face_files import face_files, hash_or_nothing, is_pack, trace_in
 from engine.results.manifest import Manifest, manifest_path, read_manifest

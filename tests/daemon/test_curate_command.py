@@ -13,9 +13,9 @@ from daemon.dfl_processes import RunningProcess
 from daemon.errors import ControlError
 from daemon.reports.codec import encoded
 from daemon.reports.service import InboxReport, ServiceReport
-from engine.facesets import free_faceset
+from engine.facesets.changing import free_faceset
 from engine.facesets.faceset_folder import FacesetFolder, faceset_folders
-from engine.facesets.saved_metadata import save_metadata
+from engine.facesets.packs.saved_metadata import save_metadata
 from engine.sort import sort_faces
 from tests.faceset_rig import contents, face_jpeg, make_faceset
 

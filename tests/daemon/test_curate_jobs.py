@@ -21,10 +21,10 @@ from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import JobEvent
+from engine.facesets.changing.renames import last_batch, undo
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.curation.settings import CurationSettings
 from engine.facesets.faceset_folder import aligned_folder
-from engine.facesets.renames import last_batch, undo
-from engine.facesets.sole_user import sole_user
 from tests.daemon_rig import PICTURE_WORKER, InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
 

@@ -22,9 +22,9 @@ from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
 from daemon.worker.masker import Masker
 from dfl.image import read_fields, read_metadata, with_metadata
+from engine.facesets.changing.renames import PlannedMove, carry_out
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import aligned_folder
-from engine.facesets.renames import PlannedMove, carry_out
-from engine.facesets.sole_user import sole_user
 from engine.masks.choose import MaskMode
 from engine.masks.write_mask import owner_in
 from tests.daemon_rig import PICTURE_WORKER, InProcess, Rig

@@ -17,11 +17,11 @@ from dfl.image import MaskPolygon, read_metadata, with_metadata
 from engine import curate
 from engine.curate import Curated, curate_faceset, restore_faceset
 from engine.errors import FacesetError
-from engine.facesets import free_faceset
+from engine.facesets.changing import free_faceset
+from engine.facesets.changing.renames import CarriedOut, carry_out
 from engine.facesets.curation.record import aside_reasons, record_path
 from engine.facesets.curation.settings import CurationSettings
 from engine.facesets.faceset_folder import FacesetFolder, faceset_folders
-from engine.facesets.renames import CarriedOut, carry_out
 from engine.sort import sort_faces
 from tests.faceset_rig import contents, face_jpeg, make_faceset, stat_of
 
@@ -205,7 +205,7 @@ def test_a_kill_between_any_two_renames_loses_nothing_and_the_next_run_ends_the_
 
 
 def kill_after(renames: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.facesets import renames as module
+    from engine.facesets.changing import renames as module
 
     real: Callable[[Path, Path], None] = module.rename_new
     done = iter(range(renames))

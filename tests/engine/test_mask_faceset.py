@@ -20,8 +20,8 @@ from dfl.jpeg import without_app15
 from dfl.xseg_mask import decode_xseg_mask, encode_xseg_mask
 from engine import mask_faceset as module
 from engine.errors import FacesetError, ModelError, OutputError, SettingsError
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.sole_user import sole_user
 from engine.mask_faceset import MaskReport, MaskRequest, mask_faceset
 from engine.mask_sources import SourceSettings, open_mask_sources
 from engine.masks.choose import MaskSources

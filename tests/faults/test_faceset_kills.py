@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from daemon.cli import main
+from engine.facesets.changing.rename_journal import journal_path
 from engine.facesets.face_listing import list_faces
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.feature_cache import cache_path
-from engine.facesets.rename_journal import journal_path
 from tests.daemon_rig import ROOT
 from tests.faceset_rig import contents, face_jpeg, make_faceset
 

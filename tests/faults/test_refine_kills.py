@@ -12,9 +12,9 @@ from pathlib import Path
 
 from dfl.hull import hull_mask
 from dfl.image import read_metadata
+from engine.facesets.changing.replacements import FOLDER
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.replacements import FOLDER
-from engine.facesets.sole_user import sole_user
 from engine.workspace.align import encode_mask
 from engine.workspace.file_names import Layout, output_layout
 from tests.daemon_rig import ROOT

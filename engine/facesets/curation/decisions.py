@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from engine.facesets.changing.rename_journal import GONE, Batch
 from engine.facesets.curation.verdicts import Decision
-from engine.facesets.rename_journal import GONE, Batch
 
 
 def decisions_of(

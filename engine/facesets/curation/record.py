@@ -1,6 +1,7 @@
 """`.dfld/curation.json`: what the last curation decided of each face, and against which limits, for who asks later.
 
-Written whole, for the owner alone; what it says is not needed to take a curation back (engine.facesets.rename_journal).
+Written whole, for the owner alone; what it says is not needed to take a curation back: that is in the journal
+(engine.facesets.changing.rename_journal).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from engine.facesets.curation.curate import Curation
 from engine.facesets.curation.settings import CurationSettings
 from engine.facesets.curation.verdicts import Reason
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.rename_journal import make_state_folder
+from engine.facesets.state_folder import make_state_folder
 from engine.workspace.output_files import as_output_error
 
 RECORD_NAME = "curation.json"

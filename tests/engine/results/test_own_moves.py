@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import OutputError
-from engine.facesets import renames
+from engine.facesets.changing import renames
+from engine.facesets.changing.rename_journal import journal_path, read_journal
+from engine.facesets.changing.renames import PlannedMove, carry_out, last_batch, undo
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import FacesetFolder, aligned_folder
-from engine.facesets.rename_journal import journal_path, read_journal
-from engine.facesets.renames import PlannedMove, carry_out, last_batch, undo
-from engine.facesets.sole_user import sole_user
 from engine.mask_faceset import MaskRequest, mask_faceset
 from engine.masks.choose import MaskSources
 from engine.results.face_files import trace_in

@@ -22,7 +22,7 @@ from engine.facesets.curation.record import record_path, write_record
 from engine.facesets.curation.settings import CurationSettings
 from engine.facesets.faceset_folder import faceset_folders
 from engine.facesets.feature_cache import cache_path
-from engine.facesets.saved_metadata import save_metadata
+from engine.facesets.packs.saved_metadata import save_metadata
 from engine.measure_faceset import measure_faceset
 from engine.results.face_files import trace_in, traces_in_pack
 from engine.results.manifest_lines import RunNote

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.facesets.changing.rename_journal import read_journal
+from engine.facesets.changing.renames import PlannedMove, carry_out, undo
 from engine.facesets.curation.decisions import decisions_of
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.rename_journal import read_journal
-from engine.facesets.renames import PlannedMove, carry_out, undo
 from tests.faceset_rig import face_jpeg, make_faceset
 
 A, B, C = "00000001_0.jpg", "00000002_0.jpg", "00000003_0.jpg"

@@ -15,12 +15,9 @@ from types import MappingProxyType
 
 from core.files import replace_file, sync_folder
 from dfl.errors import FormatError
-from engine.facesets.faceset_folder import ALIGNED, STATE, FacesetFolder, aligned_folder
-from engine.facesets.pack_file import opened_pack
-from engine.facesets.rename_journal import (
+from engine.facesets.changing.rename_journal import (
     GONE,
     JOURNAL_NAME,
-    PRIVATE_FILE,
     Batch,
     journal_path,
     line_bytes,
@@ -28,7 +25,10 @@ from engine.facesets.rename_journal import (
     lines_of_batch,
     read_journal,
 )
-from engine.facesets.sole_user import LOCK_NAME
+from engine.facesets.changing.sole_user import LOCK_NAME
+from engine.facesets.faceset_folder import ALIGNED, STATE, FacesetFolder, aligned_folder
+from engine.facesets.pack_file import opened_pack
+from engine.facesets.state_folder import PRIVATE_FILE
 
 
 def forget_kept(root: Path, on_removed: Callable[[Path], object]) -> None:

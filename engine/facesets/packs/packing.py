@@ -20,9 +20,9 @@ from dfl.errors import FormatError
 from dfl.faceset import PackedImage, describe_image
 from dfl.jpeg import FILE_LIMIT_BYTES
 from engine.errors import FacesetError, PackedFacesetError
+from engine.facesets.changing.free_faceset import Waiting, sole_user_when_free
 from engine.facesets.face_listing import UnreadableFace, picture_names
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.free_faceset import Waiting, sole_user_when_free
 from engine.facesets.pack_file import opened_pack, write_pack
 from engine.workspace.output_files import as_output_error
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from engine.errors import FacesetInUseError
+from engine.facesets.changing.renames import recover
+from engine.facesets.changing.replacements import recover as recover_replacements
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.rename_journal import PRIVATE_FILE, make_state_folder
-from engine.facesets.renames import recover
-from engine.facesets.replacements import recover as recover_replacements
+from engine.facesets.state_folder import PRIVATE_FILE, make_state_folder
 from engine.workspace.output_files import as_output_error
 
 LOCK_NAME = "lock"

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import FacesetError
-from engine.facesets import rename_journal, renames
+from engine.facesets.changing import rename_journal, renames
+from engine.facesets.changing.rename_journal import batches_in, first_places, journal_path, read_journal
+from engine.facesets.changing.rename_order import in_order
+from engine.facesets.changing.renames import PlannedMove, carry_out, last_batch, recover, undo
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import FacesetFolder, faceset_folders
-from engine.facesets.rename_journal import batches_in, first_places, journal_path, read_journal
-from engine.facesets.rename_order import in_order
-from engine.facesets.renames import PlannedMove, carry_out, last_batch, recover, undo
-from engine.facesets.sole_user import sole_user
 from tests.faceset_rig import contents, make_faceset, stat_of
 
 EXAMPLES = int(os.environ.get("DFLD_RENAME_EXAMPLES", "50"))

@@ -17,9 +17,9 @@ from core import files
 from daemon.cli import main
 from dfl.faceset import describe_image, pack_faceset, read_faceset, write_header
 from engine.errors import FacesetError, PackedFacesetError
-from engine.facesets import packing
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.packing import pack_faces, unpack_faces
+from engine.facesets.packs import packing
+from engine.facesets.packs.packing import pack_faces, unpack_faces
 from tests.faceset_rig import contents, face_jpeg, make_faceset
 
 MUTANTS = int(os.environ.get("DFLD_PACK_MUTANTS", "60"))

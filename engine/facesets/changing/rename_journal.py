@@ -22,13 +22,13 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from core.opening import read_regular
-from engine.facesets.faceset_folder import STATE, FacesetFolder
+from engine.facesets.faceset_folder import FacesetFolder
+from engine.facesets.state_folder import PRIVATE_FILE, make_state_folder
 from engine.workspace.output_files import as_output_error
 
 JOURNAL_NAME = "renames.jsonl"
 JOURNAL_BYTES_MAX = 4 << 30
 """A move has about 300 bytes: ten million renames."""
-PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 _PLACES = (attrgetter("source"), attrgetter("target"), attrgetter("temporary"))
 GONE = ""
 """Place of a file that was not there any more."""
@@ -106,12 +106,6 @@ def append_lines(folder: FacesetFolder, lines: Iterable[Mapping[str, object]]) -
             while data:
                 data = data[file.write(data) :]
             os.fsync(file.fileno())
-
-
-def make_state_folder(folder: FacesetFolder) -> None:
-    """Make the folder for what dfld keeps of a faceset, for its owner alone. Raise OSError."""
-    for one in (folder.parent / STATE, folder.state):
-        one.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
 
 
 def lines_of_batch(batch: Batch) -> Iterator[Mapping[str, object]]:

@@ -5,7 +5,7 @@
 A kill at any moment leaves each file under its old name, its new one, or a temporary one beside its old one; whoever
 opens the faceset next finds each by its inode, size and time, and goes on (`recover`). A batch that somebody got in the
 way of loses nothing: a file whose new name is taken stays where it is, and the journal says so. The mask of a face
-follows it by itself. Who calls holds the faceset (engine.facesets.sole_user).
+follows it by itself. Who calls holds the faceset (engine.facesets.changing.sole_user).
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from types import MappingProxyType
 
 from core.files import make_folder, numbered, rename_new, sync_folder
 from engine.errors import FacesetError
-from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.rename_journal import (
+from engine.facesets.changing.rename_journal import (
     GONE,
     Batch,
     Move,
@@ -30,7 +29,8 @@ from engine.facesets.rename_journal import (
     lines_of_batch,
     read_journal,
 )
-from engine.facesets.rename_order import in_order
+from engine.facesets.changing.rename_order import in_order
+from engine.facesets.faceset_folder import FacesetFolder
 from engine.workspace.output_files import as_output_error
 
 

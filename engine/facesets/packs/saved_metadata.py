@@ -25,11 +25,11 @@ from dfl.jpeg import FILE_LIMIT_BYTES, read_size, with_app15
 from dfl.metadata_copy import COPY_LIMIT_BYTES, SavedMetadata, read_metadata_copy, write_metadata_copy
 from dfl.pickles.dumping import dump_for_dfl
 from engine.errors import FacesetError
+from engine.facesets.changing.free_faceset import Waiting, sole_user_when_free
+from engine.facesets.changing.rename_journal import Batch, read_journal
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.face_listing import UnreadableFace, picture_names
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.free_faceset import Waiting, sole_user_when_free
-from engine.facesets.rename_journal import Batch, read_journal
-from engine.facesets.sole_user import sole_user
 from engine.workspace.output_files import as_output_error
 
 RESIZED_QUALITY = 100

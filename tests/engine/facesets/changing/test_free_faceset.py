@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from engine.errors import FacesetInUseError
-from engine.facesets import free_faceset
+from engine.facesets.changing import free_faceset
+from engine.facesets.changing.free_faceset import Waiting, sole_user_when_free
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.free_faceset import Waiting, sole_user_when_free
-from engine.facesets.packing import pack_faces, unpack_faces
-from engine.facesets.saved_metadata import restore_metadata, save_metadata
-from engine.facesets.sole_user import sole_user
+from engine.facesets.packs.packing import pack_faces, unpack_faces
+from engine.facesets.packs.saved_metadata import restore_metadata, save_metadata
 from engine.sort import sort_faces, undo_sort
 from tests.faceset_rig import contents, face_jpeg, make_faceset
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.facesets.changing.forgetting import forget_kept
+from engine.facesets.changing.rename_journal import journal_path, read_journal
+from engine.facesets.changing.renames import PlannedMove, carry_out, last_batch, undo
 from engine.facesets.faceset_folder import FacesetFolder, faceset_folders
-from engine.facesets.forgetting import forget_kept
-from engine.facesets.packing import pack_faces
-from engine.facesets.rename_journal import journal_path, read_journal
-from engine.facesets.renames import PlannedMove, carry_out, last_batch, undo
+from engine.facesets.packs.packing import pack_faces
 from tests.faceset_rig import contents, face_jpeg, make_faceset
 
 NAMES = ["a.jpg", "b.jpg", "c.jpg"]

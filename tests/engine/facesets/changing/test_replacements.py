@@ -11,10 +11,10 @@ import pytest
 
 from core import files
 from engine.errors import OutputError
-from engine.facesets import replacements
+from engine.facesets.changing import replacements
+from engine.facesets.changing.replacements import Group, NewFile, recover, replace_files
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.replacements import Group, NewFile, recover, replace_files
-from engine.facesets.sole_user import sole_user
 from tests.faceset_rig import MASK, contents, make_faceset
 
 NAMES = ("a.jpg", "b.jpg", "c.jpg")

@@ -4,7 +4,7 @@
     .dfld/replacing/replacing.json   which file each is for, what that was, and what is to be added to which records
 
 Once replacing.json has its name, the replacement happens, if need be by whoever holds the faceset next (`recover`,
-which engine.facesets.sole_user calls): a kill before leaves all old, a kill after ends in all new. A file that
+which engine.facesets.changing.sole_user calls): a kill before leaves all old, a kill after ends in all new. A file that
 somebody else changed meanwhile stays as they left it, and so does all of its group.
 """
 
@@ -24,7 +24,7 @@ from core.files import put_in_place, replace_file, sync_folder
 from core.opening import read_regular, sha256_of
 from engine.errors import OutputError
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.rename_journal import PRIVATE_FILE, PRIVATE_FOLDER, make_state_folder
+from engine.facesets.state_folder import PRIVATE_FILE, PRIVATE_FOLDER, make_state_folder
 from engine.workspace.output_files import as_output_error
 
 FOLDER, JOURNAL = "replacing", "replacing.json"

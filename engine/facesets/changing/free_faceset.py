@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from engine.errors import FacesetInUseError
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.sole_user import sole_user
 
 POLL_S = 5.0
 """How often it is asked whether the faceset is free by now."""
@@ -45,7 +45,7 @@ class Waiting:
 
 @contextmanager
 def sole_user_when_free(folder: FacesetFolder, waiting: Waiting | None) -> Iterator[None]:
-    """Hold a faceset (engine.facesets.sole_user) once nothing says that it is not free; None waits for nothing.
+    """Hold a faceset (engine.facesets.changing.sole_user) once nothing says that it is not free; None does not wait.
 
     Raise FacesetInUseError where the waiting was stopped, or another dfld holds the faceset.
     """

@@ -14,9 +14,9 @@ from daemon.cli import main
 from dfl.image import MaskPolygon, read_fields, read_metadata, with_metadata
 from dfl.jpeg import read_size, without_app15
 from engine.errors import FacesetError
+from engine.facesets.changing.renames import PlannedMove, carry_out
 from engine.facesets.faceset_folder import FacesetFolder
-from engine.facesets.renames import PlannedMove, carry_out
-from engine.facesets.saved_metadata import restore_metadata, save_metadata
+from engine.facesets.packs.saved_metadata import restore_metadata, save_metadata
 from engine.sort import sort_faces
 from tests.faceset_rig import contents, face_jpeg, make_faceset
 
