@@ -54,7 +54,8 @@ def _make_dtype(arguments: tuple[object, ...]) -> object:
             raise _refuse("a byte order", state)
         if not all(map(_is, state[2:], _DTYPE_STATE_TAIL)):
             raise _refuse("a number type's state", state)
-        return np.dtype(order + kind)
+        # A copy, so that exactly those arrays share a type that shared it in the file, and are written as they were.
+        return np.dtype(order + kind, copy=True)
 
     return Shell(finish)
 

@@ -135,3 +135,17 @@ def test_golden_metadata_is_written_again_byte_for_byte(shared: Path) -> None:
         payload = read_app15(path.read_bytes())
         assert payload is not None
         assert dump_for_dfl(load(payload), protocol=3) == payload, path.name
+
+
+def test_a_data_dat_of_deepfacelab_is_read_and_written_again_byte_for_byte(shared: Path) -> None:
+    """Arrays out of its worker processes have number types of their own, which the file spells one by one."""
+    for machine in ("machine_a", "machine_b", "machine_c"):
+        content = (shared / "golden/models" / machine / "alice_SAEHD_data.dat").read_bytes()
+        assert dump_for_dfl(load(content), protocol=3) == content
+
+
+def test_arrays_share_their_number_type_in_a_file_exactly_as_they_did() -> None:
+    own = np.ndarray(2, np.dtype("<f4", copy=True), b"12345678")
+    for arrays in ([own, own.copy(), np.zeros(3, np.float32)], [np.ones(3), np.zeros(2)]):
+        content = dump_for_dfl({str(number): array for number, array in enumerate(arrays)})
+        assert dump_for_dfl(load(content)) == content
