@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from core.processes import RunningProcess
 from daemon import workspace_holds
 from daemon.cli import main
-from daemon.dfl_processes import RunningProcess
 from daemon.errors import ControlError
 from daemon.reports.codec import encoded
 from daemon.reports.service import InboxReport, ServiceReport

@@ -117,6 +117,12 @@ def test_a_workspace_that_is_reached_through_a_link_is_the_same(workspace: Path,
     assert found(tmp_path / "link", proc) == [7, 8]
 
 
+def test_a_folder_that_is_named_without_a_slash_counts_too(workspace: Path, proc: Path) -> None:
+    add_process(proc, 7, ["python3", "main.py", "train", "--model-dir", workspace.name], str(workspace.parent))
+    add_process(proc, 8, ["python3", "main.py", "train", "--model-dir", "another"], str(workspace.parent))
+    assert found(workspace, proc) == [7]
+
+
 def test_the_workspace_is_the_folder_round_data_src_but_never_a_home_folder() -> None:
     def of(path: str) -> str:
         return str(workspace_of(FacesetFolder("aligned", Path(path), Path(path), None)))
