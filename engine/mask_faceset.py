@@ -22,7 +22,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,18 +50,14 @@ from engine.masks.write_mask import (
     stored_mask,
     with_mask,
 )
-from engine.pictures.whole_picture import count_scans
+from engine.pictures.face_pixels import LARGEST_SIDE_PX, face_pixels
 from engine.workspace.file_names import prefix_of_face
 from engine.workspace.output_files import as_output_error
 
 MASKS_REVISION = 1
 """Raised when the same sources are to make other masks of the same faces."""
-LARGEST_SIDE_PX = 4096
-"""DeepFaceLab writes aligned faces up to 2048 px; what announces more is not decoded."""
 AREA = "area"
 """The check that measures a mask's area over that of the hull."""
-MOST_SCANS = 100
-"""Of a progressive JPEG; encoders write about ten, and each goes over the whole picture."""
 
 Outcome = Literal["masked", "as before", "a person's", "no mask", "unreadable", "changed meanwhile"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -236,14 +231,7 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
     width, height = read_size(data)
     if width != height:
         raise FormatError(f"is {width}x{height} px: only square crops of a face are masked")
-    if not 0 < width <= LARGEST_SIDE_PX:
-        raise FormatError(f"announces {width}x{height} px, at most {LARGEST_SIDE_PX} a side are read")
-    if count_scans(data) > MOST_SCANS:
-        raise FormatError(f"stores its pixels in more than {MOST_SCANS} scans")
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise FormatError("its pixels cannot be decoded")
-    return np.asarray(pixels, np.uint8)
+    return face_pixels(data)
 
 
 def _made_of(face: _ReadFace, request: MaskRequest) -> str:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +36,7 @@ from engine.facesets.sort_order import (
     sorted_faces,
 )
 from engine.measure_faceset import measure_faceset
+from engine.pictures.face_pixels import face_pixels
 from engine.results.manifest import manifest_in
 from engine.types import Face, Image
 from engine.workspace.output_files import as_output_error
@@ -45,8 +45,6 @@ SortKey = Literal["origname"] | Order
 KIND = "sort"
 FACES_AT_ONCE = 32
 """Crops that a recogniser is given together."""
-LARGEST_SIDE_PX = 4096
-"""DeepFaceLab writes aligned faces up to 2048 px; what announces more is not decoded."""
 
 
 @dataclass(frozen=True)
@@ -125,19 +123,14 @@ def _differences(folder: FacesetFolder, faces: Sequence[ListedFace], backend: Ba
 
 def _recognition_crop(folder: FacesetFolder, face: ListedFace, backend: Backend) -> tuple[str, Image] | None:
     """Return the name of a face and what the recogniser reads of it; None where its picture cannot be decoded."""
-    if max(face.width_px, face.height_px) > LARGEST_SIDE_PX:
-        return None
     try:
-        data = read_regular(folder.aligned / face.name, within=None, max_bytes=FILE_LIMIT_BYTES)
-    except OSError:
-        return None
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
+        pixels = face_pixels(read_regular(folder.aligned / face.name, within=None, max_bytes=FILE_LIMIT_BYTES))
+    except (FormatError, OSError):
         return None
     points = face.metadata.landmarks
     box = np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
     found = Face(box, 1.0, five_of_68(points))
-    return face.name, backend.recognition_crop(np.asarray(pixels, np.uint8), found)
+    return face.name, backend.recognition_crop(pixels, found)
 
 
 def _mask_ratios(folder: FacesetFolder, faces: Sequence[ListedFace]) -> Mapping[str, float]:

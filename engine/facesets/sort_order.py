@@ -48,10 +48,11 @@ def mask_ratio(face: ListedFace, xseg_mask: bytes) -> float:
     cannot be decoded."""
     metadata = face.metadata
     mask = decode_xseg_mask(xseg_mask) >= MASK_THRESHOLD
-    hull = hull_mask(
-        face.height_px, face.width_px, metadata.landmarks, eyebrows_expand_mod=metadata.eyebrows_expand_mod
-    )
-    # The mask has another size than the picture: both are taken as fractions of the whole.
+    # The hull is drawn at the size of the mask: a picture may announce any.
+    scale = np.array(mask.shape[::-1]) / (max(face.width_px, 1), max(face.height_px, 1))
+    landmarks = metadata.landmarks * scale
+    height_px, width_px = mask.shape
+    hull = hull_mask(height_px, width_px, landmarks, eyebrows_expand_mod=metadata.eyebrows_expand_mod)
     return float(mask.mean()) / max(float((hull > 0).mean()), 1 / hull.size)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,21 @@ def test_names_sort_by_the_key_masks_follow_and_undo_restores_the_folder(quick_f
     assert stat_of(folder.parent) == stats
     with pytest.raises(FacesetError, match="no sort of dfld is left to undo"):
         undo_sort(folder)
+
+
+def test_a_picture_that_announces_any_size_costs_no_memory(quick_folder: Path) -> None:
+    folder = make_faceset(quick_folder, written(3))
+    path = folder.aligned / "clip-00000000_0.jpg"
+    data = path.read_bytes()
+    sides = data.index(b"\xff\xc0") + 5
+    path.write_bytes(data[:sides] + b"\xff\xd8\xff\xd8" + data[sides + 4 :])
+    tracemalloc.start()
+    try:
+        for by in get_args(Order):
+            sort_faces(folder, by, backend=cast(Backend, Colours()))
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
 
 
 class Colours:

@@ -76,11 +76,14 @@ def fitted(
     luma: NDArray[np.uint8], landmarks: NDArray[np.float64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], float]:
     """Given the (S, S) luma of an aligned face and its (68, 2) landmarks, px of it, return both at the size at which
-    faces are measured, and the side of the unit square there, px. Raise FormatError where landmarks span no face."""
+    faces are measured, and the side of the unit square there, px. Raise FormatError where landmarks span no face, or
+    far more than the picture."""
     unit = _unit_px(landmarks)
     if unit <= UNIT_PX * (1 + SIZE_TOLERANCE):
         return luma, landmarks, unit
     side = round(luma.shape[0] * UNIT_PX / unit)
+    if side < SIDE_MIN_PX:
+        raise FormatError(f"its landmarks span {unit:.3g} px, and the picture has {luma.shape[0]} px: it shows no face")
     scale = side / luma.shape[0]
     small = cv2.resize(luma, (side, side), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8), landmarks * scale, unit * scale

@@ -130,6 +130,13 @@ def test_what_is_no_face_is_refused_by_name() -> None:
         measure_face(encode_aligned_jpeg(pixels[:16, :16], metadata, 95))
 
 
+def test_landmarks_that_span_far_more_than_the_picture_are_refused() -> None:
+    pixels, metadata = a_face("whole_face", 64)
+    for times in (10.0, 100.0, 10_000.0):
+        with pytest.raises(FormatError, match="it shows no face"):
+            measure_face(encode_aligned_jpeg(pixels, replace(metadata, landmarks=metadata.landmarks * times), 95))
+
+
 def test_damaged_files_end_in_numbers_or_a_refusal() -> None:
     pixels, metadata = a_face("whole_face", 128)
     data = encode_aligned_jpeg(pixels, metadata, 90)
