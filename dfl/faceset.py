@@ -31,7 +31,7 @@ from dfl.image import (
     read_metadata,
 )
 from dfl.jpeg import read_size
-from dfl.pickles.dumping import dump_for_dfl
+from dfl.pickles.dumping import dump_for_dfl, is_utf_8
 from dfl.pickles.loading import PickleLimits, load_closed
 from dfl.pickles.machine import Construct
 from dfl.pickles.numpy_values import NUMPY_NAMES
@@ -96,10 +96,12 @@ def read_faceset(data: bytes | memoryview) -> tuple[PackedImage, ...]:
 
 
 def describe_image(filename: str, jpeg: bytes, *, person_name: str | None = None) -> PackedImage:
-    """Given an aligned JPEG and its name, return its entry. Raise FormatError when it is none DeepFaceLab reads."""
+    """Given an aligned JPEG and its name, return its entry. Raise FormatError when it is none DeepFaceLab reads, or
+    one that `read_faceset` would refuse."""
     width, height = read_size(jpeg)
-    require_image_name(filename)
-    return PackedImage(filename, read_metadata(jpeg), (height, width, 3), len(jpeg), person_name=person_name)
+    image = PackedImage(filename, read_metadata(jpeg), (height, width, 3), len(jpeg), person_name=person_name)
+    _image_of_entry(_entry_of_image(image), 0, len(jpeg))  # one such entry, and the whole pack could not be read
+    return image
 
 
 def write_header(images: Sequence[PackedImage]) -> bytes:
@@ -206,6 +208,8 @@ def _checked_name(name: object, what: str, container: str = "faceset.pak") -> st
     """Return a name. Raise FormatError for one that, joined to a folder, would lead out of it."""
     if type(name) is not str or not name or name in (".", "..") or any(mark in name for mark in "/\\\0:"):
         raise FormatError(f"{container}: {what} name {shown(name)} is not a plain file name")
+    if not is_utf_8(name):
+        raise FormatError(f"{container}: {what} name {shown(name)} is not UTF-8")
     return name
 
 

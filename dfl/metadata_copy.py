@@ -25,7 +25,8 @@ COPY_LIMIT_BYTES = 256 << 20
 _SMALLEST_OPCODES, _BYTES_AN_OPCODE = 10_000, 2
 _EXPANSION, _SMALLEST_EXPANSION_BYTES = 16, 1 << 20
 """As for a faceset.pak's index, which holds the same numbers (dfl.faceset)."""
-_SIDE_LIMIT_PX = 8192
+SIDE_LIMIT_PX = 8192
+"""Of an image whose metadata is saved or restored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ def read_metadata_copy(data: bytes) -> dict[str, SavedMetadata]:
     stored = load_closed(data, allowed=NUMPY_NAMES, limits=limits)
     if type(stored) is not dict:
         raise FormatError(f"{METADATA_COPY_NAME} holds {shown(stored)}, expected a dict of images")
-    return {name: _saved(name, value) for name, value in stored.items()}
+    return {name: saved_metadata(name, value) for name, value in stored.items()}
 
 
 def write_metadata_copy(saved: Mapping[str, SavedMetadata]) -> bytes:
@@ -59,12 +60,14 @@ def write_metadata_copy(saved: Mapping[str, SavedMetadata]) -> bytes:
     return dump_for_dfl(stored, protocol=METADATA_PROTOCOL)
 
 
-def _saved(name: str, value: object) -> SavedMetadata:
+def saved_metadata(name: str, value: object) -> SavedMetadata:
+    """Given what a meta.dat holds, or is to hold, of the image `name`, return it. Raise FormatError, naming the image,
+    for what is not a shape and metadata of a plainly named `.jpg`."""
     require_image_name(name, METADATA_COPY_NAME)
     shape, fields = value if type(value) is tuple and len(value) == 2 else (None, None)
     if type(fields) is not dict or type(shape) is not tuple or len(shape) != 3:
         raise FormatError(f"{METADATA_COPY_NAME}: {name} is {shown(value)}, expected a shape and a dict")
-    if not all(type(side) is int and 0 < side <= _SIDE_LIMIT_PX for side in shape):
+    if not all(type(side) is int and 0 < side <= SIDE_LIMIT_PX for side in shape):
         raise FormatError(f"{METADATA_COPY_NAME}: {name} has a shape that is not (height, width, channels)")
     try:
         metadata_of_fields(fields)

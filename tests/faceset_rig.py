@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def make_faceset(root: Path, names: dict[str, bytes], *, masks: bool = True) -> 
     for name, data in names.items():
         (aligned / name).write_bytes(data)
         if masks:
-            (root / "data_src" / "masks" / f"{Path(name).stem}_mask.png").write_bytes(MASK + name.encode())
+            (root / "data_src" / "masks" / f"{Path(name).stem}_mask.png").write_bytes(MASK + os.fsencode(name))
     (folder,) = faceset_folders(root / "data_src")
     return folder
 

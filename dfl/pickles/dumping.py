@@ -12,11 +12,11 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from dfl.errors import FormatError
+from dfl.errors import FormatError, shown
 from dfl.pickles.numpy_values import NUMBER_TYPES
 
 WRITTEN_PROTOCOLS = (3, 4)
@@ -27,13 +27,22 @@ def dump_for_dfl(value: object, *, protocol: int = WRITTEN_PROTOCOLS[-1]) -> byt
     """Given data of plain types and numpy numbers, return a pickle that DeepFaceLab (Python 3.6, numpy 1.19) reads.
 
     Plain types are None, bool, int, float, str, bytes, list, tuple and dict. `protocol` is 3 or 4. Raise FormatError
-    for any other type, by name.
+    for any other type, by name, and for a text that is not UTF-8: dfl.pickles.loading refuses it.
     """
     if protocol not in WRITTEN_PROTOCOLS:
         raise FormatError(f"writing a pickle of protocol {protocol}: DeepFaceLab's own have 3 or 4")
     buffer = io.BytesIO()
     DflPickler(buffer, protocol=protocol).dump(value)
     return buffer.getvalue()
+
+
+def is_utf_8(text: str) -> bool:
+    """Say whether a text can be written as UTF-8: the name of a file may be any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _MULTIARRAY = "numpy.core.multiarray"
@@ -46,13 +55,20 @@ _WRITTEN_NAMES: tuple[tuple[object, str, str], ...] = (
 _WRITTEN_TYPES = (type(None), bool, int, float, str, bytes, tuple, list, dict, type)
 
 
+def _save_text(pickler: object, text: str) -> None:
+    """Write a text. Python's own pickler also writes one that is not UTF-8, in a way that nobody else reads."""
+    if not is_utf_8(text):
+        raise FormatError(f"writing a pickle for DeepFaceLab: the text {shown(text)} is not UTF-8")
+    cast(Callable[[object, str], None], pickle._Pickler.dispatch[str])(pickler, text)
+
+
 class DflPickler(pickle._Pickler):
     """Python's own pickler, closed to the types above and with numpy's old names. Use `dump_for_dfl`.
 
     The pure-Python pickler, because only there can a global's name be chosen.
     """
 
-    dispatch = {kind: pickle._Pickler.dispatch[kind] for kind in _WRITTEN_TYPES}  # noqa: RUF012
+    dispatch = {kind: pickle._Pickler.dispatch[kind] for kind in _WRITTEN_TYPES} | {str: _save_text}
     # What the base class has and its type stub leaves out.
     proto: int
     save: Callable[[object], None]

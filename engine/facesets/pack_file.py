@@ -30,12 +30,16 @@ def opened_pack(path: Path) -> Iterator[tuple[tuple[PackedImage, ...], memoryvie
 
 def write_pack(path: Path, images: Sequence[PackedImage], jpegs: Iterable[bytes | memoryview]) -> None:
     """Write a faceset.pak, whole or not at all: `jpegs` are the bytes of `images`, in their order. It is read back
-    before it gets its name. Raise FormatError where the images do not fit in one, OSError, or what `jpegs` raises."""
+    before it gets its name. Raise FormatError where the images do not fit in one, or it could not be read again,
+    OSError, or what `jpegs` raises."""
     written = hashlib.sha256()
 
     def check(temporary: Path) -> None:
         if sha256_of(temporary, follow_links=False) != written.hexdigest():
             raise OSError(errno.EIO, "what was written reads back as other bytes", str(path))
+        with opened_pack(temporary) as (found, _):
+            if [one.filename for one in found] != [one.filename for one in images]:
+                raise FormatError("what was written holds other names")
 
     with written_whole(path, check=check) as temporary, open(open_new(temporary), "wb") as file:  # noqa: PTH123
         for part in chain([write_header(images)], jpegs):

@@ -1,7 +1,8 @@
 """A faceset's loose faces ⇄ one faceset.pak, byte for byte.
 
-Packing and unpacking remove what they read only once it lies whole in its new place and was compared with the old one.
-A kill leaves both; doing the same again ends the same. Files that DeepFaceLab would not read stay as they are.
+Packing and unpacking remove what they read only once it lies whole in its new place and was compared with the old one,
+and only where it is still what was read. A kill leaves both; doing the same again ends the same. Files that DeepFaceLab
+would not read stay as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from core.files import make_folder, replace_file, sync_folder
-from core.opening import RefusedFileError, read_regular
+from core.opening import RefusedFileError, open_regular, read_regular
 from dfl.errors import FormatError
 from dfl.faceset import PackedImage, describe_image
 from dfl.jpeg import FILE_LIMIT_BYTES
@@ -40,7 +41,16 @@ class Packed:
     face_bytes: int
     """Of all its JPEGs together."""
     left: tuple[UnreadableFace, ...] = ()
-    """Pictures that are no faces to DeepFaceLab: they are not packed, and stay."""
+    """Pictures that stay: no faces to DeepFaceLab, or changed while they were packed."""
+
+
+@dataclass(frozen=True)
+class _ReadFile:
+    """What a file was when it was read."""
+
+    sha256: str
+    state: tuple[int, ...]
+    """`_state` of it."""
 
 
 def pack_faces(folder: FacesetFolder, *, keep: bool, waiting: Waiting | None = None) -> Packed:
@@ -53,18 +63,18 @@ def pack_faces(folder: FacesetFolder, *, keep: bool, waiting: Waiting | None = N
     with sole_user_when_free(folder, waiting):
         if os.path.lexists(folder.pack):
             return _pack_again(folder, keep=keep)
-        images, hashes, left = _described(folder)
+        images, read, left = _described(folder)
         if not images:
             raise FacesetError(f"{folder.aligned} holds no face to pack")
 
         with as_output_error("write", folder.pack):
             try:
-                write_pack(folder.pack, images, _bytes_of(folder, images, hashes))
+                write_pack(folder.pack, images, _bytes_of(folder, images, read))
             except FormatError as problem:
                 raise FacesetError(f"these faces do not fit in one faceset.pak: {problem.message}") from problem
             size = folder.pack.stat().st_size
         if not keep:
-            _remove_loose(folder, [image.filename for image in images])
+            left += _remove_loose(folder, read)
         return Packed(len(images), size, sum(image.size_bytes for image in images), left)
 
 
@@ -77,6 +87,7 @@ def unpack_faces(folder: FacesetFolder, *, keep: bool, waiting: Waiting | None =
     """
     with sole_user_when_free(folder, waiting):
         try:
+            state = _state(folder.pack.lstat())
             with opened_pack(folder.pack) as (images, view):
                 _require_distinct(folder, images)
                 _require_free(folder, images, view)
@@ -94,6 +105,8 @@ def unpack_faces(folder: FacesetFolder, *, keep: bool, waiting: Waiting | None =
             raise FacesetError(f"{folder.pack} cannot be read: {problem.strerror}") from problem
         if not keep:
             with as_output_error("remove", folder.pack):
+                if _state(folder.pack.lstat()) != state:
+                    raise FacesetError(f"{folder.pack} changed while it was unpacked; it stays, as do the faces")
                 folder.pack.unlink()
                 sync_folder(folder.aligned)
         return Packed(len(images), size, face_bytes)
@@ -101,21 +114,28 @@ def unpack_faces(folder: FacesetFolder, *, keep: bool, waiting: Waiting | None =
 
 def _described(
     folder: FacesetFolder,
-) -> tuple[list[PackedImage], dict[str, str], tuple[UnreadableFace, ...]]:
-    """Return the entry of each face in the order of DeepFaceLab, the hash of its file, and what is no face."""
+) -> tuple[list[PackedImage], dict[str, _ReadFile], tuple[UnreadableFace, ...]]:
+    """Return the entry of each face in the order of DeepFaceLab, what its file was, and what is no face."""
     images: list[PackedImage] = []
-    hashes: dict[str, str] = {}
+    read: dict[str, _ReadFile] = {}
     left: list[UnreadableFace] = []
     for name in picture_names(folder):
         try:
-            data = read_regular(folder.aligned / name, within=None, max_bytes=FILE_LIMIT_BYTES)
+            with open_regular(folder.aligned / name, within=None, max_bytes=FILE_LIMIT_BYTES) as file:
+                state = _state(os.fstat(file.fileno()))
+                data = file.readall()
             images.append(_without_what_stands_in_the_image(describe_image(name, data)))
-            hashes[name] = hashlib.sha256(data).hexdigest()
+            read[name] = _ReadFile(hashlib.sha256(data).hexdigest(), state)
         except FormatError as problem:
             left.append(UnreadableFace(name, problem.message))
         except OSError as problem:
             left.append(UnreadableFace(name, problem.strerror or str(problem)))
-    return images, hashes, tuple(left)
+    return images, read, tuple(left)
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes with a file: its place on the disk, size, and times of content and of anything else."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _without_what_stands_in_the_image(image: PackedImage) -> PackedImage:
@@ -126,18 +146,18 @@ def _without_what_stands_in_the_image(image: PackedImage) -> PackedImage:
     return replace(image, metadata=metadata)
 
 
-def _bytes_of(folder: FacesetFolder, images: list[PackedImage], hashes: Mapping[str, str]) -> Iterator[bytes]:
+def _bytes_of(folder: FacesetFolder, images: list[PackedImage], read: Mapping[str, _ReadFile]) -> Iterator[bytes]:
     """Yield each face as it was described. Raise FacesetError for one that changed meanwhile."""
     for image in images:
         data = read_regular(folder.aligned / image.filename, within=None, max_bytes=FILE_LIMIT_BYTES)
-        if hashlib.sha256(data).hexdigest() != hashes[image.filename]:
+        if hashlib.sha256(data).hexdigest() != read[image.filename].sha256:
             raise FacesetError(f"{folder.aligned / image.filename} changed while it was packed; nothing was changed")
         yield data
 
 
 def _pack_again(folder: FacesetFolder, *, keep: bool) -> Packed:
     """Go on behind a faceset.pak that is there: every loose face must stand in it, byte for byte."""
-    images, hashes, left = _described(folder)
+    images, read, left = _described(folder)
     try:
         with opened_pack(folder.pack) as (packed, view):
             known = {one.filename: hashlib.sha256(view[one.start : one.end]).hexdigest() for one in packed}
@@ -146,7 +166,7 @@ def _pack_again(folder: FacesetFolder, *, keep: bool) -> Packed:
         raise FacesetError(f"{folder.pack} is there already and cannot be read: {problem.message}") from problem
     except OSError as problem:
         raise FacesetError(f"{folder.pack} cannot be read: {problem.strerror}") from problem
-    others = [image.filename for image in images if known.get(image.filename) != hashes[image.filename]]
+    others = [image.filename for image in images if known.get(image.filename) != read[image.filename].sha256]
     if others:
         raise PackedFacesetError(
             f"{folder.pack} is there already, and {len(others)} faces beside it are not in it: {_named(others)}; "
@@ -154,15 +174,25 @@ def _pack_again(folder: FacesetFolder, *, keep: bool) -> Packed:
             hint=f"dfld unpack {folder.aligned}, then pack again",
         )
     if not keep:
-        _remove_loose(folder, [image.filename for image in images])
+        left += _remove_loose(folder, read)
     return Packed(len(packed), size, face_bytes, left)
 
 
-def _remove_loose(folder: FacesetFolder, names: list[str]) -> None:
+def _remove_loose(folder: FacesetFolder, read: Mapping[str, _ReadFile]) -> tuple[UnreadableFace, ...]:
+    """Remove the packed faces that still are what was read; return the others: a person draws polygons, for one."""
+    left: list[UnreadableFace] = []
     with as_output_error("remove packed faces of", folder.aligned):
-        for name in names:
-            (folder.aligned / name).unlink(missing_ok=True)
+        for name, was in read.items():
+            path = folder.aligned / name
+            try:
+                if _state(path.lstat()) == was.state:
+                    path.unlink()
+                else:
+                    left.append(UnreadableFace(name, "changed while it was packed; the faceset.pak holds it as it was"))
+            except FileNotFoundError:
+                continue
         sync_folder(folder.aligned)
+    return tuple(left)
 
 
 def _require_distinct(folder: FacesetFolder, images: tuple[PackedImage, ...]) -> None:
@@ -188,7 +218,9 @@ def _require_free(folder: FacesetFolder, images: tuple[PackedImage, ...], view: 
 
 def _write_face(folder: FacesetFolder, image: PackedImage, view: memoryview) -> None:
     path = _place(folder, image)
-    if os.path.lexists(path):  # an earlier try wrote it
+    if os.path.lexists(path):  # an earlier try wrote it, or a person just now
+        if not _holds(path, view[image.start : image.end]):
+            raise FacesetError(f"{path} was written by another program meanwhile; {folder.pack.name} stays")
         return
     with as_output_error("write", path):
         make_folder(path.parent)

@@ -22,7 +22,14 @@ from core.opening import read_regular
 from dfl.errors import FormatError
 from dfl.image import METADATA_PROTOCOL, AlignedMetadata, MaskPolygon, metadata_of_fields, read_fields, read_metadata
 from dfl.jpeg import FILE_LIMIT_BYTES, read_size, with_app15
-from dfl.metadata_copy import COPY_LIMIT_BYTES, SavedMetadata, read_metadata_copy, write_metadata_copy
+from dfl.metadata_copy import (
+    COPY_LIMIT_BYTES,
+    SIDE_LIMIT_PX,
+    SavedMetadata,
+    read_metadata_copy,
+    saved_metadata,
+    write_metadata_copy,
+)
 from dfl.pickles.dumping import dump_for_dfl
 from engine.errors import FacesetError
 from engine.facesets.changing.free_faceset import Waiting, sole_user_when_free
@@ -30,6 +37,7 @@ from engine.facesets.changing.rename_journal import Batch, read_journal
 from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.face_listing import UnreadableFace, picture_names
 from engine.facesets.faceset_folder import FacesetFolder
+from engine.pictures.face_pixels import face_pixels
 from engine.workspace.output_files import as_output_error
 
 RESIZED_QUALITY = 100
@@ -68,9 +76,8 @@ def save_metadata(folder: FacesetFolder) -> Saved:
             try:
                 data = read_regular(folder.aligned / name, within=None, max_bytes=FILE_LIMIT_BYTES)
                 fields = read_fields(data)
-                metadata_of_fields(fields)
                 width, height = read_size(data)
-                found[name] = SavedMetadata((height, width, 3), fields)
+                found[name] = saved_metadata(name, ((height, width, 3), fields))
             except FormatError as problem:
                 left.append(UnreadableFace(name, problem.message))
             except OSError as problem:
@@ -203,10 +210,9 @@ def _are_same(one: Sequence[MaskPolygon], other: Sequence[MaskPolygon]) -> bool:
 
 
 def _resized(data: bytes, width: int, height: int) -> bytes:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise FormatError("its picture cannot be decoded, and has another size than was saved")
-    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LANCZOS4)
+    resized = cv2.resize(
+        face_pixels(data, side_max_px=SIDE_LIMIT_PX), (width, height), interpolation=cv2.INTER_LANCZOS4
+    )
     encoded, buffer = cv2.imencode(".jpg", resized, [cv2.IMWRITE_JPEG_QUALITY, RESIZED_QUALITY])
     if not encoded:
         raise FormatError(f"OpenCV could not encode a picture of {width}x{height} px as JPEG")

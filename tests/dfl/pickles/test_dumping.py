@@ -124,6 +124,12 @@ def test_what_deepfacelab_could_not_read_is_not_written(value: Any) -> None:
         dump_for_dfl([value])
 
 
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_a_text_that_the_reader_would_refuse_is_not_written(protocol: int) -> None:
+    with pytest.raises(FormatError, match="not UTF-8"):
+        dump_for_dfl({"name": os.fsdecode(b"\xff.jpg")}, protocol=protocol)
+
+
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_other_protocols_are_not_written(protocol: int) -> None:
     with pytest.raises(FormatError, match=f"protocol {protocol}"):

@@ -164,6 +164,75 @@ def test_a_face_that_changes_while_it_is_packed_stops_the_packing(
     assert not folder.pack.exists()
 
 
+def test_no_face_is_packed_that_could_not_be_unpacked(quick_folder: Path) -> None:
+    folder = make_faceset(quick_folder, FACES)
+    jpeg = face_jpeg(9)
+    sides = jpeg.index(b"\xff\xc0") + 5
+    (folder.aligned / "empty.jpg").write_bytes(jpeg[:sides] + b"\0\0\0\0" + jpeg[sides + 4 :])
+    (folder.aligned / os.fsdecode(b"\xff.jpg")).write_bytes(jpeg)
+    before = contents(folder.parent)
+    packed = pack_faces(folder, keep=False)
+    assert {one.name for one in packed.left} == {"empty.jpg", os.fsdecode(b"\xff.jpg")}
+    unpack_faces(folder, keep=False)
+    assert contents(folder.parent) == before
+
+
+def test_a_face_that_changes_once_it_is_packed_is_not_removed(
+    quick_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_faceset(quick_folder, FACES)
+    changed, gone, *_ = sorted(FACES)
+    real = packing.write_pack
+
+    def changed_behind(*arguments: object, **named: object) -> None:
+        real(*arguments, **named)  # type: ignore[arg-type]
+        (folder.aligned / changed).write_bytes(face_jpeg(20))
+        (folder.aligned / gone).unlink()
+
+    monkeypatch.setattr(packing, "write_pack", changed_behind)
+    assert [one.name for one in pack_faces(folder, keep=False).left] == [changed]
+    assert {path.name for path in folder.aligned.iterdir()} == {changed, "faceset.pak"}
+    assert (folder.aligned / changed).read_bytes() == face_jpeg(20)
+
+
+def test_a_file_that_appears_while_a_pack_is_unpacked_keeps_its_bytes_and_the_pack_stays(
+    quick_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_faceset(quick_folder, {})
+    folder.pack.write_bytes(PACK)
+    name = sorted(FACES)[2]
+    real = packing._require_free
+
+    def written_behind(*arguments: object) -> None:
+        real(*arguments)  # type: ignore[arg-type]
+        (folder.aligned / name).write_bytes(b"somebody's")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "_require_free", written_behind)
+        with pytest.raises(FacesetError, match="was written by another program"):
+            unpack_faces(folder, keep=False)
+    assert (folder.aligned / name).read_bytes() == b"somebody's"
+    assert folder.pack.read_bytes() == PACK
+
+
+def test_a_pack_that_is_replaced_while_it_is_unpacked_stays(
+    quick_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_faceset(quick_folder, {})
+    folder.pack.write_bytes(PACK)
+    other = pack_faceset([("other.jpg", face_jpeg(30))])
+    real = packing.sync_folder
+
+    def replaced(path: Path) -> None:
+        real(path)
+        files.replace_file(folder.pack, other)
+
+    monkeypatch.setattr(packing, "sync_folder", replaced)
+    with pytest.raises(FacesetError, match="changed while it was unpacked"):
+        unpack_faces(folder, keep=False)
+    assert folder.pack.read_bytes() == other
+
+
 @given(data=st.data())
 @settings(max_examples=MUTANTS)
 def test_a_mutated_pack_is_refused_by_name_or_unpacks_and_nothing_else_changes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,3 +147,14 @@ def test_the_command_says_what_it_did(folder: FacesetFolder, capsys: pytest.Capt
     assert main(["meta", "restore", str(folder.aligned)]) == 0
     assert "0 faces restored, 0 of them resized; 5 were as saved" in capsys.readouterr().out
     assert main(["meta", "save", str(folder.aligned), "--replace-theirs"]) == 2
+
+
+def test_a_picture_that_no_meta_dat_can_hold_is_named_and_all_others_are_saved(quick_folder: Path) -> None:
+    folder = make_faceset(quick_folder, FACES)
+    others = ["A.JPG", os.fsdecode(b"\xff.jpg")]
+    for name in others:
+        (folder.aligned / name).write_bytes(face_jpeg(9))
+    saved = save_metadata(folder)
+    assert saved.faces == len(FACES)
+    assert sorted(one.name for one in saved.left) == others
+    assert restore_metadata(folder, replace_theirs=False).unchanged == len(FACES)
