@@ -102,7 +102,10 @@ def curate_faceset(
             with sole_user(folder):
                 write_record(folder, decided.curation, settings)
         return _curated(folder, decided)
-    while not decided.moves or Waiting(why_held, on_wait, stop).until_free():
+    waiting = Waiting(why_held, on_wait, stop)
+    while not stop.is_set():
+        if decided.moves and not waiting.until_free():
+            break
         with sole_user(folder):
             decided = _decide(folder, settings, needed, stop, on_progress)  # what changed meanwhile counts
             if stop.is_set() or (decided.moves and why_held()):

@@ -258,3 +258,25 @@ def test_the_record_names_every_verdict_and_a_broken_one_says_nothing(quick_fold
     for broken in (b"", b"[]", b'{"verdicts": [{"place": "aside"}]}', b"[" * 100_000, b'{"verdicts": 3}'):
         record_path(folder).write_bytes(broken)
         assert aside_reasons(folder) == ()
+
+
+def test_a_stop_while_nothing_has_to_move_ends_the_curation(
+    quick_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_faceset(quick_folder, faces(8, 1))
+    curated(folder)
+    stop, measured = threading.Event(), curate.measure_faceset
+    times = 0
+
+    def stopped_at_the_second(*given: object, **options: object) -> object:
+        nonlocal times
+        times += 1
+        assert times <= 2, "the curation goes on after the stop"
+        if times == 2:
+            stop.set()
+        return measured(*given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(curate, "measure_faceset", stopped_at_the_second)
+    done = curated(folder, stop=stop)
+    assert not done.completed
+    assert done.done is None
