@@ -63,6 +63,8 @@ font-variant-numeric:tabular-nums}
 background:var(--cell)}
 .legend .l-missing{box-shadow:0 0 0 2px var(--bad)}.legend .l-gap{box-shadow:0 0 0 2px var(--dst)}
 .legend .l-empty{background:none;box-shadow:inset 0 0 0 1px var(--soft)}
+.legend .l-counts{display:inline-flex;width:62px;justify-content:space-between;padding:1px 5px;border-radius:4px;
+margin-right:6px;background:var(--cell);color:var(--ink);font-weight:600}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(330px,1fr));gap:20px}
 table{border-collapse:collapse;width:100%;table-layout:fixed;font-variant-numeric:tabular-nums}
 td,th{padding:4px 0;text-align:left;font-weight:400;vertical-align:middle}td.n{text-align:right;white-space:nowrap;
@@ -162,13 +164,15 @@ def _cell(one: CoveredCell, thumbnail: Image | None) -> str:
 def _legend(report: CoverageReport) -> str:
     if report.there is None:
         keys = [
-            ("<b>12</b>", "faces"),
+            ('<span class="l-counts">here</span>', "number of faces in the cell"),
             ('<i class="l-gap"></i>', "gap: fewer than 3 faces, with poses on both sides"),
         ]
     else:
         keys = [
-            ("<b>12</b>", "faces in src"),
-            ('<b class="dst">75</b>', "faces in dst"),
+            (
+                '<span class="l-counts"><span>src</span><span class="dst">dst</span></span>',
+                "number of faces in the cell",
+            ),
             ('<i class="l-missing"></i>', "dst needs it (3 faces or more), and src has fewer than 3"),
             ('<i style="opacity:.5"></i>', "pale: dst does not need it"),
         ]

@@ -19,7 +19,7 @@ from engine.facesets.coverage.words import edges_words
 from engine.facesets.curation.cells import YAW_CELLS, PoseCell
 from engine.types import Image
 
-CELL_PX, GAP_PX, SIDE_PX, MARGIN_PX = 124, 8, 128, 48
+CELL_PX, GAP_PX, SIDE_PX, MARGIN_PX, SAMPLE_PX = 124, 8, 128, 48, 92
 WIDTH_PX = 2 * MARGIN_PX + SIDE_PX + YAW_CELLS * (CELL_PX + GAP_PX)
 HEADER_PX, HEADS_PX, LEGEND_PX, LACK_PX = 150, 84, 62, 38
 LACKS_SHOWN = 12
@@ -169,16 +169,11 @@ def _paste(sheet: _Sheet, x: int, y: int, thumbnail: Image, *, is_pale: bool) ->
 
 
 def _legend(sheet: _Sheet, report: CoverageReport, y: float) -> float:
-    x = float(MARGIN_PX + SIDE_PX)
+    x = _sample_cell(sheet, MARGIN_PX + SIDE_PX, y, has_dst=report.there is not None) + 30
     if report.there is None:
-        parts: list[tuple[str, str, str]] = [
-            ("12", INK, "faces"),
-            ("gap", DST, "fewer than 3 faces, with poses on both sides"),
-        ]
+        parts = [("gap", DST, "fewer than 3 faces, with poses on both sides")]
     else:
         parts = [
-            ("12", INK, "faces in src"),
-            ("75", DST, "faces in dst"),
             ("red", BAD, "dst needs it (3 faces or more), src has fewer than 3"),
             ("pale", SOFT, "dst does not need it"),
         ]
@@ -187,6 +182,18 @@ def _legend(sheet: _Sheet, report: CoverageReport, y: float) -> float:
         x = sheet.text((x + 8, y), words, TINY, SOFT) + 30
     sheet.text((WIDTH_PX - MARGIN_PX - GAP_PX, y), "each cell: the sharpest face of src", TINY, SOFT, anchor="rs")
     return y
+
+
+def _sample_cell(sheet: _Sheet, x: float, y: float, *, has_dst: bool) -> float:
+    """Show which number of a cell counts what, by words in the places of the numbers; return where that ends."""
+    right = x + SAMPLE_PX
+    sheet.draw.rounded_rectangle((x, y - 22, right, y + 8), 6, fill=CARD)
+    if has_dst:
+        sheet.text((x + 9, y), "src", TINY, INK)
+        sheet.text((right - 9, y), "dst", TINY, DST, anchor="rs")
+    else:
+        sheet.text((x + 9, y), "here", TINY, INK)
+    return sheet.text((right + 8, y), "number of faces in the cell", TINY, SOFT)
 
 
 def _shares(sheet: _Sheet, report: CoverageReport, y: float) -> None:

@@ -177,3 +177,10 @@ def test_without_another_set_gaps_are_named_and_an_empty_report_says_so() -> Non
     ]
     assert report_of(here, here).poses == ()
     assert "Nothing that dst needs is missing" in coverage_page(report_of(here, here), {})
+
+
+def test_the_legend_of_the_counts_has_words_in_their_places_and_no_number_that_could_be_one() -> None:
+    for there in (None, made_features(149, 2)):
+        page = coverage_page(report_of(made_features(600, 1), there), {})
+        legend = page.split('<div class="legend">')[1].split("</section>")[0]
+        assert re.findall(r"\d+", re.sub(r"<[^>]*>", "", legend).replace("3 faces", "").replace("than 3", "")) == []
