@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,9 @@ def run_coverage(options: argparse.Namespace) -> int:
     if options.json:
         from engine.facesets.coverage.document import coverage_document
 
-        return print_json({**coverage_document(covered.report), "files": [str(path) for path in files]})
+        unreadable = [asdict(one) for one in covered.unreadable]
+        written = [str(path) for path in files]
+        return print_json({**coverage_document(covered.report), "unreadable": unreadable, "files": written})
     print("\n".join((*_lines(covered, here, there), *(f"written   {shown(path)}" for path in files))))
     return ExitCode.OK
 
@@ -77,14 +80,12 @@ def _require_page(path: Path) -> None:
 
 def _chosen(src: Path, dst: Path | None) -> tuple[FacesetFolder, FacesetFolder | None]:
     """Return the facesets that are meant: of a workspace its data_src, and its data_dst to compare with."""
-    from engine.facesets.faceset_folder import faceset_folders
+    from engine.facesets.faceset_folder import faceset_folders, faceset_of
 
-    found = faceset_folders(src)
-    here = found[0]
-    if dst is None:
-        return here, found[1] if len(found) > 1 else None
-    others = faceset_folders(dst)
-    return here, others[-1]
+    here = faceset_of(src, "src")
+    if dst is not None:
+        return here, faceset_of(dst, "dst")
+    return here, next((one for one in faceset_folders(src) if one != here), None)
 
 
 def _lines(covered: Covered, here: FacesetFolder, there: FacesetFolder | None) -> Iterator[str]:

@@ -61,14 +61,14 @@ def add_commands(commands: Commands) -> None:
 
 def run_curate(options: argparse.Namespace) -> int:
     """Curate every faceset that DIR means, or bring back what was set aside."""
-    from engine.facesets.faceset_folder import faceset_folders
+    from engine.facesets.faceset_folder import faceset_folders, faceset_of
 
     folders = faceset_folders(options.folder)
     if options.restore:
         return _restore(options, folders)
     from engine.curate import curate_faceset
 
-    match = None if options.match is None else faceset_folders(options.match)[-1]
+    match = None if options.match is None else faceset_of(options.match, "dst")
     settings, done = _settings(options), []
     with stop_on_signals() as stop, faces_progress(visible=not options.json) as on_progress:
         for folder in folders:

@@ -18,7 +18,7 @@ from daemon.errors import WorkspaceInUseError
 from daemon.jobs.kinds.curate import LACKS_MAX, CurateRequest, CurateResult
 from engine.curate import Curated, curate_faceset
 from engine.facesets.coverage.report import CoverageReport, coverage_of
-from engine.facesets.faceset_folder import FacesetFolder, aligned_folder, faceset_folders
+from engine.facesets.faceset_folder import FacesetFolder, aligned_folder, faceset_folders, faceset_of
 from engine.measure_faceset import measure_faceset
 from engine.types import Progress
 
@@ -49,7 +49,7 @@ class Curator:
         if not folder.aligned.is_dir():
             return CurateResult(completed=True)
         (folder,) = faceset_folders(folder.parent)
-        match = faceset_folders(Path(request.asked.match))[-1] if request.asked.match else None
+        match = faceset_of(Path(request.asked.match), "dst") if request.asked.match else None
 
         def report(done: int, total: int) -> None:
             on_progress(Progress(done, total, 0, 0, {}))

@@ -108,26 +108,31 @@ class FacesetFolder:
         return self.parent / (what if name == ALIGNED else f"{name}_{what}")
 
 
-def faceset_folders(path: Path, *, role: Role | None = None, may_be_packed: bool = False) -> tuple[FacesetFolder, ...]:
+def faceset_folders(path: Path, *, may_be_packed: bool = False) -> tuple[FacesetFolder, ...]:
     """Return the facesets that a path means: those of a workspace in the order src, dst, else the one.
 
-    `role`: that one alone. `may_be_packed`: a faceset.pak is what the caller wants to see. Raise FacesetError where
-    nothing there is a faceset, PackedFacesetError where DeepFaceLab would read a faceset.pak instead of the faces.
+    `may_be_packed`: a faceset.pak is what the caller wants to see. Raise FacesetError where nothing there is a faceset,
+    PackedFacesetError where DeepFaceLab would read a faceset.pak instead of the faces.
     """
-    # No link is resolved: what belongs to the faces stands beside the name that people see.
-    found = tuple(one for one in _found(Path(os.path.abspath(path))) if role in (None, one.role))  # noqa: PTH100
-    if not found:
-        raise FacesetError(
-            f"{path} holds no faceset{'' if role is None else f' of data_{role}'}: expected a workspace with "
-            "data_src/aligned or data_dst/aligned, one of these folders, or a folder of aligned .jpg faces",
-        )
-    for one in found:
-        if not may_be_packed and os.path.lexists(one.pack):
-            raise PackedFacesetError(
-                f"{one.aligned} holds a {PACK_NAME}, which DeepFaceLab reads instead of the faces beside it",
-                hint=f"dfld unpack {one.aligned}",
-            )
+    found = _found(path)
+    if not may_be_packed:
+        for one in found:
+            _require_loose(one)
     return found
+
+
+def faceset_of(path: Path, role: Role) -> FacesetFolder:
+    """Return the one faceset that a path means where it is to play this role: data_src or data_dst of a workspace; that
+    of any other path, whatever it is called. Raise as `faceset_folders`, and where a workspace has none of the role.
+    """
+    chosen = next((one for one in _found(path) if one.kind != "workspace" or one.role == role), None)
+    if chosen is None:
+        raise FacesetError(
+            f"{path} is a workspace without data_{role}/{ALIGNED}, whose faces are needed here",
+            hint="name the folder of faces itself",
+        )
+    _require_loose(chosen)
+    return chosen
 
 
 def aligned_folder(aligned: Path) -> FacesetFolder:
@@ -135,7 +140,26 @@ def aligned_folder(aligned: Path) -> FacesetFolder:
     return FacesetFolder("aligned", aligned, aligned, _role_of(aligned.parent))
 
 
-def _found(path: Path) -> list[FacesetFolder]:
+def _require_loose(folder: FacesetFolder) -> None:
+    if os.path.lexists(folder.pack):
+        raise PackedFacesetError(
+            f"{folder.aligned} holds a {PACK_NAME}, which DeepFaceLab reads instead of the faces beside it",
+            hint=f"dfld unpack {folder.aligned}",
+        )
+
+
+def _found(path: Path) -> tuple[FacesetFolder, ...]:
+    # No link is resolved: what belongs to the faces stands beside the name that people see.
+    found = tuple(_facesets_at(Path(os.path.abspath(path))))  # noqa: PTH100
+    if not found:
+        raise FacesetError(
+            f"{path} holds no faceset: expected a workspace with data_src/aligned or data_dst/aligned, one of these "
+            "folders, or a folder of aligned .jpg faces",
+        )
+    return found
+
+
+def _facesets_at(path: Path) -> list[FacesetFolder]:
     named = _role_of(path)
     try:
         if not path.is_dir():

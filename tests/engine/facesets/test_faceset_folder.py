@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import FacesetError, PackedFacesetError
-from engine.facesets.faceset_folder import faceset_folders
+from engine.facesets.faceset_folder import faceset_folders, faceset_of
 from tests.faceset_rig import face_jpeg
 
 
@@ -21,14 +21,24 @@ def test_a_workspace_means_both_its_facesets_in_the_order_src_dst(workspace: Pat
     assert (src.role, dst.role, src.kind) == ("src", "dst", "workspace")
     assert src.aligned == workspace / "data_src" / "aligned"
     assert src.sentence == f"{workspace} is the workspace: faces of data_src/aligned"
-    assert [one.role for one in faceset_folders(workspace, role="dst")] == ["dst"]
 
 
 def test_a_workspace_without_one_of_them_means_the_other(workspace: Path) -> None:
     (workspace / "data_dst" / "aligned").rmdir()
     assert [one.role for one in faceset_folders(workspace)] == ["src"]
-    with pytest.raises(FacesetError, match="holds no faceset of data_dst"):
-        faceset_folders(workspace, role="dst")
+
+
+def test_the_faceset_of_a_role_is_that_of_the_workspace_and_never_the_other_one(workspace: Path) -> None:
+    assert faceset_of(workspace, "src").aligned == workspace / "data_src" / "aligned"
+    assert faceset_of(workspace, "dst").aligned == workspace / "data_dst" / "aligned"
+    assert faceset_of(workspace / "data_src", "dst").role == "src", "who names a folder means it"
+    (workspace / "data_src" / "aligned" / "faceset.pak").write_bytes(b"")
+    assert faceset_of(workspace, "dst").role == "dst", "the other one may be packed"
+    with pytest.raises(PackedFacesetError):
+        faceset_of(workspace, "src")
+    (workspace / "data_dst" / "aligned").rmdir()
+    with pytest.raises(FacesetError, match="without data_dst/aligned"):
+        faceset_of(workspace, "dst")
 
 
 @pytest.mark.parametrize("below", ["data_dst", "data_dst/aligned"])
