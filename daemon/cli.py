@@ -35,6 +35,7 @@ from daemon.commands import (
     service,
     sort,
     sync,
+    track,
     tune,
     verify,
 )
@@ -84,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     for module in (
         demo,
         extract,
+        track,
         tune,
         photos,
         service,

@@ -1,6 +1,7 @@
 """Faces out of videos. Knows no inbox, schedule, ledger or SSH.
 
 extract        the pipeline from a video to a workspace; the one seam that daemon/ and the CLI call
+track_by_hand  one face that a person points at, followed through its shot and written like any extraction
 mask_faceset   a mask for every face of a faceset, chosen, judged and put into its JPEG
 mask_sources   the sources of masks that need weights, opened as a request names them
 sort           the faces of a faceset renamed by a measure, or back
@@ -24,6 +25,7 @@ faces          what can be measured of a face: boxes, pose, quality, near-duplic
 identity       who the person is, as the reference photos show it, and who counts as the same
 tracks         the faces of a shot as tracks, and who is who among them
 search         where in a frame to look for faces, and when
+by_hand        one face that a person points at, found and followed through its shot
 clip           one clip, window by window: judged, filled in, written, handed on
 masks          which pixels of an aligned face belong to the face
 workspace      what is written: aligned faces, masks, log, preview sheet

@@ -27,6 +27,8 @@ NOT_FIT = "not_fit_to_train"
 """Dropped by only_fit_to_train: small, blurred, or half outside the frame."""
 MANUAL_CHANGE = "decided_by_hand"
 """Not written: a person deleted, moved or changed this face after an earlier run."""
-KEPT_REASONS = (ACCEPTED, RESCUED, ACCEPTED_IN_VIDEO)
+BY_HAND = "by_hand"
+"""A person pointed at the face, and it was followed from there (`dfld track`)."""
+KEPT_REASONS = (ACCEPTED, RESCUED, ACCEPTED_IN_VIDEO, BY_HAND)
 REVIEW_REASONS = (REVIEW, REVIEW_UNCLEAR, REVIEW_OTHER_AGE, ANOTHER_IN_FRAME)
 """Reasons of faces in review/; ANOTHER_IN_FRAME also ends tracks that are rejected."""

@@ -28,6 +28,7 @@ rounds              dfld rounds, rollback
 machines            dfld machines: listed and tried, or trusted
 model_files         dfld models
 models              the model that these name by its [[sync]], and its rounds, opened
+track               dfld track
 tune                dfld tune
 demo_clip           footage for the demo and the tests
 

@@ -195,7 +195,7 @@ def run_extract(options: argparse.Namespace) -> int:
                     raise
                 failures.append((source, problem))
     if options.json:
-        print_json([_report_values(report) for report in reports] + [
+        print_json([report_values(report) for report in reports] + [
             {"source": str(source), "error": failure.message, "hint": failure.hint,
              "exit_code": int(exit_code_of(failure))}
             for source, failure in failures
@@ -271,7 +271,8 @@ def print_report(report: ExtractReport) -> None:
         print(f"  warning    {shown(warning)}")
 
 
-def _report_values(report: ExtractReport) -> dict[str, object]:
+def report_values(report: ExtractReport) -> dict[str, object]:
+    """Return what became of one clip, for programs."""
     return {
         "source": str(report.source),
         "workspace": str(report.workspace),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.errors import InputError
-from engine.frames.contract import DecodedFrame, Evidence, FrameReader
+from engine.frames.contract import DecodedFrame, Evidence, FrameReader, VideoInfo
 from engine.steps import Step, no_step
 
 FOLDER_RATE = 25.0
@@ -50,7 +50,7 @@ class StretchReader(FrameReader):
         while True:
             decoded = next(self._reader)
             self.packets_damaged = self._reader.packets_damaged
-            seconds = self._seconds(decoded)
+            seconds = seconds_of(decoded, self.info)
             if self._end_s is not None and seconds >= self._end_s:
                 raise StopIteration
             if self._start_s is None or seconds >= self._start_s:
@@ -61,7 +61,9 @@ class StretchReader(FrameReader):
     def close(self) -> None:
         self._reader.close()
 
-    def _seconds(self, decoded: DecodedFrame) -> float:
-        if decoded.pts is None or self.info.first_pts is None:
-            return decoded.index / float(self.info.average_rate or FOLDER_RATE)
-        return float((decoded.pts - self.info.first_pts) * decoded.time_base)
+
+def seconds_of(decoded: DecodedFrame, info: VideoInfo) -> float:
+    """Return the time of a frame, from the first one of its source, s."""
+    if decoded.pts is None or info.first_pts is None:
+        return decoded.index / float(info.average_rate or FOLDER_RATE)
+    return float((decoded.pts - info.first_pts) * decoded.time_base)

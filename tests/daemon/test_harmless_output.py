@@ -118,6 +118,10 @@ COMMANDS: dict[str, list[list[str]]] = {
         [H, *CONFIG], [f"{H}.d", *CONFIG], [f"{H}.d", "--video", H], ["--video", f"{H}.mp4", H, "--backend", H],
         ["--config", H, f"{H}.d"],
     ],
+    "track": [
+        [H, "--box", "1,2,30,40", "--at", "1"], [f"{H}.mp4", "--box", H, "--at", "1"],
+        [f"{H}.d", "--box", "1,2,30,40", "--at", H], [f"{H}.mp4", "--box", "1,2,30,40", "--at", "1", "--backend", H],
+    ],
     "sort": [[H, "--by", "yaw"], [f"{H}.d", "--by", H], [".", "--by", "origname"], [f"{H}.d", "--undo"]],
     "mask": [[H], ["."], [f"{H}.d", "--source", H], ["x", "--xseg-model", f"{H}.d", "--check"]],
     "pack": [[H], ["."]],

@@ -6,10 +6,11 @@
 #    source ~/.local/share/bash_completion/dfld
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_dfld_subparsers=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man)
+_shtab_dfld_subparsers=(demo extract track tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man)
 
 _shtab_dfld_demo_option_strings=(-h --help --keep-in --json)
 _shtab_dfld_extract_option_strings=(-h --help --reference --name --largest-face --negative --other-age --allow-mixed --out --replace --discard-hand-work --backend --model-root --model-pack --device --similarity-threshold --min-confidence --frame-skip --face-type --margin-factor --output-size --max-faces-per-frame --keep --only-fit-to-train --format --jpeg-quality --no-tonemap --plain-crop --quiet --json)
+_shtab_dfld_track_option_strings=(-h --help --box --at --from --until --out --replace --discard-hand-work --backend --model-root --model-pack --device --face-type --output-size --jpeg-quality --min-confidence --no-tonemap --quiet --json)
 _shtab_dfld_tune_option_strings=(-h --help --picture --reference --name --largest-face --negative --other-age --allow-mixed --backend --model-root --model-pack --device --min-confidence --frame-skip --no-tonemap --quiet --json)
 _shtab_dfld_match_option_strings=(-h --help --backend --largest-face --model-root --model-pack --device --json)
 _shtab_dfld_reference_option_strings=(-h --help --save --name --largest-face --allow-mixed --backend --model-root --model-pack --device --json)
@@ -52,6 +53,9 @@ _shtab_dfld_extract___negative_COMPGEN=_dfld_files
 _shtab_dfld_extract___other_age_COMPGEN=_dfld_files
 _shtab_dfld_extract___out_COMPGEN=_dfld_dirs
 _shtab_dfld_extract___model_root_COMPGEN=_dfld_dirs
+_shtab_dfld_track_pos_0_COMPGEN=_dfld_files
+_shtab_dfld_track___out_COMPGEN=_dfld_dirs
+_shtab_dfld_track___model_root_COMPGEN=_dfld_dirs
 _shtab_dfld_tune_pos_0_COMPGEN=_dfld_files
 _shtab_dfld_tune___picture_COMPGEN=_dfld_files
 _shtab_dfld_tune___reference_COMPGEN=_dfld_files
@@ -114,6 +118,8 @@ _shtab_dfld_extract___device_choices=(auto cpu cuda)
 _shtab_dfld_extract___face_type_choices=(half_face midfull_face full_face whole_face head)
 _shtab_dfld_extract___keep_choices=(all varied)
 _shtab_dfld_extract___format_choices=(jpg png)
+_shtab_dfld_track___device_choices=(auto cpu cuda)
+_shtab_dfld_track___face_type_choices=(half_face midfull_face full_face whole_face head)
 _shtab_dfld_tune___device_choices=(auto cpu cuda)
 _shtab_dfld_match___device_choices=(auto cpu cuda)
 _shtab_dfld_reference___device_choices=(auto cpu cuda)
@@ -133,7 +139,7 @@ _shtab_dfld_sort___device_choices=(auto cpu cuda)
 _shtab_dfld_meta_pos_0_choices=(save restore)
 _shtab_dfld_refine___device_choices=(auto cpu cuda)
 _shtab_dfld_completion_pos_0_choices=(bash zsh fish)
-_shtab_dfld_pos_0_choices=(demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man)
+_shtab_dfld_pos_0_choices=(demo extract track tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man)
 
 _shtab_dfld_demo__h_nargs=0
 _shtab_dfld_demo___help_nargs=0
@@ -150,6 +156,13 @@ _shtab_dfld_extract___no_tonemap_nargs=0
 _shtab_dfld_extract___plain_crop_nargs=0
 _shtab_dfld_extract___quiet_nargs=0
 _shtab_dfld_extract___json_nargs=0
+_shtab_dfld_track__h_nargs=0
+_shtab_dfld_track___help_nargs=0
+_shtab_dfld_track___replace_nargs=0
+_shtab_dfld_track___discard_hand_work_nargs=0
+_shtab_dfld_track___no_tonemap_nargs=0
+_shtab_dfld_track___quiet_nargs=0
+_shtab_dfld_track___json_nargs=0
 _shtab_dfld_tune__h_nargs=0
 _shtab_dfld_tune___help_nargs=0
 _shtab_dfld_tune___largest_face_nargs=0

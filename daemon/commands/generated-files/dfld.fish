@@ -51,8 +51,8 @@ function _shtab_dfld_using
   test "$_shtab_dfld_cmdpath" = "$argv"
 end
 
-set -g _shtab_dfld_commands demo extract tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man
-set -g _shtab_dfld_opts_with_value --backend --by --config --device --face-type --fingerprint --format --frame-skip --from --html --include --jpeg-quality --keep --keep-in --margin-factor --match --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --parser --per-cell --picture --radius --reference --rule --save --shares --similarity-threshold --source --state --video --xseg-face-type --xseg-model -o
+set -g _shtab_dfld_commands demo extract track tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man
+set -g _shtab_dfld_opts_with_value --at --backend --box --by --config --device --face-type --fingerprint --format --frame-skip --from --html --include --jpeg-quality --keep --keep-in --margin-factor --match --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --parser --per-cell --picture --radius --reference --rule --save --shares --similarity-threshold --source --state --until --video --xseg-face-type --xseg-model -o
 
 complete -c dfld -e
 complete -c dfld -f
@@ -94,6 +94,27 @@ complete -c dfld -n '_shtab_dfld_using extract' -l plain-crop -d 'crops without 
 complete -c dfld -n '_shtab_dfld_using extract' -l quiet -d 'no progress, no summary'
 complete -c dfld -n '_shtab_dfld_using extract' -l json -d 'print JSON for programs'
 complete -c dfld -n '_shtab_dfld_using extract; and test $_shtab_dfld_npos -ge 0' -ka "(__fish_complete_suffix '')" -d 'video file or folder of images'
+complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a track -d 'Follow one face, given by a box and a time, through its shot, and write it as an extraction does.'
+complete -c dfld -n '_shtab_dfld_using track' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using track' -l box -x -d 'left, top, width and height of the face, px of the upright picture'
+complete -c dfld -n '_shtab_dfld_using track' -l at -x -d 'when it shows there: seconds, M:SS or H:MM:SS'
+complete -c dfld -n '_shtab_dfld_using track' -l from -x -d 'follow it back no further than this'
+complete -c dfld -n '_shtab_dfld_using track' -l until -x -d 'follow it no further than this'
+complete -c dfld -n '_shtab_dfld_using track' -l out -xka "(__fish_complete_directories)" -d 'where the workspace is written (default: a folder named after VIDEO, in this folder)'
+complete -c dfld -n '_shtab_dfld_using track' -l replace -d 'remove the faces of an earlier run first; manual changes (deleted, moved, edited, added) stay'
+complete -c dfld -n '_shtab_dfld_using track' -l discard-hand-work -d 'with --replace: give up manual changes, too; files that dfld did not write stay'
+complete -c dfld -n '_shtab_dfld_using track' -l backend -x -d 'insightface | dlib | opencv_cascade (default insightface; dlib works offline)'
+complete -c dfld -n '_shtab_dfld_using track' -l model-root -xka "(__fish_complete_directories)" -d 'folder of insightface packs (default ~/.insightface)'
+complete -c dfld -n '_shtab_dfld_using track' -l model-pack -x -d 'insightface pack (default buffalo_l, downloaded on first use)'
+complete -c dfld -n '_shtab_dfld_using track' -l device -xka "auto cpu cuda" -d 'where insightface runs (default auto: the GPU when there is one)'
+complete -c dfld -n '_shtab_dfld_using track' -l face-type -xka "half_face midfull_face full_face whole_face head" -d 'DeepFaceLab'"'"'s crop (default whole_face)'
+complete -c dfld -n '_shtab_dfld_using track' -l output-size -x -d 'side of the aligned images (default 512)'
+complete -c dfld -n '_shtab_dfld_using track' -l jpeg-quality -x -d '1 to 100 (default 95)'
+complete -c dfld -n '_shtab_dfld_using track' -l min-confidence -x -d 'least detection score (default 0.3)'
+complete -c dfld -n '_shtab_dfld_using track' -l no-tonemap -d 'take HDR video as it is, without tone mapping'
+complete -c dfld -n '_shtab_dfld_using track' -l quiet -d 'no progress, no summary'
+complete -c dfld -n '_shtab_dfld_using track' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using track; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_suffix '')" -d 'video file or folder of images'
 complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a tune -d 'Print how many faces of a video each similarity threshold keeps and how many strangers it lets in, draw the histogram, and name the threshold that fits.'
 complete -c dfld -n '_shtab_dfld_using tune' -s h -l help -d 'show this help message and exit'
 complete -c dfld -n '_shtab_dfld_using tune' -l picture -xka "(__fish_complete_suffix '')" -d 'where the histogram is written, .png or .jpg; replaced if it exists (default tune.png in this folder)'

@@ -43,6 +43,7 @@ _shtab_dfld_commands() {
     sort:'Rename the faces of a faceset in the order of a measure, or back.'
     status:'What the daemon is doing.'
     sync:'dfld sync NAME: do one round for the [[sync]] of that name. dfld sync init NAME --from MACHINE: give every machine the weights of one. dfld sync hook NAME: print what to add to the command line of cooperating trainers.'
+    track:'Follow one face, given by a box and a time, through its shot, and write it as an extraction does.'
     tune:'Print how many faces of a video each similarity threshold keeps and how many strangers it lets in, draw the histogram, and name the threshold that fits.'
     unpack:'Take the faces out of a faceset.pak.'
     verify:'Read every face back and compare it with what was written.'
@@ -464,6 +465,32 @@ _shtab_dfld_sync_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_dfld_sync_defaults_added=0
 
+_shtab_dfld_track_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--box=[left, top, width and height of the face, px of the upright picture]:X,Y,W,H:"
+  "--at=[when it shows there\: seconds, M\:SS or H\:MM\:SS]:TIME:"
+  "--from=[follow it back no further than this]:TIME:"
+  "--until=[follow it no further than this]:TIME:"
+  "--out=[where the workspace is written (default\: a folder named after VIDEO, in this folder)]:DIR:_files -/"
+  "--replace[remove the faces of an earlier run first\; manual changes (deleted, moved, edited, added) stay]"
+  "--discard-hand-work[with --replace\: give up manual changes, too\; files that dfld did not write stay]"
+  "--backend=[insightface \| dlib \| opencv_cascade (default insightface\; dlib works offline)]:NAME:"
+  "--model-root=[folder of insightface packs (default \~\/.insightface)]:DIR:_files -/"
+  "--model-pack=[insightface pack (default buffalo_l, downloaded on first use)]:NAME:"
+  "--device=[where insightface runs (default auto\: the GPU when there is one)]:device:(auto cpu cuda)"
+  "--face-type=[DeepFaceLab\'s crop (default whole_face)]:face_type:(half_face midfull_face full_face whole_face head)"
+  "--output-size=[side of the aligned images (default 512)]:PX:"
+  "--jpeg-quality=[1 to 100 (default 95)]:Q:"
+  "--min-confidence=[least detection score (default 0.3)]:NUMBER:"
+  "--no-tonemap[take HDR video as it is, without tone mapping]"
+  "--quiet[no progress, no summary]"
+  "--json[print JSON for programs]"
+  ":video file or folder of images:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_track_defaults_added=0
+
 _shtab_dfld_tune_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--picture=[where the histogram is written, .png or .jpg\; replaced if it exists (default tune.png in this folder)]:FILE:_files"
@@ -561,6 +588,7 @@ _shtab_dfld() {
         sort) _arguments -C -s $_shtab_dfld_sort_options ;;
         status) _arguments -C -s $_shtab_dfld_status_options ;;
         sync) _arguments -C -s $_shtab_dfld_sync_options ;;
+        track) _arguments -C -s $_shtab_dfld_track_options ;;
         tune) _arguments -C -s $_shtab_dfld_tune_options ;;
         unpack) _arguments -C -s $_shtab_dfld_unpack_options ;;
         verify) _arguments -C -s $_shtab_dfld_verify_options ;;
