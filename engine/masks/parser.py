@@ -100,9 +100,17 @@ class ParserMasks:
     name = "parser"
 
     def __init__(
-        self, session: Session, family: ParserFamily, *, side_px: int, model_sha: str, include: Sequence[str]
+        self,
+        session: Session,
+        family: ParserFamily,
+        path: Path,
+        *,
+        side_px: int,
+        model_sha: str,
+        include: Sequence[str],
     ) -> None:
-        """`include`: what belongs to the mask beside the face. Raise SettingsError for what it cannot be."""
+        """`path`: what errors name. `include`: what belongs to the mask beside the face. Raise SettingsError for what
+        it cannot be."""
         for name in include:
             if name not in family.options:
                 raise SettingsError(
@@ -112,11 +120,13 @@ class ParserMasks:
         self.family = family
         self.model_sha = model_sha
         self._session = session
+        self._path = path
         self._side = side_px
         self._include = tuple(include)
 
     def masks(self, faces: Sequence[FaceToMask]) -> Sequence[PredictedMask]:
-        """Return for each face how likely each of its pixels is of a wanted class; one run each."""
+        """Return for each face how likely each of its pixels is of a wanted class; one run each. Raise ModelError for a
+        network that fails at one, or answers with no numbers."""
         return [self._predicted(face) for face in faces]
 
     def _predicted(self, face: FaceToMask) -> PredictedMask:
@@ -131,7 +141,9 @@ class ParserMasks:
         """Return (classes, S, S): how likely each class is at each pixel of the aligned face."""
         mat = face_mat(face.metadata.landmarks, self._side, CROP)
         crop = _cut(face.pixels, mat, self._side)
-        likely = _softmax(run_parser(self._session, self.family, crop))
+        with naming(self._path):
+            scores = run_parser(self._session, self.family, crop)
+        likely = _softmax(scores)
         side, flags = face.side_px, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return np.stack([np.asarray(cv2.warpAffine(one, mat, (side, side), flags=flags)) for one in likely])
 
@@ -162,7 +174,7 @@ def open_parser(path: Path, *, include: Sequence[str] = DEFAULT_INCLUDE, device:
     check_device(device, wanted, session.get_providers())
     with naming(path):
         run_parser(session, family, np.full((side, side, 3), 128, np.uint8))
-    return ParserMasks(session, family, side_px=side, model_sha=facts.sha256, include=include)
+    return ParserMasks(session, family, path, side_px=side, model_sha=facts.sha256, include=include)
 
 
 def family_of(facts: GraphFacts, path: Path) -> tuple[ParserFamily, int]:

@@ -14,7 +14,7 @@ from engine.errors import ModelError, SettingsError
 from engine.masks.parser import open_parser
 from engine.masks.source import FaceToMask, PredictedMask
 from tests.landmarked_faces import an_aligned_face
-from tests.parser_files import COLOURS, celebamask_model, parser_model, selfie_model, write_model
+from tests.parser_files import CELEBAMASK_CLASSES, COLOURS, celebamask_model, parser_model, selfie_model, write_model
 
 BLACK = (0, 0, 0)
 
@@ -162,6 +162,14 @@ def test_a_network_that_answers_with_a_smaller_picture_is_refused_since_its_clas
     path = write_model(model, tmp_path / "segformer.onnx")
     with pytest.raises(ModelError, match="number their classes otherwise"):
         open_parser(path)
+
+
+def test_a_network_that_answers_one_face_with_no_numbers_is_named(tmp_path: Path) -> None:
+    """It answers the grey picture on which it was tried out."""
+    huge = parser_model(19, CELEBAMASK_CLASSES, channels_last=False, side=64, spread=3e36)
+    opened = open_parser(write_model(huge, tmp_path / "huge.onnx"))
+    with pytest.raises(ModelError, match=r"huge\.onnx cannot be loaded or run: .* no finite numbers"):
+        opened.masks([painted(an_aligned_face(), red=LEFT)])
 
 
 def test_the_parser_of_the_environment_agrees_with_the_hull_of_real_faces(shared: Path) -> None:
