@@ -99,6 +99,12 @@ def read_face(path: Path) -> ListedFace | UnreadableFace:
     return ListedFace(path.name, face_id, status.st_size, status.st_mtime_ns, width, height, kept, has_mask)
 
 
+def face_id_of(path: Path) -> str:
+    """Return the id of the face in a file; "" where DeepFaceLab would read none."""
+    found = read_face(path)
+    return found.face_id if isinstance(found, ListedFace) else ""
+
+
 def pixels_id(data: bytes) -> str:
     """Return the id of a face whose metadata has none, of the bytes of its JPEG. Raise FormatError for no JPEG."""
     return hashlib.sha256(PIXELS_RECIPE + without_app15(data)).digest()[:ID_BYTES].hex()

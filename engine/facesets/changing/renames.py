@@ -3,18 +3,21 @@
     plan → every file known by what it is → the journal, synced → renames that replace nothing → folders synced → end
 
 A kill at any moment leaves each file under its old name, its new one, or a temporary one beside its old one; whoever
-opens the faceset next finds each by its inode, size and time, and goes on (`recover`). A batch that somebody got in the
-way of loses nothing: a file whose new name is taken stays where it is, and the journal says so. The mask of a face
-follows it by itself. Who calls holds the faceset (engine.facesets.changing.sole_user).
+opens the faceset next finds each (engine.facesets.changing.rename_places), and goes on (`recover`). A batch that
+somebody got in the way of loses nothing: a file whose new name is taken stays where it is, and the journal says so. The
+mask of a face follows it by itself. Who calls holds the faceset (engine.facesets.changing.sole_user).
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
@@ -30,8 +33,12 @@ from engine.facesets.changing.rename_journal import (
     read_journal,
 )
 from engine.facesets.changing.rename_order import in_order
+from engine.facesets.changing.rename_places import SeenFile, places_after_kill
+from engine.facesets.face_listing import face_id_of
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.workspace.output_files import as_output_error
+
+_TEMPORARY = re.compile(r"\.dfld-(\d{1,18})-\d+")
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def recover(folder: FacesetFolder) -> CarriedOut | None:
     done = None
     for batch in read_journal(folder):
         if not batch.has_ended:
-            done = _finish(folder, batch)
+            done = _finish(folder, batch, _places_now(folder, batch.moves))
     return done
 
 
@@ -118,7 +125,7 @@ def is_undone(batches: Iterable[Batch], number: int) -> bool:
 def _carry_out(
     folder: FacesetFolder, moves: Sequence[PlannedMove], kind: str, reason: str, *, undoes: int | None
 ) -> CarriedOut:
-    number = max((one.number for one in read_journal(folder)), default=0) + 1
+    number = _next_number(folder)
     planned = [one for one in moves if one.source != one.target]
     if not planned and undoes is None:
         return CarriedOut(0, 0)
@@ -130,12 +137,11 @@ def _carry_out(
     )
     batch = Batch(number, kind, datetime.now(UTC), reason, undoes, made, known, has_begun=True)
     append_lines(folder, lines_of_batch(batch))
-    return _finish(folder, batch)
+    return _finish(folder, batch, {index: move.source for index, move in enumerate(known)})
 
 
-def _finish(folder: FacesetFolder, batch: Batch) -> CarriedOut:
-    """Bring every file of a batch that was begun to its target, wherever a kill left it."""
-    places = {index: _place_now(folder, move) for index, move in enumerate(batch.moves)}
+def _finish(folder: FacesetFolder, batch: Batch, places: dict[int, str]) -> CarriedOut:
+    """Bring every file of a batch that was begun from where it is (`places`) to its target."""
     index_at = {place: index for index, place in places.items() if place != GONE}
     with as_output_error("rename files in", folder.parent):
         for name in {_folder(move.target) for move in batch.moves}:
@@ -156,6 +162,16 @@ def _finish(folder: FacesetFolder, batch: Batch) -> CarriedOut:
     faces = [index for index, move in enumerate(batch.moves) if not move.is_mask]
     left = tuple(LeftFace(batch.moves[index].source, exceptions[index]) for index in faces if index in exceptions)
     return CarriedOut(batch.number, len(faces) - len(left), left)
+
+
+def _next_number(folder: FacesetFolder) -> int:
+    """Return the number of the next batch: neither in the journal nor in a temporary name, where a journal was lost."""
+    used = [one.number for one in read_journal(folder)]
+    with as_output_error("list", folder.parent):
+        for where in (*folder.face_folders, folder.masks):
+            if where.is_dir():
+                used += [int(found[1]) for one in where.iterdir() if (found := _TEMPORARY.match(one.name))]
+    return max(used, default=0) + 1
 
 
 def _with_masks(folder: FacesetFolder, moves: Sequence[PlannedMove]) -> list[tuple[PlannedMove, bool]]:
@@ -208,22 +224,15 @@ def _known_move(folder: FacesetFolder, move: PlannedMove, is_mask: bool, tempora
     return Move(move.source, move.target, beside, *known, move.face_id, move.reason, is_mask)
 
 
-def _place_now(folder: FacesetFolder, move: Move) -> str:
-    """Return where the file of a move is: by inode, size and time, else by the inode, else by size and time."""
-    found: dict[str, tuple[int, int, int]] = {}
+def _places_now(folder: FacesetFolder, moves: Sequence[Move]) -> dict[int, str]:
+    """Return where the file of each move is by now, wherever a kill left it."""
+    seen: dict[str, SeenFile] = {}
     with as_output_error("look for files in", folder.parent):
-        for place in (move.target, move.temporary, move.source):
-            try:
-                status = (folder.parent / place).lstat()
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            found[place] = (status.st_ino, status.st_size, status.st_mtime_ns)
-    known = (move.inode, move.size_bytes, move.mtime_ns)
-    for part in (slice(0, 3), slice(0, 1), slice(1, 3)):
-        for place, status_now in found.items():
-            if status_now[part] == known[part]:
-                return place
-    return GONE
+        for place in {place for move in moves for place in (move.target, move.temporary, move.source)}:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found = (folder.parent / place).lstat()
+                seen[place] = SeenFile(found.st_ino, found.st_size, found.st_mtime_ns)
+    return places_after_kill(moves, seen, cache(lambda place: face_id_of(folder.parent / place)))
 
 
 def _renamed(folder: FacesetFolder, source: str, target: str) -> str:

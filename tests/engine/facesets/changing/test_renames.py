@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dfl.image import read_metadata
 from engine.errors import FacesetError
 from engine.facesets.changing import rename_journal, renames
 from engine.facesets.changing.rename_journal import batches_in, first_places, journal_path, read_journal
 from engine.facesets.changing.rename_order import in_order
-from engine.facesets.changing.renames import PlannedMove, carry_out, last_batch, recover, undo
+from engine.facesets.changing.renames import CarriedOut, PlannedMove, carry_out, last_batch, recover, undo
 from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import FacesetFolder, faceset_folders
-from tests.faceset_rig import contents, make_faceset, stat_of
+from tests.faceset_rig import contents, face_jpeg, make_faceset, stat_of
 
 EXAMPLES = int(os.environ.get("DFLD_RENAME_EXAMPLES", "50"))
 NAMES = [f"{number}.jpg" for number in range(6)]
@@ -157,6 +158,67 @@ def test_a_kill_at_every_step_of_a_batch_loses_nothing_and_the_next_one_goes_on(
         if not was_killed:
             assert step > 20
             break
+
+
+def test_a_kill_at_every_step_is_survived_by_a_copy_that_has_other_inodes_and_times(
+    quick_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces = {name: face_jpeg(number) for number, name in enumerate(NAMES)}
+    moves = [PlannedMove(source, target, ids_of(faces)[source]) for source, target in CIRCLES.items()]
+    for step in count():
+        killed = make_faceset(quick_folder / str(step), faces)
+        for number, name in enumerate(NAMES):
+            killed.mask_of(name).write_bytes(bytes(number + 1))
+        before = contents(killed.parent)
+        was_killed = killed_at(
+            step,
+            monkeypatch,
+            lambda killed=killed: carry_out(killed, moves, journal_kind="sort"),  # type: ignore[misc]
+        )
+        shutil.copytree(killed.parent, quick_folder / "copy", copy_function=shutil.copyfile)
+        (folder,) = faceset_folders(quick_folder / "copy")
+        recover(folder)
+        has_begun = bool(read_journal(folder))
+        undone = last_batch(folder, "sort")
+        assert (undone is not None) == has_begun
+        if undone is not None:
+            after = faces_in(folder)
+            assert after == {CIRCLES[f"aligned/{name}"]: data for name, data in faces.items()}
+            assert undo(folder, undone).left == ()
+        assert contents(folder.parent) == before
+        for name in ("copy", str(step)):
+            shutil.rmtree(quick_folder / name)
+        if not was_killed:
+            break
+
+
+def ids_of(faces: dict[str, bytes]) -> dict[str, str]:
+    return {f"aligned/{name}": read_metadata(data).dfld_face_id or "" for name, data in faces.items()}
+
+
+def test_names_of_one_file_are_renamed_as_those_of_several(quick_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in count():
+        folder = make_faceset(quick_folder / str(step), {"0.jpg": FILES["0.jpg"]}, masks=False)
+        for name in NAMES[1:]:
+            (folder.aligned / name).hardlink_to(folder.aligned / "0.jpg")
+        was_killed = killed_at(
+            step,
+            monkeypatch,
+            lambda folder=folder: carry_out(folder, planned(CIRCLES), journal_kind="sort"),  # type: ignore[misc]
+        )
+        recover(folder)
+        if read_journal(folder):
+            assert set(contents(folder.parent)) == set(CIRCLES.values())
+            assert undo(folder, 1).left == ()
+        assert set(contents(folder.parent)) == {f"aligned/{name}" for name in NAMES}
+        if not was_killed:
+            break
+
+
+def test_a_temporary_name_that_a_lost_journal_left_is_nobody_elses(quick_folder: Path) -> None:
+    folder = make_faceset(quick_folder, FILES)
+    (folder.aligned / ".dfld-7-0.jpg").write_bytes(b"left")
+    assert carry_out(folder, planned(CIRCLES), journal_kind="sort") == CarriedOut(8, len(CIRCLES))
 
 
 def test_nothing_is_renamed_where_a_name_is_taken_or_a_face_has_gone(quick_folder: Path) -> None:
