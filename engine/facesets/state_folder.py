@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from engine.facesets.faceset_folder import STATE, FacesetFolder
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
@@ -9,6 +11,9 @@ PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 
 
 def make_state_folder(folder: FacesetFolder) -> None:
-    """Make the folder for what dfld keeps of a faceset. Raise OSError."""
+    """Make the folder for what dfld keeps of a faceset. Raise OSError, also where a link stands there: what is kept
+    of faces lies beside them, where `dfld forget` finds it."""
     for one in (folder.parent / STATE, folder.state):
+        if one.is_symlink():
+            raise OSError(errno.EPERM, "is a link; dfld keeps what it knows of faces beside them", str(one))
         one.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from core.files import TEMPORARY_SUFFIX
 from core.opening import open_regular, sha256_of
 from dfl.errors import FormatError
 from dfl.image import read_fields, read_metadata
@@ -27,13 +28,19 @@ METADATA_WITHIN_BYTES = 1 << 20
 METADATA_MARKER = b"\xff\xef"
 
 
-def face_files(root: Path, skip: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
-    """Yield every picture and pack below `root`, in a fixed order, links not followed."""
+def face_files(
+    root: Path, skip: Callable[[Path], bool] = lambda _: False, *, with_leftovers: bool = False
+) -> Iterator[Path]:
+    """Yield every picture and pack below `root`, in a fixed order, links not followed.
+
+    `with_leftovers`: also what a kill left half written, under whatever name (core.files.temporary_name).
+    """
+    endings = (*PICTURE_ENDINGS, PACK_ENDING, *([TEMPORARY_SUFFIX] if with_leftovers else []))
     for folder, folders, names in os.walk(root, followlinks=False):
         folders.sort()
         for name in sorted(names):
             path = Path(folder, name)
-            if path.suffix.lower() in (*PICTURE_ENDINGS, PACK_ENDING) and not skip(path):
+            if path.suffix.lower() in endings and not skip(path):
                 yield path
 
 
@@ -101,7 +108,7 @@ def _hash_without_own_mask(path: Path) -> str:
 
 def _jpeg_with_metadata(path: Path) -> bytes | None:
     """Read a JPEG that may have metadata; None where it has none, so that whole folders are gone through quickly."""
-    if path.suffix.lower() not in (".jpg", ".jpeg"):
+    if path.suffix.lower() not in (".jpg", ".jpeg", TEMPORARY_SUFFIX):
         return None
     try:
         with open_regular(path, within=None, max_bytes=FILE_LIMIT_BYTES) as file:

@@ -20,13 +20,14 @@ from engine.workspace.file_names import Layout, prefix_of_face
 
 
 @contextmanager
-def held_faceset(layout: Layout) -> Iterator[None]:
+def held_faceset(layout: Layout, *, even_unrenamed: bool = False) -> Iterator[None]:
     """Hold the faceset of a clip, if dfld ever renamed a file in it, and first finish what a kill left half renamed.
 
-    Raise OutputError where another dfld holds it, or the disk refuses.
+    `even_unrenamed`: also if dfld ever masked, packed or measured it: a pack that is written at this moment holds all
+    of its faces. Raise OutputError where another dfld holds it, or the disk refuses.
     """
     folder = aligned_folder(layout.aligned)
-    if not os.path.lexists(journal_path(folder)):
+    if not os.path.lexists(folder.state if even_unrenamed else journal_path(folder)):
         yield
         return
     with ExitStack() as held:

@@ -2,9 +2,10 @@
 
 A face is known by its id (engine.face_id); one that was made before there were ids by what its metadata says, for its
 frame and box give its id where the clip's source is known; one without metadata by its bytes. It may lie in any folder
-below the workspace, under any name, or in a faceset.pak, which is then written again without it: every picture is
-opened. Faces that other clips' manifests name are left alone, whatever they are called; pictures of which nothing says
-whom they show are named, for a person to decide about.
+below the workspace, or where a folder of the faceset leads that is a link, under any name, half written, or in a
+faceset.pak, which is then written again without it: every picture is opened. Faces that other clips' manifests name are
+left alone, whatever they are called; pictures of which nothing says whom they show are named, for a person to decide
+about.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from core.files import replace_file, sync_folder
+from core.files import replace_file, sync_folder, temporary_name
 from core.opening import read_regular
 from dfl.errors import FormatError
 from dfl.image import metadata_of_fields
 from dfl.metadata_copy import COPY_LIMIT_BYTES, METADATA_COPY_NAME, read_metadata_copy, write_metadata_copy
 from engine.facesets.changing.forgetting import forget_kept
+from engine.facesets.faceset_folder import PACK_NAME, aligned_folder
 from engine.facesets.pack_file import opened_pack, write_pack
+from engine.facesets.packs.saved_metadata import note_shortened_copy
 from engine.results.face_files import face_files, hash_or_nothing, is_pack, trace_in
 from engine.results.manifest import Manifest, manifest_path, read_manifest
 from engine.results.manifest_lines import mask_name
@@ -32,6 +36,11 @@ from engine.workspace.file_names import FRAME_NAME, Layout
 
 LISTED_MAX = 50
 """Pictures that may show anybody are named one by one up to this many of a folder; more are counted."""
+
+
+HALF_WRITTEN = frozenset(temporary_name(Path(name)).name for name in (PACK_NAME, METADATA_COPY_NAME))
+"""What a kill leaves of files that may hold every face. Who writes one now, in a faceset that is not held here, is
+refused its rename, and nothing is lost."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ def remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], Ite
     """
     with ExitStack() as held:
         for layout in {clip.layout.aligned: clip.layout for clip in clips}.values():
-            held.enter_context(held_faceset(layout))
+            held.enter_context(held_faceset(layout, even_unrenamed=True))
         return _remove_faces(clips, named_files)
 
 
@@ -79,7 +88,7 @@ def _remove_faces(clips: Sequence[ClipFaces], named_files: Callable[[Layout], It
     for path in search.files():
         if is_pack(path):
             _take_out_of_pack(path, search, made)
-        elif search.is_of_person(path):
+        elif path.name in HALF_WRITTEN or search.is_of_person(path):
             _remove(path, made)
             for mask in search.masks_of(path):
                 _remove(mask, made)
@@ -123,14 +132,21 @@ class _Search:
             self._names_of_others.setdefault(data / folder, set()).update(manifest.faces)
         self._names_of_others.setdefault(data / "masks", set()).update(manifest.masks)
 
-    @property
+    @cached_property
     def roots(self) -> list[Path]:
-        return sorted({layout.root for layout in self._layouts})
+        """The workspaces, and the folders of their facesets that are links: dfld and DeepFaceLab follow those."""
+        folders = {
+            one
+            for layout in self._layouts
+            for faceset in [aligned_folder(layout.aligned)]
+            for one in (faceset.parent, *faceset.face_folders, faceset.masks, layout.debug)
+        }
+        return sorted({layout.root for layout in self._layouts} | {one for one in folders if one.is_symlink()})
 
     def files(self) -> Iterator[Path]:
-        """Yield every picture and pack below the workspaces."""
+        """Yield every picture and pack of the workspaces, half written ones too."""
         for root in self.roots:
-            yield from face_files(root, lambda _: False)
+            yield from face_files(root, with_leftovers=True)
 
     def moved_files(self, layout: Layout) -> Iterator[Path]:
         """Yield the files of a clip that have other names since dfld sorted them or set them aside."""
@@ -299,11 +315,14 @@ def _take_out_of_pack(path: Path, search: _Search, made: Removal) -> None:
 def _take_out_of_copy(path: Path, search: _Search, made: Removal) -> None:
     """Write a meta.dat again without what it holds of the person's faces; remove one that held nothing else."""
     try:
-        saved = read_metadata_copy(read_regular(path, within=None, max_bytes=COPY_LIMIT_BYTES))
+        data = read_regular(path, within=None, max_bytes=COPY_LIMIT_BYTES)
+        saved = read_metadata_copy(data)
         known = {name: search.knows(trace_of_metadata(metadata_of_fields(one.fields))) for name, one in saved.items()}
         kept = {name: one for name, one in saved.items() if known[name] is not True}
         if len(kept) < len(saved) and kept:
-            replace_file(path, write_metadata_copy(kept))
+            content = write_metadata_copy(kept)
+            note_shortened_copy(aligned_folder(path.parent), data, content)
+            replace_file(path, content)
             sync_folder(path.parent)
     except (FormatError, OSError) as problem:
         text = problem.message if isinstance(problem, FormatError) else problem.strerror

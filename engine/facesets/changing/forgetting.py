@@ -8,7 +8,7 @@ can still be undone.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -21,8 +21,10 @@ from engine.facesets.changing.rename_journal import (
     Batch,
     journal_path,
     line_bytes,
+    line_of_copy,
     line_of_end,
     lines_of_batch,
+    read_copies,
     read_journal,
 )
 from engine.facesets.changing.sole_user import LOCK_NAME
@@ -55,7 +57,8 @@ def _shortened(folder: FacesetFolder) -> bool:
     kept = list(_still_there(folder, batches))
     if sum(len(one.moves) for one in kept) == sum(len(one.moves) for one in batches):
         return False
-    lines = [line for one in kept for line in (*lines_of_batch(one), *([line_of_end(one)] if one.has_ended else []))]
+    lines: list[Mapping[str, object]] = [line_of_copy(*one) for one in read_copies(folder).items()]
+    lines += [line for one in kept for line in (*lines_of_batch(one), *([line_of_end(one)] if one.has_ended else []))]
     path = journal_path(folder)
     replace_file(path, b"".join(map(line_bytes, lines)), check=lambda temporary: temporary.chmod(PRIVATE_FILE))
     sync_folder(path.parent)

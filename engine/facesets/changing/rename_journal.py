@@ -4,6 +4,8 @@
     {"move": …}    one file of it: from, to, the temporary name it may take, and what it is known by after a kill
     {"begin": n}   all n moves of the batch stand above; from here on it is carried out, by whoever comes next
     {"end": …}     it is carried out; which files are elsewhere than planned, and which had gone
+    {"saved": …}   a copy of the metadata of all faces was made, by its hash, and behind which batch: it holds the names
+                   that faces had then
 
 In the file a line is one JSON object, and paths are relative to the folder that holds `aligned/`. Lines are only added;
 `dfld forget` alone writes the file anew. A line that makes no sense says nothing, and a batch whose moves are not all
@@ -83,13 +85,7 @@ def read_journal(folder: FacesetFolder) -> tuple[Batch, ...]:
     """Return the batches of a faceset that were begun, oldest first; none where no file was ever renamed.
 
     Raise OutputError where the journal lies there and cannot be read."""
-    path = journal_path(folder)
-    with as_output_error("read", path):
-        try:
-            data = read_regular(path, within=None, max_bytes=JOURNAL_BYTES_MAX)
-        except (FileNotFoundError, NotADirectoryError):
-            return ()
-    return batches_in(data)
+    return batches_in(_journal_bytes(folder))
 
 
 def append_lines(folder: FacesetFolder, lines: Iterable[Mapping[str, object]]) -> None:
@@ -132,28 +128,43 @@ def line_of_end(batch: Batch) -> dict[str, object]:
     return {"end": {"number": batch.number, "exceptions": [[index, to] for index, to in batch.exceptions.items()]}}
 
 
+def line_of_copy(sha256: str, behind: int) -> dict[str, object]:
+    """Return the line for a copy of the metadata: its hash, and the last batch before it, 0 for none."""
+    return {"saved": {"sha256": sha256, "behind": behind}}
+
+
+def read_copies(folder: FacesetFolder) -> dict[str, int]:
+    """Return behind which batch each copy of the metadata was made, by its hash. Raise OutputError."""
+    copies: dict[str, int] = {}
+    for key, value in _entries_in(_journal_bytes(folder)):
+        if key == "saved" and isinstance(value, dict):
+            sha256, behind = value.get("sha256"), value.get("behind")
+            if isinstance(sha256, str) and isinstance(behind, int):
+                copies[sha256] = behind
+    return copies
+
+
 def batches_in(data: bytes) -> tuple[Batch, ...]:
     """Return the batches of a journal's bytes that were begun, oldest first."""
     batches: dict[int, Batch] = {}
     prepared: Batch | None = None
     moves: list[Move] = []
-    for text in data.split(b"\n"):
+    for key, value in _entries_in(data):
         try:
-            ((key, value), *_) = json.loads(text).items()
             match key:
-                case "batch":
+                case "batch" if isinstance(value, dict):
                     prepared, moves = _batch_of(value), []
-                case "move":
+                case "move" if isinstance(value, dict):
                     moves.append(_move_of(value))
                 case "begin" if prepared is not None and value == len(moves) and _is_possible(moves):
                     batches[prepared.number] = replace(prepared, moves=tuple(moves), has_begun=True)
                     prepared = None
-                case "end":
+                case "end" if isinstance(value, dict):
                     exceptions = MappingProxyType({int(index): _place(to) for index, to in value["exceptions"]})
                     number = int(value["number"])
                     batches[number] = replace(batches[number], has_ended=True, exceptions=exceptions)
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
-            continue  # cut short by a full disk, or edited: what it said is then not known
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+            continue  # edited: what it said is then not known
     return tuple(batches.values())
 
 
@@ -165,6 +176,25 @@ def first_places(batches: Sequence[Batch]) -> dict[str, str]:
         firsts = {source: first_of.pop(source, source) for source in places}
         first_of |= {place: firsts[source] for source, place in places.items() if place != GONE}
     return first_of
+
+
+def _journal_bytes(folder: FacesetFolder) -> bytes:
+    path = journal_path(folder)
+    with as_output_error("read", path):
+        try:
+            return read_regular(path, within=None, max_bytes=JOURNAL_BYTES_MAX)
+        except (FileNotFoundError, NotADirectoryError):
+            return b""
+
+
+def _entries_in(data: bytes) -> Iterator[tuple[str, object]]:
+    """Yield what each line says; one that was cut short by a full disk, or edited, says nothing."""
+    for text in data.split(b"\n"):
+        try:
+            ((key, value), *_) = json.loads(text).items()
+        except (AttributeError, TypeError, ValueError, RecursionError):
+            continue
+        yield key, value
 
 
 def _move_values(move: Move) -> dict[str, object]:

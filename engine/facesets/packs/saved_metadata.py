@@ -7,6 +7,7 @@ renamed since; one that says that it is from another frame is left. Polygons tha
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from dfl.metadata_copy import (
 from dfl.pickles.dumping import dump_for_dfl
 from engine.errors import FacesetError
 from engine.facesets.changing.free_faceset import Waiting, sole_user_when_free
-from engine.facesets.changing.rename_journal import Batch, read_journal
+from engine.facesets.changing.rename_journal import Batch, append_lines, line_of_copy, read_copies, read_journal
 from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.face_listing import UnreadableFace, picture_names
 from engine.facesets.faceset_folder import FacesetFolder
@@ -84,8 +85,11 @@ def save_metadata(folder: FacesetFolder) -> Saved:
                 left.append(UnreadableFace(name, problem.strerror or str(problem)))
         if not found:
             raise FacesetError(f"{folder.aligned} holds no face whose metadata could be saved")
+        content = write_metadata_copy(found)
+        behind = max((batch.number for batch in read_journal(folder)), default=0)
+        append_lines(folder, [line_of_copy(hashlib.sha256(content).hexdigest(), behind)])
         with as_output_error("write", folder.metadata_copy):
-            replace_file(folder.metadata_copy, write_metadata_copy(found), check=_require_readable)
+            replace_file(folder.metadata_copy, content, check=_require_readable)
             sync_folder(folder.aligned)
         return Saved(len(found), tuple(left))
 
@@ -99,9 +103,9 @@ def restore_metadata(folder: FacesetFolder, *, replace_theirs: bool, waiting: Wa
     readable meta.dat; OutputError where the disk refuses.
     """
     with sole_user_when_free(folder, waiting):
-        saved, saved_at = _read_copy(folder)
+        saved, since = _read_copy(folder)
         done = Restored()
-        places = _Places(folder, saved_at)
+        places = _Places(folder, since)
         for name, one in saved.items():
             path = places.of(name, metadata_of_fields(one.fields))
             if path is None:
@@ -131,9 +135,9 @@ def restore_metadata(folder: FacesetFolder, *, replace_theirs: bool, waiting: Wa
 class _Places:
     """Where the faces that were saved are by now."""
 
-    def __init__(self, folder: FacesetFolder, saved_at: datetime) -> None:
+    def __init__(self, folder: FacesetFolder, since: Sequence[Batch]) -> None:
         self._folder = folder
-        self._since = [batch for batch in read_journal(folder) if batch.at > saved_at]
+        self._since = since
         self._known: dict[str, AlignedMetadata | None] = {}
         ids = {name: metadata.dfld_face_id for name in picture_names(folder) if (metadata := self._metadata(name))}
         counts = Counter(ids.values())
@@ -171,12 +175,24 @@ def _followed(place: str, batches: Sequence[Batch]) -> str:
     return place
 
 
-def _read_copy(folder: FacesetFolder) -> tuple[Mapping[str, SavedMetadata], datetime]:
-    """Return what a meta.dat holds, and when it was written."""
+def note_shortened_copy(folder: FacesetFolder, before: bytes, after: bytes) -> None:
+    """Have the journal know a meta.dat that is written again with less in it. Raise OutputError."""
+    behind = read_copies(folder).get(hashlib.sha256(before).hexdigest())
+    if behind is not None:
+        append_lines(folder, [line_of_copy(hashlib.sha256(after).hexdigest(), behind)])
+
+
+def _read_copy(folder: FacesetFolder) -> tuple[Mapping[str, SavedMetadata], Sequence[Batch]]:
+    """Return what a meta.dat holds, and the batches of renames since it was made: as the journal knows it, else, for
+    one of DeepFaceLab's, by time, which not every copy of a folder keeps."""
     path = folder.metadata_copy
     try:
-        saved = read_metadata_copy(read_regular(path, within=None, max_bytes=COPY_LIMIT_BYTES))
-        return saved, datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        data = read_regular(path, within=None, max_bytes=COPY_LIMIT_BYTES)
+        saved, made_at = read_metadata_copy(data), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        behind = read_copies(folder).get(hashlib.sha256(data).hexdigest())
+        return saved, [
+            batch for batch in read_journal(folder) if (batch.at > made_at if behind is None else batch.number > behind)
+        ]
     except FormatError as problem:
         raise FacesetError(f"{path} cannot be read: {problem.message}; nothing was changed") from problem
     except FileNotFoundError as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -12,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.files import temporary_name
 from daemon.worker.outputs import clip_files
 from dfl.faceset import pack_faceset
 from dfl.image import read_fields
 from dfl.metadata_copy import SavedMetadata, read_metadata_copy, write_metadata_copy
+from engine.errors import OutputError
 from engine.face_id import face_id
+from engine.facesets.changing.rename_journal import read_copies
 from engine.facesets.curation.curate import curate
 from engine.facesets.curation.record import record_path, write_record
 from engine.facesets.curation.settings import CurationSettings
@@ -286,8 +290,70 @@ def test_a_copy_of_metadata_keeps_what_is_of_others_alone(tmp_path: Path) -> Non
     own.write_bytes(write_metadata_copy({"1.jpg": SavedMetadata((32, 32, 3), read_fields(JPEGS[0, 0]))}))
     made = forget(layout)
     left = read_metadata_copy(folder.metadata_copy.read_bytes())
+    assert hashlib.sha256(folder.metadata_copy.read_bytes()).hexdigest() in read_copies(folder)
     assert {name for name in left if not name.startswith("bob-")} == {"stranger.jpg"}
     assert len(left) == 1 + len(others)
     assert not own.exists()
     assert any(one == f"{folder.metadata_copy}: metadata of 4 faces of {5 + len(others)}" for one in made["removed"])
     assert {one.split(":")[0] for one in made["left"] if "meta.dat" in one} == {str(broken), str(folder.metadata_copy)}
+
+
+def test_what_a_kill_left_half_written_goes_too(tmp_path: Path) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    others = others_clip(tmp_path)
+    run(layout)
+    (folder,) = faceset_folders(tmp_path)
+    save_metadata(folder)
+    folder.metadata_copy.rename(temporary_name(folder.metadata_copy))
+    pack = temporary_name(folder.pack)
+    pack.write_bytes(pack_faceset([("0.jpg", JPEGS[0, 0])])[:-50])
+    masked = temporary_name(folder.aligned / "00000.jpg")
+    masked.write_bytes(JPEGS[0, 0])
+    being_written = temporary_name(folder.aligned / "00001.jpg")
+    being_written.write_bytes(next(iter(others.values())))
+    made = forget(layout)
+    assert {path.name for path in layout.aligned.iterdir() if path.suffix == ".part"} == {being_written.name}
+    assert {str(pack), str(masked)} <= set(made["removed"])
+    assert made["remains"] == []
+
+
+def test_faces_behind_folders_that_are_links_are_found(tmp_path: Path) -> None:
+    workspace, disk = tmp_path / "workspace", tmp_path / "disk"
+    layout = inbox_layout(workspace, "src", "alice")
+    others = others_clip(workspace)
+    run(layout)
+    disk.mkdir()
+    for folder in (layout.aligned, layout.masks):
+        folder.rename(disk / folder.name)
+        folder.symlink_to(disk / folder.name)
+    (disk / "aside").mkdir()
+    (layout.aligned.parent / "aside").symlink_to(disk / "aside")
+    first, second, *_ = sorted(layout.aligned.glob("alice-*.jpg"))
+    shutil.copyfile(first, disk / "aside" / "mine.jpg")
+    second.rename(layout.aligned / "best.jpg")
+    (layout.aligned / "faceset.pak").write_bytes(pack_faceset([("0.jpg", JPEGS[0, 0])]))
+    layout.aligned.parent.rename(disk / "data_src")
+    layout.aligned.parent.symlink_to(disk / "data_src")
+    assert forget(layout)["remains"] == []
+    left = set(marks_below(disk))
+    assert not left & OWN
+    assert left >= set(others)
+    assert not (layout.aligned / "faceset.pak").exists()
+
+
+def test_nothing_is_kept_behind_a_link_and_one_that_stands_there_is_named(tmp_path: Path) -> None:
+    layout = inbox_layout(tmp_path, "src", "alice")
+    run(layout)
+    (folder,) = faceset_folders(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    folder.state.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="is a link"):
+        measure_faceset(folder)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    folder.state.unlink()
+    assert folder.state.parent == layout.aligned.parent
+    save_metadata(folder)
+    folder.state.rename(tmp_path / "elsewhere" / "state")
+    folder.state.symlink_to(tmp_path / "elsewhere" / "state")
+    with pytest.raises(OutputError, match="is a link"):
+        forget(layout)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.facesets.changing.forgetting import forget_kept
-from engine.facesets.changing.rename_journal import journal_path, read_journal
+from engine.facesets.changing.rename_journal import (
+    append_lines,
+    journal_path,
+    line_of_copy,
+    read_copies,
+    read_journal,
+)
 from engine.facesets.changing.renames import PlannedMove, carry_out, last_batch, undo
 from engine.facesets.faceset_folder import FacesetFolder, faceset_folders
 from engine.facesets.packs.packing import pack_faces
@@ -31,6 +37,7 @@ def forgotten(root: Path) -> list[str]:
 def test_the_journal_loses_a_file_that_has_gone_wherever_it_was_and_can_undo_the_others(quick_folder: Path) -> None:
     folder = faceset(quick_folder)
     before = contents(folder.parent)
+    append_lines(folder, [line_of_copy("hash", 0)])
     first = renamed(folder, {"aligned/a.jpg": "aligned/1.jpg", "aligned/b.jpg": "aligned/2.jpg"})
     renamed(folder, {"aligned/1.jpg": "aligned/2.jpg", "aligned/2.jpg": "aligned/1.jpg"})
     renamed(folder, {"aligned/2.jpg": "aside/2.jpg"}, kind="curate")
@@ -41,6 +48,7 @@ def test_the_journal_loses_a_file_that_has_gone_wherever_it_was_and_can_undo_the
     assert "a.jpg" not in text
     assert "a_mask" not in text
     assert journal_path(folder).stat().st_mode & 0o777 == 0o600
+    assert read_copies(folder) == {"hash": 0}
     assert [batch.kind for batch in read_journal(folder)] == ["sort", "sort"]
     for _ in range(2):
         batch = last_batch(folder, "sort")

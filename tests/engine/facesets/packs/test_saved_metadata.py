@@ -158,3 +158,14 @@ def test_a_picture_that_no_meta_dat_can_hold_is_named_and_all_others_are_saved(q
     assert saved.faces == len(FACES)
     assert sorted(one.name for one in saved.left) == others
     assert restore_metadata(folder, replace_theirs=False).unchanged == len(FACES)
+
+
+def test_a_copy_of_the_folder_that_lost_all_times_is_restored_as_the_folder_itself(folder: FacesetFolder) -> None:
+    sort_faces(folder, "yaw")
+    names = {path.read_bytes(): path.name for path in folder.aligned.glob("*.jpg")}
+    for data, name in names.items():
+        (folder.aligned / name).write_bytes(plain(data))
+    os.utime(folder.metadata_copy)
+    assert restore_metadata(folder, replace_theirs=False).restored == len(FACES)
+    for data, name in names.items():
+        assert str(read_fields((folder.aligned / name).read_bytes())) == str(read_fields(data))
