@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# CI adds torch, whose tests are skipped where it is not installed.
+# CI adds train (PyTorch), whose tests are skipped where it is not installed.
 EXTRAS ?= embedded,heic,dev
 
 # opencv-python loads libraries of X11, which a machine without a screen may not have. Its headless twin is the same

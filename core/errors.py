@@ -4,6 +4,7 @@ DfldError
 ├── FormatError            dfl.errors: bytes that are not what a DeepFaceLab format says
 ├── EngineError            engine.errors
 ├── SyncError              sync.errors
+├── TrainerError           trainer.errors
 └── DaemonError            daemon.errors
 """
 

@@ -18,7 +18,8 @@ FLOORS = {
     "dfl": ("core",),
     "engine": ("dfl", "core"),
     "sync": ("dfl", "core"),
-    "daemon": ("engine", "sync", "dfl", "core"),
+    "trainer": ("dfl", "core"),
+    "daemon": ("engine", "sync", "trainer", "dfl", "core"),
 }
 """Package -> the packages below it, the only others that it may import."""
 PACKAGES = tuple(FLOORS)
@@ -125,7 +126,7 @@ LIBRARIES = {
     "dlib": ("engine.backends", "engine.models"),
     "google": ("engine.models",),  # protobuf: what reading a broken ONNX file raises
     "insightface": ("engine.backends", "engine.models"),
-    "numpy": ("dfl", "engine", "sync", "daemon.commands.demo_clip"),
+    "numpy": ("dfl", "engine", "sync", "trainer", "daemon.commands.demo_clip"),
     "onnx": ("engine.models", "engine.masks.xseg.onnx_graph"),  # reading packs; writing XSeg as a graph
     "onnxruntime": ("engine.models",),
     "paramiko": ("sync.transports.ssh.connection",),
@@ -136,7 +137,7 @@ LIBRARIES = {
     "rich": ("daemon.commands",),
     "simplejpeg": ("engine.pictures",),
     "sqlite3": ("daemon.ledger", "daemon.doctor"),
-    "torch": ("sync.averaging.torch_files",),
+    "torch": ("sync.averaging.torch_files", "trainer"),
     "watchdog": ("daemon.inboxes.watcher",),
 }
 """Library -> the only modules and packages that import it. sqlite3 is Python's own, and is held like one."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("core", "dfl", "engine", "sync", "daemon")
+PACKAGES = ("core", "dfl", "engine", "sync", "trainer", "daemon")
 USERS = (*PACKAGES, "benchmarks", "docs", "monitoring")
 CALLED_BY_LIBRARIES = {
     "collect", "describe",  # prometheus_client
@@ -21,12 +21,16 @@ CALLED_BY_LIBRARIES = {
     "emit",  # logging
     "reducer_override", "save_global",  # pickle
     "writelines",  # whatever writes to a stream
+    "forward",  # torch
 }  # fmt: skip
 FORMATS = {
     "eyes_mouth_mask", "face_rect", "losses_recorded",
     "mirror_landmarks", "pack_faceset",
 }  # fmt: skip
 """Of dfl: what DeepFaceLab does with its files and dfld does not yet, compared with DeepFaceLab's results by tests."""
+
+TRAINER = {"AutoClip", "extra_loss", "load_part", "state_keys"}
+"""Of trainer: what a run from a model's files and settings will call, compared with DeepFaceLab's results by tests."""
 
 
 def definitions(path: Path) -> Iterator[tuple[str, ast.stmt]]:
@@ -81,6 +85,6 @@ def unused() -> dict[str, str]:
 
 def test_nothing_is_kept_that_nobody_uses() -> None:
     found = unused()
-    known = CALLED_BY_LIBRARIES | FORMATS
+    known = CALLED_BY_LIBRARIES | FORMATS | TRAINER
     assert {name: place for name, place in found.items() if name not in known} == {}
     assert found.keys() >= known, "what is used now needs no line here"

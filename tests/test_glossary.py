@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "glossary.md"
-PACKAGES = ("core", "dfl", "engine", "sync", "daemon")
+PACKAGES = ("core", "dfl", "engine", "sync", "trainer", "daemon")
 WRITTEN = sorted(
     [
         ROOT / "README.md",

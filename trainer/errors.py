@@ -1,0 +1,21 @@
+"""Errors of the trainer: what cannot be trained, loaded or computed as it was asked for."""
+
+from __future__ import annotations
+
+from core.errors import DfldError
+
+
+class TrainerError(DfldError):
+    """The root of this package's errors."""
+
+
+class SpecError(TrainerError):
+    """Options that no network can be made of."""
+
+
+class WeightsError(TrainerError):
+    """Tensors that do not fit the network they are meant for: one is missing, too many, or has another shape."""
+
+
+class SettingsError(TrainerError):
+    """A setting of the training that is unknown, or that cannot work here."""
