@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from dfl.errors import FormatError
 from dfl.jpeg import read_size
 
+FACE_FROM = 0.5
+"""A pixel of a mask of 0..1 from which it belongs to the face (mainscripts/XSegUtil.py, apply_xseg, of DeepFaceLab's
+commit 46fc239)."""
 STORED_LIMIT_BYTES = 50_000
 """Leaves room for the rest of the metadata in a JPEG segment of 64 KiB."""
 _LARGEST_SIDE_PX = 4096

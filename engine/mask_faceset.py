@@ -31,7 +31,7 @@ from dfl.errors import FormatError
 from dfl.geometry import head_pose
 from dfl.image import AlignedMetadata, metadata_of_fields, read_fields
 from dfl.jpeg import FILE_LIMIT_BYTES, read_size, without_app15
-from dfl.xseg_mask import decode_xseg_mask
+from dfl.xseg_mask import FACE_FROM, decode_xseg_mask
 from engine.errors import EngineError
 from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.face_listing import picture_names
@@ -40,7 +40,7 @@ from engine.masks.checks import MaskCheck, check_mask, failed
 from engine.masks.choose import MaskMode, MaskSources, choose_mask
 from engine.masks.flicker import Flicker, PlacedMask, flickering
 from engine.masks.hull import HullMasks
-from engine.masks.source import HALF, FaceToMask, NoMask, PredictedMask
+from engine.masks.source import FaceToMask, NoMask, PredictedMask
 from engine.masks.write_mask import (
     MaskNote,
     mask_picture,
@@ -255,7 +255,9 @@ def _of_person(face: _ReadFace, request: MaskRequest) -> MaskedFace:
     width, _ = read_size(face.data)
     landmarks = face.metadata.landmarks * (mask.shape[0] / width)
     expand = face.metadata.eyebrows_expand_mod
-    checks = check_mask(mask >= HALF, landmarks, eyebrows_expand_mod=expand) if mask.shape[0] == mask.shape[1] else ()
+    checks = (
+        check_mask(mask >= FACE_FROM, landmarks, eyebrows_expand_mod=expand) if mask.shape[0] == mask.shape[1] else ()
+    )
     problem = failed(checks)
     return MaskedFace(name, "a person's", why=problem.sentence if problem else "", checks=checks)
 

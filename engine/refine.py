@@ -41,7 +41,7 @@ from engine.refining.face_sources import LIKE, FacesByFrame, FacesOfSource, requ
 from engine.refining.frame_window import FrameWindow
 from engine.refining.realign import Realigned, crop_of, landmarks_before, realigned, shows
 from engine.results.face_files import is_as_written
-from engine.results.manifest import Manifest, manifest_in
+from engine.results.manifest import Manifest, manifest_in, manifest_paths
 from engine.results.manifest_lines import FaceWritten, MaskWritten, WrittenFace, WrittenFile, line_bytes, mask_name
 from engine.same_face import trace_of_jpeg
 
@@ -329,8 +329,7 @@ class _Refining:
 
 def _manifests(folder: FacesetFolder) -> dict[Path, Manifest]:
     """Return the manifests of the clips that a faceset holds, by their paths."""
-    debug = folder.parent / "debug"
-    return {path: manifest_in(path) for path in sorted(debug.glob("*manifest.jsonl"))} if debug.is_dir() else {}
+    return {path: manifest_in(path) for path in manifest_paths(folder.parent / "debug").values()}
 
 
 def values_of(face: RefinedFace) -> dict[str, object]:

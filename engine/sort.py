@@ -37,7 +37,7 @@ from engine.facesets.sort_order import (
 )
 from engine.measure_faceset import measure_faceset
 from engine.pictures.face_pixels import face_pixels
-from engine.results.manifest import manifest_in
+from engine.results.manifest import manifest_in, manifest_paths
 from engine.types import Face, Image
 from engine.workspace.output_files import as_output_error
 
@@ -167,9 +167,8 @@ def _first_names(folder: FacesetFolder, faces: Sequence[ListedFace]) -> Mapping[
 
 def _names_by_id(folder: FacesetFolder) -> Mapping[str, str]:
     """Return the name that dfld gave each face which the manifests beside a faceset name, by its id."""
-    debug = folder.parent / "debug"
     found: dict[str, str] = {}
-    for path in sorted(debug.glob("*manifest.jsonl")) if debug.is_dir() else ():
+    for path in manifest_paths(folder.parent / "debug").values():
         found |= {face.trace.face_id: name for name, face in manifest_in(path).faces.items() if face.trace.face_id}
     return found
 

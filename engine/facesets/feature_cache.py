@@ -30,7 +30,7 @@ from engine.workspace.output_files import as_output_error, write_file
 
 CACHE_NAME = "features"
 VERSION = 1
-MEASURES_REVISION = 2
+MEASURES_REVISION = 3
 """Raised with every change of what engine.facesets.measures makes of a file: older rows are measured anew."""
 CACHE_BYTES_MAX = 1 << 30
 """A face takes 720 bytes: a million faces."""

@@ -28,7 +28,8 @@ class Features:
     frame: NDArray[np.int64]
     """(N,) number of the frame in its clip, from `source_filename`; -1 where it has none."""
     yaw: Column
-    """Turn of the head, degrees, as DeepFaceLab's `face-yaw` measures it; negative looks to the picture's left."""
+    """Turn of the head, degrees; negative looks to the picture's left. Sorts as DeepFaceLab's `face-yaw` does, whose
+    sign is the other one (engine.facesets.measures.pose)."""
     pitch: Column
     """Degrees; positive looks up."""
     roll: Column

@@ -22,14 +22,12 @@ from core.files import numbered
 from dfl.errors import FormatError
 from dfl.geometry import head_pose
 from dfl.hull import hull_mask
-from dfl.xseg_mask import decode_xseg_mask
+from dfl.xseg_mask import FACE_FROM, decode_xseg_mask
 from engine.facesets.face_listing import ListedFace
 from engine.workspace.file_names import prefix_of_face
 
 Order = Literal["sharpness", "light", "identity", "upscale", "yaw", "pitch", "time", "mask"]
 DIGITS_MIN = 5
-MASK_THRESHOLD = 0.5
-"""From which a pixel of a mask belongs to the face, as DeepFaceLab has it."""
 FRAME_BYTES_MAX = 200
 """Of the name of a frame: leaves room for the number and the ending."""
 Value = tuple[object, ...]
@@ -47,7 +45,7 @@ def mask_ratio(face: ListedFace, xseg_mask: bytes) -> float:
     """Return the area of a face's stored mask over that of the hull of its landmarks. Raise FormatError for a mask that
     cannot be decoded."""
     metadata = face.metadata
-    mask = decode_xseg_mask(xseg_mask) >= MASK_THRESHOLD
+    mask = decode_xseg_mask(xseg_mask) >= FACE_FROM
     # The hull is drawn at the size of the mask: a picture may announce any.
     scale = np.array(mask.shape[::-1]) / (max(face.width_px, 1), max(face.height_px, 1))
     landmarks = metadata.landmarks * scale

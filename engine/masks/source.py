@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfl.image import AlignedMetadata
+from dfl.xseg_mask import FACE_FROM
 from engine.types import Image, frozen_array
-
-HALF = 0.5
-"""Where DeepFaceLab parts face from background in a mask of 0..1 (XSegUtil.apply_xseg of its commit 46fc239)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +49,7 @@ class PredictedMask:
     """Name of the source, as in `MaskSource.name`."""
     model_sha: str | None
     """SHA-256, hex, of the file of weights that made it; None where no weights did."""
-    threshold: float = HALF
+    threshold: float = FACE_FROM
     """From this value on a pixel belongs to the face."""
     without_hair: NDArray[np.bool_] | None = None
     """(S, S) bool, read-only: of a mask that was asked to hold hair or a hat, the rest, which alone can be held against

@@ -22,16 +22,15 @@ from dfl.geometry import face_mat, invert_mat, transform_points, warp_face
 from dfl.hull import hull_mask
 from dfl.image import AlignedMetadata, MaskPolygon, encode_aligned_jpeg, read_metadata
 from dfl.jpeg import list_segments, read_size
-from dfl.xseg_mask import decode_xseg_mask, encode_xseg_mask
+from dfl.xseg_mask import FACE_FROM, decode_xseg_mask, encode_xseg_mask
 from engine.frames.contract import Region
+from engine.masks.write_mask import NOTE_KEY as MASK_NOTE_KEY
 from engine.refining.agreement import Judgement, Points
 from engine.types import Image
 from engine.workspace.align import WARP_REACH_PX, encode_mask
 
 NOTE_KEY = "dfld_refined"
 """Of the metadata: what a face was before. DeepFaceLab does not know the key, and keeps it."""
-MASK_NOTE_KEY = "dfld_mask"
-"""What dfld noted of a mask that it wrote (engine.masks): the hashes in it follow the mask."""
 DEFAULT_QUALITY = 95
 """Of a JPEG whose tables are not those of any quality, as Photoshop's."""
 _DQT = 0xDB
@@ -155,7 +154,7 @@ def _warped(mask: NDArray[np.float32], carry: NDArray[np.float64], side: int) ->
     own = np.column_stack((carry[:, :2] * scale[:, None] / scale[None, :], carry[:, 2] * scale))
     warped = cv2.warpAffine(mask, own, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if ((mask == 0) | (mask == 1)).all():
-        return (warped >= np.float32(0.5)).astype(np.float32)
+        return (warped >= np.float32(FACE_FROM)).astype(np.float32)
     return np.asarray(warped, np.float32)
 
 
@@ -183,7 +182,8 @@ def _with_note(metadata: AlignedMetadata, judged: Judgement) -> dict[str, object
 
 
 def _with_hashes(unknown: Mapping[str, object], changed: Mapping[str, str]) -> dict[str, object]:
-    """Return the keys with the hashes of masks in dfld's note replaced by those of the masks after the move."""
+    """Return the keys with the hashes in dfld's note of a mask (engine.masks.write_mask) replaced by those of the masks
+    after the move."""
     note = unknown.get(MASK_NOTE_KEY)
     if not isinstance(note, dict):
         return dict(unknown)

@@ -44,6 +44,8 @@ from engine.results.manifest_lines import (
 from engine.workspace.file_names import Layout
 from engine.workspace.output_files import as_output_error
 
+MANIFEST_NAME = "manifest.jsonl"
+"""Behind the prefix that the files of a clip share."""
 MANIFEST_BYTES_MAX = 4 << 30
 """A line has about 400 bytes: ten million files."""
 
@@ -78,7 +80,13 @@ class Manifest:
 
 
 def manifest_path(layout: Layout) -> Path:
-    return layout.debug / f"{layout.prefix}manifest.jsonl"
+    return layout.debug / f"{layout.prefix}{MANIFEST_NAME}"
+
+
+def manifest_paths(debug: Path) -> dict[str, Path]:
+    """Return the manifest of each clip that has its own in the folder `debug`, by the prefix of the clip's files;
+    none where there is no such folder."""
+    return {path.name.removesuffix(MANIFEST_NAME): path for path in sorted(debug.glob(f"*{MANIFEST_NAME}"))}
 
 
 def read_manifest(layout: Layout) -> Manifest:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dfl.errors import FormatError
 from engine.results.face_files import face_files, hash_or_nothing, is_as_written, is_pack, trace_in, traces_in_pack
-from engine.results.manifest import Manifest, manifest_in, manifest_path, read_manifest
+from engine.results.manifest import Manifest, manifest_in, manifest_path, manifest_paths, read_manifest
 from engine.results.manifest_lines import WrittenFace, WrittenFile
 from engine.results.own_moves import OwnMoves
 from engine.same_face import FaceTrace, id_of
@@ -104,7 +104,8 @@ class Pictures:
     @cached_property
     def _others(self) -> dict[str, Manifest]:
         """The manifests of the other clips, by the prefix of their files' names."""
-        return {path.name.removesuffix("manifest.jsonl"): manifest_in(path) for path in _manifests(self._layout)}
+        own, paths = manifest_path(self._layout), manifest_paths(self._layout.debug)
+        return {prefix: manifest_in(path) for prefix, path in paths.items() if path != own}
 
     @cached_property
     def _missing_of_others(self) -> frozenset[str]:
@@ -195,11 +196,3 @@ def _by_landmarks(faces: Iterable[tuple[Path, FaceTrace]]) -> dict[str, list[tup
     for path, trace in faces:
         found.setdefault(trace.landmarks_hash, []).append((path, trace))
     return found
-
-
-def _manifests(layout: Layout) -> Iterator[Path]:
-    """Yield the manifests of the other clips of a workspace."""
-    if layout.debug.is_dir():
-        for path in sorted(layout.debug.glob("*manifest.jsonl")):
-            if path != manifest_path(layout):
-                yield path

@@ -22,7 +22,7 @@ from engine.pictures.decoding import decode_picture, picture_format
 from engine.pictures.whole_picture import account_for
 from engine.results.checked_face import CheckedFace, RecordedFace
 from engine.results.face_files import is_as_written, is_own_mask_picture, is_pack
-from engine.results.manifest import Manifest, ManifestWriter, manifest_path, read_manifest
+from engine.results.manifest import Manifest, ManifestWriter, manifest_path, manifest_paths, read_manifest
 from engine.results.manifest_lines import (
     Dropped,
     ManualChange,
@@ -39,7 +39,6 @@ from engine.workspace.output_files import remove_file
 
 SIDE_MAX_PX = 4096
 """dfld writes aligned images up to 2048 px a side; what claims to be larger is not decoded."""
-MANIFEST_ENDING = "manifest.jsonl"
 NOT_LISTED = "the ledger holds it, and the manifest does not list it"
 TAKEN_OUT = "a person took it out; it stays out"
 METADATA_ENDINGS = (".jpg", ".jpeg")
@@ -410,8 +409,7 @@ def layouts_in(workspace: Path) -> list[Layout]:
     `dfld extract`."""
     found = []
     for debug in (workspace / "debug", workspace / "data_src" / "debug", workspace / "data_dst" / "debug"):
-        for path in sorted(debug.glob(f"*{MANIFEST_ENDING}")):
-            prefix = path.name.removesuffix(MANIFEST_ENDING)
+        for prefix, path in manifest_paths(debug).items():
             if debug.parent == workspace:
                 layout = replace(output_layout(workspace), prefix=prefix)
             else:

@@ -28,7 +28,7 @@ from engine.facesets.faceset_folder import PACK_NAME, aligned_folder
 from engine.facesets.pack_file import opened_pack, write_pack
 from engine.facesets.packs.saved_metadata import note_shortened_copy
 from engine.results.face_files import face_files, hash_or_nothing, is_pack, trace_in
-from engine.results.manifest import Manifest, manifest_path, read_manifest
+from engine.results.manifest import Manifest, manifest_path, manifest_paths, read_manifest
 from engine.results.manifest_lines import mask_name
 from engine.results.own_moves import OwnMoves, held_faceset
 from engine.same_face import FaceTrace, id_of, trace_of_jpeg, trace_of_metadata
@@ -119,13 +119,11 @@ class _Search:
         self._own_moves = {layout: OwnMoves(layout) for layout in self._layouts}
         self._names_of_others: dict[Path, set[str]] = {}
         for debug in {clip.layout.debug for clip in clips}:
-            for path in sorted(debug.glob("*manifest.jsonl")) if debug.is_dir() else ():
+            for prefix, path in manifest_paths(debug).items():
                 if path not in own:
-                    self._note_other(path)
+                    self._note_other(debug.parent, prefix)
 
-    def _note_other(self, path: Path) -> None:
-        data = path.parent.parent
-        prefix = path.name.removesuffix("manifest.jsonl")
+    def _note_other(self, data: Path, prefix: str) -> None:
         manifest = read_manifest(Layout(data, data / "aligned", data / "masks", data / "debug", prefix=prefix))
         self._others.add(manifest)
         for folder in ("aligned", "review"):

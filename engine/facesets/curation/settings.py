@@ -38,4 +38,4 @@ class CurationSettings:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise SettingsError(f"{name} is {value}, expected {low:g} to {high:g}")
+                raise SettingsError(f"{name} is {value}, expected {low:g} to {high:,.15g}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dfl.errors import FormatError
 from dfl.geometry import Matrix
 from dfl.image import AlignedMetadata, read_metadata
-from dfl.xseg_mask import decode_xseg_mask
+from dfl.xseg_mask import FACE_FROM, decode_xseg_mask
 from engine.facesets.measures.expression import measure_expression
 from engine.facesets.measures.face_luma import FaceLuma, face_luma
 from engine.facesets.measures.frame_edges import reach_of_crop
@@ -40,8 +40,6 @@ ROW = np.dtype(
 )
 """What is kept of a face. `mat` and `reach` (engine.facesets.measures.frame_edges) say, over all faces of a clip,
 how much of each is cut off; NaN where the file does not say where its crop lay."""
-MASKED_FROM = 128
-"""A mask's half: DeepFaceLab parts there."""
 SOURCE_LENGTH_MAX = 200
 """Of the name of a frame, which a file may state at any length."""
 _FRAME_NUMBER = re.compile(r"(.*?)[-_]?((?<!\d)\d{1,18})", re.DOTALL)
@@ -112,4 +110,4 @@ def _mask_over_hull(metadata: AlignedMetadata, face: FaceLuma) -> float:
     except FormatError:
         return nan
     fitted = cv2.resize(mask, face.luma.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return float((fitted >= MASKED_FROM / 255.0)[face.hull].mean())
+    return float((fitted >= FACE_FROM)[face.hull].mean())

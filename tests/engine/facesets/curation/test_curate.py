@@ -206,7 +206,7 @@ def test_marks_keep_every_face() -> None:
 
 
 def test_settings_that_leave_their_range_are_refused() -> None:
-    with pytest.raises(SettingsError, match="per_cell is 2, expected 3 to 1e"):
+    with pytest.raises(SettingsError, match="per_cell is 2, expected 3 to 1,000,000"):
         CurationSettings(per_cell=2)
     with pytest.raises(SettingsError, match="near_duplicate_radius is nan"):
         CurationSettings(near_duplicate_radius=float("nan"))
