@@ -11,11 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 from daemon.config.schema import Config
 from daemon.crew.gpu import gpu_memory_used_bytes, installed_gpus
 from daemon.jobs.disk import DiskGuard
+from daemon.jobs.kinds.curate import ASIDE, MISSING
+from daemon.jobs.kinds.registry import OF_CURATIONS
 from daemon.jobs.running_job import Running
 from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.totals import totals
 from daemon.ledger.transitions import State
+from daemon.metrics.catalogue import ASIDE_REASONS, MASK_CHECKS, MASK_SOURCES, OTHER
 from daemon.metrics.registry import STATE_TARGET, LabelValues, Names, Reading
 from engine.reasons import ACCEPTED, ACCEPTED_IN_VIDEO, NEGATIVE, NO_MATCH, RESCUED, REVIEW_REASONS
 
@@ -57,6 +60,12 @@ def ledger_reading(ledger: Ledger, settling: Mapping[str, int]) -> Reading:
         elif name.startswith("faces_"):
             outcome = FACE_OUTCOME.get(name.removeprefix("faces_"), "other")
             values["dfld_faces_total"][inbox, outcome] += value  # type: ignore[assignment]
+        elif name.startswith("masks_from_"):
+            source = _known(name.removeprefix("masks_from_"), MASK_SOURCES)
+            values["dfld_masks_total"][inbox, source] += value  # type: ignore[assignment]
+        elif name.startswith("masks_refused_"):
+            check = _known(name.removeprefix("masks_refused_"), MASK_CHECKS)
+            values["dfld_masks_refused_total"][inbox, check] += value  # type: ignore[assignment]
     for (inbox, state), count in states.items():
         if state in QUEUE_STATE:
             values["dfld_queue_files"][inbox, QUEUE_STATE[state]] = count
@@ -67,10 +76,20 @@ def ledger_reading(ledger: Ledger, settling: Mapping[str, int]) -> Reading:
         values["dfld_lost_footage_seconds"][inbox,] = seconds  # type: ignore[assignment]
     for inbox, count in settling.items():
         values["dfld_queue_files"][inbox, "settling"] = count
+    for inbox, counts in ledger.read(lambda reader: table.counts_of_done(reader, OF_CURATIONS.name)).items():
+        values["dfld_missing_poses"][inbox,] = counts.get(MISSING, 0)
+        for name, count in counts.items():
+            if name.startswith(ASIDE):
+                values["dfld_faces_aside"][inbox, _known(name.removeprefix(ASIDE), ASIDE_REASONS)] += count
     readings: dict[str, Mapping[LabelValues, float]] = dict(values)
     readings["dfld_oldest_queued_timestamp_seconds"] = {(inbox,): when for inbox, when in oldest.items()}
     readings["dfld_last_job_success_timestamp_seconds"] = {(inbox,): when for inbox, when in last_done.items()}
     return readings
+
+
+def _known(value: str, labels: Sequence[str]) -> str:
+    """Return a value as a label of a metric: itself where the metric has it."""
+    return value if value in labels else OTHER
 
 
 def disk_reading(config: Config, guard: DiskGuard, ledger: Ledger) -> Reading:

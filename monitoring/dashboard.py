@@ -129,6 +129,15 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
               "retry <reason>: " + by("reason", grown("dfld_job_retries_total{S}"))),
         graph("Faces in workspaces", "short", "<inbox>: dfld_workspace_faces{I}"),
     )),
+    ("Facesets", (
+        graph("Masks per minute", "short",
+              "<source>: " + by("source", rate("dfld_masks_total{I}")) + " * 60", stacked=True),
+        graph("Masks that were not taken, of all", "percentunit",
+              "<check>: " + by("check", rate("dfld_masks_refused_total{I}", "1h"))
+              + " / ignoring (check) group_left sum(" + rate("dfld_masks_total{I}", "1h") + ")"),
+        graph("Faces set aside", "short", "<reason>: sum by (reason) (dfld_faces_aside{I})", stacked=True),
+        graph("Poses that are missing", "short", "<inbox>: dfld_missing_poses{I}"),
+    )),
     ("Rounds", (
         graph("Rounds per day", "short",
               "<model> <outcome>: " + by("model, outcome", grown("dfld_rounds_total{R}", "1d"))),

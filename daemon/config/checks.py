@@ -20,6 +20,7 @@ from sync.trainers.control import CONTROL_MODES
 
 NEED_XSEG = ("xseg", "intersect", "union")
 """Sources of [inbox.masks] that cannot do without a model of XSeg."""
+NEED_PARSER = ("parser", "intersect", "union")
 MACHINES_FOR_TRIMMED = 5
 """A trimmed mean leaves out the highest and the lowest; with fewer than five too little is left."""
 
@@ -154,6 +155,9 @@ def _masks(index: int, inbox: InboxConfig) -> Iterator[Finding]:
     if masks.xseg_model is None and masks.source in NEED_XSEG:
         found = ("inbox", index, "masks", "xseg_model")
         yield Finding(found, "", f'the folder of an XSeg model, because source = "{masks.source}"')
+    if masks.parser is None and masks.source in NEED_PARSER:
+        found = ("inbox", index, "masks", "parser")
+        yield Finding(found, "", f'the file of a face parser, because source = "{masks.source}"')
 
 
 def _machine(index: int, machine: MachineConfig) -> Iterator[Finding]:

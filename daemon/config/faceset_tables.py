@@ -19,14 +19,18 @@ class MasksConfig:
     source: Annotated[
         Literal["hull", "xseg", "parser", "auto", "intersect", "union"] | None, Field(examples=["auto"])
     ] = None
-    """Whose mask a face gets; auto = polygons that a person drew, else XSeg, else the hull, each only where its checks
-    hold. Left out = no face gets one, and DeepFaceLab draws the hull when it needs it."""
+    """Whose mask a face gets; auto = polygons that a person drew, else XSeg, the parser or the hull, the first whose
+    checks hold. Left out = no face gets one, and DeepFaceLab draws the hull when it needs it."""
     xseg_model: Annotated[ConfigPath | None, Field(examples=["/srv/dfld/xseg"])] = None
     """The folder in which DeepFaceLab trained XSeg (`XSeg_256.npy`)."""
     xseg_face_type: Annotated[
         Literal["half_face", "midfull_face", "full_face", "whole_face", "head"] | None, Field(examples=["whole_face"])
     ] = None
     """The crop that XSeg was trained on; left out = as its `XSeg_data.dat` says."""
+    parser: Annotated[ConfigPath | None, Field(examples=["/srv/dfld/face-parser.onnx"])] = None
+    """The ONNX file of a face parser; `dfld models` names some."""
+    include: tuple[Literal["glasses", "ears", "hair", "hat"], ...] = ("glasses",)
+    """What the parser's mask holds beside the face."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -396,6 +397,15 @@ def lost_footage(connection: sqlite3.Connection) -> dict[str, tuple[int, float]]
         "SELECT inbox, count(*), coalesce(sum(missing_s), 0.0) FROM jobs WHERE verdict = 'lost footage' GROUP BY inbox"
     )
     return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def counts_of_done(connection: sqlite3.Connection, kind: str) -> dict[str, dict[str, int]]:
+    """Return inbox → what the jobs of a kind that are done counted, together."""
+    found: dict[str, Counter[str]] = {}
+    question = f"SELECT inbox, counts FROM jobs WHERE kind = ? AND state IN {sql_list(State.DONE)}"
+    for inbox, counts in connection.execute(question, (kind,)):
+        found.setdefault(inbox, Counter()).update(json.loads(counts))
+    return {inbox: dict(counts) for inbox, counts in found.items()}
 
 
 def oldest_queued_s(connection: sqlite3.Connection) -> dict[str, float]:

@@ -32,6 +32,15 @@ STAGES = (
     *("measure", "align", "encode", "write", OTHER),
 )
 STAGE_QUEUES = ("decoded", "faces")
+MASK_SOURCES = ("polygons", "xseg", "parser", "intersect", "union", "hull", OTHER)
+MASK_CHECKS = (
+    *("hull", "area", "overlap", "offset", "largest_part", "parts", "centres", "outside", "holes", "hole_count"),
+    *("filled", OTHER),
+)
+ASIDE_REASONS = (
+    *("landmarks_unsure", "cut_off", "occluded", "too_small", "too_dark", "too_flat", "blurred", "motion_blur"),
+    *("near_duplicate", "over_budget", "decided", OTHER),
+)
 QUEUE_STATES = ("settling", "queued", "running", "retrying", "quarantined")
 ROUND_OUTCOMES = ("averaged", "initialised", "rolled_back", "held", "aborted", "undone", OTHER)
 CONNECTION_RESULTS = ("ok", "failed", "host_key")
@@ -57,8 +66,10 @@ class MetricSpec:
     """Every combination of labels has a series from the start; False = a series appears once it has a value."""
 
 
-def _counter(name: str, text: str, filled_by: Reader | None = None, **labels: tuple[str, ...]) -> MetricSpec:
-    return MetricSpec(name, "counter", text, labels, filled_by=filled_by)
+def _counter(
+    name: str, text: str, filled_by: Reader | None = None, *, always: bool = True, **labels: tuple[str, ...]
+) -> MetricSpec:
+    return MetricSpec(name, "counter", text, labels, filled_by=filled_by, always=always)
 
 
 def _gauge(
@@ -134,6 +145,40 @@ EXTRACTION = (
     _gauge("dfld_workspace_faces", "Faces that the ledger knows in the workspace.", "ledger", inbox=()),
 )
 
+FACESETS = (
+    _counter(
+        "dfld_masks_total",
+        "Masks put into faces, by the source that made them; no series before the first.",
+        "ledger",
+        always=False,
+        inbox=(),
+        source=MASK_SOURCES,
+    ),
+    _counter(
+        "dfld_masks_refused_total",
+        "Predicted masks that were not taken, by the check that they failed; no series before the first.",
+        "ledger",
+        always=False,
+        inbox=(),
+        check=MASK_CHECKS,
+    ),
+    _gauge(
+        "dfld_faces_aside",
+        "Faces that the last curation set aside, by reason; no series while there is none.",
+        "ledger",
+        always=False,
+        inbox=(),
+        reason=ASIDE_REASONS,
+    ),
+    _gauge(
+        "dfld_missing_poses",
+        "Poses that the faces lack, after the last curation; no series while there is none.",
+        "ledger",
+        always=False,
+        inbox=(),
+    ),
+)
+
 ROUNDS = (
     _counter("dfld_rounds_total", "Rounds by outcome.", "ledger", model=(), outcome=ROUND_OUTCOMES),
     _counter("dfld_round_polls_failed_total", "Polls for a due round that failed.", model=()),
@@ -190,7 +235,7 @@ SYSTEM = (
     _counter("dfld_clock_jumps_total", "Times that the wall clock jumped: suspend, or a step."),
 )
 
-CATALOGUE: tuple[MetricSpec, ...] = (*WATCHING, *EXTRACTION, *ROUNDS, *SYSTEM)
+CATALOGUE: tuple[MetricSpec, ...] = (*WATCHING, *EXTRACTION, *FACESETS, *ROUNDS, *SYSTEM)
 
 BUILD_INFO = MetricSpec(
     "dfld_build_info",

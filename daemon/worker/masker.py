@@ -88,6 +88,8 @@ class Masker:
             mode=asked.source,
             xseg_model=Path(asked.xseg_model) if asked.xseg_model else None,
             xseg_face_type=asked.xseg_face_type,
+            parser=Path(asked.parser) if asked.parser else None,
+            include=asked.include,
             cache=Path(request.cache),
         )
         key = settings, tuple(_states(settings))
@@ -114,13 +116,11 @@ def _names_in(request: ClipMaskRequest) -> Sequence[str]:
 
 
 def _states(settings: SourceSettings) -> list[tuple[int, int, int]]:
-    """Return inode, size and time of the files of the model: others, and it is opened anew."""
-    found = []
-    if settings.xseg_model is not None and settings.xseg_model.is_dir():
-        for path in sorted(settings.xseg_model.glob("XSeg_*")):
-            status = path.stat()
-            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
-    return found
+    """Return inode, size and time of the files of the models: others, and they are opened anew."""
+    files = [] if settings.xseg_model is None else sorted(settings.xseg_model.glob("XSeg_*"))
+    if settings.parser is not None and settings.parser.exists():
+        files.append(settings.parser)
+    return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in map(Path.stat, files)]
 
 
 def _commit(next_face: int, total: int, masked: Sequence[MaskedFace], *, taken_out: int) -> MaskCommit:

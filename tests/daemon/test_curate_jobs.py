@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,9 +21,12 @@ from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import JobEvent
+from daemon.metrics.catalogue import ASIDE_REASONS, OTHER
+from daemon.readings import ledger_reading
 from engine.facesets.changing.renames import last_batch, undo
 from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.curation.settings import CurationSettings
+from engine.facesets.curation.verdicts import GATES, Reason
 from engine.facesets.faceset_folder import aligned_folder
 from tests.daemon_rig import PICTURE_WORKER, InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
@@ -61,6 +64,13 @@ def test_a_clip_that_is_extracted_and_masked_is_curated_and_every_face_can_come_
     assert counts["kept"] == len(kept)
     assert sum(count for name, count in counts.items() if name.startswith("aside: ")) == len(aside)
     assert jobs[2]["message"].startswith(f"data_src: {len(kept)} of {FRAMES} faces are trained on")
+    ledger = Ledger(rig.base / "state" / "ledger.db")
+    try:
+        reading = ledger_reading(ledger, {})
+    finally:
+        ledger.close()
+    assert sum(reading["dfld_faces_aside"].values()) == len(aside)
+    assert reading["dfld_missing_poses"] == {("alice",): counts["missing poses"]}
     folder = aligned_folder(rig.workspace / "data_src" / "aligned")
     with sole_user(folder):
         batch = last_batch(folder, "curate")
@@ -134,6 +144,11 @@ def test_a_curation_that_is_not_asked_for_any_more_says_so(rig: Rig) -> None:
     with InProcess(rig, PICTURE_WORKER):
         jobs = rig.wait_for_states("done", "failed")
     assert "asks for no curation" in jobs[1]["message"]
+
+
+def test_the_reasons_that_are_counted_are_those_that_a_face_is_set_aside_for() -> None:
+    assert set(ASIDE_REASONS) == {*GATES, "near_duplicate", "over_budget", "decided", OTHER}
+    assert set(ASIDE_REASONS) - {OTHER} <= set(get_args(Reason))
 
 
 def test_the_values_of_a_curation_travel() -> None:

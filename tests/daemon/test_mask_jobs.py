@@ -20,15 +20,21 @@ from daemon.jobs.kinds.mask import MASK_CODECS, ClipMaskRequest, MaskAsked, Mask
 from daemon.jobs.kinds.registry import OF_MASKS
 from daemon.ledger import jobs as table
 from daemon.ledger.ledger import Ledger
+from daemon.metrics.catalogue import MASK_CHECKS, MASK_SOURCES, OTHER
+from daemon.readings import ledger_reading
 from daemon.worker.masker import Masker
 from dfl.image import read_fields, read_metadata, with_metadata
 from engine.facesets.changing.renames import PlannedMove, carry_out
 from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import aligned_folder
+from engine.masks.checks import CheckName
 from engine.masks.choose import MaskMode
 from engine.masks.write_mask import owner_in
 from tests.daemon_rig import PICTURE_WORKER, InProcess, Rig
 from tests.fake_worker import fake_video
+from tests.parser_files import celebamask_model
+from tests.parser_files import write_model as write_parser
+from tests.xseg_rig import made_weights, write_model
 
 FRAMES = 5
 
@@ -83,7 +89,11 @@ def test_a_clip_that_is_extracted_gets_masks_and_its_faces_count_as_whole(
         assert main(["verify", "alice", "--config", str(rig.config_path)]) == 0
     assert f"{FRAMES} whole" in capsys.readouterr().out
     assert owners(aligned(rig)) == ["dfld"] * FRAMES
-    assert rig.count("SELECT value FROM totals WHERE name = 'masks_from_hull'") == FRAMES
+    ledger = Ledger(rig.base / "state" / "ledger.db")
+    try:
+        assert ledger_reading(ledger, {})["dfld_masks_total"] == {("alice", "hull"): FRAMES}
+    finally:
+        ledger.close()
 
 
 def test_an_inbox_that_asks_for_no_masks_has_no_such_job(rig: Rig) -> None:
@@ -219,9 +229,34 @@ def test_a_clip_that_is_not_done_is_not_masked(rig: Rig) -> None:
 def test_sources_of_masks_are_the_engines_everywhere() -> None:
     in_config, _ = get_args(get_type_hints(MasksConfig)["source"])
     assert set(get_args(MaskSourceName)) == set(get_args(in_config)) == set(get_args(MaskMode))
+    assert set(MASK_SOURCES) == {*get_args(MaskMode), "polygons", OTHER} - {"auto"}
+    assert set(MASK_CHECKS) == {*get_args(CheckName), OTHER}
 
 
-def test_a_source_that_needs_an_xseg_model_needs_the_key(rig: Rig) -> None:
-    ask_for_masks(rig, source="xseg")
-    with pytest.raises(ConfigError, match="xseg_model"):
+@pytest.mark.parametrize(
+    ("source", "keys"),
+    [("xseg", ["xseg_model"]), ("parser", ["parser"]), ("intersect", ["xseg_model", "parser"]), ("auto", [])],
+)
+def test_a_source_that_needs_models_needs_their_keys(rig: Rig, source: str, keys: list[str]) -> None:
+    ask_for_masks(rig, source=source)
+    try:
         read_config(rig.config_path)
+        missing = []
+    except ConfigError as problem:
+        missing = [one.key.rpartition(".")[2] for one in problem.problems]
+    assert missing == keys
+
+
+def test_networks_are_opened_again_only_when_their_files_change(rig: Rig, tmp_path: Path) -> None:
+    masker, model = Masker(), tmp_path / "xseg"
+    write_model(model, made_weights())
+    write_parser(celebamask_model(), tmp_path / "parser.onnx")
+    asked = MaskAsked("auto", str(model), parser=str(tmp_path / "parser.onnx"), include=("glasses", "hair"))
+    request = replace(clip_request(rig), asked=asked)
+    first = masker.load(request)
+    opened = masker._sources(request)
+    assert masker._sources(request) is opened
+    assert {"xseg", "parser"} <= {line.partition(" ")[0] for line in opened.made_by.splitlines()}
+    write_model(model, made_weights(seed=1))
+    assert masker.load(request) != first, "other weights make other masks"
+    assert masker._sources(request) is not opened

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from daemon.jobs.kinds.contract import (
     Codec,
@@ -53,6 +53,8 @@ class MaskAsked:
     source: MaskSourceName
     xseg_model: str = ""
     xseg_face_type: str | None = None
+    parser: str = ""
+    include: tuple[str, ...] = ("glasses",)
     replace_theirs: bool = False
     whole_faceset: bool = True
 
@@ -60,12 +62,18 @@ class MaskAsked:
     def of(cls, job: Job, inbox: InboxConfig) -> MaskAsked | None:
         """Return what is asked of a job, by a person or by its inbox; None where its inbox asks for no masks."""
         if job.request:
-            return cls(**json.loads(job.request))
+            return asked_of(json.loads(job.request))
         masks = inbox.masks
         if masks.source is None:
             return None
-        model = "" if masks.xseg_model is None else str(masks.xseg_model)
-        return cls(masks.source, model, masks.xseg_face_type, whole_faceset=False)
+        return cls(
+            source=masks.source,
+            xseg_model="" if masks.xseg_model is None else str(masks.xseg_model),
+            xseg_face_type=masks.xseg_face_type,
+            parser="" if masks.parser is None else str(masks.parser),
+            include=masks.include,
+            whole_faceset=False,
+        )
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,11 @@ class MaskResult:
     faces_total: int
 
 
+def asked_of(values: Mapping[str, Any]) -> MaskAsked:
+    """Make what was asked for of its JSON form."""
+    return MaskAsked(**{**values, "include": tuple(values["include"])})
+
+
 def _encode_request(request: ClipMaskRequest) -> Iterator[Piece]:
     for start in range(0, len(request.faces), FACES_A_PIECE):
         yield {"faces": [list(one) for one in request.faces[start : start + FACES_A_PIECE]]}
@@ -126,7 +139,7 @@ def _encode_request(request: ClipMaskRequest) -> Iterator[Piece]:
 
 def _decode_request(pieces: Sequence[Piece]) -> ClipMaskRequest:
     found = tuple((face_id, name) for piece in pieces[:-1] for face_id, name in piece["faces"])
-    return ClipMaskRequest(faces=found, **{**pieces[-1], "asked": MaskAsked(**pieces[-1]["asked"])})
+    return ClipMaskRequest(faces=found, **{**pieces[-1], "asked": asked_of(pieces[-1]["asked"])})
 
 
 def _encode_commit(commit: MaskCommit) -> Iterator[Piece]:
