@@ -11,6 +11,7 @@ demo                dfld demo
 doctor              dfld doctor
 verify              dfld verify
 extract             dfld extract
+handed_over         dfld mask and curate where the service fills the workspace: its job, waited for
 hints               commands in what is printed keep the --config that was given
 options             options that several commands share
 output              what a command prints: results, JSON and errors

@@ -6,9 +6,10 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon.commands.control import add_control_command
+from daemon.commands.control import add_control_command, state_dir_of
 from daemon.commands.faces_progress import faces_progress
 from daemon.commands.free_faceset import WAITING_EXPLAINED, say_wait, why_held_at
+from daemon.commands.handed_over import hand_over
 from daemon.commands.options import path_argument
 from daemon.commands.output import print_json, shown
 from daemon.commands.stop import stop_on_signals
@@ -16,8 +17,9 @@ from daemon.errors import ExitCode
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from daemon.commands.handed_over import HandedOver
     from engine.curate import Curated, Restored
     from engine.facesets.curation.settings import CurationSettings
     from engine.facesets.curation.verdicts import Verdict
@@ -37,7 +39,8 @@ The others go to aside/ beside aligned/, each with its mask under the same name;
 and it stays from then on; move one to aside/ yourself, and it stays out. Faces of data_dst are marked and never moved:
 the merger needs every frame.
 
-DIR is a workspace, its data_src or data_dst, or a folder of aligned faces.
+DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. Where the daemon fills the workspace, a job
+of the daemon curates these faces, and the command waits for it.
 {WAITING_EXPLAINED}"""
 
 
@@ -70,6 +73,8 @@ def run_curate(options: argparse.Namespace) -> int:
 
     match = None if options.match is None else faceset_of(options.match, "dst")
     settings, done = _settings(options), []
+    handed = () if options.dry_run else _handed_over(options, folders, settings)
+    folders = tuple(one for one in folders if one not in {job.folder for job in handed})
     with stop_on_signals() as stop, faces_progress(visible=not options.json) as on_progress:
         for folder in folders:
             done.append(
@@ -87,8 +92,10 @@ def run_curate(options: argparse.Namespace) -> int:
             if stop.is_set():
                 break
     if options.json:
-        print_json([_values(one, settings) for one in done])
+        print_json([*(job.values for job in handed), *(_values(one, settings) for one in done)])
     else:
+        for job in handed:
+            print("\n".join(job.lines))
         for one in done:
             print("\n".join(_lines(one, dry_run=options.dry_run)))
     return ExitCode.OK if all(one.completed for one in done) else stop.exit_code
@@ -108,6 +115,19 @@ def _restore(options: argparse.Namespace, folders: tuple[FacesetFolder, ...]) ->
         for folder, one in done:
             print("\n".join(_restored_lines(folder, one)))
     return ExitCode.OK if all(one.completed for _, one in done) else stop.exit_code
+
+
+def _handed_over(
+    options: argparse.Namespace, folders: Sequence[FacesetFolder], settings: CurationSettings
+) -> Sequence[HandedOver]:
+    """Have the running daemon curate the facesets that it fills."""
+
+    def asked(folder: FacesetFolder) -> dict[str, object]:
+        match = "" if options.match is None or folder.role == "dst" else str(options.match.absolute())
+        return {"settings": asdict(settings), "match": match}
+
+    state_dir = state_dir_of(options.config)
+    return hand_over(state_dir, folders, "curate", asked, quiet=options.json)
 
 
 def _settings(options: argparse.Namespace) -> CurationSettings:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 COMMANDS_WITH_CONFIG = (
     *("run", "sync", "rounds", "rollback", "machines", "doctor"),
     *("status", "jobs", "quarantine", "pause", "drain", "resume", "scan", "reload", "forget", "verify", "curate"),
-    *("sort", "pack", "unpack", "meta", "refine"),
+    *("sort", "pack", "unpack", "meta", "refine", "mask"),
 )
 """Tested against the parser."""
 _COMMAND = re.compile(rf"\bdfld (?P<command>{'|'.join(COMMANDS_WITH_CONFIG)})\b(?! (?:[^\s]+ )*?--config\b)")

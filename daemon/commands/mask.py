@@ -6,13 +6,15 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.commands.options import add_json_option, path_argument
+from daemon.commands.control import add_control_command, state_dir_of
+from daemon.commands.handed_over import hand_over
+from daemon.commands.options import path_argument
 from daemon.commands.output import print_json, shown, steerable
 from daemon.commands.stop import stop_on_signals
 from daemon.errors import ExitCode, UsageError
@@ -20,6 +22,8 @@ from daemon.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from daemon.commands.handed_over import HandedOver
+    from engine.facesets.faceset_folder import FacesetFolder
     from engine.mask_faceset import MaskedFace, MaskReport
     from engine.masks.flicker import Flicker
 
@@ -49,17 +53,16 @@ seconds, and kept in a private cache as long as its file stays the same.
 
 A face parser is an ONNX file of 19 classes (BiSeNet) or MediaPipe's 6, or the name of one that `dfld models add` keeps.
 
+Where the daemon fills the workspace, its own job masks these faces, and the command waits for it.
+
 Ctrl-C and kills lose nothing: the next run goes on with the faces that have no mask of these sources yet."""
 
 
 def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "mask",
-        help="mask the faces of a faceset: hull, XSeg or a face parser, each mask checked",
-        description="Put a mask into every face of a faceset.",
-        epilog=EXPLAINED,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_control_command(
+        commands, "mask", "mask the faces of a faceset: hull, XSeg or a face parser, each mask checked", run_mask
     )
+    parser.epilog, parser.formatter_class = EXPLAINED, argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=path_argument, metavar="DIR", help="workspace or folder of aligned faces")
     parser.add_argument(
         "--source", choices=SOURCES, default="auto", metavar="NAME", help=f"{' | '.join(SOURCES)} (default auto)"
@@ -88,8 +91,6 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--check", action="store_true", help="make and judge the masks, write nothing")
     parser.add_argument("--replace-theirs", action="store_true", help="replace masks that dfld did not write, too")
     parser.add_argument("--quiet", action="store_true", help="no progress")
-    add_json_option(parser)
-    parser.set_defaults(run=run_mask)
 
 
 def run_mask(options: argparse.Namespace) -> int:
@@ -100,6 +101,10 @@ def run_mask(options: argparse.Namespace) -> int:
     from engine.masks.parser import DEFAULT_INCLUDE
 
     folders = faceset_folders(options.folder)  # said before networks are loaded, which takes its time
+    handed = () if options.check else _handed_over(options, folders)
+    folders = tuple(one for one in folders if one not in {job.folder for job in handed})
+    if handed and not folders:
+        return _print_all(options, handed, [])
     settings = SourceSettings(
         mode=options.source,
         xseg_model=options.xseg_model,
@@ -125,14 +130,39 @@ def run_mask(options: argparse.Namespace) -> int:
             label = shown(folder.aligned.parent.name)
             with _progress(label, visible=not (options.quiet or options.json)) as on_progress:
                 reports.append(mask_faceset(folder, request, stop=stop, on_progress=on_progress))
-    if options.json:
-        print_json([_as_json(report) for report in reports])
-    else:
-        for report in reports:
-            _print(report, only_check=options.check)
+    exit_code = _print_all(options, handed, reports)
     if stop.is_set():
         print("dfld: interrupted; the same command goes on with the rest", file=sys.stderr)
         return stop.exit_code
+    return exit_code
+
+
+def _handed_over(options: argparse.Namespace, folders: Sequence[FacesetFolder]) -> Sequence[HandedOver]:
+    """Have the running daemon mask the facesets that it fills."""
+    from engine.masks.parser import DEFAULT_INCLUDE
+
+    parser = _parser_file(options)
+    asked = {
+        "source": options.source,
+        "xseg_model": "" if options.xseg_model is None else str(options.xseg_model.absolute()),
+        "xseg_face_type": options.xseg_face_type,
+        "parser": "" if parser is None else str(parser.absolute()),
+        "include": tuple(options.include or DEFAULT_INCLUDE),
+        "replace_theirs": options.replace_theirs,
+    }
+    quiet = options.quiet or options.json
+    return hand_over(state_dir_of(options.config), folders, "mask", lambda _folder: asked, quiet=quiet)
+
+
+def _print_all(options: argparse.Namespace, handed: Sequence[HandedOver], reports: Sequence[MaskReport]) -> int:
+    """Print what came of every faceset; return the exit code."""
+    if options.json:
+        print_json([*(job.values for job in handed), *(_as_json(report) for report in reports)])
+    else:
+        for job in handed:
+            print("\n".join(job.lines))
+        for report in reports:
+            _print(report, only_check=options.check)
     is_whole = all(not {"unreadable", "changed meanwhile"} & report.outcomes.keys() for report in reports)
     return ExitCode.OK if is_whole else ExitCode.PARTLY_FAILED
 

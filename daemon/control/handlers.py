@@ -2,7 +2,7 @@
 
     status · jobs [states, limit] · job id · retry id [replace, discard_hand_work] · cancel id · quarantine · release id
     pause [inbox] · drain [inbox] · resume [inbox] · scan [inbox, dry_run] · reload · forget name
-    verify inbox [repair] · verified [jobs, faces]
+    verify inbox [repair] · verified [jobs, faces] · mask, curate: workspace role [asked]
 
 Times are Unix seconds, file names text with undecodable bytes as surrogates. How it looks to a person is the
 command line's business.
@@ -14,9 +14,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Literal
 
 from daemon.control.describe import job_details, job_report, running_report
+from daemon.control.faceset_orders import ORDERS, order
 from daemon.control.forget import forget, wipe_until_gone
 from daemon.control.job_orders import cancel, release, retry
 from daemon.control.request import NUMBER_END, Request
@@ -59,6 +61,7 @@ class Answers:
             "forget": self._forget,
             "verify": self._verify,
             "verified": self._verified,
+            **{do: partial(self._faceset_order, do) for do in ORDERS},
         }
 
     def __call__(self, details: Mapping[str, object]) -> object:
@@ -177,6 +180,15 @@ class Answers:
         started = start_verification(self._service.ledger, inbox, repair=repair, now_s=time.time())
         self._service.queue.wake_idle()
         return started
+
+    def _faceset_order(self, do: str, request: Request) -> JobReport | None:
+        workspace, role = request.text("workspace"), request.text("role")
+        if workspace is None or role is None:
+            raise ControlError(f"{do} needs a workspace and a role, src or dst")
+        service, asked = self._service, request.table("asked")
+        job = order(service.ledger, service.config, do, workspace, role, asked, now_s=time.time())
+        service.queue.wake_idle()
+        return None if job is None else job_report(job)
 
     def _verified(self, request: Request) -> list[ClipVerification]:
         numbers = [int(one) for one in request.texts("jobs") if one.isdecimal() and int(one) < NUMBER_END]

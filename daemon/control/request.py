@@ -41,6 +41,15 @@ class Request:
             raise ControlError(f"{key} is {_shown(value)}, expected a list of texts")
         return value
 
+    def table(self, key: str) -> Mapping[str, object]:
+        """Return a table of details; an empty one where there is none."""
+        value = self._details.get(key)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise ControlError(f"{key} is {_shown(value)}, expected a table")
+        return value
+
     def number(self, key: str) -> int | None:
         """Return a whole number from 0; None where there is none."""
         value = self._details.get(key)

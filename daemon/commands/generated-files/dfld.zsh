@@ -25,7 +25,7 @@ _shtab_dfld_commands() {
     jobs:'List jobs, show one, try one again, cancel one.'
     machines:'dfld machines: list them and try each. dfld machines trust NAME: show the fingerprint of its host key, ask, and write it to known_hosts.'
     man:'Print the man page as roff. To read it: dfld man | man -l -'
-    mask:'Put a mask into every face of a faceset.'
+    mask:'Mask the faces of a faceset: hull, XSeg or a face parser, each mask checked.'
     match:'Compare the faces of two photos with each backend that can run, and print similarity, threshold and verdict.'
     meta:'Save DeepFaceLab'"'"'s metadata of all faces of a faceset, or restore it.'
     models:'dfld models: what is here and what can be had, with purpose, licences, hash and size. dfld models check: read each and compare it with its record. dfld models add FILE: check the ONNX file of a face parser and keep a copy. dfld models fetch NAME --accept-licence: fetch a pack that insightface offers. dfld brings no weights along, and fetches none without your word.'
@@ -237,6 +237,8 @@ _shtab_dfld_man_defaults_added=0
 
 _shtab_dfld_mask_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config=[configuration of the daemon (default\: config.toml or \/etc\/dfld\/config.toml)]:FILE:_files"
+  "--json[print JSON for programs]"
   "--source=[auto \| hull \| xseg \| parser \| intersect \| union (default auto)]:NAME:(auto hull xseg parser intersect union)"
   "--xseg-model=[folder in which DeepFaceLab trained XSeg]:DIR:_files -/"
   "--xseg-face-type=[crop that XSeg was trained on\: half_face \| midfull_face \| full_face \| whole_face \| head (default\: as its XSeg_data.dat says)]:TYPE:(half_face midfull_face full_face whole_face head)"
@@ -247,7 +249,6 @@ _shtab_dfld_mask_options=(
   "--check[make and judge the masks, write nothing]"
   "--replace-theirs[replace masks that dfld did not write, too]"
   "--quiet[no progress]"
-  "--json[print JSON for programs]"
   ":workspace or folder of aligned faces:_files -/"
 )
 

@@ -30,7 +30,7 @@ from daemon.ledger import faces
 from daemon.ledger import jobs as table
 from daemon.ledger.jobs import Job
 from daemon.ledger.totals import add_totals
-from daemon.ledger.transitions import JobEvent, State
+from daemon.ledger.transitions import UNFINISHED, JobEvent, State
 
 if TYPE_CHECKING:
     from daemon.config.schema import Config, InboxConfig
@@ -208,15 +208,13 @@ class MaskKind:
         *,
         now_s: float,  # noqa: ARG002
     ) -> Sequence[Piece] | Failure:
-        subject = None if job.subject is None else table.job_by_id(connection, job.subject)
-        if subject is None or subject.state is not State.DONE:
-            state = "gone" if subject is None else subject.state
-            message = f"job {job.subject}, whose faces are to be masked, is {state}"
-            return Failure("setup", "unfinished", message, "mask them again once that job is done")
         asked = MaskAsked.of(job, inbox)
         if asked is None:
             message = f"the inbox {inbox.name} asks for no masks any more"
             return Failure("setup", "settings", message, "set `source` of its [inbox.masks], or use `dfld mask`")
+        subject = None if job.subject is None else table.job_by_id(connection, job.subject)
+        if subject is None or (subject.state is not State.DONE and not asked.whole_faceset):
+            return _without_faces(job, subject)
         written = [] if asked.whole_faceset else faces.written_faces(connection, subject.id)
         request = ClipMaskRequest(
             workspace=job.workspace,
@@ -285,6 +283,15 @@ class MaskKind:
 
     def follow_ups(self, connection: Connection, job: Job, inbox: InboxConfig, _config: Config) -> Sequence[FollowUp]:
         return due_curation(connection, job, inbox, before=self.name)
+
+
+def _without_faces(job: Job, subject: Job | None) -> Failure:
+    """Say why the faces of a clip cannot be masked: it is being done again, or nothing will come of it."""
+    state = "gone" if subject is None else subject.state
+    message = f"job {job.subject}, whose faces are to be masked, is {state}"
+    if subject is not None and subject.state in UNFINISHED:
+        return Failure("passing", "held", message)
+    return Failure("setup", "unfinished", message, "mask them again once that job is done")
 
 
 def _sentence(counts: Mapping[str, int], total: int) -> str:

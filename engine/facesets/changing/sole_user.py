@@ -39,7 +39,8 @@ def sole_user(folder: FacesetFolder) -> Iterator[None]:
             if problem.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise FacesetInUseError(
-                f"another dfld works on {folder.aligned} at this moment; nothing was changed", hint="wait for its end"
+                f"another dfld works on {folder.aligned} at this moment; nothing was changed",
+                hint="wait for its end; where it is the daemon, `dfld pause` ends its work for now",
             ) from None
         recover(folder)
         recover_replacements(folder)
