@@ -16,7 +16,9 @@ class JobStarted(Event):
     cursor: int
     """The frame that it begins or goes on at."""
     waited_s: float
-    """Since the file arrived."""
+    """Since it was queued: for a job that reads a file, since that arrived."""
+    is_arrival: bool
+    """It reads a file that arrived."""
 
 
 @dataclass(frozen=True, kw_only=True)

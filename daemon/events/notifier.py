@@ -82,7 +82,7 @@ class Notifier:
                 metrics.add("dfld_files_seen_total", inbox=inbox, outcome=outcome)
             case JobStarted() if event.cursor:
                 metrics.add("dfld_jobs_resumed_total")
-            case JobStarted():
+            case JobStarted() if event.is_arrival:
                 metrics.observe("dfld_file_wait_seconds", max(0.0, event.waited_s), inbox=inbox)
             case JobCommitted():
                 self._count_piece(event)

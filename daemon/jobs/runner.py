@@ -296,5 +296,6 @@ class Runner:
                 file=os.fsdecode(job.path),
                 cursor=job.next_frame,
                 waited_s=self._wall() - job.arrived_s,
+                is_arrival=kind.reads_original,
             )
         )

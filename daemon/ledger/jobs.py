@@ -409,10 +409,10 @@ def counts_of_done(connection: sqlite3.Connection, kind: str) -> dict[str, dict[
 
 
 def oldest_queued_s(connection: sqlite3.Connection) -> dict[str, float]:
-    """Return inbox → arrival of its oldest job that waits."""
-    rows = connection.execute(
-        f"SELECT inbox, min(arrived_s) FROM jobs WHERE state IN {sql_list(*states_with(JobEvent.START))} GROUP BY inbox"
-    )
+    """Return inbox → arrival of its oldest file that waits. What waits to be done about one is no file: a curation may
+    wait for days until a trainer ends."""
+    which = f"state IN {sql_list(*states_with(JobEvent.START))} AND {OF_ITS_FILE}"
+    rows = connection.execute(f"SELECT inbox, min(arrived_s) FROM jobs WHERE {which} GROUP BY inbox")
     return {row[0]: row[1] for row in rows}
 
 

@@ -240,7 +240,9 @@ def test_every_rule_is_evaluated_and_none_fires_on_healthy_work(prometheus: tupl
         "dfld_watch_events_total > 0",
         'dfld_files_seen_total{outcome="taken"} == 2',
         "dfld_file_wait_seconds_count == 2",
-        "dfld_job_duration_seconds_count == 2",
+        "dfld_job_duration_seconds_count == 6",
+        'dfld_masks_total{source="hull"} > 0',
+        "dfld_missing_poses >= 0",
         "dfld_last_frame_timestamp_seconds > 1e9",
         "dfld_last_scan_success_timestamp_seconds > 1e9",
         "dfld_last_job_success_timestamp_seconds > 1e9",
@@ -257,7 +259,7 @@ def test_every_rule_is_evaluated_and_none_fires_on_healthy_work(prometheus: tupl
         'count(dfld_machine_connections_total{result="ok"} > 0) == 2',
         'count(dfld_transfer_bytes_total{direction="pull"} > 0) == 2',
         'count(dfld_transfer_bytes_total{direction="push"} > 0) == 2',
-        'dfld_hook_calls_total{result="ok"} == 3',
+        'dfld_hook_calls_total{result="ok"} == 7',
     ],
 )
 def test_real_work_moves_its_metrics(prometheus: tuple[Prometheus, int], moved: str) -> None:

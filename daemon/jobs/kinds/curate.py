@@ -185,7 +185,7 @@ class CurateKind:
 
     def start_over(self, connection: Connection, job: Job, basis: str) -> None:
         table.require_attempt(connection, job)
-        table.update(connection, job.id, basis=basis, counts="{}")
+        table.update(connection, job.id, basis=basis, next_frame=0, counts="{}", carry="", frames_total=None)
 
     def store(self, _connection: Connection, _job: Job, _pieces: Sequence[Piece]) -> Sequence[float]:
         return ()
