@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 FAULTS: dict[str, tuple[str, dict[str, str]]] = {
     "service-kills": ("tests/faults/test_kills.py -k service", {"DFLD_SERVICE_KILLS": "500"}),
     "worker-kills": ("tests/faults/test_kills.py -k worker", {"DFLD_WORKER_KILLS": "200"}),
+    "faceset-job-kills": ("tests/faults/test_faceset_job_kills.py", {"DFLD_FACESET_JOB_KILLS": "100"}),
     "real-kills": ("tests/faults/test_real_kills.py -k service_killed", {"DFLD_REAL_KILLS": "500"}),
     "real-stops": ("tests/faults/test_real_kills.py -k told_to_stop", {"DFLD_REAL_STOPS": "200"}),
     "real-worker-kills": ("tests/faults/test_real_kills.py -k killed_worker", {"DFLD_REAL_WORKER_KILLS": "100"}),
