@@ -15,8 +15,8 @@ from daemon.control.client import ask
 from daemon.errors import ControlError
 from daemon.jobs.kinds.mask import MaskKind
 from dfl.image import read_fields
+from engine.facesets.changing.sole_user import sole_user
 from engine.facesets.faceset_folder import aligned_folder
-from engine.facesets.sole_user import sole_user
 from engine.masks.write_mask import owner_in
 from tests.daemon_rig import PICTURE_WORKER, InProcess, Rig, wait_until
 from tests.fake_worker import fake_video
