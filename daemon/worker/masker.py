@@ -19,6 +19,7 @@ from engine.facesets.face_listing import picture_names
 from engine.facesets.faceset_folder import aligned_folder
 from engine.mask_faceset import MaskedFace, MaskRequest, mask_files
 from engine.mask_sources import OpenedSources, SourceSettings, open_mask_sources
+from engine.masks.flicker import PlacedMask, flickering
 from engine.results.face_places import face_places
 from engine.types import Progress
 from engine.workspace.file_names import Layout, inbox_layout
@@ -67,6 +68,7 @@ class Masker:
         with sole_user(folder):
             places = _places(request, layout)
             begin, total = resume or 0, len(places)
+            placed: list[PlacedMask] = []
             while begin < total and not stop.is_set():
                 piece = places[begin : begin + FACES_A_COMMIT]
                 there = [path for path in piece if path is not None]
@@ -78,8 +80,9 @@ class Masker:
                 if len(masked) < len(there):
                     break  # stopped in the middle: what was masked is known by its mask
                 begin += len(piece)
+                placed += [one.placed for one in masked if one.placed is not None]
                 on_commit(_commit(begin, total, masked, taken_out=len(piece) - len(there)))
-        return MaskResult(completed=begin >= total, faces_total=total)
+            return MaskResult(begin >= total, total, _flickering(placed))
 
     def _sources(self, request: ClipMaskRequest) -> OpenedSources:
         """Open the sources that are asked for, or return those that were opened of the same files before."""
@@ -134,6 +137,14 @@ def _commit(next_face: int, total: int, masked: Sequence[MaskedFace], *, taken_o
         sources=dict(Counter(_kind_of(one.source) for one in masked if one.outcome == "masked")),
         refused=dict(Counter(no.check for one in masked for no in one.refused if no.check)),
         notes=tuple(_note(one) for one in masked if one.why or any(no.check for no in one.refused)),
+    )
+
+
+def _flickering(placed: Sequence[PlacedMask]) -> tuple[FaceNote, ...]:
+    """Return the faces whose masks jump from those of the frames beside them: for a person to look at."""
+    return tuple(
+        FaceNote(name, "flickers", f"its area changes by {one.change:.0%} from {one.neighbour}")
+        for name, one in sorted(flickering(placed).items())
     )
 
 

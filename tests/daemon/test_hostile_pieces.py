@@ -15,8 +15,10 @@ import pytest
 
 from daemon.errors import WorkerError
 from daemon.jobs.kinds.contract import JobKind, WorkerCodec
+from daemon.jobs.kinds.curate import CURATE_CODECS, CurateResult
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, Extracted
-from daemon.jobs.kinds.registry import OF_ARRIVALS, OF_VERIFICATIONS
+from daemon.jobs.kinds.mask import MASK_CODECS, FaceNote, MaskCommit, MaskResult
+from daemon.jobs.kinds.registry import OF_ARRIVALS, OF_CURATIONS, OF_MASKS, OF_VERIFICATIONS
 from daemon.jobs.kinds.verify import VERIFY_CODECS, VerifyCommit, VerifyResult
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
@@ -33,11 +35,19 @@ RESULT = Extracted(
     SourceVerdict("lost footage", missing_s=2.0, missing_share=0.5), 0,
 )  # fmt: skip
 CHECKED = CheckedFace("3_0.jpg", "damaged", "why", "aligned/3_0.jpg", "p" * 64, "3_0.jpg", "face", stays=True)
+MASKS = MaskCommit(5, 9, {"masked": 2}, {"xseg": 2}, {"area": 1}, (FaceNote("3_0.jpg", "masked", "why"),))
 VALUES: dict[str, tuple[JobKind, WorkerCodec[Any], Any]] = {
     "a commit of faces": (OF_ARRIVALS, EXTRACT_CODECS.commit, COMMIT),
     "a result of an extraction": (OF_ARRIVALS, EXTRACT_CODECS.result, RESULT),
     "a commit of a verification": (OF_VERIFICATIONS, VERIFY_CODECS.commit, VerifyCommit(5, 9, (CHECKED,))),
     "a result of a verification": (OF_VERIFICATIONS, VERIFY_CODECS.result, VerifyResult(True, 9, True, 1)),
+    "a commit of masks": (OF_MASKS, MASK_CODECS.commit, MASKS),
+    "a result of a mask job": (OF_MASKS, MASK_CODECS.result, MaskResult(True, 9, (FaceNote("a.jpg", "masked", "b"),))),
+    "a result of a curation": (
+        OF_CURATIONS,
+        CURATE_CODECS.result,
+        CurateResult(True, 9, 5, 4, 1, {"blurred": 4}, {"too_dark": 1}, 1, ("looking up: src 0",), 512, 0, 1),
+    ),
 }
 
 

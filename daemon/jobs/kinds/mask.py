@@ -123,6 +123,8 @@ class MaskResult:
 
     completed: bool
     faces_total: int
+    flickering: tuple[FaceNote, ...] = ()
+    """Faces whose masks jump from those of the frames beside them, of those that this run masked."""
 
 
 def asked_of(values: Mapping[str, Any]) -> MaskAsked:
@@ -160,11 +162,15 @@ def _decode_next(pieces: Sequence[Piece]) -> int:
 
 
 def _encode_result(result: MaskResult) -> Iterator[Piece]:
-    yield asdict(result)
+    notes = [asdict(one) for one in result.flickering]
+    for start in range(0, len(notes), FACES_A_PIECE):
+        yield {"flickering": notes[start : start + FACES_A_PIECE]}
+    yield {"completed": result.completed, "faces_total": result.faces_total}
 
 
 def _decode_result(pieces: Sequence[Piece]) -> MaskResult:
-    return MaskResult(**pieces[0])
+    notes = tuple(FaceNote(**one) for piece in pieces[:-1] for one in piece["flickering"])
+    return MaskResult(**pieces[-1], flickering=notes)
 
 
 MASK_CODECS = Codecs(
@@ -259,8 +265,8 @@ class MaskKind:
     def ending(self, job: Job, pieces: Sequence[Piece]) -> Ending:
         result = MASK_CODECS.result.decode(pieces)
         counts: dict[str, int] = json.loads(job.counts)
-        notes = json.loads(job.carry or "[]")
-        sentence = _sentence(counts, result.faces_total)
+        notes = [*json.loads(job.carry or "[]"), *(asdict(one) for one in result.flickering)][:NAMED_MAX]
+        sentence = _sentence(counts, result)
         return Ending(
             completed=result.completed,
             sentence=sentence,
@@ -294,8 +300,9 @@ def _without_faces(job: Job, subject: Job | None) -> Failure:
     return Failure("setup", "unfinished", message, "mask them again once that job is done")
 
 
-def _sentence(counts: Mapping[str, int], total: int) -> str:
-    """Return `140 of 150 faces masked: 120 from xseg, 20 from hull; 10 a person's; 24 masks not taken`."""
+def _sentence(counts: Mapping[str, int], result: MaskResult) -> str:
+    """Return `140 of 150 faces masked: 120 from xseg, 20 from hull; 10 a person's; 24 masks not taken; 2 flicker`."""
+    total = result.faces_total
     by_source = [f"{count} {one}" for one, count in counts.items() if one.startswith(SOURCE)]
     masked = f"{counts.get(MASKED, 0)} of {total} {'face' if total == 1 else 'faces'} masked"
     others = [
@@ -303,4 +310,5 @@ def _sentence(counts: Mapping[str, int], total: int) -> str:
     ]
     refused = sum(count for one, count in counts.items() if one.startswith(REFUSED))
     not_taken = [f"{refused} {'mask' if refused == 1 else 'masks'} not taken"] if refused else []
-    return "; ".join([masked + (f": {', '.join(by_source)}" if by_source else ""), *others, *not_taken])
+    flicker = [f"{len(result.flickering)} flicker: look at them"] if result.flickering else []
+    return "; ".join([masked + (f": {', '.join(by_source)}" if by_source else ""), *others, *not_taken, *flicker])
