@@ -86,8 +86,8 @@ def _ended(state_dir: Path, number: int, *, quiet: bool) -> JobDetails:
         job = decoded(JobDetails, ask(state_dir, "job", {"id": number}))
         if job.state not in UNFINISHED:
             break
-        if job.state == State.WAITING and job.message != said:
-            said = job.message
+        if job.state == State.WAITING and job.reason != said:
+            said = job.reason
             print(f"dfld: it waits: {shown(job.message)}", file=sys.stderr, flush=True)
         _show_progress(job, quiet=quiet)
         time.sleep(POLL_S)

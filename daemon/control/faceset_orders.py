@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from core.errors import DfldError
 from core.field_types import require_field_types
 from core.opening import real_path
 from daemon.config.schema import Config, InboxConfig
 from daemon.errors import ControlError
+from daemon.jobs.kinds.curate import CurateAsked
 from daemon.jobs.kinds.curate import asked_of as curation_of
+from daemon.jobs.kinds.mask import MaskAsked
 from daemon.jobs.kinds.mask import asked_of as masks_of
 from daemon.jobs.kinds.registry import OF_CURATIONS, OF_MASKS
 from daemon.ledger import jobs as table
@@ -22,12 +23,10 @@ from daemon.ledger.claims import rank
 from daemon.ledger.jobs import Job, NoTransitionError
 from daemon.ledger.ledger import Connection, Ledger
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
+Asked = MaskAsked | CurateAsked
 PRIORITY = 100
 """Somebody waits for it: nothing that waits goes first."""
-ORDERS: Mapping[str, tuple[str, Callable[[Mapping[str, object]], DataclassInstance]]] = {
+ORDERS: Mapping[str, tuple[str, Callable[[Mapping[str, object]], Asked]]] = {
     "mask": (OF_MASKS.name, masks_of),
     "curate": (OF_CURATIONS.name, curation_of),
 }
@@ -59,9 +58,7 @@ def order(
         raise ControlError(problem.message, hint="say it again once that job is done: `dfld jobs`") from problem
 
 
-def _checked(
-    parse: Callable[[Mapping[str, object]], DataclassInstance], do: str, asked: Mapping[str, object]
-) -> DataclassInstance:
+def _checked(parse: Callable[[Mapping[str, object]], Asked], do: str, asked: Mapping[str, object]) -> Asked:
     try:
         value = parse(asked)
         require_field_types(value)

@@ -15,6 +15,7 @@ from daemon.control.running_service import RunningService, inbox_of, job_of
 from daemon.errors import ControlError
 from daemon.events.job_events import JobRedone
 from daemon.jobs import originals
+from daemon.jobs.follow_ups import queue_follow_ups
 from daemon.jobs.kinds.registry import KINDS
 from daemon.ledger import claims
 from daemon.ledger import jobs as table
@@ -83,8 +84,22 @@ def cancel(service: RunningService, request: Request) -> JobReport:
     if job.state is State.RUNNING:
         service.queue.cancel(job.id)
     else:
-        service.ledger.write(lambda writer: table.cancel(writer, job.id, now_s=time.time()))
+        _cancel_waiting(service, job)
     return job_report(job_of(service, request))
+
+
+def _cancel_waiting(service: RunningService, job: Job) -> None:
+    """Cancel a job that does not run, and queue what waited for its end alone."""
+    now_s = time.time()
+    inbox = next((one for one in service.config.inboxes if one.name == job.inbox), None)
+
+    def write(writer: Connection) -> None:
+        table.cancel(writer, job.id, now_s=now_s)
+        if inbox is not None:
+            queue_follow_ups(writer, KINDS[job.kind], job.id, inbox, service.config, now_s=now_s)
+
+    service.ledger.write(write)
+    service.queue.wake_idle()
 
 
 def release(service: RunningService, request: Request) -> JobReport:

@@ -89,13 +89,13 @@ class Outcomes:
         if unit is not None and unit.fingerprint == job.file_state:
             return self._workspace_free(job, kind, inbox, config)
         if not isinstance(inspect_root(inbox.path), Root):
-            self.interrupted(job, "stop", "the inbox's folder is not there")
+            self.interrupted(job, kind, inbox, config, "stop", "the inbox's folder is not there")
         elif unit is not None:
-            self.redo(job)
+            self.redo(job, kind, inbox, config)
         elif (path := self._other_place(job, inbox)) is not None:
             self._write(lambda writer: _follow(writer, job, path))
         else:
-            self._gone(job, "inbox_gone", "the file left the inbox before it was done")
+            self._gone(job, kind, inbox, config, "inbox_gone", "the file left the inbox before it was done")
         return False
 
     def _other_place(self, job: Job, inbox: InboxConfig) -> bytes | None:
@@ -119,7 +119,7 @@ class Outcomes:
         unit = inspect_unit(inbox.path, os.fsdecode(now.path), scan_rules(inbox, config.watch), job.source_kind)
         return unit is not None and unit.fingerprint != now.file_state
 
-    def redo(self, job: Job) -> None:
+    def redo(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config) -> None:
         """The file changed since it was claimed: what was made of it is removed, and it is a new arrival.
 
         Manual changes stay; the job of the new content takes it over, with the name (daemon.ledger.claims). Raise
@@ -136,7 +136,8 @@ class Outcomes:
             claims.pass_on_slug(writer, job)
 
         self._write(hand_over)
-        self._gone(job, "changed", "the file changed; what was made of it was removed, it goes through the gate again")
+        why = "the file changed; what was made of it was removed, it goes through the gate again"
+        self._gone(job, kind, inbox, config, "changed", why)
 
     def done(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, result: Sequence[Piece]) -> None:
         """Everything is written and committed: close the job, then deal with the original."""
@@ -237,11 +238,19 @@ class Outcomes:
         text = f"job {job.id}: {message}; it goes on at {kind.unit[:-1]} {now.next_frame} ({deaths} of {DEATHS_MAX})"
         self._notify(JobResumed(text, job.inbox, job.id, reason="worker_died", deaths=deaths, frame=frame))
 
-    def interrupted(self, job: Job, request: Request, why: str = "") -> None:
+    def interrupted(
+        self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, request: Request, why: str = ""
+    ) -> None:
         """The job was stopped from outside: back into the queue at its cursor, or cancelled."""
         if request == "cancel":
-            self._write(lambda writer: table.cancel(writer, job.id, now_s=self._wall(), attempt=job.attempt))
+
+            def cancel(writer: Connection) -> None:
+                table.cancel(writer, job.id, now_s=self._wall(), attempt=job.attempt)
+                self._follow(writer, kind, job, inbox, config)
+
+            self._write(cancel)
             self._notify(JobCancelled(f"job {job.id} is cancelled", job.inbox, job.id))
+            self._report_followers()
             return
         self._write(lambda writer: table.apply(writer, job.id, JobEvent.STOP, attempt=job.attempt, message=why))
         message = f"job {job.id} stops at its cursor" + (f": {why}" if why else "")
@@ -300,7 +309,7 @@ class Outcomes:
         if Action.ORIGINAL_TO_QUARANTINE in actions:
             self._tidier.tidy(job.id, inbox, config, self._turn)
 
-    def _gone(self, job: Job, reason: str, message: str) -> None:
+    def _gone(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, reason: str, message: str) -> None:
         def close(writer: Connection) -> None:
             table.apply(
                 writer,
@@ -312,10 +321,12 @@ class Outcomes:
                 message=message,
             )
             claims.forget_files(writer, job.inbox, [job.path])
+            self._follow(writer, kind, job, inbox, config)
 
         self._write(close)
         self._on_originals_gone(job.inbox, [job.path])
         self._notify(JobGone(f"job {job.id}: {message}", job.inbox, job.id, reason=reason))
+        self._report_followers()
 
     def _follow(self, writer: Connection, kind: JobKind, job: Job, inbox: InboxConfig, config: Config) -> None:
         """Queue what follows, in the transaction that ends a job, which may be tried more than once."""

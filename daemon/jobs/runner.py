@@ -170,7 +170,7 @@ class Runner:
         except StoppedError as stopped:
             if not stopped.worker_is_free:
                 self._replace_worker(kind, "stopped")
-            self._outcomes.interrupted(job, stopped.request)
+            self._outcomes.interrupted(job, kind, inbox, config, stopped.request)
         except WorkerDiedError as death:
             self._log_last_words(job, death)
             self._worker_failed(job, kind, inbox, config, death)
@@ -214,9 +214,9 @@ class Runner:
     def _done(self, job: Job, kind: JobKind, inbox: InboxConfig, config: Config, done: Done) -> None:
         ending = kind.ending(job, done.result)
         if not ending.completed:
-            self._outcomes.interrupted(job, "stop")
+            self._outcomes.interrupted(job, kind, inbox, config, "stop")
         elif kind.reads_original and (ending.source_changed or self._outcomes.changed(job, inbox, config)):
-            self._outcomes.redo(job)
+            self._outcomes.redo(job, kind, inbox, config)
         else:
             self._outcomes.done(job, kind, inbox, config, done.result)
 
@@ -277,7 +277,7 @@ class Runner:
         """The worker ended before a job could begin: that is the machine's fault, and no file's."""
         self._state.failed_starts += 1
         if self._state.failed_starts < FAILED_STARTS_MAX:
-            self._outcomes.interrupted(job, "stop", message)
+            self._outcomes.interrupted(job, kind, inbox, config, "stop", message)
             return
         failure = Failure("passing", "worker_start", message, "see the log for what it said last")
         self._outcomes.failed(job, kind, inbox, config, failure)

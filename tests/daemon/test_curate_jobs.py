@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemon.config.faceset_tables import CurateConfig
+from daemon.control.client import ask
 from daemon.jobs.follow_ups import queue_follow_ups
 from daemon.jobs.kinds.curate import CURATE_CODECS, CurateAsked, CurateRequest, CurateResult
 from daemon.jobs.kinds.registry import KINDS, OF_CURATIONS
@@ -144,6 +145,24 @@ def test_a_curation_that_is_not_asked_for_any_more_says_so(rig: Rig) -> None:
     with InProcess(rig, PICTURE_WORKER):
         jobs = rig.wait_for_states("done", "failed")
     assert "asks for no curation" in jobs[1]["message"]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "gone"])
+def test_a_side_whose_last_clip_comes_to_nothing_is_curated_all_the_same(rig: Rig, how: str) -> None:
+    endless = rig.inbox / "endless.mp4"
+    with InProcess(rig, PICTURE_WORKER):
+        rig.wait_for_states("done", "done")
+        first_s = rig.jobs()[1]["finished_s"]
+        endless.write_bytes(fake_video(frames=400, name="endless", pause_s=0.05))
+        wait_until(lambda: "running" in rig.states(), "the next clip to begin")
+        if how == "cancelled":
+            ask(rig.base / "state", "cancel", {"id": 3})
+        else:
+            ask(rig.base / "state", "pause", {})
+            endless.unlink()
+            ask(rig.base / "state", "resume", {})
+        jobs = rig.wait_for_states("done", "done", how)
+    assert jobs[1]["finished_s"] > first_s
 
 
 def test_the_reasons_that_are_counted_are_those_that_a_face_is_set_aside_for() -> None:

@@ -17,6 +17,7 @@ from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.jobs import Job, StaleAttemptError
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.transitions import JobEvent
+from tests.daemon_rig import Rig
 
 CLIP = Arrival(
     inbox="alice",
@@ -48,9 +49,11 @@ def started(ledger: Ledger) -> Job:
 
 
 def test_an_attempt_that_another_one_has_followed_removes_no_results_when_its_file_changed(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cleared: list[int] = []
+    config = rig.config
+    configured = config.inboxes[0], config
     monkeypatch.setattr(module, "clear_results", lambda job: cleared.append(job.attempt))
     tidier = Tidier(ledger, lambda _event: None, lambda _inbox, _paths: None, KINDS)
     outcomes = Outcomes(
@@ -66,7 +69,7 @@ def test_an_attempt_that_another_one_has_followed_removes_no_results_when_its_fi
     ledger.write(lambda writer: table.apply(writer, first.id, JobEvent.STOP, attempt=first.attempt))
     second = started(ledger)
     with pytest.raises(StaleAttemptError):
-        outcomes.redo(first)
+        outcomes.redo(first, KINDS["extract"], *configured)
     assert cleared == [], "the results are those of the second attempt"
-    outcomes.redo(second)
+    outcomes.redo(second, KINDS["extract"], *configured)
     assert cleared == [second.attempt]

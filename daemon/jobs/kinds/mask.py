@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from daemon.jobs.kinds.contract import (
     Codec,
@@ -127,9 +127,9 @@ class MaskResult:
     """Faces whose masks jump from those of the frames beside them, of those that this run masked."""
 
 
-def asked_of(values: Mapping[str, Any]) -> MaskAsked:
+def asked_of(values: Mapping[str, object]) -> MaskAsked:
     """Make what was asked for of its JSON form."""
-    return MaskAsked(**{**values, "include": tuple(values["include"])})
+    return MaskAsked(**{**values, "include": tuple(values["include"])})  # type: ignore[arg-type]
 
 
 def _encode_request(request: ClipMaskRequest) -> Iterator[Piece]:
