@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daemon.jobs.kinds.curate import CURATE_CODECS
 from daemon.jobs.kinds.extract import EXTRACT_CODECS, ExtractRequest
@@ -13,6 +14,7 @@ from daemon.worker.curator import Curator
 from daemon.worker.masker import Masker
 from daemon.worker.process import main
 from daemon.worker.verifier import Verifier
+from dfl.face_tables import MEAN_FACE_3D
 from dfl.image import AlignedMetadata, encode_aligned_jpeg
 from tests.fake_worker import FakeExtractor
 
@@ -23,7 +25,7 @@ def aligned_jpeg(slug: str, frame: int, face_id: str) -> bytes:
     """Return a small aligned JPEG; clip and frame decide its pixels."""
     random = np.random.default_rng([frame, *slug.encode()])
     pixels = random.integers(0, 255, (SIDE, SIDE, 3), np.uint8)
-    landmarks = random.uniform(8, SIDE - 8, (68, 2))
+    landmarks = head_landmarks(yaw=random.uniform(-0.6, 0.6), pitch=random.uniform(-0.3, 0.3))
     metadata = AlignedMetadata(
         face_type="whole_face",
         landmarks=landmarks,
@@ -34,6 +36,14 @@ def aligned_jpeg(slug: str, frame: int, face_id: str) -> bytes:
         dfld_face_id=face_id,
     )
     return encode_aligned_jpeg(pixels, metadata, 95)
+
+
+def head_landmarks(*, yaw: float, pitch: float) -> NDArray[np.float64]:
+    """Return the (68, 2) landmarks of a turned head in px of the picture; angles in radians."""
+    around_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    around_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+    points = (np.asarray(MEAN_FACE_3D, np.float64) @ around_y.T @ around_x.T)[:, :2]
+    return np.asarray((points - points.min(axis=0)) / np.ptp(points, axis=0).max() * SIDE * 0.6 + SIDE * 0.2)
 
 
 class PictureExtractor(FakeExtractor):

@@ -17,10 +17,13 @@ from daemon.dfl_processes import processes_at, workspace_of
 from daemon.errors import WorkspaceInUseError
 from daemon.jobs.kinds.curate import LACKS_MAX, CurateRequest, CurateResult
 from engine.curate import Curated, curate_faceset
+from engine.errors import FacesetError, PackedFacesetError
 from engine.facesets.coverage.report import CoverageReport, coverage_of
 from engine.facesets.faceset_folder import FacesetFolder, aligned_folder, faceset_folders, faceset_of
 from engine.measure_faceset import measure_faceset
 from engine.types import Progress
+
+NO_MATCH = "the faces to be matched: there are none yet in {}"
 
 
 class Curator:
@@ -49,7 +52,7 @@ class Curator:
         if not folder.aligned.is_dir():
             return CurateResult(completed=True)
         (folder,) = faceset_folders(folder.parent)
-        match = faceset_of(Path(request.asked.match), "dst") if request.asked.match else None
+        match = _match(request)
 
         def report(done: int, total: int) -> None:
             on_progress(Progress(done, total, 0, 0, {}))
@@ -66,7 +69,8 @@ class Curator:
         )
         if not curated.completed or stop.is_set():
             return CurateResult(completed=False)
-        return _result(curated, _coverage(folder, match, stop, report))
+        missing = request.asked.match if match is None else ""
+        return _result(curated, _coverage(folder, match, stop, report), missing)
 
 
 def raise_held(why: str) -> None:
@@ -86,6 +90,18 @@ def _folder(request: CurateRequest) -> FacesetFolder:
     return aligned_folder(Path(request.workspace) / f"data_{request.role}" / "aligned")
 
 
+def _match(request: CurateRequest) -> FacesetFolder | None:
+    """Return the faces that are to be matched; None where there are none yet: the clip that has them may come later."""
+    if not request.asked.match:
+        return None
+    try:
+        return faceset_of(Path(request.asked.match), "dst")
+    except PackedFacesetError:
+        raise
+    except FacesetError:
+        return None
+
+
 def _coverage(
     folder: FacesetFolder, match: FacesetFolder | None, stop: threading.Event, report: Callable[[int, int], None]
 ) -> CoverageReport | None:
@@ -98,7 +114,8 @@ def _coverage(
     return coverage_of(here, there, here_name=str(folder.aligned), there_name=there_name)
 
 
-def _result(curated: Curated, coverage: CoverageReport | None) -> CurateResult:
+def _result(curated: Curated, coverage: CoverageReport | None, no_match: str) -> CurateResult:
+    """`no_match`: where the faces to be matched were looked for in vain; "" where they are there, or none are."""
     verdicts, done = curated.curation.verdicts, curated.done
     lacks = () if coverage is None else (*coverage.poses, *coverage.others)
     return CurateResult(
@@ -110,7 +127,7 @@ def _result(curated: Curated, coverage: CoverageReport | None) -> CurateResult:
         aside=dict(Counter[str](one.reason for one in verdicts if one.place == "aside")),
         poor=dict(Counter[str](one.poor for one in verdicts if one.poor is not None)),
         missing_poses=0 if coverage is None else len(coverage.poses),
-        lacks=tuple(one.sentence for one in lacks[:LACKS_MAX]),
+        lacks=(*([NO_MATCH.format(no_match)] if no_match else []), *(one.sentence for one in lacks[:LACKS_MAX])),
         advised_size_px=None if coverage is None else coverage.here.advised_size_px,
         unreadable=len(curated.unreadable),
         left=0 if done is None else len(done.left),

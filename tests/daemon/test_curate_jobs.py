@@ -17,7 +17,7 @@ from daemon.config.faceset_tables import CurateConfig
 from daemon.control.client import ask
 from daemon.jobs.follow_ups import queue_follow_ups
 from daemon.jobs.kinds.curate import CURATE_CODECS, CurateAsked, CurateRequest, CurateResult
-from daemon.jobs.kinds.registry import KINDS, OF_CURATIONS
+from daemon.jobs.kinds.registry import KINDS, OF_ARRIVALS, OF_CURATIONS
 from daemon.ledger import jobs as table
 from daemon.ledger.claims import Arrival, claim
 from daemon.ledger.ledger import Ledger
@@ -159,6 +159,7 @@ def test_a_side_whose_last_clip_comes_to_nothing_is_curated_all_the_same(rig: Ri
             ask(rig.base / "state", "cancel", {"id": 3})
         else:
             ask(rig.base / "state", "pause", {})
+            wait_until(lambda: "running" not in rig.states(), "the clip to stop")
             endless.unlink()
             ask(rig.base / "state", "resume", {})
         jobs = rig.wait_for_states("done", "done", how)
@@ -210,6 +211,32 @@ def test_faces_that_are_matched_to_others_are_curated_again_when_those_change(
     finally:
         ledger.close()
     assert [one.subject for one in queued] == ([src] if follows else [])
+
+
+def test_faces_that_are_matched_to_a_clip_without_a_curation_of_its_own_follow_that_clip(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, inboxes=("alice", "bob"))
+    rig.inboxes["bob"]["role"] = "dst"
+    rig.inboxes["alice"]["curate"] = {"enabled": True, "match": rig.inboxes["bob"]["workspace"]}
+    ledger = Ledger(tmp_path / "ledger.db")
+    try:
+        src, dst = (claimed(ledger, rig, name, 0) for name in ("alice", "bob"))
+        end(ledger, src, done=True)
+        end(ledger, dst, done=True)
+        config = rig.config
+        queued = ledger.write(
+            lambda writer: queue_follow_ups(writer, OF_ARRIVALS, dst, config.inboxes[1], config, now_s=2.0)
+        )
+    finally:
+        ledger.close()
+    assert [(one.kind, one.subject) for one in queued] == [("curate", src)]
+
+
+def test_faces_to_be_matched_may_come_later(rig: Rig) -> None:
+    rig.inboxes["alice"]["curate"] |= {"match": str(rig.base / "not yet")}
+    with InProcess(rig, PICTURE_WORKER):
+        jobs = rig.wait_for_states("done", "done")
+    assert f"there are none yet in {rig.base / 'not yet'}" in jobs[1]["message"]
+    assert faces(rig, "aside")
 
 
 # -- what follows from which end, over random sequences

@@ -102,13 +102,29 @@ def asked_of(values: Mapping[str, object]) -> CurateAsked:
     return CurateAsked(**{**values, "settings": CurationSettings(**values["settings"])})  # type: ignore[arg-type]
 
 
-def due_curation(connection: Connection, job: Job, inbox: InboxConfig, *, before: str) -> Sequence[FollowUp]:
-    """Return the curation of a side whose job has ended, where its inbox wants one and nothing else of the side is to
-    be done before it: no clip, and no job of the kind `before`."""
-    if not inbox.curate.enabled or sides.is_busy(connection, job.workspace, job.role, before):
+def due_curation(
+    connection: Connection, job: Job, inbox: InboxConfig, config: Config, *, before: str
+) -> Sequence[FollowUp]:
+    """Return the curations that are due now that a job of a side has ended, where nothing else of the side is to be
+    done before them: no clip, and no job of the kind `before`. Of the side, where its inbox wants one; else of those
+    that are matched to it."""
+    if sides.is_busy(connection, job.workspace, job.role, before):
         return ()
     first = next(sides.done_clips(connection, job.workspace, job.role, inbox.name), None)
-    return () if first is None else (FollowUp(CurateKind.name, first),)
+    if first is None:
+        return ()
+    return (FollowUp(CurateKind.name, first),) if inbox.curate.enabled else _matched_to(connection, job, config)
+
+
+def _matched_to(connection: Connection, job: Job, config: Config) -> Sequence[FollowUp]:
+    """Return the curations of faces that are matched to those of a side of role dst, which have changed."""
+    found = []
+    for other in config.inboxes:
+        match = other.curate.match
+        if job.role == "dst" and other.curate.enabled and match is not None and _names(match, job.workspace):
+            clips = sides.done_clips(connection, str(other.workspace), other.role, other.name)
+            found += [FollowUp(CurateKind.name, one) for one in list(clips)[:1] if other.role == "src"]
+    return found
 
 
 def _encode_request(request: CurateRequest) -> Iterator[Piece]:
@@ -219,14 +235,7 @@ class CurateKind:
 
     def follow_ups(self, connection: Connection, job: Job, _inbox: InboxConfig, config: Config) -> Sequence[FollowUp]:
         """Faces that a model is to be used on have changed: what is trained on follows them."""
-        if job.role != "dst" or job.state is not State.DONE:
-            return ()
-        found = []
-        for other in config.inboxes:
-            if other.role == "src" and other.curate.match is not None and _names(other.curate.match, job.workspace):
-                clips = sides.done_clips(connection, str(other.workspace), other.role, other.name)
-                found += [FollowUp(self.name, one) for one in list(clips)[:1] if other.curate.enabled]
-        return found
+        return _matched_to(connection, job, config) if job.state is State.DONE else ()
 
 
 def _names(match: Path, workspace: str) -> bool:

@@ -275,12 +275,12 @@ class ExtractKind:
     def end(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> None:
         pass
 
-    def follow_ups(self, connection: Connection, job: Job, inbox: InboxConfig, _config: Config) -> Sequence[FollowUp]:
+    def follow_ups(self, connection: Connection, job: Job, inbox: InboxConfig, config: Config) -> Sequence[FollowUp]:
         """The faces of a clip that is done get their masks, where the inbox asks for some; else its side may be
         complete now."""
         if job.state is State.DONE and inbox.masks.source is not None:
             return (FollowUp(MaskKind.name, job),)
-        return due_curation(connection, job, inbox, before=MaskKind.name)
+        return due_curation(connection, job, inbox, config, before=MaskKind.name)
 
 
 def why_not_deleted(report: str) -> str:

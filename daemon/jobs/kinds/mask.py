@@ -287,8 +287,8 @@ class MaskKind:
     def end(self, connection: Connection, job: Job, pieces: Sequence[Piece]) -> None:
         pass
 
-    def follow_ups(self, connection: Connection, job: Job, inbox: InboxConfig, _config: Config) -> Sequence[FollowUp]:
-        return due_curation(connection, job, inbox, before=self.name)
+    def follow_ups(self, connection: Connection, job: Job, inbox: InboxConfig, config: Config) -> Sequence[FollowUp]:
+        return due_curation(connection, job, inbox, config, before=self.name)
 
 
 def _without_faces(job: Job, subject: Job | None) -> Failure:
