@@ -1,8 +1,8 @@
 """`dfld demo`: the real daemon on real faces, in one command, without any download.
 
 It runs `dfld run` as its own process on a temporary configuration, drops a clip into the inbox in slow pieces as
-a copy over a network would arrive, waits for the daemon's own metrics to say that the job is done, and prints
-what came out. Ctrl-C stops the daemon and removes everything.
+a copy over a network would arrive, waits for the daemon's own metrics to say that the clip is extracted, masked and
+curated, and prints what came out. Ctrl-C stops the daemon and removes everything.
 """
 
 from __future__ import annotations
@@ -34,12 +34,19 @@ START_LIMIT_S = 60.0
 JOB_LIMIT_S = 240.0
 STOP_LIMIT_S = 20.0
 LOOK_EVERY_S = 0.2
+LACKS_SHOWN = 6
+
+RESULTS = ("done", "failed", "quarantined")
+JOBS = 3
+"""Of the one clip: its extraction, its masks, and the curation of its side."""
 
 METRICS_SHOWN = (
     "dfld_files_seen_total",
     "dfld_jobs_total",
     "dfld_frames_decoded_total",
     "dfld_faces_total",
+    "dfld_masks_total",
+    "dfld_faces_aside",
     "dfld_last_job_success_timestamp_seconds",
 )
 
@@ -58,6 +65,8 @@ workspace = {workspace}
 role = "src"
 backend = "dlib"
 on_done = "keep"
+masks = {{ source = "hull" }}
+curate = {{ enabled = true }}
 """
 
 
@@ -137,7 +146,7 @@ def _demonstrate(home: Path, say: Callable[[str], None], interrupted: Stop) -> _
             say("3/4 dropping the clip into the inbox, in slow pieces as a copy would arrive")
             _drop_slowly(home / "group photo.mp4", home / "inbox" / "group photo.mp4", interrupted)
             metrics = _watch_job(port, patience, show=sys.stderr.isatty())
-            outcome = _outcome(home, metrics)
+            outcome = _outcome(home, metrics, interrupted)
         finally:
             _stop(daemon)
     say("4/4 done; the daemon has stopped\n")
@@ -185,7 +194,8 @@ def _watch_job(port: int, patience: _Patience, *, show: bool) -> str:
             ratio = _metric(page, "dfld_job_progress_ratio")
             if ratio:
                 bar.update(task, completed=ratio, description="finding and comparing faces")
-            return any(_metric(page, "dfld_jobs_total", f'result="{how}"') for how in ("done", "failed", "quarantined"))
+            done, failed, refused = (_metric(page, "dfld_jobs_total", f'result="{how}"') for how in RESULTS)
+            return done >= JOBS or failed + refused > 0
 
         patience.wait(ended, JOB_LIMIT_S, "finish the clip")
     return page
@@ -198,6 +208,8 @@ class _Outcome:
     frames: int
     faces_found: int
     faces_kept: int
+    faces_aside: int
+    """Of these, the faces that training does not need: they lie beside the others."""
     reasons: Mapping[str, int]
     """Reason → faces with it."""
     threshold: float
@@ -205,27 +217,40 @@ class _Outcome:
     aligned: str
     preview: str
     """Empty where no preview was written."""
+    coverage: str
+    """The page that shows which poses there are."""
+    lacks: Sequence[str]
+    """What the faces lack, in words."""
     log: str
     config: str
     metrics: Sequence[str]
     """Some of the daemon's metrics."""
 
 
-def _outcome(home: Path, metrics: str) -> _Outcome:
+def _outcome(home: Path, metrics: str, interrupted: Stop) -> _Outcome:
+    from engine.coverage import cover_faceset, write_coverage
+    from engine.facesets.faceset_folder import faceset_of
+
     logs = sorted((home / "workspace").rglob("*extraction_log.json"))
     if not logs:
         raise DemoError(f"the daemon ended the job without a workspace; its log:\n{_log_tail(home)}")
     log = json.loads(logs[0].read_text())
     folder = logs[0].parent.parent
+    faceset = faceset_of(home / "workspace", "src")
+    covered = cover_faceset(faceset, None, stop=interrupted, on_progress=lambda _done, _total: None)
+    page, *_ = write_coverage(covered, home / "coverage.html")
     return _Outcome(
         frames=log["counts"]["frames_decoded"],
         faces_found=log["counts"]["faces_found"],
         faces_kept=log["counts"]["faces_kept"],
+        faces_aside=len(list(faceset.aside.glob("*.jpg"))),
         reasons=log["counts"]["reasons"],
         threshold=log["settings"]["similarity_threshold"],
         workspace=str(home / "workspace"),
         aligned=str(folder / "aligned"),
         preview=str(next(iter(sorted(logs[0].parent.glob("*preview.jpg"))), "")),
+        coverage=str(page),
+        lacks=[one.sentence for one in covered.report.poses],
         log=str(logs[0]),
         config=str(home / "config.toml"),
         metrics=[line for line in metrics.splitlines() if line.startswith(METRICS_SHOWN) and not line.endswith(" 0.0")],
@@ -236,8 +261,13 @@ def _print_outcome(outcome: _Outcome, say: Callable[[str], None]) -> None:
     say(f"{outcome.frames} frames, {outcome.faces_found} faces of six people; wanted: one of them")
     for reason, count in sorted(outcome.reasons.items(), key=lambda item: -item[1]):
         say(f"  {count:4d}  {reason}")
+    trained = outcome.faces_kept - outcome.faces_aside
+    say(f"\n{outcome.faces_kept} faces kept: all masked, {trained} to train on, {outcome.faces_aside} set aside")
+    for sentence in outcome.lacks[:LACKS_SHOWN]:
+        say(f"  missing: {sentence}")
     say(f"\nworkspace  {outcome.workspace}")
-    say(f"faces      {outcome.aligned}   ({outcome.faces_kept} files, ready for DeepFaceLab's trainer)")
+    say(f"faces      {outcome.aligned}   ({trained} files, ready for DeepFaceLab's trainer)")
+    say(f"coverage   {outcome.coverage}")
     say(f"preview    {outcome.preview}")
     say(f"log        {outcome.log}")
     say(f"config     {outcome.config}")

@@ -28,10 +28,13 @@ def test_the_demo_turns_a_dropped_clip_into_a_workspace_of_one_person(tmp_path: 
     assert demo.returncode == 0, stderr
     outcome = json.loads(stdout)
     files = sorted(Path(outcome["aligned"]).iterdir())
-    assert len(files) == outcome["faces_kept"] >= 20
+    assert len(files) + outcome["faces_aside"] == outcome["faces_kept"] >= 20
     assert outcome["faces_found"] > outcome["faces_kept"] + 20, "the others were seen and left out"
     assert all(path.name.startswith("group-photo-") for path in files)
-    assert read_metadata(files[0].read_bytes()).face_type == "whole_face"
+    metadata = [read_metadata(path.read_bytes()) for path in files]
+    assert metadata[0].face_type == "whole_face"
+    assert all(one.xseg_mask is not None for one in metadata)
+    assert all(Path(outcome["coverage"]).with_suffix(suffix).is_file() for suffix in (".html", ".png", ".json"))
     assert Path(outcome["preview"]).is_file()
     assert any(line.startswith("dfld_jobs_total") and 'result="done"' in line for line in outcome["metrics"])
 
