@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -39,7 +40,7 @@ from engine.pictures.decoding import decode_picture
 from engine.refining.agreement import MOVING_REASONS, NEIGHBOURS, Beside, Judgement, Points, face_size, judge
 from engine.refining.face_sources import LIKE, FacesByFrame, FacesOfSource, require_there, sources_of
 from engine.refining.frame_window import FrameWindow
-from engine.refining.realign import Realigned, crop_of, landmarks_before, realigned, shows
+from engine.refining.realign import NOTE_KEY, Realigned, crop_of, landmarks_before, realigned, shows
 from engine.results.face_files import is_as_written
 from engine.results.manifest import Manifest, manifest_in, manifest_paths
 from engine.results.manifest_lines import FaceWritten, MaskWritten, WrittenFace, WrittenFile, line_bytes, mask_name
@@ -58,6 +59,8 @@ Outcome = Literal[
     "not_better",
     "elsewhere",
     "not_seen",
+    "taken_back",
+    "never_moved",
     "no_footage",
     "cannot_be_moved",
     "changed_meanwhile",
@@ -69,10 +72,13 @@ WHY: Mapping[Outcome, str] = {
     "not_better": "new landmarks would be no better",
     "elsewhere": "what was found there is too far away to be this face",
     "not_seen": "the detector does not see the face in its frame",
+    "taken_back": "it has the landmarks again that it had first",
+    "never_moved": "it was never moved",
     "no_footage": "no frame of the footage shows it",
     "cannot_be_moved": "it cannot be cut anew",
     "changed_meanwhile": "another program changed it meanwhile",
 }
+NOWHERE: Mapping[str, Path] = MappingProxyType({})
 OnProgress = Callable[[int, int], None]
 """Called with the faces that are done and all of them."""
 
@@ -93,7 +99,7 @@ class RefinedFace:
 
     @property
     def moves(self) -> bool:
-        return self.outcome in MOVING_REASONS
+        return self.outcome in (*MOVING_REASONS, "taken_back")
 
 
 @dataclass(frozen=True)
@@ -129,8 +135,9 @@ class _Ready:
 def refine(
     folder: FacesetFolder,
     *,
-    backend: Backend,
+    backend: Backend | None,
     videos: Sequence[Path] = (),
+    moved: Mapping[str, Path] = NOWHERE,
     dry_run: bool = False,
     tone_map: bool = True,
     waiting: Waiting | None = None,
@@ -139,7 +146,9 @@ def refine(
 ) -> RefineReport:
     """Find the landmarks of every face of `aligned/` again, and cut those anew that gain by it.
 
-    `videos`: the footage; none takes the paths that the manifests beside the faces name. `dry_run`: nothing is changed.
+    `backend`: None gives every face that was moved the landmarks back that it had before its first move. `videos`: the
+    footage; none takes the paths that the manifests beside the faces name, or where footage lies that was `moved` from
+    there, by its SHA-256 in hex. `dry_run`: nothing is changed.
     `tone_map`: as in the extraction (ExtractSettings). `waiting`: for what else works on the faceset; DeepFaceLab's
     trainer reads pictures again and again, and what they say of themselves once. Raise InputError for footage that is
     not there or unreadable, FacesetError where nothing says which footage the faces are of or another program works on
@@ -148,7 +157,7 @@ def refine(
     with sole_user_when_free(folder, None if dry_run else waiting):
         listing = list_faces(folder)
         manifests = _manifests(folder)
-        sources, unknown = sources_of(listing.faces, manifests, videos)
+        sources, unknown = sources_of(listing.faces, manifests, videos, moved)
         if listing.faces and not sources:
             raise FacesetError(
                 f"nothing says which footage the {len(unknown)} faces of {folder.aligned} are of",
@@ -174,7 +183,7 @@ class _Refining:
     def __init__(
         self,
         folder: FacesetFolder,
-        backend: Backend,
+        backend: Backend | None,
         manifests: Mapping[Path, Manifest],
         dry_run: bool,
         form: FrameForm,
@@ -211,14 +220,15 @@ class _Refining:
         """Read a source; yield after each of its frames."""
         sha256 = source_sha256(source.source, stop=self._stop)
         waiting = [face for face in source.faces if face.name not in self.done]
-        window = FrameWindow(self._backend)
+        window = None if self._backend is None else FrameWindow(self._backend)
         frames: list[tuple[DecodedFrame, tuple[ListedFace, ...]]] = []
         with open_frames(source.source, form=self._form) as reader:
             faces = FacesByFrame(waiting, sha256, is_video=reader.info.kind == "video")
             for decoded in reader:
                 if self._stop.is_set():
                     return
-                window.read(decoded)
+                if window is not None:
+                    window.read(decoded)
                 frames = [*frames[-2 * NEIGHBOURS :], (decoded, faces.take(decoded))]
                 if len(frames) > NEIGHBOURS:
                     self._work_off(window, frames, len(frames) - 1 - NEIGHBOURS)
@@ -232,14 +242,16 @@ class _Refining:
         yield
 
     def _work_off(
-        self, window: FrameWindow, frames: Sequence[tuple[DecodedFrame, tuple[ListedFace, ...]]], place: int
+        self, window: FrameWindow | None, frames: Sequence[tuple[DecodedFrame, tuple[ListedFace, ...]]], place: int
     ) -> None:
         """Judge the faces of one frame, whose neighbours are in the window."""
         decoded, faces = frames[place]
         beside = [
             face
             for number, (other, others) in enumerate(frames)
-            if 0 < abs(number - place) <= NEIGHBOURS and window.is_same_shot(decoded.index, other.index)
+            if window is not None
+            and 0 < abs(number - place) <= NEIGHBOURS
+            and window.is_same_shot(decoded.index, other.index)
             for face in others
         ]
         for face in faces:
@@ -253,10 +265,10 @@ class _Refining:
             self._replace()
 
     def _judge(
-        self, window: FrameWindow, decoded: DecodedFrame, face: ListedFace, beside: Sequence[ListedFace]
+        self, window: FrameWindow | None, decoded: DecodedFrame, face: ListedFace, beside: Sequence[ListedFace]
     ) -> None:
-        points, mat = face.metadata.source_landmarks, face.metadata.image_to_face_mat
-        if points is None or mat is None:
+        points = face.metadata.source_landmarks
+        if points is None or face.metadata.image_to_face_mat is None:
             self.note(face, "cannot_be_moved", why="the face does not say where in its frame it lies")
             return
         if face.metadata.dfld_face_id is None and not self._is_shown(decoded, face):
@@ -264,15 +276,27 @@ class _Refining:
         stored = np.asarray(points, np.float64)
         first = landmarks_before(face.metadata)
         start = stored if first is None else first
+        if window is None:
+            self._take_back(decoded, face, stored, start)
+            return
         found = window.find(decoded.index, start, _box(face, start))
         if found is None:
             self.note(face, "not_seen")
             return
         judged = judge(Beside(stored, _of_same_face(stored, beside)), found)
-        moved_px = float(np.linalg.norm((found.own - stored) @ mat[:, :2].T, axis=1).mean())
         if judged.moves and not self._dry_run:
             self._prepare(decoded, face, found.own, judged)
-        self.done[face.name] = RefinedFace(face.name, face.face_id, judged.reason, round(moved_px, 3), judged=judged)
+        self.done[face.name] = RefinedFace(
+            face.name, face.face_id, judged.reason, _moved_px(face, stored, found.own), judged=judged
+        )
+
+    def _take_back(self, decoded: DecodedFrame, face: ListedFace, stored: Points, first: Points) -> None:
+        if NOTE_KEY not in face.metadata.unknown:
+            self.note(face, "never_moved")
+            return
+        if not self._dry_run:
+            self._prepare(decoded, face, first, None)
+        self.done[face.name] = RefinedFace(face.name, face.face_id, "taken_back", _moved_px(face, stored, first))
 
     def _is_shown(self, decoded: DecodedFrame, face: ListedFace) -> bool:
         """Say whether a face without id is what the frame shows; it waits for another one otherwise."""
@@ -280,7 +304,7 @@ class _Refining:
         pixels = decode_picture(data, face.name, _refuse_oversize)
         return shows(decoded.to_frame().pixels, pixels, face.metadata) <= LIKE
 
-    def _prepare(self, decoded: DecodedFrame, face: ListedFace, landmarks: Points, judged: Judgement) -> None:
+    def _prepare(self, decoded: DecodedFrame, face: ListedFace, landmarks: Points, judged: Judgement | None) -> None:
         """Cut a face anew, and keep it with its mask until TOGETHER are ready."""
         path, mask_path = self._folder.aligned / face.name, self._folder.mask_of(face.name)
         data = read_regular(path, within=None, max_bytes=FILE_LIMIT_BYTES)
@@ -343,6 +367,12 @@ def values_of(face: RefinedFace) -> dict[str, object]:
         "neighbours_left_by": [_rounded(judged.left_before), _rounded(judged.left_after)],
         "head_left_by": [_rounded(judged.head_error_before), _rounded(judged.head_error_after)],
     }
+
+
+def _moved_px(face: ListedFace, before: Points, after: Points) -> float:
+    """Return the mean distance between landmarks, px of the aligned picture."""
+    assert face.metadata.image_to_face_mat is not None
+    return round(float(np.linalg.norm((after - before) @ face.metadata.image_to_face_mat[:, :2].T, axis=1).mean()), 3)
 
 
 def _rounded(value: float | None) -> float | None:

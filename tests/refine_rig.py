@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -88,6 +89,8 @@ def add_noise(layout: Layout, images: Path) -> None:
 def refined(
     layout: Layout,
     *videos: Path,
+    moved: Mapping[str, Path] = MappingProxyType({}),
+    undo: bool = False,
     dry_run: bool = False,
     stop: threading.Event | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -95,8 +98,9 @@ def refined(
     """Give a faceset its second pass."""
     return refine(
         folder_of(layout),
-        backend=HeadBackend(),
+        backend=None if undo else HeadBackend(),
         videos=videos,
+        moved=moved,
         dry_run=dry_run,
         stop=stop or threading.Event(),
         on_progress=on_progress,

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon.commands.control import add_control_command
+from daemon.commands.control import add_control_command, state_dir_of
 from daemon.commands.faces_progress import faces_progress
 from daemon.commands.free_faceset import WAITING_EXPLAINED, say_wait, why_held_at
 from daemon.commands.options import add_backend_options, open_chosen_backend, path_argument
@@ -27,10 +27,12 @@ those of the frames beside it or fit a head better than the old ones; all others
 stay. The mask and the polygons in the JPEG and the picture in masks/ move along.
 
 DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. The footage is looked for where it was when
-dfld extracted the faces; --video says where it lies now, and which it is for faces that DeepFaceLab extracted. A face
-is taken from no footage but its own. Use the models that the faces were extracted with, or better ones.
+dfld extracted the faces, and where the service has moved it since; --video says where it lies now, and which it is for
+faces that DeepFaceLab extracted. A face is taken from no footage but its own. Use the models that the faces were
+extracted with, or better ones.
 
-A kill leaves each face with its mask as it was or as it should be; the same command does the rest.
+A kill leaves each face with its mask as it was or as it should be; the same command does the rest. What was moved
+keeps the landmarks that it had first, by which --undo cuts it out as it was.
 {WAITING_EXPLAINED}"""
 
 
@@ -44,6 +46,9 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="video or folder of images that the faces are of (default: what they were extracted from); may repeat",
     )  # fmt: skip
     add_backend_options(parser)
+    parser.add_argument(
+        "--undo", action="store_true", help="give faces that were moved the landmarks back that they had first"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say how many faces would move, and how far")
     parser.add_argument("--no-tonemap", action="store_true", help="take HDR video as it is, as the extraction did")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -51,6 +56,8 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run_refine(options: argparse.Namespace) -> int:
     """Refine every faceset that DIR means."""
+    from daemon.ledger.moved_originals import moved_originals
+    from daemon.state_folder import LEDGER_NAME
     from engine.facesets.changing.free_faceset import Waiting
     from engine.facesets.faceset_folder import faceset_folders
     from engine.frames.contract import look_at_source
@@ -59,8 +66,9 @@ def run_refine(options: argparse.Namespace) -> int:
     folders = faceset_folders(options.folder)
     for video in options.video:
         look_at_source(video)  # said before the models are loaded, which takes its time
-    backend = open_chosen_backend(options)
-    for warning in backend.info.warnings:
+    moved = moved_originals(state_dir_of(options.config) / LEDGER_NAME)
+    backend = None if options.undo else open_chosen_backend(options)
+    for warning in () if backend is None else backend.info.warnings:
         print(f"dfld: warning: {shown(warning)}", file=sys.stderr)
     reports: list[RefineReport] = []
     with stop_on_signals() as stop:
@@ -74,6 +82,7 @@ def run_refine(options: argparse.Namespace) -> int:
                         folder,
                         backend=backend,
                         videos=options.video,
+                        moved=moved,
                         dry_run=options.dry_run,
                         tone_map=not options.no_tonemap,
                         waiting=Waiting(why_held_at(options, folder), say_wait, stop),

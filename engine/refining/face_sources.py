@@ -18,6 +18,7 @@ from engine.face_id import box_of, face_id, is_sha256
 from engine.facesets.face_listing import ListedFace
 from engine.frames.contract import DecodedFrame
 from engine.results.manifest import Manifest
+from engine.results.manifest_lines import RunNote
 
 LIKE = 12.0
 """Mean difference, levels, up to which a face is what its frame shows: a JPEG of quality 90 of an upscaled crop differs
@@ -33,23 +34,27 @@ class FacesOfSource:
 
 
 def sources_of(
-    faces: Iterable[ListedFace], manifests: Mapping[Path, Manifest], videos: Sequence[Path]
+    faces: Iterable[ListedFace],
+    manifests: Mapping[Path, Manifest],
+    videos: Sequence[Path],
+    moved: Mapping[str, Path],
 ) -> tuple[tuple[FacesOfSource, ...], tuple[ListedFace, ...]]:
     """Return the faces by the footage that they may be of, and those of which nothing says where they come from.
 
-    `videos`: what the user gave; each is asked for every face then, and the manifests for none.
+    `videos`: what the user gave; each is asked for every face then, and the manifests for none. `moved`: where footage
+    lies that was moved since, by its SHA-256 in hex.
     """
     listed = tuple(faces)
     if videos:
         return tuple(FacesOfSource(video, listed) for video in videos), ()
     source_by_id = {
-        face.trace.face_id: manifest.run.source
+        face.trace.face_id: _place_now(manifest.run, moved)
         for manifest in manifests.values()
         if manifest.run is not None
         for face in manifest.faces.values()
         if face.trace.face_id
     }
-    by_source: dict[str, list[ListedFace]] = {}
+    by_source: dict[Path, list[ListedFace]] = {}
     unknown: list[ListedFace] = []
     for face in listed:
         source = source_by_id.get(face.face_id)
@@ -57,7 +62,13 @@ def sources_of(
             unknown.append(face)
         else:
             by_source.setdefault(source, []).append(face)
-    return tuple(FacesOfSource(Path(source), tuple(found)) for source, found in by_source.items()), tuple(unknown)
+    return tuple(FacesOfSource(source, tuple(found)) for source, found in by_source.items()), tuple(unknown)
+
+
+def _place_now(run: RunNote, moved: Mapping[str, Path]) -> Path:
+    """Return where the footage of a run lies: where it was, else where it was moved to."""
+    source = Path(run.source)
+    return source if source.exists() else moved.get(run.content, source)
 
 
 def require_there(sources: Iterable[FacesOfSource]) -> None:

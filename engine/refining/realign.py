@@ -58,10 +58,11 @@ def crop_of(metadata: AlignedMetadata, landmarks: Points, side_px: int) -> tuple
     return mat, (int(left), int(top), int(right), int(bottom))
 
 
-def realigned(data: bytes, mask: bytes | None, frame: Image, landmarks: Points, judged: Judgement) -> Realigned:
+def realigned(data: bytes, mask: bytes | None, frame: Image, landmarks: Points, judged: Judgement | None) -> Realigned:
     """Given an aligned JPEG, the PNG of its mask, its frame and the new landmarks in frame px, return both anew.
 
-    `frame` need be right where `crop_of` says. Raise FormatError for what cannot be carried over: a face without a
+    `judged`: what is noted in the face; None takes what was noted out: the face gets back what it had before. `frame`
+    need be right where `crop_of` says. Raise FormatError for what cannot be carried over: a face without a
     matrix, a mask that is no picture, metadata that would not fit into a JPEG.
     """
     metadata = read_metadata(data)
@@ -79,7 +80,7 @@ def realigned(data: bytes, mask: bytes | None, frame: Image, landmarks: Points, 
         xseg_mask=None if metadata.xseg_mask is None else _carried_stored_mask(metadata.xseg_mask, carry, side),
     )
     new_mask = None if mask is None else _carried_picture(mask, metadata, moved, carry, side)
-    unknown = _with_note(metadata, judged)
+    unknown = _without_note(metadata) if judged is None else _with_note(metadata, judged)
     unknown = _with_hashes(unknown, {_sha256(metadata.xseg_mask): _sha256(moved.xseg_mask)})
     unknown = _with_hashes(unknown, {_sha256(mask): _sha256(new_mask)})
     moved = replace(moved, unknown=MappingProxyType(unknown))
@@ -170,6 +171,10 @@ def _decoded(png: bytes) -> NDArray[np.uint8]:
     if pixels is None:
         raise FormatError("the mask beside the face cannot be decoded")
     return np.asarray(pixels, np.uint8)
+
+
+def _without_note(metadata: AlignedMetadata) -> dict[str, object]:
+    return {key: value for key, value in metadata.unknown.items() if key != NOTE_KEY}
 
 
 def _with_note(metadata: AlignedMetadata, judged: Judgement) -> dict[str, object]:

@@ -103,6 +103,10 @@ def test_footage_that_is_not_there_any_more_is_asked_for(tmp_path: Path) -> None
     with pytest.raises(InputError) as refused:
         refined(layout)
     assert "--video" in refused.value.hint
+    content = read_manifest(layout).run
+    assert content is not None
+    report = refined(layout, moved={content.content: tmp_path / "archive"}, dry_run=True)
+    assert len(report.moved_px) == FRAMES
     assert len(refined(layout, tmp_path / "archive").moved_px) == FRAMES
 
 
@@ -181,3 +185,15 @@ def test_a_face_whose_mask_cannot_be_carried_over_stays_as_it_is(layout: Layout,
     assert "mask" in left.why
     assert (layout.aligned / name).read_bytes() == before
     assert mask.read_bytes() == b"no picture"
+
+
+def test_what_was_moved_can_be_taken_back_to_the_byte(layout: Layout, images: Path) -> None:
+    add_noise(layout, images)
+    before = contents(layout.aligned) | contents(layout.masks)
+    moved = refined(layout)
+    refined(layout)
+    report = refined(layout, undo=True)
+    assert report.outcomes == {"taken_back": FRAMES}
+    assert report.moved_px == pytest.approx(moved.moved_px, rel=0.1)
+    assert contents(layout.aligned) | contents(layout.masks) == before
+    assert refined(layout, undo=True).outcomes == {"never_moved": FRAMES}

@@ -331,6 +331,7 @@ complete -c dfld -n '_shtab_dfld_using refine' -l backend -x -d 'insightface | d
 complete -c dfld -n '_shtab_dfld_using refine' -l model-root -xka "(__fish_complete_directories)" -d 'folder of insightface packs (default ~/.insightface)'
 complete -c dfld -n '_shtab_dfld_using refine' -l model-pack -x -d 'insightface pack (default buffalo_l, downloaded on first use)'
 complete -c dfld -n '_shtab_dfld_using refine' -l device -xka "auto cpu cuda" -d 'where insightface runs (default auto: the GPU when there is one)'
+complete -c dfld -n '_shtab_dfld_using refine' -l undo -d 'give faces that were moved the landmarks back that they had first'
 complete -c dfld -n '_shtab_dfld_using refine' -l dry-run -d 'say how many faces would move, and how far'
 complete -c dfld -n '_shtab_dfld_using refine' -l no-tonemap -d 'take HDR video as it is, as the extraction did'
 complete -c dfld -n '_shtab_dfld_using refine' -l quiet -d 'no progress'

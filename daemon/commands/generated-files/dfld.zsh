@@ -353,6 +353,7 @@ _shtab_dfld_refine_options=(
   "--model-root=[folder of insightface packs (default \~\/.insightface)]:DIR:_files -/"
   "--model-pack=[insightface pack (default buffalo_l, downloaded on first use)]:NAME:"
   "--device=[where insightface runs (default auto\: the GPU when there is one)]:device:(auto cpu cuda)"
+  "--undo[give faces that were moved the landmarks back that they had first]"
   "--dry-run[say how many faces would move, and how far]"
   "--no-tonemap[take HDR video as it is, as the extraction did]"
   "--quiet[no progress]"
