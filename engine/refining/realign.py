@@ -33,6 +33,8 @@ NOTE_KEY = "dfld_refined"
 """Of the metadata: what a face was before. DeepFaceLab does not know the key, and keeps it."""
 DEFAULT_QUALITY = 95
 """Of a JPEG whose tables are not those of any quality, as Photoshop's."""
+COORDINATE_MAX_PX = 1e7
+"""As dfl.image reads landmarks; what lies further away is no face."""
 _DQT = 0xDB
 _MASK_SIDE_MAX_PX = 4096
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -95,7 +97,7 @@ def landmarks_before(metadata: AlignedMetadata) -> Points | None:
     first = note.get("source_landmarks") if isinstance(note, dict) else None
     if not isinstance(first, np.ndarray) or first.shape != (68, 2) or first.dtype != np.float64:
         return metadata.source_landmarks
-    return first if np.isfinite(first).all() else metadata.source_landmarks
+    return first if (np.abs(first) <= COORDINATE_MAX_PX).all() else metadata.source_landmarks
 
 
 def quality_of(data: bytes) -> int:

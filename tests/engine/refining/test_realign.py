@@ -17,7 +17,7 @@ from dfl.hull import hull_mask
 from dfl.image import AlignedMetadata, MaskPolygon, encode_aligned_jpeg, read_metadata
 from dfl.xseg_mask import decode_xseg_mask, encode_xseg_mask
 from engine.refining.agreement import Judgement
-from engine.refining.realign import NOTE_KEY, crop_of, quality_of, realigned
+from engine.refining.realign import NOTE_KEY, crop_of, landmarks_before, quality_of, realigned
 from engine.workspace.align import encode_mask
 from tests.landmarked_faces import landmarks_in_frame
 
@@ -177,3 +177,9 @@ def test_the_part_of_the_frame_that_is_named_is_enough() -> None:
 def test_a_mask_that_is_no_picture_keeps_the_face_as_it_is(mask: bytes) -> None:
     with pytest.raises(FormatError, match="mask beside the face"):
         realigned(jpeg_of(metadata_at(SHIFTED)), mask, frame(), RIGHT, JUDGED)
+
+
+@pytest.mark.parametrize("note", [7, {}, {"source_landmarks": "x"}, {"source_landmarks": np.full((68, 2), 1e300)}])
+def test_what_no_refining_noted_is_not_taken_for_earlier_landmarks(note: object) -> None:
+    metadata = metadata_at(SHIFTED, unknown=MappingProxyType({NOTE_KEY: note}))
+    np.testing.assert_array_equal(landmarks_before(metadata), SHIFTED)
