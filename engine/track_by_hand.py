@@ -36,7 +36,7 @@ from engine.footage.video import open_frames
 from engine.frames.contract import DecodedFrame, FrameForm, VideoInfo
 from engine.frames.stretch import seconds_of
 from engine.reasons import BY_HAND, NO_MATCH, NOT_VARIED, RESCUED
-from engine.results.manifest import manifest_in, manifest_path
+from engine.results.manifest import manifest_in, manifest_path, manifest_paths
 from engine.results.run_results import Results
 from engine.same_face import FaceTrace, is_at_same_place
 from engine.search.observer import Observer
@@ -304,7 +304,7 @@ def _without_known(
 def _known_faces(layout: Layout, sha256: str) -> Mapping[int, Sequence[FaceTrace]]:
     """Return the faces of other runs over the same footage that lie in aligned/, by their frame."""
     found: dict[int, list[FaceTrace]] = {}
-    for path in sorted(layout.debug.glob("*manifest.jsonl")):
+    for path in manifest_paths(layout.debug).values():
         if path == manifest_path(layout):
             continue
         for face in manifest_in(path).faces.values():
