@@ -6,6 +6,7 @@ Only faces of `aligned/` are renamed. Those that DeepFaceLab would not read stay
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,9 +24,9 @@ from engine.backends.backend import Backend
 from engine.errors import FacesetError
 from engine.faces.warps import five_of_68
 from engine.facesets.changing.free_faceset import Waiting, sole_user_when_free
-from engine.facesets.changing.rename_journal import first_places, read_journal
+from engine.facesets.changing.rename_journal import first_places, ids_of_places, read_journal
 from engine.facesets.changing.renames import CarriedOut, PlannedMove, carry_out, last_batch, undo
-from engine.facesets.face_listing import ListedFace, UnreadableFace, list_faces
+from engine.facesets.face_listing import ListedFace, UnreadableFace, is_another, list_faces
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.sort_order import (
     Order,
@@ -150,14 +151,21 @@ def _move(folder: FacesetFolder, face: ListedFace, name: str) -> PlannedMove:
 
 
 def _first_names(folder: FacesetFolder, faces: Sequence[ListedFace]) -> Mapping[str, str]:
-    """Return what faces were called before they were sorted, by their names now: as the journal of renames says, else,
-    after a sort of DeepFaceLab, as the manifests of their clips do. Faces of which neither does are left out."""
-    aligned = folder.aligned.name
-    places = first_places(read_journal(folder))
+    """Return what faces were called before they were sorted, by their names now: as the journal of renames says, by
+    place or, after a sort of DeepFaceLab, by id, else as the manifests of their clips do. Faces of which neither does
+    are left out."""
+    aligned, batches = folder.aligned.name, read_journal(folder)
+    firsts, id_at = first_places(batches), ids_of_places(batches)
+    counts = Counter(id_at.values())
+    first_of_id = {id_at[place]: first for place, first in firsts.items() if counts[id_at.get(place, "")] == 1}
+    first_of_id.pop("", None)
     ids = _names_by_id(folder)
     found: dict[str, str] = {}
     for face in faces:
-        first = places.get(f"{aligned}/{face.name}")
+        place = f"{aligned}/{face.name}"
+        first = firsts.get(place)
+        if first is None or is_another(face, id_at.get(place, ""), first_of_id):
+            first = first_of_id.get(face.face_id)
         if first is not None:
             found[face.name] = PurePosixPath(first).name
         elif face.metadata.dfld_face_id is not None and face.face_id in ids:

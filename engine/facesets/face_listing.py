@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,6 +104,13 @@ def face_id_of(path: Path) -> str:
     """Return the id of the face in a file; "" where DeepFaceLab would read none."""
     found = read_face(path)
     return found.face_id if isinstance(found, ListedFace) else ""
+
+
+def is_another(face: ListedFace, face_id: str, others: Collection[str]) -> bool:
+    """Say whether a face is another one than that known by `face_id`, "" for unknown. An id of pixels changes with
+    them: a face that has such a one is another where `others`, ids of known faces, name it."""
+    is_sure = face.metadata.dfld_face_id is not None or face.face_id in others
+    return is_sure and face_id not in ("", face.face_id)
 
 
 def pixels_id(data: bytes) -> str:

@@ -91,6 +91,43 @@ def test_a_picture_that_announces_any_size_costs_no_memory(quick_folder: Path) -
         tracemalloc.stop()
 
 
+def sorted_by_deepfacelab(where: Path) -> None:
+    """Exchange the names of all faces of a folder, as a sort does that knows no journal."""
+    names = sorted(where.glob("*.jpg"))
+    for path in names:
+        path.rename(path.with_suffix(".moving"))
+    for path, other in zip(names, [*names[1:], names[0]], strict=True):
+        path.with_suffix(".moving").rename(other)
+
+
+@pytest.mark.parametrize("with_id", [True, False])
+@pytest.mark.parametrize("undoes", [True, False])
+def test_a_sort_of_deepfacelab_in_between_gives_no_face_the_name_of_another(
+    quick_folder: Path, with_id: bool, undoes: bool
+) -> None:
+    faces = {f"clip-{number:08d}_0.jpg": face_jpeg(number, with_id=with_id) for number in range(6)}
+    folder = make_faceset(quick_folder, faces, masks=False)
+    sort_faces(folder, "yaw")
+    sorted_by_deepfacelab(folder.aligned)
+    if undoes:
+        undo_sort(folder)
+    else:
+        sort_faces(folder, "origname")
+    assert contents(folder.aligned) == faces
+
+
+def test_a_face_that_a_person_put_under_the_name_of_a_sorted_one_keeps_it(quick_folder: Path) -> None:
+    folder = make_faceset(quick_folder, {"a.jpg": face_jpeg(1), "b.jpg": face_jpeg(2)}, masks=False)
+    sort_faces(folder, "yaw")
+    place = folder.aligned / "00001.jpg"
+    (theirs, gone) = (face_jpeg(9), place.read_bytes())
+    place.write_bytes(theirs)
+    undo_sort(folder)
+    found = contents(folder.aligned)
+    assert found["00001.jpg"] == theirs
+    assert sorted(found.values()) == sorted({face_jpeg(1), face_jpeg(2), theirs} - {gone})
+
+
 class Colours:
     """A recogniser to whom a person is a colour. Everything else of a backend is not asked for."""
 

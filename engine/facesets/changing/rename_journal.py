@@ -197,6 +197,18 @@ def _entries_in(data: bytes) -> Iterator[tuple[str, object]]:
         yield key, value
 
 
+def ids_of_places(batches: Sequence[Batch]) -> dict[str, str]:
+    """Return where dfld put each face last → its id, "" where the journal does not say it."""
+    placed: dict[str, str] = {}
+    for batch in batches:
+        ids = {move.source: move.face_id or placed.get(move.source, "") for move in batch.moves if not move.is_mask}
+        went = {source: place for source, place in batch.places.items() if source in ids}
+        for source in went:
+            placed.pop(source, None)
+        placed |= {place: ids[source] for source, place in went.items() if place != GONE}
+    return placed
+
+
 def _move_values(move: Move) -> dict[str, object]:
     values: dict[str, object] = {"from": move.source, "to": move.target, "by": move.temporary}
     values |= {"inode": move.inode, "size": move.size_bytes, "mtime_ns": move.mtime_ns}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from engine.facesets.changing.rename_journal import (
 )
 from engine.facesets.changing.rename_order import in_order
 from engine.facesets.changing.rename_places import SeenFile, places_after_kill
-from engine.facesets.face_listing import face_id_of
+from engine.facesets.face_listing import ListedFace, face_id_of, is_another, read_face
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.workspace.output_files import as_output_error
 
@@ -95,7 +96,8 @@ def recover(folder: FacesetFolder) -> CarriedOut | None:
 def undo(folder: FacesetFolder, batch: int) -> CarriedOut:
     """Take a batch back: each face gets the name and the folder that the batch took from it.
 
-    A face that was renamed or moved since keeps what it got since. One that is not there any more stays away, and one
+    A face that was renamed or moved since keeps what it got since; where DeepFaceLab sorted the faces of the batch
+    among themselves, each is known by its id, and goes back. One that is not there any more stays away, and one
     whose old name is taken by now gets a free one like it. Folders that the batch made go again once they are empty.
     Raise FacesetError where there is no such batch or it is undone already; OutputError where the disk refuses.
     """
@@ -263,14 +265,18 @@ def _backwards(folder: FacesetFolder, chosen: Batch, batches: Sequence[Batch]) -
     """Return the moves that take a batch back, from where its faces are now."""
     found: dict[str, PlannedMove] = {}
     later = [one.places for one in batches if one.number > chosen.number]
-    for move, went in zip(chosen.moves, chosen.places.values(), strict=True):
-        if move.is_mask or went == GONE:
+    places = {source: place for source, place in chosen.places.items() if place != GONE}
+    faces = {move.source: move for move in chosen.moves if not move.is_mask and move.source in places}
+    counts = Counter(move.face_id for move in faces.values())
+    by_id = {move.face_id: move for move in faces.values() if counts[move.face_id] == 1}
+    for source, planned in faces.items():
+        now = _followed(places[source], later)
+        move = None if now == GONE else _move_of_face(folder.parent / now, planned, by_id)
+        if move is None:
             continue
-        now = _followed(went, later)
-        if now == GONE or not os.path.lexists(folder.parent / now):
-            continue
-        (old_folder, old), (put_folder, put), (at_folder, at) = (_parts(one) for one in (move.source, went, now))
-        target = f"{old_folder if at_folder == put_folder else at_folder}/{old if at == put else at}"
+        put = places[source] if move is planned else now
+        (old_folder, old), (put_folder, put_name), (at_folder, at) = (_parts(one) for one in (move.source, put, now))
+        target = f"{old_folder if at_folder == put_folder else at_folder}/{old if at == put_name else at}"
         found[now] = PlannedMove(now, target, move.face_id)
     taken: set[str] = set()
     leaving_masks = {folder.mask_of(PurePosixPath(one).name) for one in found}
@@ -279,6 +285,17 @@ def _backwards(folder: FacesetFolder, chosen: Batch, batches: Sequence[Batch]) -
         taken.add(PurePosixPath(target).stem)
         found[now] = replace(move_back, target=target)
     return list(found.values())
+
+
+def _move_of_face(path: Path, planned: Move, by_id: Mapping[str, Move]) -> Move | None:
+    """Return which move of a batch is that of the face which lies where the batch put the face of `planned`: this one,
+    or another, where a program that knows no journal sorted the faces since. None for a face that is of none."""
+    if not os.path.lexists(path):
+        return None
+    face = read_face(path)
+    if not isinstance(face, ListedFace) or not is_another(face, planned.face_id, by_id):
+        return planned
+    return by_id.get(face.face_id)
 
 
 def _followed(place: str, later: Sequence[Mapping[str, str]]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from engine.facesets.changing.rename_journal import GONE, Batch
+from engine.facesets.changing.rename_journal import Batch, ids_of_places
 from engine.facesets.curation.verdicts import Decision
 
 
@@ -20,22 +20,11 @@ def decisions_of(
 
     `kept`, `aside`: name → id of the faces that lie in `aligned/` and in the folder called `aside_folder`.
     """
-    placed = _placed(batches)
+    placed = ids_of_places(batches)
     by_dfld = {PurePosixPath(place).name for place in placed if PurePosixPath(place).parent.name == aside_folder}
     gone = by_dfld - aside.keys()
     gone_ids = {placed[f"{aside_folder}/{name}"] for name in gone} - {""}
     brought_back = {name for name, face_id in kept.items() if name in gone or face_id in gone_ids}
-    decisions: dict[str, Decision] = dict.fromkeys(sorted(aside.keys() - by_dfld), "aside")
+    put_aside = {name for name in aside.keys() - by_dfld if aside[name] not in gone_ids}
+    decisions: dict[str, Decision] = dict.fromkeys(sorted(put_aside), "aside")
     return decisions | dict.fromkeys(sorted(brought_back), "keep")
-
-
-def _placed(batches: Sequence[Batch]) -> dict[str, str]:
-    """Return where dfld put each face last → its id, "" where the journal does not say it."""
-    placed: dict[str, str] = {}
-    for batch in batches:
-        ids = {move.source: move.face_id or placed.get(move.source, "") for move in batch.moves if not move.is_mask}
-        went = {source: place for source, place in batch.places.items() if source in ids}
-        for source in went:
-            placed.pop(source, None)
-        placed |= {place: ids[source] for source, place in went.items() if place != GONE}
-    return placed

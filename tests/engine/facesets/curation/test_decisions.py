@@ -58,6 +58,12 @@ def test_a_sort_and_another_name_change_no_decision(folder: FacesetFolder) -> No
     assert decided(folder) == {"1.jpg": "keep"}
 
 
+def test_another_name_in_aside_makes_no_decision_of_a_persons(folder: FacesetFolder) -> None:
+    set_aside(folder, A)
+    (folder.aside / A).rename(folder.aside / "000.jpg")
+    assert decided(folder) == {}
+
+
 def test_a_face_that_was_deleted_says_nothing_of_others(folder: FacesetFolder) -> None:
     set_aside(folder, A)
     (folder.aside / A).unlink()
