@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from core.opening import open_regular
 from dfl.errors import FormatError
 from dfl.jpeg import FILE_LIMIT_BYTES
-from engine.errors import FacesetError
+from engine.errors import FacesetError, OutputError
 from engine.facesets.face_listing import UnreadableFace, pixels_id
 from engine.facesets.faceset_folder import FacesetFolder
 from engine.facesets.feature_cache import CachedFace, FeatureCache, FileKey
@@ -87,10 +87,11 @@ def measure_faceset(
     """Return the features of every face in `aligned/`, in the order in which DeepFaceLab reads them.
 
     `with_aside`: those in `aside/` too, in one order with them; one whose name a face in `aligned/` has is left out.
-    `processes`: how many measure; None takes one for each core. Raise FacesetError where the folder cannot be listed or
-    a measuring process ends, and OutputError where the cache cannot be read or written.
+    `processes`: how many measure; None takes one for each core. What cannot be kept, on a full disk or one that is not
+    to be written, is measured anew the next time. Raise FacesetError where the folder cannot be listed or a measuring
+    process ends.
     """
-    cache = FeatureCache.read(folder)
+    cache = _kept(folder)
     files = _files_in(folder.aligned)
     aside = _files_in(folder.aside) if with_aside and folder.aside.is_dir() else {}
     aside = {name: key for name, key in aside.items() if name not in files}
@@ -110,17 +111,29 @@ def measure_faceset(
         if on_progress is not None:
             on_progress(len(found) + len(unreadable), len(files))
         if time.monotonic() - saved > SAVE_EVERY_S:
-            cache.write(folder)
+            _keep(cache, folder)
             saved = time.monotonic()
     is_complete = len(found) + len(unreadable) == len(files)
     if is_complete:
         cache.keep_only(_keys_of_all_faces(folder))
     if cache.has_changed:
-        cache.write(folder)
+        _keep(cache, folder)
     names = [name for name in files if name in found]
     features = _features_of(names, [found[name] for name in names])
     is_aside = np.array([name in aside for name in names], np.bool_)
     return MeasuredFaceset(features, tuple(unreadable), measured, is_complete, is_aside)
+
+
+def _kept(folder: FacesetFolder) -> FeatureCache:
+    try:
+        return FeatureCache.read(folder)
+    except OutputError:
+        return FeatureCache()
+
+
+def _keep(cache: FeatureCache, folder: FacesetFolder) -> None:
+    with suppress(OutputError):  # nothing but time is lost, and who only looks at a faceset need not write in it
+        cache.write(folder)
 
 
 def _files_in(aligned: Path) -> dict[str, FileKey]:

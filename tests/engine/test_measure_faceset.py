@@ -155,3 +155,11 @@ def test_an_empty_faceset_has_empty_columns_and_a_missing_one_is_refused(quick_f
     os.rmdir(empty.aligned)  # noqa: PTH106
     with pytest.raises(FacesetError, match="cannot list"):
         measure_faceset(empty)
+
+
+def test_a_faceset_in_which_nothing_can_be_kept_is_measured_all_the_same(quick_folder: Path) -> None:
+    folder = make_faceset(quick_folder, FACES)
+    folder.state.mkdir()
+    cache_path(folder).mkdir()  # neither read nor written
+    for _ in range(2):
+        assert measure_faceset(folder).measured == COUNT

@@ -211,9 +211,11 @@ def _require_possible(folder: FacesetFolder, moves: Sequence[tuple[PlannedMove, 
 
 
 def _is_on_another_disk(folder: FacesetFolder, move: PlannedMove) -> bool:
-    """Say whether a target folder that is there, a link perhaps, lies where no rename leads."""
+    """Say whether a target folder lies where no rename leads: it or that of the source may be a link. One that is not
+    there yet is made beside the others."""
     source, target = (folder.parent / _folder(one) for one in (move.source, move.target))
-    return source != target and target.is_dir() and source.stat().st_dev != target.stat().st_dev
+    there = target if target.is_dir() else folder.parent
+    return source != target and source.stat().st_dev != there.stat().st_dev
 
 
 def _known_move(folder: FacesetFolder, move: PlannedMove, is_mask: bool, temporary: str) -> Move:

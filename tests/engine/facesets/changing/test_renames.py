@@ -266,6 +266,15 @@ def test_a_folder_on_another_disk_is_refused_and_one_that_gets_there_meanwhile_b
         with pytest.raises(FacesetError, match="aside lies on another disk"):
             carry_out(folder, planned({"aligned/0.jpg": "aside/0.jpg"}), journal_kind="curate")
         folder.aside.unlink()
+        (tmp_path / "aligned").mkdir()
+        folder.aligned.rename(quick_folder / "before")
+        folder.aligned.symlink_to(tmp_path / "aligned")
+        (folder.aligned / "0.jpg").write_bytes(b"")
+        with pytest.raises(FacesetError, match="aside lies on another disk"):
+            carry_out(folder, planned({"aligned/0.jpg": "aside/0.jpg"}), journal_kind="curate")
+        assert not folder.aside.exists()
+        folder.aligned.unlink()
+        (quick_folder / "before").rename(folder.aligned)
 
     def across_disks(source: Path, target: Path) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link", str(source), None, str(target))
