@@ -147,9 +147,12 @@ def _without_what_stands_in_the_image(image: PackedImage) -> PackedImage:
 
 
 def _bytes_of(folder: FacesetFolder, images: list[PackedImage], read: Mapping[str, _ReadFile]) -> Iterator[bytes]:
-    """Yield each face as it was described. Raise FacesetError for one that changed meanwhile."""
+    """Yield each face as it was described. Raise FacesetError for one that changed or went meanwhile."""
     for image in images:
-        data = read_regular(folder.aligned / image.filename, within=None, max_bytes=FILE_LIMIT_BYTES)
+        try:
+            data = read_regular(folder.aligned / image.filename, within=None, max_bytes=FILE_LIMIT_BYTES)
+        except FileNotFoundError:
+            data = b""
         if hashlib.sha256(data).hexdigest() != read[image.filename].sha256:
             raise FacesetError(f"{folder.aligned / image.filename} changed while it was packed; nothing was changed")
         yield data

@@ -233,6 +233,22 @@ def test_a_pack_that_is_replaced_while_it_is_unpacked_stays(
     assert folder.pack.read_bytes() == other
 
 
+def test_a_face_that_goes_while_it_is_packed_stops_the_packing(
+    quick_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_faceset(quick_folder, FACES)
+    real = packing.write_pack
+
+    def removed_first(*arguments: object, **named: object) -> None:
+        (folder.aligned / sorted(FACES)[0]).unlink()
+        real(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(packing, "write_pack", removed_first)
+    with pytest.raises(FacesetError, match="changed while it was packed"):
+        pack_faces(folder, keep=False)
+    assert {path.name for path in folder.aligned.iterdir()} == set(sorted(FACES)[1:])
+
+
 @given(data=st.data())
 @settings(max_examples=MUTANTS)
 def test_a_mutated_pack_is_refused_by_name_or_unpacks_and_nothing_else_changes(
