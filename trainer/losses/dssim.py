@@ -45,9 +45,10 @@ def ssim_terms(one: Tensor, other: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def _window(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The 1-D half of the window, with the sum that DeepFaceLab's n x n numbers have.
+    """The 1-D half of the window, with the sum of the n x n numbers that DeepFaceLab takes.
 
-    Those are a softmax in float32, whose sum misses 1 by up to 1e-7. F(ab) - Fa Fb shows it: 2e-6 of a loss at 256 px.
+    Those are a softmax in float32, whose sum misses 1 by up to 1e-7, by how much depends on the library that computed
+    it: here PyTorch's. F(ab) - Fa Fb shows it, by 2e-6 of a loss at 256 px, which the recorded losses are nearer to.
     """
     half = gaussian(size, SIGMA, (size - 1) / 2, torch.empty((), dtype=torch.float64))
     exponents = -(torch.arange(size, dtype=torch.float32) - (size - 1) / 2).square() / (2 * SIGMA**2)
