@@ -10,6 +10,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ FILE_MODE = 0o640
 TEMPORARY_SUFFIX = ".part"
 NAME_BYTES_MAX = 255
 """Of a file name, on every usual Linux filesystem (NAME_MAX)."""
+COPIED_AT_ONCE_BYTES = 4 << 20
 RENAME_NOREPLACE, AT_FDCWD = 1, -100
 """Both from <linux/fs.h> and <fcntl.h>, for renameat2(2)."""
 _CANNOT_BE_ASKED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM, errno.EMLINK})
@@ -99,6 +101,27 @@ def put_folder_in_place(folder: Path, target: Path) -> None:
     sync_folder(folder)
     folder.rename(target)
     sync_folder(target.parent)
+
+
+def copy_new(path: Path, target: Path) -> None:
+    """Copy a file that dfld wrote to a new one, with its bytes on the disk and its time. Raise OSError."""
+    with path.open("rb") as source, open(open_new(target), "wb") as file:
+        shutil.copyfileobj(source, file, COPIED_AT_ONCE_BYTES)
+        file.flush()
+        os.fsync(file.fileno())
+        status = os.fstat(source.fileno())
+        os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def link_or_copy_new(path: Path, target: Path) -> None:
+    """Give a file that dfld wrote and synced one more name; a copy where the filesystem has no links. Raise OSError."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(path, target, follow_symlinks=False)
+    except OSError as problem:
+        if problem.errno not in _CANNOT_BE_ASKED:
+            raise
+        copy_new(path, target)
 
 
 def rename_over(path: Path, target: Path) -> None:

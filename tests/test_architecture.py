@@ -299,6 +299,7 @@ WRITES_FILES_ITSELF = {
     "sync.trainers.hook_program": "runs inside a trainer, where nothing of ours can be imported",
     "sync.transports.local": "writes under the .part that a transport promises; core syncs and renames it",
     "sync.transports.ssh_transport": "writes as pieces arrive, under .part; core syncs and renames it",
+    "trainer.model_folder.lock": "a lock, of which no byte is read",
 }
 """Module -> why it makes, writes, renames or syncs a file without core."""
 

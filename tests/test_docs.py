@@ -25,7 +25,7 @@ from monitoring import dashboard
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PACKAGES = ("core", "daemon", "dfl", "engine", "sync")
+PACKAGES = ("core", "daemon", "dfl", "engine", "sync", "trainer")
 NAMES = [page.name for page in PAGES]
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
 COMMAND = re.compile(r"(?:^|\$\(|<\(|\| *)\s*(?:sudo (?:-u \w+ )?)?(?:\.venv/bin/)?dfld ([^)|>#]*)")

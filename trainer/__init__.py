@@ -8,4 +8,5 @@ networks       Networks: the networks of a model and what trains them, made from
 assembly       training_step_of: a training step from networks and options
 precision      float32, TF32 or bfloat16, and where each is refused
 training_step  TrainingStep: one iteration
+model_folder   the folder of a model: opened or refused by name, saved whole
 """

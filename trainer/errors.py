@@ -19,3 +19,23 @@ class WeightsError(TrainerError):
 
 class SettingsError(TrainerError):
     """A setting of the training that is unknown, or that cannot work here."""
+
+
+class ModelFolderError(TrainerError):
+    """A model's folder that cannot be opened or saved as it is: a file is missing, broken, or of another network."""
+
+
+class ModelInUseError(TrainerError):
+    """Another program trains the model at this moment."""
+
+    retryable = True
+
+
+class SaveError(TrainerError):
+    """A model could not be saved; what was saved before is whole."""
+
+    retryable = True
+
+
+class OptionError(TrainerError):
+    """An option of a model that is unknown, out of its range, or fixed since the model was made."""
