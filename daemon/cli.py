@@ -36,6 +36,7 @@ from daemon.commands import (
     sort,
     sync,
     track,
+    train,
     tune,
     verify,
 )
@@ -103,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
         curate,
         coverage,
         refine,
+        train,
         doctor,
         completion,
     ):

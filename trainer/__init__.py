@@ -9,4 +9,6 @@ assembly       training_step_of: a training step from networks and options
 precision      float32, TF32 or bfloat16, and where each is refused
 training_step  TrainingStep: one iteration
 model_folder   the folder of a model: opened or refused by name, saved whole
+options        SAEHD's options: what each may be, and key=value
+importing      weights of one model taken into another
 """

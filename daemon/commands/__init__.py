@@ -30,6 +30,7 @@ machines            dfld machines: listed and tried, or trusted
 model_files         dfld models
 models              the model that these name by its [[sync]], and its rounds, opened
 track               dfld track
+train               dfld train
 tune                dfld tune
 demo_clip           footage for the demo and the tests
 

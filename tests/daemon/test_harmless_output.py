@@ -131,6 +131,11 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["list", "--model-root", f"{H}.d"], ["check", "--model-root", H], ["add", H], ["add", f"{H}.mp4", "--name", H],
         ["fetch", H], [H], ["fetch", "buffalo_l", "--model-root", H],
     ],
+    "train": [[H], []],
+    "train check": [[H, "--models", "."], [H, "--models", H], ["x", "--models", f"{H}.d"]],
+    "train options": [[H, "--models", "."], [H, "--models", f"{H}.d", H], ["x", f"{H}={H}", "--models", "."]],
+    "train backup": [[H, "--models", "."], [H, "--models", H]],
+    "train import": [[H, "--from", H, "--parts", H, "--models", "."], [H, "--models", H]],
     "doctor": [["--config", H]],
     "completion": [[H], ["bash"]],
     "man": [[H], []],
@@ -152,7 +157,7 @@ def test_a_command_over_hostile_names_prints_harmless_lines(
     folder: Path, capsys: pytest.CaptureFixture[str], command: str, as_json: bool
 ) -> None:
     for words in COMMANDS[command]:
-        main([command, *words, *(["--json"] if as_json else [])])
+        main([*command.split(), *words, *(["--json"] if as_json else [])])
         found = capsys.readouterr()
         require_harmless(found.out)
         require_harmless(found.err)

@@ -6,7 +6,8 @@
 #    source ~/.local/share/bash_completion/dfld
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_dfld_subparsers=(demo extract track tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man)
+_shtab_dfld_train_subparsers=(check options backup import)
+_shtab_dfld_subparsers=(demo extract track tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine train doctor completion man)
 
 _shtab_dfld_demo_option_strings=(-h --help --keep-in --json)
 _shtab_dfld_extract_option_strings=(-h --help --reference --name --largest-face --negative --other-age --allow-mixed --out --replace --discard-hand-work --backend --model-root --model-pack --device --similarity-threshold --min-confidence --frame-skip --face-type --margin-factor --output-size --max-faces-per-frame --keep --only-fit-to-train --format --jpeg-quality --no-tonemap --plain-crop --quiet --json)
@@ -41,6 +42,11 @@ _shtab_dfld_meta_option_strings=(-h --help --config --json --replace-theirs)
 _shtab_dfld_curate_option_strings=(-h --help --config --json --match --per-cell --radius --dry-run --restore)
 _shtab_dfld_coverage_option_strings=(-h --help --html --json)
 _shtab_dfld_refine_option_strings=(-h --help --config --json --video --backend --model-root --model-pack --device --undo --dry-run --no-tonemap --quiet)
+_shtab_dfld_train_check_option_strings=(-h --help --models --json)
+_shtab_dfld_train_options_option_strings=(-h --help --models --json)
+_shtab_dfld_train_backup_option_strings=(-h --help --models --json)
+_shtab_dfld_train_import_option_strings=(-h --help --models --json --from --from-models --parts --match)
+_shtab_dfld_train_option_strings=(-h --help)
 _shtab_dfld_doctor_option_strings=(-h --help --config --quiet --json)
 _shtab_dfld_completion_option_strings=(-h --help)
 _shtab_dfld_man_option_strings=(-h --help)
@@ -113,6 +119,11 @@ _shtab_dfld_refine_pos_0_COMPGEN=_dfld_dirs
 _shtab_dfld_refine___config_COMPGEN=_dfld_files
 _shtab_dfld_refine___video_COMPGEN=_dfld_files
 _shtab_dfld_refine___model_root_COMPGEN=_dfld_dirs
+_shtab_dfld_train_check___models_COMPGEN=_dfld_dirs
+_shtab_dfld_train_options___models_COMPGEN=_dfld_dirs
+_shtab_dfld_train_backup___models_COMPGEN=_dfld_dirs
+_shtab_dfld_train_import___models_COMPGEN=_dfld_dirs
+_shtab_dfld_train_import___from_models_COMPGEN=_dfld_dirs
 _shtab_dfld_doctor___config_COMPGEN=_dfld_files
 
 _shtab_dfld_extract___device_choices=(auto cpu cuda)
@@ -139,8 +150,10 @@ _shtab_dfld_sort___by_choices=(sharpness light identity upscale yaw pitch time m
 _shtab_dfld_sort___device_choices=(auto cpu cuda)
 _shtab_dfld_meta_pos_0_choices=(save restore)
 _shtab_dfld_refine___device_choices=(auto cpu cuda)
+_shtab_dfld_train_import___match_choices=(name shape)
+_shtab_dfld_train_pos_0_choices=(check options backup import)
 _shtab_dfld_completion_pos_0_choices=(bash zsh fish)
-_shtab_dfld_pos_0_choices=(demo extract track tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man)
+_shtab_dfld_pos_0_choices=(demo extract track tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine train doctor completion man)
 
 _shtab_dfld_demo__h_nargs=0
 _shtab_dfld_demo___help_nargs=0
@@ -289,6 +302,22 @@ _shtab_dfld_refine___undo_nargs=0
 _shtab_dfld_refine___dry_run_nargs=0
 _shtab_dfld_refine___no_tonemap_nargs=0
 _shtab_dfld_refine___quiet_nargs=0
+_shtab_dfld_train_check__h_nargs=0
+_shtab_dfld_train_check___help_nargs=0
+_shtab_dfld_train_check___json_nargs=0
+_shtab_dfld_train_options_pos_1_nargs='*'
+_shtab_dfld_train_options__h_nargs=0
+_shtab_dfld_train_options___help_nargs=0
+_shtab_dfld_train_options___json_nargs=0
+_shtab_dfld_train_backup__h_nargs=0
+_shtab_dfld_train_backup___help_nargs=0
+_shtab_dfld_train_backup___json_nargs=0
+_shtab_dfld_train_import__h_nargs=0
+_shtab_dfld_train_import___help_nargs=0
+_shtab_dfld_train_import___json_nargs=0
+_shtab_dfld_train_pos_0_nargs=A...
+_shtab_dfld_train__h_nargs=0
+_shtab_dfld_train___help_nargs=0
 _shtab_dfld_doctor__h_nargs=0
 _shtab_dfld_doctor___help_nargs=0
 _shtab_dfld_doctor___quiet_nargs=0

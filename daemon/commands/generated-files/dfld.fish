@@ -51,8 +51,8 @@ function _shtab_dfld_using
   test "$_shtab_dfld_cmdpath" = "$argv"
 end
 
-set -g _shtab_dfld_commands demo extract track tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine doctor completion man
-set -g _shtab_dfld_opts_with_value --at --backend --box --by --config --device --face-type --fingerprint --format --frame-skip --from --html --include --jpeg-quality --keep --keep-in --margin-factor --match --max-faces-per-frame --min-confidence --model --model-pack --model-root --name --negative --other-age --out --output-size --parser --per-cell --picture --radius --reference --rule --save --shares --similarity-threshold --source --state --until --video --xseg-face-type --xseg-model -o
+set -g _shtab_dfld_commands demo extract track tune match reference backends run check average sync rounds rollback machines status jobs quarantine pause drain resume scan reload forget verify mask models sort pack unpack meta curate coverage refine train 'train check' 'train options' 'train backup' 'train import' doctor completion man
+set -g _shtab_dfld_opts_with_value --at --backend --box --by --config --device --face-type --fingerprint --format --frame-skip --from --from-models --html --include --jpeg-quality --keep --keep-in --margin-factor --match --max-faces-per-frame --min-confidence --model --model-pack --model-root --models --name --negative --other-age --out --output-size --parser --parts --per-cell --picture --radius --reference --rule --save --shares --similarity-threshold --source --state --until --video --xseg-face-type --xseg-model -o
 
 complete -c dfld -e
 complete -c dfld -f
@@ -336,6 +336,28 @@ complete -c dfld -n '_shtab_dfld_using refine' -l dry-run -d 'say how many faces
 complete -c dfld -n '_shtab_dfld_using refine' -l no-tonemap -d 'take HDR video as it is, as the extraction did'
 complete -c dfld -n '_shtab_dfld_using refine' -l quiet -d 'no progress'
 complete -c dfld -n '_shtab_dfld_using refine; and test $_shtab_dfld_npos -eq 0' -ka "(__fish_complete_directories)" -d 'workspace or folder of aligned faces'
+complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a train -d 'Work on a DeepFaceLab SAEHD model in its folder.'
+complete -c dfld -n '_shtab_dfld_using train' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using train; and test $_shtab_dfld_npos -eq 0' -a check -d 'Read every file of a model and name all that is wrong with it.'
+complete -c dfld -n '_shtab_dfld_using train check' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using train check' -l models -xka "(__fish_complete_directories)" -d 'folder of the model'"'"'s files'
+complete -c dfld -n '_shtab_dfld_using train check' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using train; and test $_shtab_dfld_npos -eq 0' -a options -d 'Show the options of a model, or change some.'
+complete -c dfld -n '_shtab_dfld_using train options' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using train options' -l models -xka "(__fish_complete_directories)" -d 'folder of the model'"'"'s files'
+complete -c dfld -n '_shtab_dfld_using train options' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using train; and test $_shtab_dfld_npos -eq 0' -a backup -d 'Copy a model into DeepFaceLab'"'"'s autobackups.'
+complete -c dfld -n '_shtab_dfld_using train backup' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using train backup' -l models -xka "(__fish_complete_directories)" -d 'folder of the model'"'"'s files'
+complete -c dfld -n '_shtab_dfld_using train backup' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using train; and test $_shtab_dfld_npos -eq 0' -a import -d 'Take weights of another model.'
+complete -c dfld -n '_shtab_dfld_using train import' -s h -l help -d 'show this help message and exit'
+complete -c dfld -n '_shtab_dfld_using train import' -l models -xka "(__fish_complete_directories)" -d 'folder of the model'"'"'s files'
+complete -c dfld -n '_shtab_dfld_using train import' -l json -d 'print JSON for programs'
+complete -c dfld -n '_shtab_dfld_using train import' -l from -x -d 'the other model'
+complete -c dfld -n '_shtab_dfld_using train import' -l from-models -xka "(__fish_complete_directories)" -d 'folder of the other model (default: the same)'
+complete -c dfld -n '_shtab_dfld_using train import' -l parts -x -d 'encoder,inter_AB; decoder=decoder_src where names differ'
+complete -c dfld -n '_shtab_dfld_using train import' -l match -xka "name shape" -d 'how tensors find each other (default: name)'
 complete -c dfld -n '_shtab_dfld_using; and test $_shtab_dfld_npos -eq 0' -a doctor -d 'Look at folders, permissions, disks, file events, SQLite, models, GPU, clock, ports, the systemd unit, and every training machine over SSH; say what is wrong and the remedy. Changes nothing.'
 complete -c dfld -n '_shtab_dfld_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c dfld -n '_shtab_dfld_using doctor' -l config -xka "(__fish_complete_suffix '')" -d 'configuration (default: config.toml or /etc/dfld/config.toml, if there)'

@@ -44,11 +44,22 @@ _shtab_dfld_commands() {
     status:'What the daemon is doing.'
     sync:'dfld sync NAME: do one round for the [[sync]] of that name. dfld sync init NAME --from MACHINE: give every machine the weights of one. dfld sync hook NAME: print what to add to the command line of cooperating trainers.'
     track:'Follow one face, given by a box and a time, through its shot, and write it as an extraction does.'
+    train:'Work on a DeepFaceLab SAEHD model in its folder.'
     tune:'Print how many faces of a video each similarity threshold keeps and how many strangers it lets in, draw the histogram, and name the threshold that fits.'
     unpack:'Take the faces out of a faceset.pak.'
     verify:'Read every face back and compare it with what was written.'
   )
   _describe 'dfld commands' _commands
+}
+
+_shtab_dfld_train_commands() {
+  local _commands=(
+    backup:'Copy a model into DeepFaceLab'"'"'s autobackups.'
+    check:'Read every file of a model and name all that is wrong with it.'
+    import:'Take weights of another model.'
+    options:'Show the options of a model, or change some.'
+  )
+  _describe 'dfld train commands' _commands
 }
 
 _shtab_dfld_options=(
@@ -493,6 +504,58 @@ _shtab_dfld_track_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_dfld_track_defaults_added=0
 
+_shtab_dfld_train_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_train_defaults_added=0
+
+_shtab_dfld_train_backup_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--models=[folder of the model\'s files]:DIR:_files -/"
+  "--json[print JSON for programs]"
+  ":the model\'s name:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_train_backup_defaults_added=0
+
+_shtab_dfld_train_check_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--models=[folder of the model\'s files]:DIR:_files -/"
+  "--json[print JSON for programs]"
+  ":the model\'s name:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_train_check_defaults_added=0
+
+_shtab_dfld_train_import_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--models=[folder of the model\'s files]:DIR:_files -/"
+  "--json[print JSON for programs]"
+  "--from=[the other model]:NAME:"
+  "--from-models=[folder of the other model (default\: the same)]:DIR:_files -/"
+  "--parts=[encoder,inter_AB\; decoder\=decoder_src where names differ]:PARTS:"
+  "--match=[how tensors find each other (default\: name)]:match:(name shape)"
+  ":the model\'s name:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_train_import_defaults_added=0
+
+_shtab_dfld_train_options_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--models=[folder of the model\'s files]:DIR:_files -/"
+  "--json[print JSON for programs]"
+  ":the model\'s name:"
+  "*::an option and its new value:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_dfld_train_options_defaults_added=0
+
 _shtab_dfld_tune_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--picture=[where the histogram is written, .png or .jpg\; replaced if it exists (default tune.png in this folder)]:FILE:_files"
@@ -591,9 +654,36 @@ _shtab_dfld() {
         status) _arguments -C -s $_shtab_dfld_status_options ;;
         sync) _arguments -C -s $_shtab_dfld_sync_options ;;
         track) _arguments -C -s $_shtab_dfld_track_options ;;
+        train) _shtab_dfld_train ;;
         tune) _arguments -C -s $_shtab_dfld_tune_options ;;
         unpack) _arguments -C -s $_shtab_dfld_unpack_options ;;
         verify) _arguments -C -s $_shtab_dfld_verify_options ;;
+      esac
+  esac
+}
+
+_shtab_dfld_train() {
+  local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->train'
+
+  # Add default positional/remainder specs only if none exist, and only once per session
+  if (( ! _shtab_dfld_train_defaults_added )); then
+    if (( ${_shtab_dfld_train_options[(I)${(q)one_or_more}*]} +          ${_shtab_dfld_train_options[(I)${(q)remainder}*]} +          ${_shtab_dfld_train_options[(I)${(q)default}]} == 0 )); then
+      _shtab_dfld_train_options+=(': :_shtab_dfld_train_commands' '*::: :->train')
+    fi
+    _shtab_dfld_train_defaults_added=1
+  fi
+  _arguments -C -s $_shtab_dfld_train_options
+
+  case $state in
+    train)
+      words=($line[1] "${words[@]}")
+      (( CURRENT += 1 ))
+      curcontext="${curcontext%:*:*}:_shtab_dfld_train-$line[1]:"
+      case $line[1] in
+        backup) _arguments -C -s $_shtab_dfld_train_backup_options ;;
+        check) _arguments -C -s $_shtab_dfld_train_check_options ;;
+        import) _arguments -C -s $_shtab_dfld_train_import_options ;;
+        options) _arguments -C -s $_shtab_dfld_train_options_options ;;
       esac
   esac
 }

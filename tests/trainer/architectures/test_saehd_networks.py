@@ -13,9 +13,9 @@ from tests.saehd_golden import load_case
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from trainer.architectures.discriminators import PatchDiscriminator  # noqa: E402
-from trainer.architectures.patch_layers import strides_for_patch  # noqa: E402
 from trainer.architectures.layers import Up  # noqa: E402
 from trainer.architectures.names import file_tensors, load_part, part_tensors  # noqa: E402
+from trainer.architectures.patch_layers import strides_for_patch  # noqa: E402
 from trainer.architectures.saehd import Saehd  # noqa: E402
 from trainer.architectures.spec import NetworkSpec  # noqa: E402
 from trainer.errors import SpecError, WeightsError  # noqa: E402
