@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-
+from core.opening import RefusedFileError
 from engine.facesets.faceset_folder import STATE, FacesetFolder
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
@@ -15,5 +14,5 @@ def make_state_folder(folder: FacesetFolder) -> None:
     of faces lies beside them, where `dfld forget` finds it."""
     for one in (folder.parent / STATE, folder.state):
         if one.is_symlink():
-            raise OSError(errno.EPERM, "is a link; dfld keeps what it knows of faces beside them", str(one))
+            raise RefusedFileError(one, "is a link; dfld keeps what it knows of faces beside them")
         one.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)

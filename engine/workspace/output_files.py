@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.files import TEMPORARY_SUFFIX, make_folder, open_new, rename_over, replace_file, sync_folder
+from core.opening import RefusedFileError
 from engine.errors import DiskFullError, OutputError
 from engine.workspace.file_names import Layout
 
@@ -82,7 +83,9 @@ def as_output_error(what: str, path: Path) -> Iterator[None]:
                 f"cannot {what} {path}: {reason}", hint="free some space; what was written so far is kept"
             ) from problem
         hint = ""
-        if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if isinstance(problem, RefusedFileError):
+            pass  # what it is stands in the reason: no right would help
+        elif problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             hint = f"give the user that runs dfld the right to write in {path.parent}"
         elif problem.errno in (errno.ENOTDIR, errno.EEXIST):
             hint = "a file stands where a folder is needed; choose another output folder"
