@@ -4,6 +4,7 @@ average             dfld average
 completion          dfld completion, man
 coverage            dfld coverage
 curate              dfld curate
+face_lines          how many faces, and lines about the first few of them
 faces_progress      how far work on faces is, on a terminal
 free_faceset        what commands that change a faceset wait for
 control             dfld status, jobs, quarantine, pause, resume, drain, scan, reload, forget

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.commands.face_lines import counted_faces
 from daemon.commands.faces_progress import faces_progress
 from daemon.commands.options import add_json_option, path_argument
 from daemon.commands.output import print_json, shown
@@ -92,7 +93,7 @@ def _lines(covered: Covered, here: FacesetFolder, there: FacesetFolder | None) -
     report = covered.report
     yield f"src       {shown(here.aligned)}: {_tally_words(report)}"
     if report.there is not None and there is not None:
-        yield f"dst       {shown(there.aligned)}: {report.there.faces} faces"
+        yield f"dst       {shown(there.aligned)}: {counted_faces(report.there.faces)}"
     for one in covered.unreadable:
         yield f"unread    {shown(one.name)}: {shown(one.why)}"
     yield "          " + ", ".join(f"{number} {words}" for number, words, _ in report.figures[1:])
@@ -107,4 +108,4 @@ def _lines(covered: Covered, here: FacesetFolder, there: FacesetFolder | None) -
 def _tally_words(report: CoverageReport) -> str:
     tally = report.here
     median = "" if tally.upscale_median is None else f", half of them enlarged at most {tally.upscale_median:g} times"
-    return f"{tally.faces} faces{median}"
+    return f"{counted_faces(tally.faces)}{median}"

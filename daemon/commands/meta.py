@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from daemon.commands.control import add_control_command
+from daemon.commands.face_lines import counted_faces, first_lines
 from daemon.commands.free_faceset import WAITING_EXPLAINED, waiting_for
 from daemon.commands.options import path_argument
 from daemon.commands.output import print_json, shown
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from engine.facesets.face_listing import UnreadableFace
     from engine.facesets.faceset_folder import FacesetFolder
 
-SHOWN_MAX = 24
 EXPLAINED = f"""Programs that enlarge or restore faces write them without DeepFaceLab's metadata: landmarks, masks,
 polygons. Save before, restore after. The copy is DeepFaceLab's own meta.dat, in the folder of the faces; either program
 reads it. A face is known by its id, else by its name. Pixels stay as they are, but of an image that has another size by
@@ -60,7 +60,7 @@ def _save(folders: Sequence[FacesetFolder], options: argparse.Namespace) -> int:
         return print_json([{"aligned": str(folder.aligned), **asdict(one)} for folder, one in done])
     for folder, one in done:
         print(shown(folder.sentence))
-        print(f"  metadata of {one.faces} faces saved in {shown(folder.metadata_copy)}")
+        print(f"  metadata of {counted_faces(one.faces)} saved in {shown(folder.metadata_copy)}")
         _print_left(one.left)
     return ExitCode.OK
 
@@ -76,13 +76,11 @@ def _restore(folders: Sequence[FacesetFolder], options: argparse.Namespace) -> i
         return print_json([{"aligned": str(folder.aligned), **asdict(one)} for folder, one in done])
     for folder, one in done:
         print(shown(folder.sentence))
-        print(f"  {one.restored} faces restored, {one.resized} of them resized; {one.unchanged} were as saved")
+        print(f"  {counted_faces(one.restored)} restored, {one.resized} of them resized; {one.unchanged} were as saved")
         _print_left(one.left)
     return ExitCode.OK
 
 
 def _print_left(left: Sequence[UnreadableFace]) -> None:
-    for one in left[:SHOWN_MAX]:
-        print(f"  {shown(f'{one.name} is left: {one.why}')}")
-    if len(left) > SHOWN_MAX:
-        print(f"  and {len(left) - SHOWN_MAX} more; --json has them all")
+    for line in first_lines([f"{one.name} is left: {one.why}" for one in left]):
+        print(line)

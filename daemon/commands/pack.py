@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from daemon.commands.control import add_control_command
+from daemon.commands.face_lines import counted_faces, first_lines
 from daemon.commands.free_faceset import WAITING_EXPLAINED, waiting_for
 from daemon.commands.options import path_argument
 from daemon.commands.output import print_json, shown
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     Commands = _SubParsersAction[argparse.ArgumentParser]
 
-SHOWN_MAX = 24
 PACKING = f"""DIR is a workspace, its data_src or data_dst, or a folder of aligned faces. DeepFaceLab reads a
 faceset.pak instead of the loose faces, and starts faster. The faces are removed once the faceset.pak was read back and
 every face in it compared; pictures that DeepFaceLab would not read stay. Masks beside the faces stay, too.
@@ -70,9 +70,8 @@ def _print(options: argparse.Namespace, done: list[tuple[FacesetFolder, Packed]]
         return print_json([{"aligned": str(folder.aligned), **asdict(one)} for folder, one in done])
     for folder, one in done:
         print(shown(folder.sentence))
-        print(f"  {one.faces} faces {what}: {one.face_bytes} bytes of faces, {one.pack_bytes} of faceset.pak")
-        for left in one.left[:SHOWN_MAX]:
-            print(f"  {shown(f'{left.name} stays as it is: {left.why}')}")
-        if len(one.left) > SHOWN_MAX:
-            print(f"  and {len(one.left) - SHOWN_MAX} more; --json has them all")
+        sizes = f"{one.face_bytes} bytes of faces, {one.pack_bytes} of faceset.pak"
+        print(f"  {counted_faces(one.faces)} {what}: {sizes}")
+        for line in first_lines([f"{left.name} stays as it is: {left.why}" for left in one.left]):
+            print(line)
     return ExitCode.OK

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from daemon.commands.control import add_control_command, state_dir_of
+from daemon.commands.face_lines import counted_faces, first_lines
 from daemon.commands.faces_progress import faces_progress
 from daemon.commands.free_faceset import WAITING_EXPLAINED, say_wait, why_held_at
 from daemon.commands.options import add_backend_options, open_chosen_backend, path_argument
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from engine.refine import RefineReport
 
-SHOWN_MAX = 24
 EXPLAINED = f"""Each face is looked for again in its frame and in the two on either side, upright and large, and
 the median of the landmarks found there is taken. A face gets them, and is cut out anew, where they agree better with
 those of the frames beside it or fit a head better than the old ones; all others stay, byte for byte. Names and ids
@@ -108,14 +108,14 @@ def report_lines(report: RefineReport) -> list[str]:
 
     moved = report.moved_px
     verb = "would move" if report.dry_run else "moved"
-    lines = [shown(report.folder.sentence), f"  {len(moved)} of {len(report.faces)} faces {verb}{_how_far(moved)}"]
+    lines = [
+        shown(report.folder.sentence),
+        f"  {len(moved)} of {counted_faces(len(report.faces))} {verb}{_how_far(moved)}",
+    ]
     lines += [f"  {count:6d}  {WHY[outcome]}" for outcome, count in report.outcomes.most_common()]
     named = [f"{one.name}: {one.why}" for one in report.faces if one.why]
     named += [f"{one.name} is left as it is: {one.why}" for one in report.unreadable]
-    lines += [f"  {shown(line)}" for line in named[:SHOWN_MAX]]
-    if len(named) > SHOWN_MAX:
-        lines.append(f"  and {len(named) - SHOWN_MAX} more; --json has them all")
-    return lines
+    return [*lines, *first_lines(named)]
 
 
 def _how_far(moved: tuple[float, ...]) -> str:

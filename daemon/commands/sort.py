@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from daemon.commands.control import add_control_command
+from daemon.commands.face_lines import counted_faces, first_lines
 from daemon.commands.free_faceset import WAITING_EXPLAINED, waiting_for
 from daemon.commands.options import add_backend_options, open_chosen_backend, path_argument
 from daemon.commands.output import print_json, shown
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 KEYS = ("sharpness", "light", "identity", "upscale", "yaw", "pitch", "time", "mask", "origname")
 """Tested against the engine's."""
-SHOWN_MAX = 24
 EXPLAINED = f"""keys:
   sharpness  the sharpest first; noise does not count as detail, and darkness not as blur
   light      by how bright the face is, the brightest first
@@ -76,14 +76,14 @@ def _print(folder: FacesetFolder, done: Sorted | CarriedOut) -> None:
 
     print(shown(folder.sentence))
     carried_out = done.done if isinstance(done, Sorted) else done
-    of = f" of {done.faces}" if isinstance(done, Sorted) else ""
-    print(f"  {carried_out.moved}{of} faces renamed" + (f" (batch {carried_out.batch})" if carried_out.batch else ""))
+    renamed = counted_faces(carried_out.moved)
+    if isinstance(done, Sorted):
+        renamed = f"{carried_out.moved} of {counted_faces(done.faces)}"
+    print(f"  {renamed} renamed" + (f" (batch {carried_out.batch})" if carried_out.batch else ""))
     lines = [
         f"{one.source} stays at {one.place}" if one.place else f"{one.source} has gone" for one in carried_out.left
     ]
     if isinstance(done, Sorted):
         lines += [f"{one.name} is left as it is: {one.why}" for one in done.unreadable]
-    for line in lines[:SHOWN_MAX]:
-        print(f"  {shown(line)}")
-    if len(lines) > SHOWN_MAX:
-        print(f"  and {len(lines) - SHOWN_MAX} more; --json has them all")
+    for line in first_lines(lines):
+        print(line)
