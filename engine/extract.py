@@ -40,7 +40,7 @@ from engine.identity.same_person import Rule
 from engine.models.accelerators import CUDA_PROVIDER
 from engine.results.manifest_lines import RunNote
 from engine.results.run_results import Results
-from engine.revision import EXTRACTION_REVISION
+from engine.revision import revision_of
 from engine.steps import Steps
 from engine.stopwatch import QueueFill, Stopwatch
 from engine.types import WHOLE, Commit, Counts, ExtractReport, ExtractSettings, Identity, Progress, Resume
@@ -314,8 +314,9 @@ def run_note(
     the same content while it has the same path: its pictures are distinguished by their names.
     """
     values: list[object] = [identity.name, info.name, [model.sha256 for model in info.models], asdict(settings)]
-    if EXTRACTION_REVISION > 1:  # notes of revision 1 were made before there were revisions
-        values.append(EXTRACTION_REVISION)
+    revision = revision_of(settings)
+    if revision > 1:  # notes of revision 1 were made before there were revisions
+        values.append(revision)
     basis = hashlib.sha256(json.dumps(values, sort_keys=True).encode(errors="backslashreplace"))
     basis.update(np.ascontiguousarray(identity.embeddings).tobytes())
     status = look_at_source(source)

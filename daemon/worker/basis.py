@@ -2,11 +2,11 @@
 
 Work goes on at its cursor where the basis is that of the commits before, and starts over where it is another. dfld's
 version is no part of it, so that an upgrade throws no half-done clip away: what an upgrade may change of the result
-stands in EXTRACTION_REVISION, what it may change of the state between windows in the carry's format, and settings that
-have their defaults are left out, so that a new setting changes the basis of nobody who does not set it.
+stands in the revision (engine.revision), what it may change of the state between windows in the carry's format, and
+settings that have their defaults are left out, so that a new setting changes the basis of nobody who does not set it.
 
 dfld 0.1.0 wrote its version into the basis, and every setting. Its result is that of revision 1, so a clip that it left
-half done goes on, too.
+half done goes on, too, where no later revision changed the faces.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from engine.clip.resume_state import FORMAT
-from engine.revision import EXTRACTION_REVISION
+from engine.revision import revision_of
 from engine.types import ExtractSettings
 
 BEFORE_REVISIONS = ("0.1.0",)
@@ -52,14 +52,14 @@ def basis_of(makers: FaceMakers) -> str:
     """Return the basis of work that begins now."""
     defaults = asdict(ExtractSettings())
     settings = {name: value for name, value in asdict(makers.settings).items() if value != defaults[name]}
-    return _hash({"revision": EXTRACTION_REVISION, "carry": FORMAT, "settings": settings, **_common(makers)})
+    return _hash({"revision": revision_of(makers.settings), "carry": FORMAT, "settings": settings, **_common(makers)})
 
 
 def is_of_equal_result(basis: str, makers: FaceMakers) -> bool:
     """Say whether the faces of commits with this basis are those that `makers` make now."""
     if basis == basis_of(makers):
         return True
-    if (EXTRACTION_REVISION, FORMAT) != (1, 2):
+    if (revision_of(makers.settings), FORMAT) != (1, 2):
         return False
     settings = asdict(makers.settings)
     known = {name: settings[name] for name in SETTINGS_BEFORE}

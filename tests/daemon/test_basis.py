@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, fields, replace
+from typing import Any
 
 import pytest
 
 from daemon.worker import basis as basis_module
 from daemon.worker.basis import BEFORE_REVISIONS, SETTINGS_BEFORE, FaceMakers, basis_of, is_of_equal_result
+from engine.clip.resume_state import FORMAT
+from engine.revision import EXTRACTION_REVISION
 from engine.types import ExtractSettings
 
 MAKERS = FaceMakers(
@@ -64,10 +67,19 @@ def test_whatever_makes_other_faces_makes_another_basis() -> None:
 def test_a_raised_revision_and_another_format_of_the_carry_start_over(monkeypatch: pytest.MonkeyPatch) -> None:
     before = (basis_of(MAKERS), basis_of_0_1_0(MAKERS))
     assert all(is_of_equal_result(one, MAKERS) for one in before)
-    for name in ("EXTRACTION_REVISION", "FORMAT"):
+    for name, raised in (("revision_of", lambda _settings: EXTRACTION_REVISION + 1), ("FORMAT", FORMAT + 1)):
         with monkeypatch.context() as patch:
-            patch.setattr(basis_module, name, getattr(basis_module, name) + 1)
+            patch.setattr(basis_module, name, raised)
             assert not any(is_of_equal_result(one, MAKERS) for one in before), name
+
+
+@pytest.mark.parametrize("change", [{"keep": "varied"}, {"only_fit_to_train": True}])
+def test_a_clip_whose_faces_sharpness_decides_starts_over_across_the_revision_that_measures_it_anew(
+    change: dict[str, Any],
+) -> None:
+    makers = replace(MAKERS, settings=replace(MAKERS.settings, **change))
+    assert is_of_equal_result(basis_of(makers), makers)
+    assert not is_of_equal_result(basis_of_0_1_0(makers), makers)
 
 
 @pytest.mark.parametrize("makers", [MAKERS, *OTHERS])
