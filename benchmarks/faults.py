@@ -53,6 +53,7 @@ FAULTS: dict[str, tuple[str, dict[str, str]]] = {
     "mask-kills": ("tests/engine/test_mask_faceset.py -k kill", {"DFLD_MASK_KILLS": "100"}),
     "mutated-faces": ("tests/engine/test_mask_faceset.py -k mutated", {"DFLD_MASK_MUTANTS": "2000"}),
     "mutated-xseg": ("tests/dfl/test_xseg_weights.py -k mutated", {"DFLD_XSEG_MUTANTS": "2000"}),
+    "model-kills": ("tests/faults/test_model_kills.py", {"DFLD_MODEL_KILLS": "200"}),
     "mutated-files": ("tests/faults/test_mutated_files.py", {"DFLD_FILE_MUTANTS": "2000"}),
     "round-kills": ("tests/sync/rounds/test_crash.py", {"DFLD_KILL_POINTS": "all"}),
     "round-exceptions": ("tests/sync/rounds/test_rounds_exceptions.py", {"DFLD_EXCEPTIONS": "40"}),
