@@ -19,7 +19,7 @@ CALLED_BY_LIBRARIES = {
     "daemon_threads", "handle_error", "log_message",  # http.server
     "request_queue_size", "server_bind",
     "emit",  # logging
-    "reducer_override", "save_global",  # pickle
+    "_batch_appends", "reducer_override", "save_global",  # pickle
     "writelines",  # whatever writes to a stream
     "forward",  # torch
 }  # fmt: skip

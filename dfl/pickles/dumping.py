@@ -62,6 +62,11 @@ def _save_text(pickler: object, text: str) -> None:
     cast(Callable[[object, str], None], pickle._Pickler.dispatch[str])(pickler, text)
 
 
+_GROUP = 1000
+_LAST_SHORT_PLACE = 255
+"""Of the memo: later places are written with four bytes."""
+
+
 class DflPickler(pickle._Pickler):
     """Python's own pickler, closed to the types above and with numpy's old names. Use `dump_for_dfl`.
 
@@ -74,12 +79,48 @@ class DflPickler(pickle._Pickler):
     save: Callable[[object], None]
     write: Callable[[bytes], object]
     memoize: Callable[[object], None]
+    memo: dict[int, tuple[int, object]]
 
     def reducer_override(self, obj: object, /) -> Any:
         """Refuse numpy values that hold anything but numbers; leave the rest to the base class."""
         if isinstance(obj, (np.ndarray, np.generic)) and obj.dtype.str[1:] not in NUMBER_TYPES:
             raise FormatError(f"writing a pickle for DeepFaceLab: numpy values of {obj.dtype} cannot be stored")
         return NotImplemented
+
+    def _batch_appends(self, items: list[object]) -> None:
+        """Append a list's items in groups of 1000, as Python's C pickler does; its last group may be of one, too."""
+        if len(items) < 2:
+            for item in items:
+                self.save(item)
+                self.write(pickle.APPEND)
+            return
+        for start in range(0, len(items), _GROUP):
+            group = items[start : start + _GROUP]
+            self.write(pickle.MARK)
+            if not self._save_rows(group):
+                for item in group:
+                    self.save(item)
+            self.write(pickle.APPENDS)
+
+    def _save_rows(self, group: list[object]) -> bool:
+        """Write rows of losses as one table (dfl.pickles.loss_rows), which is faster; False, unwritten, for others."""
+        first = group[0]
+        columns = len(first) if type(first) is list else 0
+        if self.proto != 3 or columns < 2 or len(self.memo) <= _LAST_SHORT_PLACE:
+            return False
+        rows = [row for row in group if type(row) is list and len(row) == columns and set(map(type, row)) == {float}]
+        places = dict.fromkeys(map(id, rows))
+        if len(places) < len(group) or any(place in self.memo for place in places):
+            return False
+        table = np.zeros(len(rows), _row_type(columns))
+        table["begin"], table["mark"] = pickle.EMPTY_LIST + pickle.LONG_BINPUT, pickle.MARK
+        table["end"] = pickle.APPENDS
+        table["place"] = len(self.memo) + np.arange(len(rows))
+        table["numbers"]["code"], table["numbers"]["value"] = pickle.BINFLOAT, rows
+        self.write(table.tobytes())
+        for row in rows:
+            self.memo[id(row)] = len(self.memo), row
+        return True
 
     def save_global(self, obj: object, name: str | None = None) -> None:
         """Write a name of the closed list as numpy 1.19 spells it; refuse every other one."""
@@ -95,3 +136,10 @@ class DflPickler(pickle._Pickler):
         else:
             self.write(pickle.GLOBAL + f"{module}\n{written_name}\n".encode())
         self.memoize(obj)
+
+
+def _row_type(columns: int) -> np.dtype[np.void]:
+    """How the bytes of one row of `columns` floats lie."""
+    number = np.dtype([("code", "V1"), ("value", ">f8")])
+    parts = [("begin", "V2"), ("place", "<u4"), ("mark", "V1"), ("numbers", number, (columns,)), ("end", "V1")]
+    return np.dtype(parts)

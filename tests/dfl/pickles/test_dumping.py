@@ -150,6 +150,15 @@ def test_a_data_dat_of_deepfacelab_is_read_and_written_again_byte_for_byte(share
         assert dump_for_dfl(load(content), protocol=3) == content
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 300, 999, 1000, 1001, 2001, 2500])
+def test_a_list_of_rows_is_written_as_pythons_own_c_pickler_writes_it(count: int) -> None:
+    before = [[number] for number in range(260)]
+    rows: list[object] = [[number / 3, -float(number)] for number in range(count)]
+    shared = [*rows, *rows[:3], [1.0, 2], [1.0], [], [float("nan"), float("inf")], 3.0, *([[0.5, 0.5]] * 2)]
+    for value in (rows, shared, {"before": before, "rows": rows}, {"before": before, "rows": shared}):
+        assert dump_for_dfl(value, protocol=3) == pickle.dumps(value, 3)
+
+
 def test_arrays_share_their_number_type_in_a_file_exactly_as_they_did() -> None:
     own = np.ndarray(2, np.dtype("<f4", copy=True), b"12345678")
     for arrays in ([own, own.copy(), np.zeros(3, np.float32)], [np.ones(3), np.zeros(2)]):
