@@ -24,7 +24,7 @@ CALLED_BY_LIBRARIES = {
     "forward",  # torch
 }  # fmt: skip
 FORMATS = {
-    "eyes_mouth_mask", "face_rect",
+    "face_rect",
     "mirror_landmarks", "pack_faceset",
 }  # fmt: skip
 """Of dfl: what DeepFaceLab does with its files and dfld does not yet, compared with DeepFaceLab's results by tests."""

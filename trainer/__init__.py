@@ -11,4 +11,6 @@ training_step  TrainingStep: one iteration
 model_folder   the folder of a model: opened or refused by name, saved whole
 options        SAEHD's options: what each may be, and key=value
 importing      weights of one model taken into another
+randomness     seeds that follow from where a training stands
+samples        what the network is shown
 """

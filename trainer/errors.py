@@ -39,3 +39,7 @@ class SaveError(TrainerError):
 
 class OptionError(TrainerError):
     """An option of a model that is unknown, out of its range, or fixed since the model was made."""
+
+
+class SampleError(TrainerError):
+    """Faces that cannot be read, or processes that cannot make samples of them."""
