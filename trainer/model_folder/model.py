@@ -119,9 +119,9 @@ def _require_files(folder: Path, model: ModelName, parts: list[str]) -> None:
     missing = [part for part in parts if not (folder / model.file_name(part)).is_file()]
     if missing:
         names = ", ".join(model.file_name(part) for part in missing)
-        stems = ",".join(part.removesuffix(".npy") for part in missing)
         raise ModelFolderError(
-            f"{folder} lacks {names}", hint=f"bring it back, or have new values drawn: --reinitialise {stems}"
+            f"{folder} lacks {names}",
+            hint=f"bring {'it' if len(missing) == 1 else 'them'} back from a backup, all files of one date together",
         )
 
 

@@ -61,7 +61,7 @@ def _require_tensors(path: Path, layout: TensorLayout, expected: Mapping[str, Sh
         more = f" and {len(wrong) - WRONG_TENSORS_SHOWN} more" if len(wrong) > WRONG_TENSORS_SHOWN else ""
         raise ModelFolderError(
             f"{path.name} does not fit the model's options: {'; '.join(wrong[:WRONG_TENSORS_SHOWN])}{more}",
-            hint="bring the right file back, or have new values drawn: --reinitialise with the part's name",
+            hint="bring the right file back from a backup, all files of one date together",
         )
 
 

@@ -117,7 +117,7 @@ def test_every_missing_file_is_refused_by_name_and_drawn_anew_only_where_that_is
         stem = path.stem.removeprefix("alice_SAEHD_")
         with pytest.raises(ModelFolderError, match=path.name) as caught:
             read_model(tmp_path, ALICE)
-        assert f"--reinitialise {stem}" in caught.value.hint
+        assert "from a backup" in caught.value.hint
         model = read_model(tmp_path, ALICE, to_draw=[stem])
         assert model.to_draw == (f"{stem}.npy",)
         with pytest.raises(SaveError, match="hold no values"):
