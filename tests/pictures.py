@@ -58,7 +58,11 @@ def heic(picture: Image, folder: Path, *, quarter_turns: int = 0) -> bytes:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx265", rate=1)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv444p"
-        stream.options = {"crf": "4", "preset": "ultrafast", "x265-params": "log-level=none"}
+        stream.options = {
+            "crf": "4",
+            "preset": "ultrafast",
+            "x265-params": "log-level=none:keyint=1:bframes=0:pools=none:frame-threads=1",
+        }
         frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
         frame.pts, frame.time_base = 0, Fraction(1, 1)
         for packet in (*stream.encode(frame), *stream.encode(None)):

@@ -164,7 +164,7 @@ def _values_in(data: bytes) -> list[dict[str, object]]:
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as problem:
         raise OutputError(
             f"{JOURNAL} in a {FOLDER}/ folder makes no sense: {problem!r}",
-            hint="dfld did not write it; remove the folder, and the faces stay as they are",
+            hint="it is not from dfld; remove the folder, and the faces stay as they are",
         ) from problem
     return values
 
